@@ -1,0 +1,3 @@
+"""Nothing but the plugin: options, fixtures and summary live in harness/plugin.py."""
+
+pytest_plugins = ["harness.plugin"]

@@ -1,0 +1,1 @@
+"""Images on disk -> a split -> uint8 crops, decoded once."""

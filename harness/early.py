@@ -1,0 +1,44 @@
+"""Loaded by pytest before any conftest.py: lets ``--imagenet DIR`` be written with a space.
+
+pytest looks for its configuration before it knows the options of a conftest.py. A folder that follows such an
+option then passes for a path to collect from: rootdir and configuration are sought there, and the conftest.py
+of the working folder, which declares the option, is never read (pytest issues 906, 6904 and 13411). This module
+is the entry point of the installed project; it joins option and value by ``=`` and starts pytest over. Runs
+that have nothing to do with the gate are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+# The options whose values are paths.
+_PATH_OPTIONS = frozenset({"--imagenet", "--expected"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Declare the gate's options, so that the command line can be parsed as far as ``pytest_cmdline_main``."""
+    if _joined(early_config.invocation_params.args):
+        early_config.pluginmanager.import_plugin("harness.plugin")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Start over with the joined command line, if anything had to be joined."""
+    args = _joined(config.invocation_params.args)
+    return pytest.main(args) if args else None
+
+
+def _joined(args: Sequence[str]) -> list[str] | None:
+    """Return the command line with its path options joined to their values, None if there is nothing to join."""
+    if not any("imagenet" in arg for arg in args):
+        return None
+    joined: list[str] = []
+    for arg in args:
+        if joined and joined[-1] in _PATH_OPTIONS:
+            joined[-1] += f"={arg}"
+        else:
+            joined.append(arg)
+    return joined if len(joined) < len(args) else None

@@ -1,0 +1,1 @@
+"""A model and decoded images -> predictions; nothing here sees a label."""

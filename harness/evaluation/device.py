@@ -1,0 +1,67 @@
+"""The device by name, and what there is to say about it."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+from harness.errors import DeviceError
+
+# Large enough to fill an accelerator on any of the models; memory that runs out halves it.
+_CUDA_BATCH = 256
+# On a CPU larger batches gain nothing more, and cost memory.
+_CPU_BATCH = 64
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device called ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        DeviceError: the name is unknown, or this machine or this torch has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"--device {name!r}: expected auto, cpu, cuda or cuda:N")
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        built = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "was built without CUDA"
+        raise DeviceError(
+            f"--device {name}: no CUDA device can be used: torch {torch.__version__} {built} and finds no working "
+            "NVIDIA driver and GPU here; run nvidia-smi to see what is there, or use --device cpu"
+        )
+    index = torch.cuda.current_device() if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise DeviceError(
+            f"--device {name}: this machine shows {torch.cuda.device_count()} CUDA device(s), from cuda:0"
+        )
+    return torch.device("cuda", index)
+
+
+def describe_device(device: torch.device) -> str:
+    """Return one line: the hardware's name and what drives it."""
+    if device.type == "cuda":
+        cudnn = torch.backends.cudnn.version()
+        return f"{device} ({torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN {cudnn})"
+    return f"cpu ({_cpu_name()}, {torch.get_num_threads()} threads)"
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Return the number of images in a forward call when nobody says otherwise."""
+    return _CUDA_BATCH if device.type == "cuda" else _CPU_BATCH
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

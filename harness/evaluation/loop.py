@@ -1,0 +1,91 @@
+"""The evaluation loop: a model and decoded images -> its five best classes for each. It sees no labels."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor, nn
+
+from harness.data.preset import Preset
+from harness.data.store import DecodedSplit
+from harness.errors import DeviceError, EvaluationError
+from harness.evaluation.feed import feed
+from harness.evaluation.forward import Normalize, forward
+from harness.evaluation.precision import Precision, in_force
+from harness.evaluation.predictions import Predictions
+
+
+def predict(
+    model: nn.Module,
+    decoded: DecodedSplit,
+    preset: Preset,
+    *,
+    device: torch.device,
+    precision: Precision,
+    batch_size: int,
+) -> Predictions:
+    """Return the five best classes of every image, and their logits.
+
+    Args:
+        model: in eval mode, on ``device``.
+        decoded: the split's crops, in the preset's geometry.
+        batch_size: images in a forward call; halved, from the first image on, as often as memory runs out.
+
+    Raises:
+        EvaluationError: the model is in train mode, or an image's logits are not finite or all equal.
+        DeviceError: there is not even memory for one image at a time.
+    """
+    if any(module.training for module in model.modules()):
+        raise EvaluationError("the model is in train mode, where dropout and batch statistics change its answers")
+    with in_force(precision), torch.inference_mode():
+        while True:
+            try:
+                return _predict(model, decoded, preset, device, batch_size)
+            except torch.cuda.OutOfMemoryError as error:
+                if batch_size == 1:
+                    raise DeviceError(f"{device} has no memory to evaluate even one image at a time") from error
+            # Out here the traceback is gone, and with it its hold on the tensors of the failed attempt.
+            batch_size //= 2
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def _predict(
+    model: nn.Module, decoded: DecodedSplit, preset: Preset, device: torch.device, batch_size: int
+) -> Predictions:
+    started = time.perf_counter()
+    images = len(decoded.ids)
+    normalize = Normalize(preset, device)
+    top5 = torch.empty((images, 5), dtype=torch.int16, device=device)
+    best = torch.empty((images, 5), dtype=torch.float32, device=device)
+    finite = torch.empty(images, dtype=torch.bool, device=device)
+    varied = torch.empty(images, dtype=torch.bool, device=device)
+    first = classes = 0
+    for crops in feed(decoded.images, batch_size, device):
+        logits = forward(model, normalize, crops).float()
+        rows = slice(first, first + len(crops))
+        best[rows], top5[rows] = logits.topk(5, dim=1)
+        finite[rows] = logits.isfinite().all(dim=1)
+        varied[rows] = logits.amax(dim=1) > logits.amin(dim=1)
+        first, classes = rows.stop, logits.shape[1]
+    # The loop above only queued work; these four copies are where the host waits for all of it.
+    answers = top5.cpu().numpy(), best.cpu().numpy()
+    _refuse(~finite.cpu(), decoded.ids, "logits that are not finite")
+    _refuse(~varied.cpu(), decoded.ids, "logits that are all equal")
+    return Predictions(
+        ids=decoded.ids,
+        top5=answers[0],
+        logits=answers[1],
+        classes=classes,
+        batch_size=batch_size,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _refuse(bad: Tensor, ids: tuple[str, ...], what: str) -> None:
+    """Raise for images that were not classified at all, naming the first."""
+    if bad.any():
+        raise EvaluationError(
+            f"{int(bad.sum()):,} of {len(ids):,} images got {what}, the first of them {ids[int(bad.int().argmax())]}"
+        )

@@ -1,0 +1,178 @@
+"""A model and its weights by name: torchvision's own, or one that a builder makes."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.data.preset import Geometry, Preset
+from harness.errors import ExpectedError, WeightsError
+from harness.evaluation.spec import ModelSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model ready to be evaluated.
+
+    Attributes:
+        model: in eval mode, on the device, in channels_last memory format.
+        preset: what it expects of its input.
+        transform: torchvision's own preprocessing of a PIL image to (3, S, S) float32; None for a built model.
+        parameters: number of weights and biases.
+        gflops: multiply-adds of one image, in 10^9, as torchvision counts them.
+    """
+
+    model: nn.Module
+    preset: Preset
+    transform: Callable[[Image.Image], Tensor] | None
+    parameters: int
+    gflops: float
+
+
+def check_known(spec: ModelSpec) -> None:
+    """Raise unless torchvision has the model and the weights, or a builder is named for it.
+
+    Raises:
+        ExpectedError: with the nearest name that does exist.
+    """
+    if spec.builder is None:
+        _torchvision_weights(spec)
+
+
+def load(spec: ModelSpec, device: torch.device) -> Loaded:
+    """Build the model with its weights, in eval mode, on ``device``.
+
+    Raises:
+        ExpectedError: torchvision has no such model or weights, or the builder cannot be imported.
+        WeightsError: the weights file is missing and cannot be downloaded, or is not the published one.
+    """
+    if spec.builder is None:
+        weights = _torchvision_weights(spec)
+        _ensure_genuine(weights.url, spec)
+        with _weights_only():
+            model = torchvision.models.get_model(spec.model, weights=weights, progress=False)
+        transform = weights.transforms()
+        preset = preset_of(transform)
+    else:
+        model, transform = _built(spec), None
+        assert spec.preset is not None  # the file of expected values is refused without it
+        preset = spec.preset
+    model = model.eval().to(device, memory_format=torch.channels_last)
+    return Loaded(
+        model=model,
+        preset=preset,
+        transform=transform,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        gflops=_gflops(model, preset.geometry.crop, device),
+    )
+
+
+def preset_of(transform: Any) -> Preset:
+    """Return torchvision's ``ImageClassification`` transform as values."""
+    (resize,), (crop,) = transform.resize_size, transform.crop_size
+    return Preset(Geometry(resize, crop, transform.interpolation.value), tuple(transform.mean), tuple(transform.std))
+
+
+def _torchvision_weights(spec: ModelSpec) -> Any:
+    names = torchvision.models.list_models(module=torchvision.models)
+    if spec.model not in names:
+        raise ExpectedError(
+            f"model {spec.model!r} is not one of torchvision {torchvision.__version__}'s classifiers"
+            f"{_nearest(spec.model, names)}; a model from elsewhere needs a builder"
+        )
+    members = torchvision.models.get_model_weights(spec.model).__members__
+    if spec.weights not in members:
+        raise ExpectedError(
+            f"weights {spec.weights!r} are not among torchvision {torchvision.__version__}'s for {spec.model}: "
+            f"{', '.join(sorted(members))}"
+        )
+    return members[spec.weights]
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    nearest = get_close_matches(name, names, n=1)
+    return f" (nearest: {nearest[0]!r})" if nearest else ""
+
+
+def _ensure_genuine(url: str, spec: ModelSpec) -> None:
+    """Have the weights file in torch's cache, with the sha256 that its name promises.
+
+    torch.hub checks the hash of what it downloads, but not of a file that is already there.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / url.rsplit("/", 1)[1]
+    if not path.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except OSError as error:
+            raise WeightsError(
+                f"{spec}: the weights file {path.name} is not in {folder} and could not be downloaded from {url} "
+                f"({getattr(error, 'reason', error)}); fetch it elsewhere and put it into that folder"
+            ) from error
+    promised = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
+    if promised is None:
+        raise WeightsError(f"{spec}: the name of the weights file {path.name} holds no sha256 to check it against")
+    found = _sha256(path)
+    if not found.startswith(promised[1]):
+        raise WeightsError(
+            f"{spec}: the weights file {path} is damaged or not the published one: its sha256 should begin with "
+            f"{promised[1]} and is {found[:16]}...; delete it, and it will be downloaded again from {url}"
+        )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Let torch.load build nothing but tensors: torchvision's own loading has no argument for that."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _built(spec: ModelSpec) -> nn.Module:
+    assert spec.builder is not None
+    module_name, function_name = spec.builder.split(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise ExpectedError(f"{spec}: builder {spec.builder!r} cannot be imported: {error}") from error
+    model = function()
+    if not isinstance(model, nn.Module):
+        raise ExpectedError(f"{spec}: builder {spec.builder!r} returned {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _gflops(model: nn.Module, side: int, device: torch.device) -> float:
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros((1, 3, side, side), device=device))
+    # torch counts a multiply-add as two operations, torchvision's metadata as one.
+    return counter.get_total_flops() / 2e9

@@ -1,0 +1,37 @@
+"""What a model answered, image by image; no torch, so that it can be read, compared and stored anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A model's five best classes for each image.
+
+    Attributes:
+        ids: N image ids, in the split's order.
+        top5: (N, 5) int16 class indices, best first.
+        logits: (N, 5) float32, the logits of ``top5``.
+        classes: number of logits that the model gave for each image.
+        batch_size: images a forward call saw; smaller than asked for if memory ran out.
+        seconds: wall clock from the first batch's read to the last answer on the host.
+    """
+
+    ids: tuple[str, ...]
+    top5: NDArray[np.int16]
+    logits: NDArray[np.float32]
+    classes: int
+    batch_size: int
+    seconds: float
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def images_per_second(self) -> float:
+        """Images evaluated a second, transfers included."""
+        return len(self) / self.seconds

@@ -1,0 +1,1 @@
+"""Predictions and expected values -> a verdict; integers and statistics, no torch."""

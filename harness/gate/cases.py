@@ -1,0 +1,64 @@
+"""Which cases a run has: models by name, glob or id, times precisions; stable ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from harness.errors import ExpectedError
+from harness.gate.expected import Entry
+
+CORE = ("alexnet-IMAGENET1K_V1", "vgg16-IMAGENET1K_V1", "resnet18-IMAGENET1K_V1", "googlenet-IMAGENET1K_V1")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model in one precision: what one test evaluates."""
+
+    entry: Entry
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.entry.spec}-{self.precision}"
+
+
+def select_cases(
+    entries: Sequence[Entry], wanted: Sequence[str], precisions: Sequence[str], *, embedded: bool
+) -> tuple[Case, ...]:
+    """Return the cases that ``wanted`` names, in the order of the file, each once.
+
+    Args:
+        entries: the file's.
+        wanted: names, globs or ids of models, or the words ``core`` and ``all``.
+        precisions: names of precisions.
+        embedded: whether the embedded split is evaluated, which has models of its own.
+
+    Raises:
+        ExpectedError: a name that matches nothing, with the nearest that would.
+    """
+    candidates = [entry for entry in entries if (entry.splits == ("embedded",)) == embedded]
+    chosen = {str(entry.spec) for name in wanted for entry in _matching(candidates, name, embedded=embedded)}
+    return tuple(
+        Case(entry, precision) for entry in candidates if str(entry.spec) in chosen for precision in precisions
+    )
+
+
+def _matching(candidates: Sequence[Entry], wanted: str, *, embedded: bool) -> list[Entry]:
+    if wanted == "all" or (wanted == "core" and embedded):
+        return list(candidates)
+    if wanted == "core":
+        matching = [entry for entry in candidates if str(entry.spec) in CORE]
+        # A team's own file need not hold the four: its core is what it lists.
+        return matching or list(candidates)
+    matching = [
+        entry for entry in candidates if fnmatchcase(entry.spec.model, wanted) or fnmatchcase(str(entry.spec), wanted)
+    ]
+    if not matching:
+        names = sorted({entry.spec.model for entry in candidates} | {str(entry.spec) for entry in candidates})
+        nearest = get_close_matches(wanted, names, n=1)
+        hint = f"nearest: {nearest[0]!r}" if nearest else "--models all --collect-only -q lists them"
+        where = "with weights for the embedded split" if embedded else "in the file of expected values"
+        raise ExpectedError(f"--models: {wanted!r} matches no model {where} ({hint})")
+    return matching

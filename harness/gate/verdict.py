@@ -1,0 +1,93 @@
+"""The gate: measured hits against expected ones -> held or failed, with the reason in a few lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.data.split import Split
+from harness.gate.expected import Entry, Expected
+from harness.gate.scores import METRICS, NAMES, TopK
+from harness.gate.stats import sampling_band
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked.
+
+    Attributes:
+        name: what was checked.
+        held: whether it did.
+        detail: measured, expected, difference and what is allowed, in one line.
+    """
+
+    name: str
+    held: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of one case: held if there is a check and every check held."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def held(self) -> bool:
+        """Whether the case passes."""
+        return bool(self.checks) and all(check.held for check in self.checks)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{check.name}: {'held' if check.held else 'FAILED'}: {check.detail}" for check in self.checks)
+
+
+def judge(entry: Entry, split: Split, measured: TopK) -> Verdict:
+    """Compare ``measured`` with what ``entry`` expects on ``split``.
+
+    On a whole split with published values: hits within the tolerance, above as well as below, since a wrong
+    setting can raise accuracy. On a subset of one: within the sampling band, widened by the tolerance. On any
+    other split there is nothing to compare with, and that is a failure, never a pass.
+    """
+    expected = entry.expected_on(split.name)
+    if expected is None:
+        return Verdict((Check("published values", False, _nothing_to_compare_with(entry, split, measured)),))
+    compare = _on_subset if split.is_subset else _on_whole_split
+    return Verdict(tuple(compare(metric, expected, measured) for metric in METRICS))
+
+
+def _on_whole_split(metric: str, expected: Expected, measured: TopK) -> Check:
+    if measured.n != expected.hits.n:
+        detail = f"{measured.n:,} images were evaluated, the {expected.origin} value is for {expected.hits.n:,}"
+        return Check(NAMES[metric], False, detail)
+    difference = measured.hits(metric) - expected.hits.hits(metric)
+    allowed = expected.tolerance_hits
+    detail = (
+        f"measured {measured.percent(metric):.3f}, {expected.origin} {expected.hits.percent(metric):.3f}, "
+        f"difference {100 * difference / measured.n:+.3f} points = {difference:+,} of {measured.n:,} images, "
+        f"tolerance ±{expected.tolerance} points = {allowed} images"
+    )
+    return Check(NAMES[metric], abs(difference) <= allowed, detail)
+
+
+def _on_subset(metric: str, expected: Expected, measured: TopK) -> Check:
+    whole = expected.hits
+    band = sampling_band(whole.n, whole.hits(metric), expected.tolerance_hits, measured.n)
+    hits = measured.hits(metric)
+    detail = (
+        f"measured {measured.percent(metric):.3f}, {expected.origin} {whole.percent(metric):.3f}; allowed on "
+        f"{measured.n:,} of {whole.n:,} images {100 * band.low / measured.n:.2f} to {100 * band.high / measured.n:.2f} "
+        f"({band.low} to {band.high} hits, measured {hits}); "
+        f"a drop of up to {band.could_miss:.2f} points could be missed"
+    )
+    return Check(NAMES[metric], band.low <= hits <= band.high, detail)
+
+
+def _nothing_to_compare_with(entry: Entry, split: Split, measured: TopK) -> str:
+    values = ", ".join(
+        f"{NAMES[metric]} {measured.percent(metric):.3f} ({measured.hits(metric)} hits)" for metric in METRICS
+    )
+    why = f" ({split.caveat})" if split.caveat else ""
+    known = ", ".join(entry.splits) or "no split"
+    return (
+        f"none for {entry.spec} on {split.name}{why}; known on: {known}. Measured on {measured.n:,} images: {values}. "
+        f"Point --imagenet at a split with published values, or add {split.name!r} to a file for --expected"
+    )

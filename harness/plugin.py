@@ -1,0 +1,281 @@
+"""The pytest glue: options, cases, the fixture that evaluates one, header, progress and summary."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from _pytest.mark.expression import Expression
+
+from harness.data.layouts import EMBEDDED
+from harness.errors import ExpectedError, HarnessError
+from harness.evaluation.precision import PRECISIONS
+from harness.gate.cases import Case, select_cases
+from harness.gate.expected import read_expected
+from harness.reporting.progress import decoding_progress
+from harness.reporting.record import CaseRecord
+from harness.reporting.text import accuracy_table
+
+if TYPE_CHECKING:
+    from _pytest.capture import CaptureManager
+    from _pytest.terminal import TerminalReporter
+
+    from harness.data.store import Progress
+MARKER = "imagenet"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of the gate, read once."""
+
+    imagenet: str | None
+    models: tuple[str, ...]
+    expected: Path
+    device: str
+    precisions: tuple[str, ...]
+    batch_size: int | None
+    limit: int | None
+    workers: int
+
+
+OPTIONS = pytest.StashKey[Options]()
+CASES = pytest.StashKey[tuple[Case, ...]]()
+RUN = pytest.StashKey["Run"]()
+RECORD = pytest.StashKey[CaseRecord]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options of the gate."""
+    group = parser.getgroup("imagenet", "accuracy of pretrained image classifiers (-m imagenet)")
+    group.addoption(
+        "--imagenet",
+        metavar="SPLIT",
+        default=os.environ.get("IMAGENET_DIR") or None,
+        help="folder of the validation set, or 'embedded' for images that need no download (default: $IMAGENET_DIR)",
+    )
+    group.addoption(
+        "--models",
+        metavar="LIST",
+        default="core",
+        help="comma-separated names, globs or ids, or 'all' (default: core: alexnet, vgg16, resnet18, googlenet)",
+    )
+    group.addoption(
+        "--expected",
+        metavar="FILE",
+        type=Path,
+        help="file of expected accuracies (default: expected_accuracy.yaml of the project)",
+    )
+    group.addoption("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    group.addoption("--precision", metavar="LIST", default="fp32", help="comma-separated: fp32 (default: fp32)")
+    group.addoption(
+        "--batch-size",
+        metavar="N",
+        type=_positive,
+        help="images in a forward call, halved when memory runs out (default: 256 on CUDA, 64 on the CPU)",
+    )
+    group.addoption(
+        "--limit",
+        metavar="N",
+        type=_positive,
+        help="evaluate a fixed, class-balanced subset of N images (default: all)",
+    )
+    group.addoption(
+        "--workers",
+        metavar="N",
+        type=_positive,
+        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        help="decoding processes (default: one for each CPU core that may be used, %(default)s here)",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options and select the cases; without torch, so that collecting is quick."""
+    config.addinivalue_line("markers", f"{MARKER}: evaluates a pretrained model on the image set given by --imagenet")
+    gate = selects(config, {MARKER}) and not selects(config, set())
+    if gate and config.getoption("imagenet") is None:
+        raise pytest.UsageError(
+            f"-m {MARKER} needs an image set: give --imagenet DIR (or set IMAGENET_DIR) for ImageNet's validation "
+            "set in class folders, or --imagenet embedded for images that need no download"
+        )
+    if not gate and any(arg.startswith("--imagenet") for arg in config.invocation_params.args):
+        raise pytest.UsageError(f"--imagenet was given, but no test of the gate is selected: add -m {MARKER}")
+    # A team's builders lie beside their own file of expected values, in the folder they work in.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    with _usage_errors():
+        options = config.stash[OPTIONS] = _read_options(config)
+        config.stash[CASES] = select_cases(
+            read_expected(options.expected),
+            options.models,
+            options.precisions,
+            embedded=options.imagenet == EMBEDDED,
+        )
+    if gate:
+        config.pluginmanager.register(Summary(), "imagenet-summary")
+
+
+def selects(config: pytest.Config, marks: set[str]) -> bool:
+    """Tell whether ``-m`` selects a test that bears exactly these marks."""
+    expression = config.getoption("markexpr")
+    return not expression or Expression.compile(expression).evaluate(lambda name, /, **_: name in marks)
+
+
+def _read_options(config: pytest.Config) -> Options:
+    precisions = _listed(config.getoption("precision"))
+    if unknown := [name for name in precisions if name not in PRECISIONS]:
+        raise ExpectedError(f"--precision: {unknown[0]!r} is not one of {', '.join(PRECISIONS)}")
+    return Options(
+        imagenet=config.getoption("imagenet"),
+        models=_listed(config.getoption("models")),
+        expected=config.getoption("expected") or config.rootpath / "expected_accuracy.yaml",
+        device=config.getoption("device"),
+        precisions=precisions,
+        batch_size=config.getoption("batch_size"),
+        limit=config.getoption("limit"),
+        workers=config.getoption("workers"),
+    )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Show a user's mistake as pytest shows its own: one line, exit status 4."""
+    try:
+        yield
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of each case."""
+    if "case" in metafunc.fixturenames and metafunc.definition.get_closest_marker(MARKER):
+        metafunc.parametrize("case", metafunc.config.stash[CASES], ids=str)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Open the split and the device before the header is printed; the first import of torch."""
+    config = session.config
+    if not config.pluginmanager.has_plugin("imagenet-summary") or config.option.collectonly:
+        return
+    options = config.stash[OPTIONS]
+    assert options.imagenet is not None
+    from harness.run import Run
+
+    with _usage_errors():
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        run = config.stash[RUN] = stack.enter_context(
+            Run(
+                options.imagenet,
+                device=options.device,
+                batch_size=options.batch_size,
+                limit=options.limit,
+                workers=options.workers,
+            )
+        )
+        run.check(config.stash[CASES])
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what is evaluated, on what, and with what."""
+    run = config.stash.get(RUN, None)
+    return run.describe(config.stash[OPTIONS].precisions) if run else []
+
+
+@pytest.fixture
+def evaluated(case: Case, request: pytest.FixtureRequest) -> CaseRecord:
+    """The case, evaluated and judged; what cannot be evaluated is an error of the test, not a failure."""
+    config = request.config
+    try:
+        record = config.stash[RUN].evaluate(case, _progress(config))
+    except HarnessError as error:
+        pytest.fail(str(error), pytrace=False)
+    request.node.stash[RECORD] = record
+    return record
+
+
+def _progress(config: pytest.Config) -> Progress:
+    """Show decoding past pytest's capture; not with -q, nor in a worker of xdist, which has no terminal."""
+    reporter: TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    capture: CaptureManager | None = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or config.get_verbosity() < 0:
+        return lambda done, images: None
+    show = decoding_progress(reporter.ensure_newline, reporter.write_line)
+
+    def uncaptured(done: int, images: int) -> None:
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            show(done, images)
+
+    return uncaptured
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach the record to the report, which also travels from an xdist worker to the controller."""
+    report = yield
+    record = item.stash.get(RECORD, None)
+    if call.when == "call" and record is not None:
+        report.imagenet_record = record.to_json()  # type: ignore[attr-defined]
+    return report
+
+
+class Summary:
+    """Gathers the cases' records from their reports, and shows the table at the end."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, CaseRecord | str] = {}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note which cases are due."""
+        self._expect(item.nodeid for item in session.items if item.get_closest_marker(MARKER))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Note which cases are due, in the controller of xdist, which collects nothing itself."""
+        self._expect(ids)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a case's record, or note that there is none."""
+        case = _case_id(report.nodeid)
+        if hasattr(report, "imagenet_record"):
+            self._outcomes[case] = CaseRecord.from_json(report.imagenet_record)
+        elif report.failed and case in self._outcomes and report.when == "setup":
+            self._outcomes[case] = "ERROR, not evaluated (the reason stands above)"
+
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Show the table."""
+        records = [outcome for outcome in self._outcomes.values() if isinstance(outcome, CaseRecord)]
+        unmeasured = [(case, outcome) for case, outcome in self._outcomes.items() if isinstance(outcome, str)]
+        if terminalreporter.config.option.collectonly or not self._outcomes:
+            return
+        where = f"{records[0].split}, {records[0].measured.n:,} images" if records else "nothing was evaluated"
+        terminalreporter.section(f"accuracy in percent: {where}")
+        for line in accuracy_table(records, unmeasured):
+            terminalreporter.write_line(line)
+
+    def _expect(self, nodeids: Iterable[str]) -> None:
+        for nodeid in nodeids:
+            self._outcomes.setdefault(_case_id(nodeid), "not run")
+
+
+def _case_id(nodeid: str) -> str:
+    return nodeid.partition("[")[2].removesuffix("]")

@@ -1,0 +1,1 @@
+"""What people read: environment facts, tables, lines."""

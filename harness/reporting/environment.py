@@ -1,0 +1,16 @@
+"""Versions of what decides the pixels and the arithmetic, as facts."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from PIL import features
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow")
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions by name; torch is not imported for it."""
+    found = {name: metadata.version(name) for name in PACKAGES}
+    found["libjpeg-turbo"] = features.version_feature("libjpeg_turbo") or "none"  # type: ignore[no-untyped-call,unused-ignore]
+    return found
