@@ -17,7 +17,7 @@ from harness.data.layouts import EMBEDDED
 from harness.errors import ExpectedError, HarnessError
 from harness.evaluation.precision import PRECISIONS
 from harness.gate.cases import Case, select_cases
-from harness.gate.expected import read_expected
+from harness.gate.expected_file import DEFAULT_FILE, read_expected
 from harness.reporting.progress import decoding_progress
 from harness.reporting.record import CaseRecord
 from harness.reporting.text import accuracy_table
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
     from harness.data.store import Progress
+    from harness.run import Run
+
 MARKER = "imagenet"
 
 
@@ -44,10 +46,10 @@ class Options:
     workers: int
 
 
-OPTIONS = pytest.StashKey[Options]()
-CASES = pytest.StashKey[tuple[Case, ...]]()
-RUN = pytest.StashKey["Run"]()
-RECORD = pytest.StashKey[CaseRecord]()
+OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
+CASES: pytest.StashKey[tuple[Case, ...]] = pytest.StashKey()
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+RECORD: pytest.StashKey[CaseRecord] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -140,7 +142,7 @@ def _read_options(config: pytest.Config) -> Options:
     return Options(
         imagenet=config.getoption("imagenet"),
         models=_listed(config.getoption("models")),
-        expected=config.getoption("expected") or config.rootpath / "expected_accuracy.yaml",
+        expected=config.getoption("expected") or config.rootpath / DEFAULT_FILE,
         device=config.getoption("device"),
         precisions=precisions,
         batch_size=config.getoption("batch_size"),
@@ -165,7 +167,8 @@ def _usage_errors() -> Iterator[None]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test of each case."""
     if "case" in metafunc.fixturenames and metafunc.definition.get_closest_marker(MARKER):
-        metafunc.parametrize("case", metafunc.config.stash[CASES], ids=str)
+        cases = metafunc.config.stash[CASES]
+        metafunc.parametrize("case", cases, ids=str)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -211,12 +214,16 @@ def evaluated(case: Case, request: pytest.FixtureRequest) -> CaseRecord:
     return record
 
 
+def _show_nothing(_done: int, _images: int) -> None:
+    pass
+
+
 def _progress(config: pytest.Config) -> Progress:
     """Show decoding past pytest's capture; not with -q, nor in a worker of xdist, which has no terminal."""
     reporter: TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     capture: CaptureManager | None = config.pluginmanager.get_plugin("capturemanager")
     if reporter is None or config.get_verbosity() < 0:
-        return lambda done, images: None
+        return _show_nothing
     show = decoding_progress(reporter.ensure_newline, reporter.write_line)
 
     def uncaptured(done: int, images: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
@@ -59,5 +59,12 @@ def crop_into(
         try:
             rows[row] = crop_image(path, geometry)
         except _UNREADABLE as error:
-            unreadable.append((str(path), str(error).replace(f" {str(path)!r}", "")))
+            unreadable.append((str(path), _reason(error)))
     return unreadable
+
+
+def _reason(error: Exception) -> str:
+    """Return why, without the path that stands beside it."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return getattr(error, "strerror", None) or str(error)

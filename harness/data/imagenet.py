@@ -38,7 +38,7 @@ def labels_sha256(targets: NDArray[int16]) -> str:
 
 def claims_to_be_validation_set(ids: Sequence[str]) -> bool:
     """Tell whether every id is named like a file of ILSVRC2012's validation set."""
-    return all(map(_VALIDATION_FILE.fullmatch, ids))
+    return all(_VALIDATION_FILE.fullmatch(identity.rpartition("/")[2]) for identity in ids)
 
 
 def why_incomplete(ids: Sequence[str], targets: NDArray[int16]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -79,6 +80,24 @@ def load(spec: ModelSpec, device: torch.device) -> Loaded:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         gflops=_gflops(model, preset.geometry.crop, device),
     )
+
+
+def torchvision_version() -> str:
+    """Return the version of the torchvision that the models come from."""
+    return str(torchvision.__version__)
+
+
+def published_accuracies() -> dict[str, tuple[float, float]]:
+    """Return acc@1 and acc@5 on ImageNet-1K, in percent, of every weight of torchvision that states them, by id."""
+    published = {}
+    for model in torchvision.models.list_models(module=torchvision.models):
+        weights_enum = torchvision.models.get_model_weights(model)
+        for name, weights in weights_enum.__members__.items():
+            metrics = weights.meta["_metrics"].get("ImageNet-1K")
+            # DEFAULT is another name of a member; VGG16's IMAGENET1K_FEATURES are no classifier and state NaN.
+            if name == weights.name and metrics is not None and not math.isnan(metrics["acc@1"]):
+                published[str(ModelSpec(model, name))] = (metrics["acc@1"], metrics["acc@5"])
+    return published
 
 
 def preset_of(transform: Any) -> Preset:
@@ -175,4 +194,4 @@ def _gflops(model: nn.Module, side: int, device: torch.device) -> float:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(torch.zeros((1, 3, side, side), device=device))
     # torch counts a multiply-add as two operations, torchvision's metadata as one.
-    return counter.get_total_flops() / 2e9
+    return float(counter.get_total_flops()) / 2e9

@@ -59,12 +59,10 @@ def _switches(tf32: bool) -> Iterator[tuple[Callable[[], Any], Callable[[Any], N
     )
     yield _attribute(torch.backends.cudnn, "allow_tf32", tf32)
     if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        wanted = "tf32" if tf32 else "ieee"
-        yield _attribute(torch.backends.cuda.matmul, "fp32_precision", wanted)
-        yield _attribute(torch.backends.cudnn.conv, "fp32_precision", wanted)
-        yield _attribute(torch.backends.cudnn.rnn, "fp32_precision", wanted)
-        yield _attribute(torch.backends.mkldnn.matmul, "fp32_precision", wanted)
-        yield _attribute(torch.backends.mkldnn.conv, "fp32_precision", wanted)
+        cudnn: Any = torch.backends.cudnn
+        mkldnn: Any = torch.backends.mkldnn
+        for operator in (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv):
+            yield _attribute(operator, "fp32_precision", "tf32" if tf32 else "ieee")
     yield _attribute(torch.backends.cudnn, "benchmark", False)
     yield _attribute(torch.backends.cudnn, "deterministic", True)
 

@@ -1,24 +1,16 @@
-"""``expected_accuracy.yaml`` -> the models that can be asked for and the hits each should score."""
+"""What a model should score: published or recorded hits, and the tolerance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-from harness.data.preset import INTERPOLATIONS, Geometry, Preset
-from harness.errors import ExpectedError
+from harness.data import imagenet
 from harness.evaluation.spec import ModelSpec
-from harness.gate.scores import TopK
+from harness.gate.scores import METRICS, NAMES, TopK
 
-SCHEMA_VERSION = 1
 ORIGINS = ("published", "recorded")
-DEFAULT_FILE = Path("expected_accuracy.yaml")
 
 
 @dataclass(frozen=True)
@@ -58,186 +50,27 @@ class Entry:
         return tuple(name for name, _ in self.by_split)
 
 
-@dataclass(frozen=True)
-class _SplitFacts:
-    images: int
-    tolerance: Decimal
-    origin: str
+def disagreements(entries: Sequence[Entry], published: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Say where the values on imagenet-1k differ from ``published``, and which weights only one of the two has.
 
-
-def read_expected(path: Path) -> tuple[Entry, ...]:
-    """Read and check the whole file.
-
-    Raises:
-        ExpectedError: naming the file, the key and what is wrong with it.
+    Args:
+        entries: the file's; those with a builder are not torchvision's and are left out.
+        published: acc@1 and acc@5 in percent, by id.
     """
-    try:
-        document = yaml.load(path.read_text("utf-8"), _Loader)
-    except OSError as error:
-        raise ExpectedError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ExpectedError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    return tuple(_File(path).entries(document))
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as it is written: a key that stands twice in one mapping is an error, not the last one's win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-        for key, (key_node, _) in zip(keys, node.value, strict=True):
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(
-                    f"key {key!r} stands twice in one mapping, again in line {key_node.start_mark.line + 1}"
+    ours = {
+        str(entry.spec): expected
+        for entry in entries
+        if entry.spec.builder is None and (expected := entry.expected_on(imagenet.NAME))
+    }
+    lines = [f"{name}: in the file, not in torchvision" for name in ours if name not in published]
+    for name, accuracies in published.items():
+        if name not in ours:
+            lines.append(f"{name}: in torchvision ({accuracies[0]}, {accuracies[1]}), not in the file")
+            continue
+        for metric, accuracy in zip(METRICS, accuracies, strict=True):
+            here = ours[name].hits
+            if here.hits(metric) != round(accuracy * here.n / 100):
+                lines.append(
+                    f"{name}: {NAMES[metric]} is {here.percent(metric)} in the file, {accuracy} in torchvision"
                 )
-        return super().construct_mapping(node, deep)
-
-
-class _File:
-    """The checks, with the file's name at hand for their messages."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def entries(self, document: Any) -> Iterator[Entry]:
-        top = self._mapping(document, "", required={"schema_version", "tolerance", "splits", "models"})
-        if top["schema_version"] != SCHEMA_VERSION:
-            raise self._error("schema_version", f"expected {SCHEMA_VERSION}, found {top['schema_version']!r}")
-        tolerance = self._tolerance(top["tolerance"], "tolerance")
-        splits = {
-            name: self._split(facts, f"splits.{name}", tolerance)
-            for name, facts in self._mapping(top["splits"], "splits").items()
-        }
-        if not isinstance(top["models"], list):
-            raise self._error("models", f"expected a list, found {type(top['models']).__name__}")
-        seen: dict[ModelSpec, str] = {}
-        for number, item in enumerate(top["models"]):
-            key = f"models[{number}]"
-            entry = self._entry(item, key, splits)
-            identity = ModelSpec(entry.spec.model, entry.spec.weights)
-            if identity in seen:
-                raise self._error(key, f"{identity} stands there already, as {seen[identity]}")
-            seen[identity] = key
-            yield entry
-
-    def _split(self, value: Any, key: str, tolerance: Decimal) -> _SplitFacts:
-        facts = self._mapping(value, key, required={"images", "source"}, optional={"tolerance", "origin"})
-        if type(facts["images"]) is not int or facts["images"] < 1:
-            raise self._error(f"{key}.images", f"expected a number of images, found {facts['images']!r}")
-        self._text(facts["source"], f"{key}.source")
-        if "tolerance" in facts:
-            tolerance = self._tolerance(facts["tolerance"], f"{key}.tolerance")
-        origin = facts.get("origin", ORIGINS[0])
-        if origin not in ORIGINS:
-            raise self._error(f"{key}.origin", f"expected one of {', '.join(ORIGINS)}, found {origin!r}")
-        return _SplitFacts(facts["images"], tolerance, origin)
-
-    def _entry(self, value: Any, key: str, splits: dict[str, _SplitFacts]) -> Entry:
-        item = self._mapping(value, key, required={"model", "weights"}, optional={"builder", "preset", *splits})
-        model, weights = (
-            self._text(item["model"], f"{key}.model"),
-            self._text(item["weights"], f"{key}.weights"),
-        )
-        builder = item.get("builder")
-        if (
-            builder is not None
-            and [bool(part) for part in self._text(builder, f"{key}.builder").split(":")] != [True] * 2
-        ):
-            raise self._error(f"{key}.builder", f"expected module:function, found {builder!r}")
-        if (builder is None) != ("preset" not in item):
-            raise self._error(key, "builder and preset go together: torchvision's own models bring their preset")
-        preset = None if builder is None else self._preset(item["preset"], f"{key}.preset")
-        return Entry(
-            ModelSpec(model, weights, builder, preset),
-            tuple(
-                (name, self._expected(item[name], f"{key} ({model}-{weights}): {name}", facts))
-                for name, facts in splits.items()
-                if name in item
-            ),
-        )
-
-    def _expected(self, value: Any, key: str, facts: _SplitFacts) -> Expected:
-        item = self._mapping(value, key, required={"acc@1", "acc@5"}, optional={"tolerance"})
-        top1, top5 = (
-            self._accuracy(item["acc@1"], f"{key}.acc@1"),
-            self._accuracy(item["acc@5"], f"{key}.acc@5"),
-        )
-        if top5 < top1:
-            raise self._error(f"{key}.acc@5", f"{top5} is below acc@1, {top1}")
-        tolerance = self._tolerance(item["tolerance"], f"{key}.tolerance") if "tolerance" in item else facts.tolerance
-        hits = TopK(facts.images, *(round(accuracy * facts.images / 100) for accuracy in (top1, top5)))
-        return Expected(hits, tolerance, facts.origin)
-
-    def _preset(self, value: Any, key: str) -> Preset:
-        item = self._mapping(value, key, required={"resize", "crop", "interpolation", "mean", "std"})
-        for name in ("resize", "crop"):
-            if type(item[name]) is not int or item[name] < 1:
-                raise self._error(f"{key}.{name}", f"expected a number of pixels, found {item[name]!r}")
-        if item["interpolation"] not in INTERPOLATIONS:
-            raise self._error(
-                f"{key}.interpolation",
-                f"expected one of {', '.join(INTERPOLATIONS)}, found {item['interpolation']!r}",
-            )
-        for name in ("mean", "std"):
-            if not isinstance(item[name], list) or [type(x) for x in item[name]] != [float] * 3:
-                raise self._error(f"{key}.{name}", f"expected three numbers such as 0.485, found {item[name]!r}")
-            if not all(0 < x < 1 for x in item[name]):
-                raise self._error(f"{key}.{name}", f"expected values for pixels scaled to 0..1, found {item[name]!r}")
-        return Preset(
-            Geometry(item["resize"], item["crop"], item["interpolation"]),
-            tuple(item["mean"]),
-            tuple(item["std"]),
-        )
-
-    def _accuracy(self, value: Any, key: str) -> Decimal:
-        number = self._number(value, key)
-        if 0 < number <= 1:
-            raise self._error(key, f"{number} looks like a fraction; expected percent, such as {number * 100:f}")
-        if not 0 <= number <= 100:
-            raise self._error(key, f"expected percent between 0 and 100, found {number}")
-        return number
-
-    def _tolerance(self, value: Any, key: str) -> Decimal:
-        number = self._number(value, key)
-        if not 0 <= number <= 100:
-            raise self._error(key, f"expected percentage points between 0 and 100, found {number}")
-        return number
-
-    def _number(self, value: Any, key: str) -> Decimal:
-        if type(value) not in (int, float):
-            raise self._error(key, f"expected a number, found {value!r}")
-        # The shortest decimal that reads back as this float is what stands in the file.
-        number = Decimal(str(value))
-        if not number.is_finite():
-            raise self._error(key, f"expected a number, found {value!r}")
-        return number
-
-    def _text(self, value: Any, key: str) -> str:
-        if not isinstance(value, str) or not value:
-            raise self._error(key, f"expected a name, found {value!r}")
-        return value
-
-    def _mapping(
-        self,
-        value: Any,
-        key: str,
-        required: set[str] | None = None,
-        optional: set[str] = frozenset(),  # type: ignore[assignment]
-    ) -> dict[str, Any]:
-        """Return ``value`` if it is a mapping with exactly the keys allowed; any keys if ``required`` is None."""
-        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-            raise self._error(key, f"expected a mapping from names, found {value!r:.60}")
-        if required is not None:
-            if unknown := sorted(value.keys() - required - optional):
-                raise self._error(key, f"unknown key {unknown[0]!r}{_nearest(unknown[0], required | optional)}")
-            if missing := sorted(required - value.keys()):
-                raise self._error(key, f"{missing[0]!r} is missing")
-        return value
-
-    def _error(self, key: str, reason: str) -> ExpectedError:
-        return ExpectedError(f"{self._path}: {key}: {reason}" if key else f"{self._path}: {reason}")
-
-
-def _nearest(name: str, names: set[str]) -> str:
-    nearest = get_close_matches(name, sorted(names), n=1)
-    return f" (nearest: {nearest[0]!r})" if nearest else ""
+    return lines

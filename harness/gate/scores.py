@@ -42,7 +42,7 @@ def correct(predictions: Predictions, targets: NDArray[np.int16]) -> NDArray[np.
         predictions: of N images.
         targets: (N,) class indices, in the order of the predictions' ids.
     """
-    return predictions.top5[:, 0] == targets
+    return np.equal(predictions.top5[:, 0], targets)
 
 
 def score(predictions: Predictions, targets: NDArray[np.int16], classes: int) -> TopK:

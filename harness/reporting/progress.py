@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ def decoding_progress(
         ensure_newline: ends a line that something else has begun.
         write_line: writes a line where there is no terminal.
     """
-    bar: tqdm[None] | None = None
+    bar: tqdm[NoReturn] | None = None
     last_line = 0.0
 
     def show(done: int, images: int) -> None:
@@ -29,6 +30,7 @@ def decoding_progress(
             if bar is None:
                 ensure_newline()
                 bar = tqdm(total=images, desc="decoding", unit=" images", leave=False, file=sys.stderr)
+            assert bar is not None
             bar.update(done - bar.n)
             if done == images:
                 bar.close()

@@ -1,0 +1,41 @@
+# Two commands for a bare machine: python3 with venv and pip is all that is assumed.
+#
+#   make gate    the accuracy gate on $IMAGENET_DIR, or on the embedded split where that is not set
+#   make test    formatting, lint, types, layers, and all tests
+#
+# Where `python` has torch, as in an activated environment, it is used and its torch is left as it is, since it is
+# what is under test; missing tools are added to that environment. Anywhere else .venv is made.
+
+.SUFFIXES:
+.DEFAULT_GOAL := help
+
+IMAGENET_DIR ?= embedded
+ARGS ?=
+
+PYTHON := $(shell python -c 'import importlib.util, sys; importlib.util.find_spec("torch") and print(sys.executable)' 2>/dev/null)
+PYTHON := $(or $(PYTHON),.venv/bin/python)
+# Installed for this checkout; noted inside the environment, so that a new environment is not taken for ready.
+READY := $(dir $(PYTHON))../.imagenet-gate$(subst /,-,$(CURDIR))
+
+.PHONY: help
+help:
+	@sed -n '3,4s/^#   //p' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: gate
+gate: $(READY)
+	$(PYTHON) -m pytest -m imagenet --imagenet=$(IMAGENET_DIR) $(ARGS)
+
+.PHONY: test
+test: $(READY)
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	$(PYTHON) -W error -m pytest $(ARGS)
+
+$(READY): pyproject.toml | $(PYTHON)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[lite,test]'
+	@touch $@
+
+.venv/bin/python:
+	python3 -m venv .venv

@@ -1,0 +1,80 @@
+"""Tests of harness.data.imagenet."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.data import imagenet
+
+
+@pytest.fixture(scope="module")
+def published(reference: Path) -> list[tuple[str, str, int]]:
+    """File name, wnid and class index of the 50,000 images."""
+    with (reference / "ilsvrc2012_val_labels.csv").open() as file:
+        return [(row["filename"], row["wnid"], int(row["sorted_wnid_index"])) for row in csv.DictReader(file)]
+
+
+def columns(rows: list[tuple[str, str, int]]) -> tuple[tuple[str, ...], np.ndarray[tuple[int], np.dtype[np.int16]]]:
+    """Return the ids and targets of ``rows``."""
+    return tuple(name for name, _, _ in rows), np.array([index for _, _, index in rows], dtype=np.int16)
+
+
+def test_wnids_are_sorted_and_distinct() -> None:
+    """The 1000 wnids stand in the order of the models' outputs, which is sorted order."""
+    wnids = imagenet.wnids()
+
+    assert len(wnids) == 1000
+    assert sorted(set(wnids)) == list(wnids)
+    assert (wnids[0], wnids[65], wnids[999]) == ("n01440764", "n01751748", "n15075141")
+
+
+def test_a_wnids_place_is_its_published_class_index(published: list[tuple[str, str, int]]) -> None:
+    """For all 50,000 published labels the place of the wnid is the class index."""
+    wnids = imagenet.wnids()
+
+    assert [index for _, _, index in published] == [wnids.index(wnid) for _, wnid, _ in published]
+
+
+def test_the_validation_set_is_recognized(published: list[tuple[str, str, int]]) -> None:
+    """The published names and labels are the whole validation set."""
+    assert imagenet.why_incomplete(*columns(published)) is None
+
+
+def test_names_in_another_letter_case_are_recognized(published: list[tuple[str, str, int]]) -> None:
+    """Files renamed to .jpeg are still the validation set."""
+    ids, targets = columns(published)
+
+    assert imagenet.why_incomplete([name.replace(".JPEG", ".jpeg") for name in ids], targets) is None
+
+
+def test_a_missing_image_is_told(published: list[tuple[str, str, int]]) -> None:
+    """49,999 images are not the validation set."""
+    assert imagenet.why_incomplete(*columns(published[1:])) == "it has 49,999 of the 50,000 images"
+
+
+def test_a_class_with_a_wrong_count_is_told(published: list[tuple[str, str, int]]) -> None:
+    """50,000 images of which one lies in another class folder are not the validation set."""
+    ids, targets = columns(published)
+    targets[0] = 0
+
+    assert imagenet.why_incomplete(ids, targets) == "class n01440764 has 51 images, not 50"
+
+
+def test_swapped_labels_are_told(published: list[tuple[str, str, int]]) -> None:
+    """50 images a class are not enough: two images in each other's folders change the digest."""
+    ids, targets = columns(published)
+    targets[[0, 1]] = targets[[1, 0]]
+
+    reason = imagenet.why_incomplete(ids, targets)
+
+    assert reason == "its images are not in their own class folders: the digest of the labels is not the known one"
+
+
+def test_other_names_do_not_claim_to_be_the_validation_set() -> None:
+    """Training images are no damaged validation set, they are something else."""
+    assert not imagenet.claims_to_be_validation_set(["n01440764_10026.JPEG", "ILSVRC2012_val_00000001.JPEG"])
+    assert imagenet.claims_to_be_validation_set(["ILSVRC2012_val_00000001.JPEG"])

@@ -1,0 +1,160 @@
+"""Tests of harness.data.layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.data import imagenet
+from harness.data.layouts import open_split, read_class_folders
+from harness.errors import SplitError
+
+FIRST, SECOND, LAST = "n01440764", "n01443537", "n15075141"
+
+
+def touch(root: Path, *names: str) -> Path:
+    """Make empty files below ``root``, with their folders."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_class_indices_come_from_the_wnid_not_from_the_rank(tmp_path: Path) -> None:
+    """With two of a thousand class folders the indices are still those of the thousand."""
+    touch(tmp_path, f"{SECOND}/b.JPEG", f"{LAST}/a.JPEG")
+
+    split = open_split(str(tmp_path))
+
+    assert list(zip(split.ids, split.targets.tolist(), strict=True)) == [("a.JPEG", 999), ("b.JPEG", 1)]
+    assert split.classes == imagenet.wnids()
+
+
+def test_a_val_folder_gives_the_same_split(tmp_path: Path) -> None:
+    """``DIR`` and ``DIR/val`` are the same split, called by the folder that holds ``val``."""
+    root = touch(tmp_path / "mine", f"val/{FIRST}/a.JPEG", f"val/{LAST}/b.JPEG")
+
+    outer, inner = open_split(str(root)), open_split(str(root / "val"))
+
+    assert (outer.ids, outer.files, outer.name, outer.digest) == (inner.ids, inner.files, "mine", inner.digest)
+    assert outer.paths == (root / f"val/{FIRST}/a.JPEG", root / f"val/{LAST}/b.JPEG")
+
+
+def test_suffixes_in_any_letter_case_are_images(tmp_path: Path) -> None:
+    """.jpeg, .jpg and .png in any letter case are images."""
+    names = ["a.JPEG", "b.jpeg", "c.JPG", "d.jpg", "e.Png"]
+    touch(tmp_path, *(f"{FIRST}/{name}" for name in names))
+
+    assert open_split(str(tmp_path)).ids == tuple(names)
+
+
+def test_other_files_are_ignored_and_listed(tmp_path: Path) -> None:
+    """What is no image by its name, or hidden, is left out, and the split says so."""
+    touch(tmp_path, f"{FIRST}/a.JPEG", f"{FIRST}/notes.txt", f"{FIRST}/._a.JPEG", ".cache/x.JPEG", "readme.md")
+
+    split = open_split(str(tmp_path))
+
+    assert split.ids == ("a.JPEG",)
+    assert sorted(split.ignored) == [f"{FIRST}/._a.JPEG", f"{FIRST}/notes.txt"]
+
+
+def test_names_that_occur_twice_are_told_apart_by_their_class(tmp_path: Path) -> None:
+    """Ids are unique even where file names are not."""
+    touch(tmp_path, f"{FIRST}/1.JPEG", f"{SECOND}/1.JPEG")
+
+    assert open_split(str(tmp_path)).ids == (f"{FIRST}/1.JPEG", f"{SECOND}/1.JPEG")
+
+
+def test_an_incomplete_validation_set_is_not_called_imagenet(tmp_path: Path) -> None:
+    """Files named as the validation set's, but not all of them, are no published split, and say why."""
+    touch(tmp_path / "part", f"{FIRST}/ILSVRC2012_val_00000293.JPEG")
+
+    split = open_split(str(tmp_path / "part"))
+
+    assert split.name == "part"
+    assert split.caveat == "it is not the whole imagenet-1k validation set: it has 1 of the 50,000 images"
+
+
+def test_a_validation_image_in_two_class_folders_is_told(tmp_path: Path) -> None:
+    """A copy in a second class folder does not hide what the files claim to be."""
+    touch(tmp_path, f"{FIRST}/ILSVRC2012_val_00000293.JPEG", f"{SECOND}/ILSVRC2012_val_00000293.JPEG")
+
+    assert "it has 2 of the 50,000 images" in open_split(str(tmp_path)).caveat
+
+
+def test_the_validation_set_is_called_imagenet(tmp_path: Path, reference: Path) -> None:
+    """All 50,000 names in their class folders are the published split."""
+    for line in (reference / "ilsvrc2012_val_labels.csv").read_text().splitlines()[1:]:
+        name, wnid, _ = line.split(",")
+        folder = tmp_path / "val" / wnid
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+    split = open_split(str(tmp_path))
+
+    assert (split.name, len(split), split.caveat) == ("imagenet-1k", 50_000, "")
+    assert imagenet.labels_sha256(split.targets) == imagenet.LABELS_SHA256
+
+
+def test_a_path_with_nothing_there_is_refused(tmp_path: Path) -> None:
+    """The sentence names the option, what was expected, what was found, and where."""
+    missing = tmp_path / "missing"
+
+    with pytest.raises(SplitError) as refusal:
+        open_split(str(missing))
+
+    expected = f"--imagenet {str(missing)!r}: expected a folder of images, found nothing at {missing}"
+    assert str(refusal.value) == expected
+
+
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    """A file is not a folder."""
+    file = touch(tmp_path, "val.tar") / "val.tar"
+
+    with pytest.raises(SplitError, match=r"expected a folder of images, found a file at"):
+        open_split(str(file))
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    """The sentence says that the folder is empty and what should be in it."""
+    with pytest.raises(SplitError) as refusal:
+        open_split(str(tmp_path))
+
+    assert str(refusal.value) == (
+        f"no images in {tmp_path}: expected class folders named by wnid, such as n01440764/, "
+        "holding .JPEG files, found an empty folder"
+    )
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
+    """The sentence lists what is there instead of class folders."""
+    touch(tmp_path, "a.JPEG", "b.JPEG", "c.JPEG", "d.JPEG", "e.JPEG")
+
+    with pytest.raises(SplitError, match=r"found 'a.JPEG', 'b.JPEG', 'c.JPEG' and 2 more$"):
+        open_split(str(tmp_path))
+
+
+def test_class_folders_without_images_are_refused(tmp_path: Path) -> None:
+    """Class folders alone are no split."""
+    touch(tmp_path, f"{FIRST}/list.txt")
+
+    with pytest.raises(SplitError, match=r"no images in the 1 class folders of .*: expected .JPEG files"):
+        open_split(str(tmp_path))
+
+
+def test_a_folder_that_is_no_class_is_refused(tmp_path: Path) -> None:
+    """A folder among the classes that is none would silently lose its images."""
+    touch(tmp_path, f"{FIRST}/a.JPEG", "n01440765/b.JPEG")
+
+    with pytest.raises(SplitError, match=r"holds folder 'n01440765', which is not one of the 1,000 classes"):
+        open_split(str(tmp_path))
+
+
+def test_other_classes_can_be_read(tmp_path: Path) -> None:
+    """A split of other classes is indexed by the list that is given."""
+    touch(tmp_path, "red/a.jpg", "blue/b.jpg")
+
+    split = read_class_folders(tmp_path, ("blue", "green", "red"))
+
+    assert split.targets.tolist() == [2, 0]
