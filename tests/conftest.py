@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from harness.evaluation.predictions import Predictions
 from harness.plugin import selects
 
 TESTS = Path(__file__).parent
@@ -34,3 +37,27 @@ def _shared(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"../shared/{name} is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def study(reference: Path) -> dict[str, NDArray[np.int16]]:
+    """Real answers to the 50,000 validation images (modestyachts/ImageNetV2): top-5 by model, and ``label``."""
+    with np.load(reference / "ilsvrc2012_val_top5_predictions.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="session")
+def real_targets(study: dict[str, NDArray[np.int16]]) -> NDArray[np.int16]:
+    """The 50,000 labels, in the order of the file names."""
+    return study["label"]
+
+
+@pytest.fixture(scope="session")
+def real_predictions(study: dict[str, NDArray[np.int16]]) -> dict[str, Predictions]:
+    """The answers of torchvision's alexnet, resnet18, resnet50, squeezenet1_1, vgg11 and densenet121."""
+    ids = tuple(f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, len(study["label"]) + 1))
+    return {
+        model: Predictions(ids, top5, logits=np.zeros(top5.shape, np.float32), classes=1000, batch_size=32, seconds=1.0)
+        for model, top5 in study.items()
+        if model != "label"
+    }

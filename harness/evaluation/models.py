@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import math
 import os
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,8 +65,13 @@ def load(spec: ModelSpec, device: torch.device) -> Loaded:
     if spec.builder is None:
         weights = _torchvision_weights(spec)
         _ensure_genuine(weights.url, spec)
-        with _weights_only():
-            model = torchvision.models.get_model(spec.model, weights=weights, progress=False)
+        try:
+            with _weights_only():
+                model = torchvision.models.get_model(spec.model, weights=weights, progress=False)
+        except pickle.UnpicklingError as error:
+            raise WeightsError(
+                f"{spec}: the weights file holds more than tensors, and is not loaded: {error}"
+            ) from error
         transform = weights.transforms()
         preset = preset_of(transform)
     else:

@@ -1,0 +1,72 @@
+"""A classifier small enough to know its answers by hand: eight of the thousand classes, one colour each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from harness.data import imagenet
+from tests.images import save
+
+WNIDS = imagenet.wnids()[::125]
+# Class c is the colour with bits c: red 4, green 2, blue 1. Red is the farthest apart, blue the nearest, so that
+# the ranking of the others is: blue flipped, green, green and blue, red | red and blue, red and green, all three.
+LOW, HIGH = (30, 60, 90), (230, 200, 170)
+COLOURS = [tuple(HIGH[k] if c & (4 >> k) else LOW[k] for k in range(3)) for c in range(8)]
+
+# 16 images as (class by colour, class by folder): 12 hits, 2 whose folder is the fifth best class, 2 misses.
+PLAN = [(c, c) for c in range(8)] + [(c, c) for c in range(4)] + [(0, 4), (1, 5), (2, 5), (3, 4)]
+TOP1, TOP5 = 12, 14
+
+EXPECTED = """
+schema_version: 1
+tolerance: 0.05
+splits:
+  colours: {images: 16, source: made by hand}
+models:
+  - model: nearest
+    weights: V1
+    builder: tests.colours:nearest_colour
+    preset: &preset {resize: 8, crop: 8, interpolation: bilinear, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}
+    colours: &values {acc@1: 75.0, acc@5: 87.5}
+"""
+
+
+class NearestColour(nn.Module):
+    """Logits fall with the distance of the image's mean colour from the class's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        colours = torch.tensor(COLOURS) / 127.5 - 1
+        self.weight = nn.Parameter(torch.zeros(3, 1000))
+        self.bias = nn.Parameter(torch.full((1000,), -100.0))
+        with torch.no_grad():
+            self.weight[:, ::125] = 2 * colours.T
+            self.bias[::125] = -(colours**2).sum(dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, 1000)."""
+        return images.mean(dim=(2, 3)) @ self.weight + self.bias
+
+
+def nearest_colour() -> nn.Module:
+    """Build the classifier."""
+    return NearestColour()
+
+
+def always_nan() -> nn.Module:
+    """Build a classifier that answers nothing."""
+    model = NearestColour()
+    with torch.no_grad():
+        model.bias.fill_(float("nan"))
+    return model
+
+
+def write_split(root: Path) -> Path:
+    """Write the 16 images in class folders below ``root``, and return it."""
+    for number, (colour, folder) in enumerate(PLAN):
+        save(Image.new("RGB", (20, 14), COLOURS[colour]), root / WNIDS[folder] / f"{number:02}.JPEG", quality=95)
+    return root

@@ -1,0 +1,42 @@
+"""A project in an empty folder, in which the gate runs for real, in this process."""
+
+from __future__ import annotations
+
+import multiprocessing.forkserver  # noqa: F401
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Imported here, since the inner runs forget the modules that they were the first to import: torch cannot be imported
+# twice, and a forkserver that is forgotten is started anew.
+import torch  # noqa: F401
+import torchvision  # noqa: F401
+
+import harness.run  # noqa: F401
+from tests.colours import EXPECTED, write_split
+
+Gate = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder: the project's conftest and gate, expected values of the small classifier, and its images."""
+    monkeypatch.delenv("IMAGENET_DIR", raising=False)
+    root = Path(__file__).parents[2]
+    pytester.makeconftest((root / "conftest.py").read_text())
+    pytester.makepyfile(test_accuracy=(root / "tests" / "test_accuracy.py").read_text())
+    (pytester.path / "expected_accuracy.yaml").write_text(EXPECTED)
+    write_split(pytester.path / "colours")
+    return pytester.path
+
+
+@pytest.fixture
+def gate(pytester: pytest.Pytester, project: Path) -> Gate:
+    """Run ``pytest -m imagenet`` with these arguments in the project."""
+    assert project
+
+    def run(*arguments: str) -> pytest.RunResult:
+        return pytester.runpytest_inprocess("-m", "imagenet", "--workers=2", *arguments)
+
+    return run

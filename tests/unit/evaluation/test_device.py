@@ -1,0 +1,61 @@
+"""Tests of harness.evaluation.device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.errors import DeviceError
+from harness.evaluation.device import default_batch_size, describe_device, resolve_device
+
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+@without_cuda
+def test_auto_is_the_cpu_where_there_is_no_cuda() -> None:
+    """Auto never fails."""
+    assert resolve_device("auto") == torch.device("cpu")
+
+
+@with_cuda
+def test_auto_is_cuda_where_there_is_one() -> None:
+    """Auto takes the accelerator."""
+    assert resolve_device("auto").type == "cuda"
+
+
+@without_cuda
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_cuda_without_cuda_is_an_error(name: str) -> None:
+    """A device that is not there is not replaced by another."""
+    with pytest.raises(DeviceError, match=rf"--device {name}: no CUDA device can be used: .* or use --device cpu"):
+        resolve_device(name)
+
+
+def test_a_cuda_device_beyond_the_last_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuda:7 of a machine with two is told so."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    with pytest.raises(DeviceError, match=r"--device cuda:7: this machine shows 2 CUDA device\(s\)"):
+        resolve_device("cuda:7")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "mps"])
+def test_another_name_is_an_error(name: str) -> None:
+    """The sentence lists what is expected."""
+    with pytest.raises(DeviceError, match=rf"--device '{name}': expected auto, cpu, cuda or cuda:N"):
+        resolve_device(name)
+
+
+def test_the_cpu_is_described_by_its_name_and_threads() -> None:
+    """The header says what computed."""
+    description = describe_device(torch.device("cpu"))
+
+    assert description.startswith("cpu (")
+    assert description.endswith(f", {torch.get_num_threads()} threads)")
+
+
+def test_a_batch_fills_an_accelerator() -> None:
+    """An accelerator gets larger batches than a CPU."""
+    assert default_batch_size(torch.device("cuda")) > default_batch_size(torch.device("cpu")) > 1

@@ -1,0 +1,212 @@
+"""Tests of harness.evaluation.loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.datasets.folder import pil_loader
+
+from harness.data.decode import crop_image
+from harness.data.preset import Geometry, Preset
+from harness.data.store import DecodedSplit
+from harness.errors import DeviceError, EvaluationError
+from harness.evaluation.loop import predict
+from harness.evaluation.models import preset_of
+from harness.evaluation.precision import PRECISIONS
+from harness.evaluation.predictions import Predictions
+from tests.images import noise, save
+
+CPU = torch.device("cpu")
+PRESET = Preset(Geometry(8, 8, "bilinear"), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLASSES = 9
+
+
+class Linear(nn.Module):
+    """Logits as fixed sums of pixels; remembers the sizes of its batches."""
+
+    def __init__(self, classes: int = CLASSES) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(np.random.RandomState(1).uniform(-1, 1, (192, classes))).float())
+        self.batches: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, classes)."""
+        self.batches.append(len(images))
+        return images.flatten(1) @ self.weight
+
+
+def decoded(images: int) -> DecodedSplit:
+    """Return random images with ids that tell their rows."""
+    pixels = np.random.RandomState(0).randint(0, 256, (images, 8, 8, 3)).astype(np.uint8)
+    return DecodedSplit(tuple(f"image-{i}" for i in range(images)), pixels, PRESET.geometry, 0.0)
+
+
+def run(model: nn.Module, split: DecodedSplit, batch_size: int = 4) -> Predictions:
+    """Predict in float32 on the CPU."""
+    return predict(model.eval(), split, PRESET, device=CPU, precision=PRECISIONS["fp32"], batch_size=batch_size)
+
+
+def test_predictions_are_those_of_torchvisions_preset_image_by_image(tmp_path: Path) -> None:
+    """A real architecture on real files: the same bits as weights.transforms() and the model, one by one."""
+    torch.manual_seed(0)
+    transform = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1.transforms(crop_size=64, resize_size=70)
+    preset = preset_of(transform)
+    model = torchvision.models.squeezenet1_1(weights=None).eval().to(memory_format=torch.channels_last)
+    paths = [
+        save(noise(seed, width=90 + 7 * seed, height=120 - 5 * seed), tmp_path / f"{seed}.jpg") for seed in range(7)
+    ]
+    pixels = np.stack([crop_image(path, preset.geometry) for path in paths])
+    split = DecodedSplit(tuple(path.name for path in paths), pixels, preset.geometry, 0.0)
+
+    # A batch of one, since a library may add in another order for another batch size.
+    predictions = predict(model, split, preset, device=CPU, precision=PRECISIONS["fp32"], batch_size=1)
+
+    for row, path in enumerate(paths):
+        with torch.inference_mode():
+            image = transform(pil_loader(str(path)))[None].to(memory_format=torch.channels_last)
+            logits = model(image)[0]
+        order = sorted(range(1000), key=lambda c: -float(logits[c]))[:5]
+        assert order == predictions.top5[row].tolist()
+        assert [float(logits[c]) for c in order] == predictions.logits[row].tolist()
+
+
+@pytest.mark.parametrize("images", [1, 3, 4, 5, 11, 12])
+def test_every_image_is_evaluated_once_in_its_place(images: int) -> None:
+    """Whatever is left for the last batch, row i holds the answers to image i."""
+    model, split = Linear(), decoded(images)
+
+    predictions = run(model, split)
+
+    with torch.inference_mode():
+        scaled = torch.tensor(split.images).permute(0, 3, 1, 2) / 255.0
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PRESET.mean, PRESET.std))
+        logits = ((scaled - mean) / std).flatten(1).double() @ model.weight.double()
+    assert sum(model.batches[: -(-images // 4)]) == images
+    assert predictions.ids == split.ids
+    assert (predictions.top5.shape, predictions.top5.dtype) == ((images, 5), np.int16)
+    assert (predictions.logits.shape, predictions.logits.dtype) == ((images, 5), np.float32)
+    assert logits.topk(5).indices.tolist() == predictions.top5.tolist()
+    assert np.allclose(logits.topk(5).values.numpy(), predictions.logits, rtol=1e-5, atol=1e-4)
+    assert (predictions.classes, predictions.batch_size) == (CLASSES, 4)
+    assert predictions.images_per_second == images / predictions.seconds
+
+
+def test_answers_do_not_depend_on_what_was_evaluated_before() -> None:
+    """The loop keeps nothing from one model to the next."""
+    first, second = Linear(), Linear(classes=7)
+    with torch.no_grad():
+        second.weight.neg_()
+
+    alone = run(second, decoded(10))
+    run(first, decoded(10))
+    after = run(second, decoded(10))
+
+    assert np.array_equal(alone.top5, after.top5)
+    assert np.array_equal(alone.logits, after.logits)
+
+
+def test_a_model_in_train_mode_is_refused() -> None:
+    """Dropout and batch statistics would change the answers; one layer in train mode is enough."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.Dropout()).eval()
+    model[2].train()
+
+    with pytest.raises(EvaluationError, match="the model is in train mode"):
+        predict(model, decoded(2), PRESET, device=CPU, precision=PRECISIONS["fp32"], batch_size=2)
+
+
+class Spoiled(Linear):
+    """Spoils the logits of the images whose first pixel has a certain red."""
+
+    def __init__(self, red: int, spoil: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._red, self._spoil = red, spoil
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, classes), some of it spoiled."""
+        logits = super().forward(images)
+        red = (images[:, 0, 0, 0] * PRESET.std[0] + PRESET.mean[0]) * 255
+        rows = (red - self._red).abs() < 0.5
+        logits[rows] = self._spoil(logits[rows])
+        return logits
+
+
+def one_to_nan(logits: Tensor) -> Tensor:
+    """Return the logits with NaN for a class."""
+    return logits.index_fill(1, torch.tensor([3]), float("nan"))
+
+
+def one_to_infinity(logits: Tensor) -> Tensor:
+    """Return the logits with minus infinity for a class, which no top-5 would show."""
+    return logits.index_fill(1, torch.tensor([3]), float("-inf"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (one_to_nan, "not finite"),
+        (one_to_infinity, "not finite"),
+        (torch.zeros_like, "all equal"),
+    ],
+)
+def test_logits_that_say_nothing_are_errors_that_name_the_image(spoil: Callable[[Tensor], Tensor], what: str) -> None:
+    """An image that was not classified is not a miss: the first such image is named, and all are counted."""
+    split = decoded(10)
+    split.images[:, 0, 0, 0] = 0
+    split.images[[5, 8], 0, 0, 0] = 200
+
+    with pytest.raises(
+        EvaluationError, match=rf"^2 of 10 images got logits that are {what}, the first of them image-5$"
+    ):
+        run(Spoiled(200, spoil), split)
+
+
+class Hungry(Linear):
+    """Runs out of memory in batches larger than it can bear."""
+
+    def __init__(self, bearable: int) -> None:
+        super().__init__()
+        self._bearable = bearable
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, classes), or fail as a CUDA device does."""
+        if len(images) > self._bearable:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return super().forward(images)
+
+
+def test_running_out_of_memory_halves_the_batch_and_says_so() -> None:
+    """16 does not fit, 8 does not, 4 does: all images are answered as ever, and the batch size is told."""
+    predictions = run(Hungry(bearable=5), decoded(19), batch_size=16)
+
+    plain = run(Linear(), decoded(19), batch_size=4)
+    assert predictions.batch_size == 4
+    assert np.array_equal(plain.top5, predictions.top5)
+
+
+def test_no_memory_for_one_image_is_an_error() -> None:
+    """Halving ends at one image."""
+    with pytest.raises(DeviceError, match="cpu has no memory to evaluate even one image at a time"):
+        run(Hungry(bearable=0), decoded(3))
+
+
+def test_the_precision_is_in_force_in_the_forward_and_not_after() -> None:
+    """CuDNN may not use TF32 while the model runs, and is as before afterwards."""
+
+    class Watching(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append((torch.backends.cudnn.allow_tf32, torch.is_inference_mode_enabled()))
+            return super().forward(images)
+
+    seen: list[tuple[bool, bool]] = []
+    before = torch.backends.cudnn.allow_tf32
+
+    run(Watching(), decoded(3))
+
+    assert seen == [(False, True)]
+    assert torch.backends.cudnn.allow_tf32 == before

