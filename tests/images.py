@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ def noise(seed: int, width: int = 80, height: int = 60) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def save(image: Image.Image, path: Path, **options: object) -> Path:
+def save(image: Image.Image, path: Path, **options: Any) -> Path:
     """Write ``image``, as JPEG unless ``format`` says otherwise, and make the folders it needs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **{"format": "JPEG", **options})

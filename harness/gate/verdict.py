@@ -18,11 +18,13 @@ class Check:
         name: what was checked.
         held: whether it did.
         detail: measured, expected, difference and what is allowed, in one line.
+        could_miss: the largest drop, in points, that would pass on a subset; 0 where all images were judged.
     """
 
     name: str
     held: bool
     detail: str
+    could_miss: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def _on_subset(metric: str, expected: Expected, measured: TopK) -> Check:
         f"({band.low} to {band.high} hits, measured {hits}); "
         f"a drop of up to {band.could_miss:.2f} points could be missed"
     )
-    return Check(NAMES[metric], band.low <= hits <= band.high, detail)
+    return Check(NAMES[metric], band.low <= hits <= band.high, detail, band.could_miss)
 
 
 def _nothing_to_compare_with(entry: Entry, split: Split, measured: TopK) -> str:

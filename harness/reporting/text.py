@@ -38,6 +38,12 @@ def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[tuple[str
             f"{TIE} not significantly different from the row above on the same images "
             f"(top-1, exact McNemar test, p >= {SIGNIFICANT})"
         )
+    could_miss: dict[str, float] = {}
+    for check in (check for record in ranked for check in record.verdict.checks if check.could_miss):
+        could_miss[check.name] = max(check.could_miss, could_miss.get(check.name, 0.0))
+    if could_miss:
+        drops = " and of ".join(f"{name} by up to {drop:.2f} points" for name, drop in could_miss.items())
+        yield f"judged on a subset of the images, which could miss a drop of {drops}"
     for record in ranked:
         if record.note:
             yield f"{record.id}: {record.note}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ GEOMETRIES = [
     Geometry(20, 28, "bilinear"),  # the crop is larger than the image, which is padded
     Geometry(33, 28, "nearest"),
 ]
-ODD_FILES = {
+ODD_FILES: dict[str, Callable[[Path], object]] = {
     "grayscale": lambda path: save(noise(1).convert("L"), path),
     "cmyk": lambda path: save(noise(2).convert("CMYK"), path),
     "png-named-jpeg": lambda path: save(noise(3), path, format="PNG"),
@@ -82,7 +83,7 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
 
 
-BROKEN_FILES = {
+BROKEN_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "not an image"),
     "text": (lambda path: path.write_text("this is no image"), "not an image"),
     "truncated": (truncated, "image file is truncated"),

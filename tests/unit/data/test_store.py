@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from harness.data import decode, store
 from harness.data.decode import crop_image
@@ -132,8 +133,8 @@ def test_nothing_is_left_in_the_temporary_folder(split: Split, tmp_path: Path, m
 
 def test_workers_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker a core, a thread a worker."""
-    threads = []
-    monkeypatch.setattr(decode.torch, "set_num_threads", threads.append)
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
 
     decode.start_worker()
 

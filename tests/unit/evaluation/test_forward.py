@@ -25,7 +25,7 @@ def crops(images: int, side: int = 8) -> Tensor:
 
 def every_weight() -> list[object]:
     """Return a weights member for each distinct mean and std of torchvision's classifiers."""
-    distinct = {}
+    distinct: dict[object, object] = {}
     for model in torchvision.models.list_models(module=torchvision.models):
         for weights in torchvision.models.get_model_weights(model):
             transform = weights.transforms()

@@ -89,8 +89,8 @@ def test_every_image_is_evaluated_once_in_its_place(images: int) -> None:
         logits = ((scaled - mean) / std).flatten(1).double() @ model.weight.double()
     assert sum(model.batches[: -(-images // 4)]) == images
     assert predictions.ids == split.ids
-    assert (predictions.top5.shape, predictions.top5.dtype) == ((images, 5), np.int16)
-    assert (predictions.logits.shape, predictions.logits.dtype) == ((images, 5), np.float32)
+    assert predictions.top5.shape == predictions.logits.shape == (images, 5)
+    assert [str(predictions.top5.dtype), str(predictions.logits.dtype)] == ["int16", "float32"]
     assert logits.topk(5).indices.tolist() == predictions.top5.tolist()
     assert np.allclose(logits.topk(5).values.numpy(), predictions.logits, rtol=1e-5, atol=1e-4)
     assert (predictions.classes, predictions.batch_size) == (CLASSES, 4)

@@ -46,19 +46,17 @@ def switches_as_they_were() -> Iterator[None]:
     """Restore torch's switches after a test that sets them, the old ones first."""
     backends: Any = torch.backends
     old = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
-    new = (
-        (backends.fp32_precision, backends.cudnn.conv.fp32_precision, backends.cudnn.rnn.fp32_precision)
+    owners = (
+        [backends, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul, backends.mkldnn.conv]
         if NEW_API
-        else ()
+        else []
     )
-    mkldnn = (backends.mkldnn.matmul.fp32_precision, backends.mkldnn.conv.fp32_precision) if NEW_API else ()
+    new = [owner.fp32_precision for owner in owners]
     yield
-    if NEW_API:
-        backends.fp32_precision = new[0]
-        backends.cudnn.conv.fp32_precision, backends.cudnn.rnn.fp32_precision = new[1:]
-        backends.mkldnn.matmul.fp32_precision, backends.mkldnn.conv.fp32_precision = mkldnn
     torch.set_float32_matmul_precision(old[0])
     backends.cudnn.allow_tf32 = old[1]
+    for owner, value in zip(owners, new, strict=True):
+        owner.fp32_precision = value
 
 
 def nothing() -> None:

@@ -1,0 +1,94 @@
+"""Real images and a real pretrained model: the harness against loops that share no code with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.against_plain_loop import run_gate, run_plain_loop
+from harness.data import imagenet
+from harness.data.decode import crop_image
+from harness.data.layouts import open_split
+from harness.data.store import Store
+from harness.evaluation.loop import predict
+from harness.evaluation.models import load
+from harness.evaluation.precision import PRECISIONS
+from harness.gate.expected_file import read_expected
+from harness.gate.scores import score
+from tests import independent_loop
+
+ROOT = Path(__file__).parents[2]
+IMAGES = 40
+
+
+def show_nothing(_done: int, _images: int) -> None:
+    """Show no progress."""
+
+
+def test_answers_are_those_of_an_independent_loop(real_images: Path) -> None:
+    """EfficientNet-Lite0: the five best classes of each image, and so the hits, are the independent loop's."""
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the extra lite is not installed")
+    [entry] = [e for e in read_expected(ROOT / "expected_accuracy.yaml") if e.spec.model == "efficientnet_lite0"]
+    split = open_split(str(real_images)).subset(IMAGES)
+    loaded = load(entry.spec, torch.device("cpu"))
+    with Store(split, workers=2) as store:
+        decoded = store.decoded(loaded.preset.geometry, show_nothing)
+
+        predictions = predict(
+            loaded.model,
+            decoded,
+            loaded.preset,
+            device=torch.device("cpu"),
+            precision=PRECISIONS["fp32"],
+            batch_size=16,
+        )
+
+    answers = independent_loop.five_best(independent_loop.efficientnet_lite0(), split.paths)
+    targets = [imagenet.wnids().index(path.parent.name) for path in split.paths]
+    assert answers == predictions.top5.tolist()
+    measured = score(predictions, split.targets, classes=1000)
+    assert measured.top1 == sum(answer[0] == target for answer, target in zip(answers, targets, strict=True))
+    assert measured.top5 == sum(target in answer for answer, target in zip(answers, targets, strict=True))
+    assert measured.top1 > IMAGES // 2
+
+
+def test_real_images_fill_half_of_the_classes(real_images: Path) -> None:
+    """Each image has the index of its wnid, though only half of the class folders exist."""
+    split = open_split(str(real_images))
+
+    assert (len(split), len(set(split.targets.tolist())), split.caveat) == (500, 500, "")
+    assert all(imagenet.wnids()[t] == p.parent.name for t, p in zip(split.targets, split.paths, strict=True))
+
+
+def test_hits_are_those_of_a_plain_loop(real_images: Path, tmp_path: Path) -> None:
+    """With the same state dicts the gate counts what a loop counts that decodes anew for each model."""
+    loop = real_images.parent / "baselines" / "naive_eval.py"
+    if not loop.is_file():
+        pytest.skip("../shared/baselines is not there")
+    for wnid, path in zip(imagenet.wnids(), sorted(real_images.rglob("*.JPEG"))[:24], strict=False):
+        (tmp_path / "split" / wnid).mkdir(parents=True)
+        (tmp_path / "split" / wnid / path.name).symlink_to(path.resolve())
+    models = ["alexnet", "resnet18"]
+
+    plain, _ = run_plain_loop(loop, tmp_path / "split", models)
+    gate, _ = run_gate(tmp_path / "split", models, tmp_path)
+
+    assert set(plain) == set(models)
+    assert plain == gate
+
+
+def test_cropped_pixels_are_the_presets(real_images: Path) -> None:
+    """Real files, also grayscale ones and large ones, give the pixels of the independent transforms."""
+    from torchvision.transforms import CenterCrop, Compose, Resize
+
+    from harness.data.preset import Geometry
+
+    prepare = Compose([Resize(256), CenterCrop(224)])
+    for path in open_split(str(real_images)).subset(20).paths:
+        ours = torch.tensor(crop_image(path, Geometry(256, 224, "bilinear")))
+
+        theirs = prepare(Image.open(path).convert("RGB"))
+        assert ours.numpy().tobytes() == theirs.tobytes()
