@@ -197,7 +197,8 @@ def _built(spec: ModelSpec) -> nn.Module:
 
 
 def _gflops(model: nn.Module, side: int, device: torch.device) -> float:
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # Not in inference mode, in which torch 2.4 counts nothing.
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros((1, 3, side, side), device=device))
     # torch counts a multiply-add as two operations, torchvision's metadata as one.
     return float(counter.get_total_flops()) / 2e9
