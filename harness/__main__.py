@@ -51,7 +51,7 @@ def _expected_check(options: argparse.Namespace) -> int:
     lines = disagreements(entries, published)
     for line in lines:
         print(line)
-    verdict = f"{len(lines)} disagreements" if lines else "no disagreement"
+    verdict = f"{len(lines) or 'no'} disagreement{'s' if len(lines) > 1 else ''}"
     print(f"{options.file}: {verdict} with the {len(published)} weights of torchvision {torchvision_version()}")
     return 1 if lines else 0
 

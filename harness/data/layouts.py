@@ -81,12 +81,15 @@ def read_class_folders(root: Path, classes: tuple[str, ...]) -> Split:
 
 
 def _recognized(split: Split) -> Split:
-    """Call the split ``imagenet-1k`` if it is that, and say what it lacks if it only claims to be."""
+    """Call the split ``imagenet-1k`` if it is that, and say what it lacks if its names only claim so."""
     reason = imagenet.why_incomplete(split.ids, split.targets)
     if reason is None:
         return replace(split, name=imagenet.NAME)
-    if imagenet.claims_to_be_validation_set(split.ids):
-        return replace(split, caveat=f"it is not the whole {imagenet.NAME} validation set: {reason}")
+    if split.name == EMBEDDED:
+        return replace(split, name=f"not {EMBEDDED}", caveat=f"a folder that is only called {EMBEDDED!r}")
+    if split.name == imagenet.NAME or imagenet.claims_to_be_validation_set(split.ids):
+        name = f"not {imagenet.NAME}" if split.name == imagenet.NAME else split.name
+        return replace(split, name=name, caveat=f"it is not the whole {imagenet.NAME} validation set: {reason}")
     return split
 
 

@@ -38,27 +38,41 @@ def select_cases(
     Raises:
         ExpectedError: a name that matches nothing, with the nearest that would.
     """
-    candidates = [entry for entry in entries if (entry.splits == ("embedded",)) == embedded]
+    candidates = [entry for entry in entries if _is_for(entry, embedded=embedded)]
     chosen = {str(entry.spec) for name in wanted for entry in _matching(candidates, name, embedded=embedded)}
-    return tuple(
-        Case(entry, precision) for entry in candidates if str(entry.spec) in chosen for precision in precisions
-    )
+    cases = [
+        Case(entry, precision)
+        for entry in candidates
+        if str(entry.spec) in chosen
+        for precision in dict.fromkeys(precisions)
+    ]
+    if not cases:
+        raise ExpectedError(f"--models and --precision select nothing among {len(candidates)} models")
+    return tuple(cases)
+
+
+def _is_for(entry: Entry, *, embedded: bool) -> bool:
+    """Tell whether the entry can be evaluated on the embedded split, or on others; its weights are for one of them."""
+    return "embedded" in entry.splits if embedded else entry.splits != ("embedded",)
 
 
 def _matching(candidates: Sequence[Entry], wanted: str, *, embedded: bool) -> list[Entry]:
-    if wanted == "all" or (wanted == "core" and embedded):
+    if wanted == "all":
         return list(candidates)
     if wanted == "core":
-        matching = [entry for entry in candidates if str(entry.spec) in CORE]
+        core = [entry for entry in candidates if str(entry.spec) in CORE]
         # A team's own file need not hold the four: its core is what it lists.
-        return matching or list(candidates)
-    matching = [
-        entry for entry in candidates if fnmatchcase(entry.spec.model, wanted) or fnmatchcase(str(entry.spec), wanted)
-    ]
+        return core if len(core) == len(CORE) else list(candidates)
+    pattern = wanted.lower()
+    matching = [entry for entry in candidates if any(fnmatchcase(name.lower(), pattern) for name in _names(entry))]
     if not matching:
-        names = sorted({entry.spec.model for entry in candidates} | {str(entry.spec) for entry in candidates})
-        nearest = get_close_matches(wanted, names, n=1)
-        hint = f"nearest: {nearest[0]!r}" if nearest else "--models all --collect-only -q lists them"
+        names = {name.lower(): name for entry in candidates for name in _names(entry)}
+        nearest = get_close_matches(pattern, sorted(names), n=1)
+        hint = f"nearest: {names[nearest[0]]!r}" if nearest else "--models all --collect-only -q lists them"
         where = "with weights for the embedded split" if embedded else "in the file of expected values"
         raise ExpectedError(f"--models: {wanted!r} matches no model {where} ({hint})")
     return matching
+
+
+def _names(entry: Entry) -> tuple[str, str]:
+    return entry.spec.model, str(entry.spec)

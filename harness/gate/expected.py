@@ -65,7 +65,7 @@ def disagreements(entries: Sequence[Entry], published: Mapping[str, tuple[float,
     lines = [f"{name}: in the file, not in torchvision" for name in ours if name not in published]
     for name, accuracies in published.items():
         if name not in ours:
-            lines.append(f"{name}: in torchvision ({accuracies[0]}, {accuracies[1]}), not in the file")
+            lines.append(f"{name}: {accuracies} in torchvision, no values for {imagenet.NAME} in the file")
             continue
         for metric, accuracy in zip(METRICS, accuracies, strict=True):
             here = ours[name].hits

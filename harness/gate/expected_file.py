@@ -18,6 +18,7 @@ from harness.gate.expected import ORIGINS, Entry, Expected
 from harness.gate.scores import TopK
 
 SCHEMA_VERSION = 1
+_ENTRY_KEYS = frozenset({"model", "weights", "builder", "preset"})
 DEFAULT_FILE = Path("expected_accuracy.yaml")
 
 
@@ -35,11 +36,15 @@ def read_expected(path: Path) -> tuple[Entry, ...]:
         ExpectedError: naming the file, the key and what is wrong with it.
     """
     try:
-        document = yaml.load(path.read_text("utf-8"), _Loader)
+        with path.open(encoding="utf-8") as file:
+            document = yaml.load(file, _Loader)
     except OSError as error:
         raise ExpectedError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # A ValueError is text that is not UTF-8, or what YAML takes for a date that does not exist.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ExpectedError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if document is None:
+        raise ExpectedError(f"{path}: the file is empty")
     return tuple(_File(path).entries(document))
 
 
@@ -47,12 +52,13 @@ class _Loader(yaml.SafeLoader):
     """YAML as it is written: a key that stands twice in one mapping is an error, not the last one's win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key, (key_node, _) in zip(keys, node.value, strict=True):
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(
-                    f"key {key!r} stands twice in one mapping, again in line {key_node.start_mark.line + 1}"
-                )
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"key {key_node.value!r} stands twice in one mapping, again in line {line}")
+            if isinstance(key_node, yaml.ScalarNode):
+                seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -64,7 +70,7 @@ class _File:
 
     def entries(self, document: Any) -> Iterator[Entry]:
         top = self._mapping(document, "", required={"schema_version", "tolerance", "splits", "models"})
-        if top["schema_version"] != SCHEMA_VERSION:
+        if type(top["schema_version"]) is not int or top["schema_version"] != SCHEMA_VERSION:
             raise self._error("schema_version", f"expected {SCHEMA_VERSION}, found {top['schema_version']!r}")
         tolerance = self._tolerance(top["tolerance"], "tolerance")
         splits = {
@@ -73,17 +79,19 @@ class _File:
         }
         if not isinstance(top["models"], list):
             raise self._error("models", f"expected a list, found {type(top['models']).__name__}")
-        seen: dict[ModelSpec, str] = {}
+        seen: dict[str, str] = {}
         for number, item in enumerate(top["models"]):
             key = f"models[{number}]"
             entry = self._entry(item, key, splits)
-            identity = ModelSpec(entry.spec.model, entry.spec.weights)
+            identity = str(entry.spec)
             if identity in seen:
                 raise self._error(key, f"{identity} stands there already, as {seen[identity]}")
             seen[identity] = key
             yield entry
 
     def _split(self, value: Any, key: str, tolerance: Decimal) -> _SplitFacts:
+        if key.partition(".")[2] in _ENTRY_KEYS:
+            raise self._error(key, "a split cannot be called as a key of an entry is")
         facts = self._mapping(value, key, required={"images", "source"}, optional={"tolerance", "origin"})
         if type(facts["images"]) is not int or facts["images"] < 1:
             raise self._error(f"{key}.images", f"expected a number of images, found {facts['images']!r}")
@@ -142,15 +150,16 @@ class _File:
                 f"expected one of {', '.join(INTERPOLATIONS)}, found {item['interpolation']!r}",
             )
         for name in ("mean", "std"):
-            if not isinstance(item[name], list) or [type(x) for x in item[name]] != [float] * 3:
-                raise self._error(f"{key}.{name}", f"expected three numbers such as 0.485, found {item[name]!r}")
-            if not all(0 < x < 1 for x in item[name]):
-                raise self._error(f"{key}.{name}", f"expected values for pixels scaled to 0..1, found {item[name]!r}")
-        return Preset(
-            Geometry(item["resize"], item["crop"], item["interpolation"]),
-            tuple(item["mean"]),
-            tuple(item["std"]),
-        )
+            values = item[name]
+            if not isinstance(values, list) or len(values) != 3 or any(type(x) not in (int, float) for x in values):
+                raise self._error(f"{key}.{name}", f"expected three numbers such as 0.485, found {values!r}")
+            if not all(0 <= x <= 1 for x in values) or (name == "std" and 0 in values):
+                raise self._error(f"{key}.{name}", f"expected values for pixels scaled to 0..1, found {values!r}")
+        if item["crop"] > item["resize"]:
+            raise self._error(f"{key}.crop", f"{item['crop']} is more than resize leaves, {item['resize']}")
+        mean, std = (tuple(float(x) for x in item[name]) for name in ("mean", "std"))
+        geometry = Geometry(item["resize"], item["crop"], item["interpolation"])
+        return Preset(geometry, (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
 
     def _accuracy(self, value: Any, key: str) -> Decimal:
         number = self._number(value, key)
@@ -188,8 +197,10 @@ class _File:
         optional: Set[str] = frozenset(),
     ) -> dict[str, Any]:
         """Return ``value`` if it is a mapping with exactly the keys allowed; any keys if ``required`` is None."""
-        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        if not isinstance(value, dict):
             raise self._error(key, f"expected a mapping from names, found {value!r:.60}")
+        if odd := [name for name in value if not isinstance(name, str)]:
+            raise self._error(key, f"expected names for keys, found {odd[0]!r}; quote it if it is meant as a name")
         if required is not None:
             if unknown := sorted(value.keys() - required - optional):
                 raise self._error(key, f"unknown key {unknown[0]!r}{_nearest(unknown[0], required | optional)}")

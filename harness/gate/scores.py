@@ -28,7 +28,7 @@ class TopK:
 
     def hits(self, metric: str) -> int:
         """Return the hits of ``top1`` or ``top5``."""
-        return self.top1 if metric == "top1" else self.top5
+        return {"top1": self.top1, "top5": self.top5}[metric]
 
     def percent(self, metric: str) -> float:
         """Return the accuracy in percent."""

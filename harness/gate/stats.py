@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
         only_second: images that only the second gets right.
     """
     n = only_first + only_second
-    tail = sum(comb(n, k) for k in range(min(only_first, only_second) + 1))
+    term = tail = 1  # of the binomial coefficients of n, from 0 on; exact whole numbers
+    for k in range(min(only_first, only_second)):
+        term = term * (n - k) // (k + 1)
+        tail += term
     return min(1.0, tail / (1 << n) * 2)
 
 
@@ -55,22 +57,27 @@ def sampling_band(population: int, hits: int, tolerance: int, sample: int) -> Ba
         hits: published hits on it.
         tolerance: hits by which a sound model may differ on the whole split.
         sample: images of the subset.
+
+    Raises:
+        ValueError: the sample is larger than the population.
     """
+    if sample > population:
+        raise ValueError(f"no sample of {sample} among {population}")
     low = _quantile(population, max(hits - tolerance, 0), sample, BAND_ALPHA / 2)
     high = _quantile(population, min(hits + tolerance, population), sample, 1 - BAND_ALPHA / 2)
-    return Band(low, high, could_miss=100 * (hits - _surely_low(population, hits, sample, low)) / population)
+    return Band(low, high, could_miss=100 * (hits - _fewest_missed(population, hits, sample, low)) / population)
 
 
-def _surely_low(population: int, hits: int, sample: int, low: int) -> int:
-    """Return the most hits on the whole split that fall below ``low`` on the sample with probability POWER."""
-    found, missed = 0, hits
+def _fewest_missed(population: int, hits: int, sample: int, low: int) -> int:
+    """Return the fewest hits on the whole split that fall below ``low`` on the sample less often than POWER."""
+    found, missed = -1, hits
     while missed - found > 1:
         middle = (found + missed) // 2
         if low > 0 and _cdf(population, middle, sample)[low - 1] >= POWER:
             found = middle
         else:
             missed = middle
-    return found
+    return missed
 
 
 def _quantile(population: int, hits: int, sample: int, probability: float) -> int:

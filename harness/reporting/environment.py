@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from importlib import metadata
 
+import PIL
 from PIL import features
 
-PACKAGES = ("torch", "torchvision", "numpy", "pillow")
+PACKAGES = ("torch", "torchvision", "numpy")
 
 
 def versions() -> dict[str, str]:
     """Return the installed versions by name; torch is not imported for it."""
     found = {name: metadata.version(name) for name in PACKAGES}
+    # Not from the metadata: a Pillow with SIMD is another distribution.
+    found["pillow"] = PIL.__version__
     found["libjpeg-turbo"] = features.version_feature("libjpeg_turbo") or "none"  # type: ignore[no-untyped-call,unused-ignore]
     return found

@@ -21,7 +21,7 @@ class CaseRecord:
         id: the case's.
         measured: hits.
         expected: expected hits on the whole split, None where nothing was published.
-        origin: whether the expected values were published or recorded.
+        origin: whether the expected values were published or recorded; empty where there are none.
         correct: for each image, in the split's order, whether top-1 is right: packed bits, as hexadecimal.
         parameters: number of weights and biases.
         gflops: multiply-adds of one image, in 10^9.
@@ -73,4 +73,4 @@ def pack(correct: NDArray[np.bool_]) -> str:
 
 def expected_hits(expected: Expected | None) -> tuple[TopK | None, str]:
     """Return the hits and their origin."""
-    return (expected.hits, expected.origin) if expected else (None, "published")
+    return (expected.hits, expected.origin) if expected else (None, "")

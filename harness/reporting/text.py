@@ -23,14 +23,15 @@ def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[tuple[str
         unmeasured: id of a case, and a word for why it has no values.
     """
     ranked = sorted(records, key=lambda record: (-record.measured.top1, record.id))
-    origin = ranked[0].origin if ranked else "expected"
+    origin = next((record.origin for record in ranked if record.expected), "expected")
     head = ["", "model", "weights", "top-1", origin, "diff", "top-5", origin, "diff"]
     head += ["params", "GFLOPs", "images/s", "verdict"]
     rows = [
         _row(record, tie=above is not None and _are_tied(above, record))
         for above, record in zip([None, *ranked], ranked, strict=False)
     ]
-    yield from _aligned(head, rows)
+    if rows:
+        yield from _aligned(head, rows)
     for identity, word in unmeasured:
         yield f"  {identity}: {word}"
     if any(row[0] == TIE for row in rows):

@@ -158,3 +158,14 @@ def test_other_classes_can_be_read(tmp_path: Path) -> None:
     split = read_class_folders(tmp_path, ("blue", "green", "red"))
 
     assert split.targets.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("name", ["imagenet-1k", "embedded"])
+def test_a_folders_name_does_not_make_it_a_known_split(tmp_path: Path, name: str) -> None:
+    """What decides are the images: a folder of that name with others in it is not called so, and says why."""
+    touch(tmp_path / name, f"val/{FIRST}/cat.JPEG")
+
+    split = open_split(str(tmp_path / name))
+
+    assert split.name == f"not {name}"
+    assert split.caveat

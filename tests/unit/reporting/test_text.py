@@ -1,0 +1,157 @@
+"""Tests of harness.reporting.text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.gate.scores import TopK
+from harness.gate.verdict import Check, Verdict
+from harness.reporting.record import CaseRecord, pack
+from harness.reporting.text import accuracy_table
+
+IMAGES = 1000
+HELD, FAILED = Check("top-1", held=True, detail=""), Check("top-5", held=False, detail="")
+
+TABLE = """\
+   model     weights         top-1  published    diff    top-5  published    diff  params  GFLOPs  images/s  verdict
+   own       IMAGENET1K_V1  72.000          -       -  100.000          -       -   11.7M    1.81     1,234  FAILED
+~  vgg16     IMAGENET1K_V1  71.600     71.592  +0.008   90.400     90.382  +0.018   11.7M    1.81     1,234  held
+   resnet18  IMAGENET1K_V1  69.800     69.758  +0.042   89.100     89.078  +0.022   11.7M    1.81     1,234  held
+   alexnet   IMAGENET1K_V1  56.500     56.522  -0.022   79.000     79.066  -0.066   11.7M    1.81     1,234  FAILED
+  googlenet-IMAGENET1K_V1-fp32: not run
+  vgg11-IMAGENET1K_V1-fp32: ERROR
+~ not significantly different from the row above on the same images (top-1, exact McNemar test, p >= 0.05)
+own-IMAGENET1K_V1-fp32: ran in batches of 8"""
+
+TABLE_OF_ONE = """\
+  model    weights         top-1  recorded    diff   top-5  recorded    diff  params  GFLOPs  images/s  verdict
+  alexnet  IMAGENET1K_V1  56.500    60.000  -3.500  79.000    80.000  -1.000   11.7M    1.81     1,234  held"""
+
+
+def _record(
+    model: str,
+    *right: range,
+    top5: int = 900,
+    expected: TopK | None = None,
+    checks: tuple[Check, ...] = (HELD,),
+    note: str = "",
+    origin: str = "published",
+) -> CaseRecord:
+    """Return a record of a model that gets the images in ``right`` right."""
+    correct = np.isin(np.arange(IMAGES), [image for images in right for image in images])
+    return CaseRecord(
+        id=f"{model}-IMAGENET1K_V1-fp32",
+        model=model,
+        weights="IMAGENET1K_V1",
+        precision="fp32",
+        split="imagenet-1k",
+        measured=TopK(IMAGES, int(correct.sum()), top5),
+        expected=expected,
+        origin=origin,
+        verdict=Verdict(checks),
+        correct=pack(correct),
+        parameters=11_689_512,
+        gflops=1.814,
+        images_per_second=1234.5,
+        note=note,
+    )
+
+
+def test_table() -> None:
+    """The table has its rows by top-1, ties marked, dashes where nothing is published; then the rest, one a line."""
+    records = [
+        _record("alexnet", range(565), top5=790, expected=TopK(50_000, 28_261, 39_533), checks=(HELD, FAILED)),
+        _record("vgg16", range(10, 726), top5=904, expected=TopK(50_000, 35_796, 45_191)),
+        _record("own", range(720), top5=1000, checks=(FAILED,), note="ran in batches of 8"),
+        _record("resnet18", range(698), top5=891, expected=TopK(50_000, 34_879, 44_539)),
+    ]
+    unmeasured = [("googlenet-IMAGENET1K_V1-fp32", "not run"), ("vgg11-IMAGENET1K_V1-fp32", "ERROR")]
+
+    actual = list(accuracy_table(records, unmeasured))
+
+    assert "\n".join(actual) == TABLE
+
+
+def test_table_of_one_case_has_no_more_than_its_row() -> None:
+    """Without ties, notes or unmeasured cases there is a head and a row; nothing is tied to no row above."""
+    records = [_record("alexnet", range(565), top5=790, expected=TopK(500, 300, 400), origin="recorded")]
+
+    actual = list(accuracy_table(records, []))
+
+    assert "\n".join(actual) == TABLE_OF_ONE
+
+
+def test_table_of_a_subset_says_what_it_could_miss() -> None:
+    """Below a table of cases that were judged on a subset stands the largest drop that could be missed, by metric."""
+    drops = [(0.0, 0.0), (13.366, 9.5), (12.9, 10.114)]
+    records = [
+        _record(
+            f"model{row}",
+            range(700 - 100 * row),
+            checks=(Check("top-1", True, "", could_miss=top1), Check("top-5", True, "", could_miss=top5)),
+            note="odd" if row == 0 else "",
+        )
+        for row, (top1, top5) in enumerate(drops)
+    ]
+
+    actual = list(accuracy_table(records, []))[4:]
+
+    expected = [
+        "judged on a subset of the images, which could miss a drop of top-1 by up to 13.37 points "
+        "and of top-5 by up to 10.11 points",
+        "model0-IMAGENET1K_V1-fp32: odd",
+    ]
+    assert expected == actual
+
+
+def test_cases_that_were_not_measured_are_never_left_out() -> None:
+    """Where nothing was measured at all, the cases still stand there with the reason."""
+    actual = list(accuracy_table([], [("alexnet-IMAGENET1K_V1-fp32", "not run")]))
+
+    assert actual[-1] == "  alexnet-IMAGENET1K_V1-fp32: not run"
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_rows_come_by_top1_then_by_id(order: list[int]) -> None:
+    """The best comes first; the same number of hits is ordered by id, whatever order the cases finished in."""
+    records = [_record("b", range(700)), _record("c", range(800), top5=850), _record("a", range(300, 1000))]
+
+    lines = list(accuracy_table([records[place] for place in order], []))
+
+    actual = [line.removeprefix("~").split()[0] for line in lines[1:4]]
+    expected = ["c", "a", "b"]
+    assert expected == actual
+
+
+@pytest.mark.parametrize(
+    ("only_above", "only_below", "expected"),
+    [
+        pytest.param(0, 0, True, id="the same answers"),
+        pytest.param(5, 0, True, id="p = 0.0625"),
+        pytest.param(6, 0, False, id="p = 0.03125"),
+        pytest.param(60, 41, True, id="p = 0.073"),
+        pytest.param(60, 39, False, id="p = 0.044"),
+    ],
+)
+def test_tie_is_decided_image_by_image(only_above: int, only_below: int, expected: bool) -> None:
+    """Neighbours are tied unless the images that only one of them gets right speak against chance, at p < 0.05."""
+    both = 500
+    above = _record("above", range(both + only_above))
+    below = _record("below", range(both), range(both + only_above, both + only_above + only_below))
+
+    lines = list(accuracy_table([above, below], []))
+
+    actual = lines[2].startswith("~  below")
+    assert expected == actual
+
+
+def test_a_tie_is_with_the_row_above_alone() -> None:
+    """A mark compares a row with the one above it, not with the best: every step may be a tie, the way not."""
+    records = [_record(f"model{step}", range(700 - 4 * step)) for step in range(3)]
+
+    lines = list(accuracy_table(records, []))
+
+    actual = [line[0] for line in lines[1:4]]
+    expected = [" ", "~", "~"]
+    assert expected == actual
