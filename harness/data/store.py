@@ -84,7 +84,7 @@ class Store:
 
 
 def decode_split(split: Split, geometry: Geometry, store: Path, workers: int, progress: Progress) -> DecodedSplit:
-    """Decode every image of ``split`` into the file ``store``, in worker processes.
+    """Decode every image of ``split`` in worker processes, through a new file ``store``, which goes with the result.
 
     Raises:
         SplitError: files that cannot be decoded, no room on the disk, or a worker that died.
@@ -100,6 +100,8 @@ def decode_split(split: Split, geometry: Geometry, store: Path, workers: int, pr
         store.unlink(missing_ok=True)
         raise
     images = np.memmap(store, dtype=np.uint8, mode="r", shape=shape)
+    if os.name == "posix":
+        store.unlink()  # the mapping keeps the pixels, and a run that is killed leaves none behind
     return DecodedSplit(split.ids, images, geometry, time.perf_counter() - started)
 
 

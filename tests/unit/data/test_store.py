@@ -119,16 +119,17 @@ def test_unreadable_files_are_not_sought_twice(split: Split, monkeypatch: pytest
 
 
 def test_nothing_is_left_in_the_temporary_folder(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decoded pixels go with the run."""
+    """The pixels are no longer a file once they are decoded, so that a killed run leaves none behind."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
 
     with Store(split, workers=1) as decoding:
-        decoding.decoded(GEOMETRY, ignore)
-        held = list((tmp_path / "tmp").rglob("*"))
+        decoded = decoding.decoded(GEOMETRY, ignore)
+        held = list((tmp_path / "tmp").glob("*/*"))
 
-    assert len(held) == 2
+    assert held == []
     assert list((tmp_path / "tmp").iterdir()) == []
+    assert np.array_equal(decoded.images[36], crop_image(split.paths[36], GEOMETRY))
 
 
 def test_workers_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
