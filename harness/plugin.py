@@ -210,7 +210,7 @@ def evaluated(case: Case, request: pytest.FixtureRequest) -> CaseRecord:
     try:
         record = config.stash[RUN].evaluate(case, _progress(config))
     except HarnessError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     request.node.stash[RECORD] = record
     return record
 
