@@ -96,7 +96,7 @@ def test_googlenet_is_as_the_pretrained_one() -> None:
     model = embedded_weights.googlenet()
 
     assert vars(model)["transform_input"] is True
-    assert model.aux_logits is False
+    assert vars(model)["aux_logits"] is False
     assert model.aux1 is None
     assert model.aux2 is None
     assert torch.Size([1, 100]) == model(torch.zeros(1, 3, 224, 224)).shape
