@@ -276,7 +276,7 @@ class Summary:
         if terminalreporter.config.option.collectonly or not self._outcomes:
             return
         where = f"{records[0].split}, {records[0].measured.n:,} images" if records else "nothing was evaluated"
-        terminalreporter.section(f"accuracy in percent: {where}")
+        terminalreporter.write_sep("=", f"accuracy in percent: {where}")
         for line in accuracy_table(records, unmeasured):
             terminalreporter.write_line(line)
 

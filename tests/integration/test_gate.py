@@ -21,6 +21,7 @@ def test_a_sound_model_passes(gate: Gate) -> None:
     result = gate("--imagenet=colours", "--device=cpu", "--batch-size=5")
 
     assert result.ret == pytest.ExitCode.OK
+    assert "" not in result.outlines[result.outlines.index("decoding: 16 of 16 images") :]
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines(
         [
