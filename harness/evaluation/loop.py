@@ -69,6 +69,8 @@ def _predict(
         finite[rows] = logits.isfinite().all(dim=1)
         varied[rows] = logits.amax(dim=1) > logits.amin(dim=1)
         first, classes = rows.stop, logits.shape[1]
+    if first != images:
+        raise RuntimeError(f"{first} of {images} images were fed to the model")
     # The loop above only queued work; these four copies are where the host waits for all of it.
     answers = top5.cpu().numpy(), best.cpu().numpy()
     _refuse(~finite.cpu(), decoded.ids, "logits that are not finite")
