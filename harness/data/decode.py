@@ -5,6 +5,9 @@ Importing this module imports torchvision; the forkserver of ``store.py`` does s
 
 from __future__ import annotations
 
+import errno
+import signal
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,12 @@ def open_image(path: Path) -> Image.Image:
     """Open a file as ``torchvision.datasets.folder.pil_loader`` does.
 
     By content, whatever its name says; grayscale and CMYK become RGB; an EXIF orientation is not applied.
+
+    Raises:
+        OSError: it is not there, or no regular file; opening a pipe would wait for ever.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
     with path.open("rb") as file:
         return Image.open(file).convert("RGB")
 
@@ -37,8 +45,9 @@ def crop_image(path: Path, geometry: Geometry) -> NDArray[np.uint8]:
 
 
 def start_worker() -> None:
-    """Keep a worker to one thread: there is one worker a core."""
+    """Keep a worker to one thread, since there is one worker a core, and leave Ctrl-C to the process that waits."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def crop_into(

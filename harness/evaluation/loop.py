@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ def predict(
     """
     if any(module.training for module in model.modules()):
         raise EvaluationError("the model is in train mode, where dropout and batch statistics change its answers")
-    with in_force(precision), torch.inference_mode():
+    with in_force(precision), torch.inference_mode(), _current(device):
         while True:
             try:
                 return _predict(model, decoded, preset, device, batch_size)
@@ -49,6 +50,11 @@ def predict(
             batch_size //= 2
             if device.type == "cuda":
                 torch.cuda.empty_cache()
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a CUDA device the current one, or pinned memory would open a context on the first GPU beside it."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _predict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,7 +89,8 @@ BROKEN_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: path.write_text("this is no image"), "not an image"),
     "truncated": (truncated, "image file is truncated"),
     "broken-png": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40), ""),
-    "folder": (lambda path: path.mkdir(), "Is a directory"),
+    "folder": (lambda path: path.mkdir(), "not a regular file"),
+    "pipe": (lambda path: os.mkfifo(path), "not a regular file"),
     "missing": (lambda path: path.unlink(missing_ok=True), "No such file or directory"),
 }
 
