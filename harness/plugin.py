@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -185,6 +186,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     with _usage_errors():
         stack = ExitStack()
         config.add_cleanup(stack.close)
+        # A job that is cancelled gets SIGTERM: let it end as by Ctrl-C, with the table and without leftovers.
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
         run = config.stash[RUN] = stack.enter_context(
             Run(
                 options.imagenet,

@@ -6,8 +6,11 @@ Importing this module imports torchvision; the forkserver of ``store.py`` does s
 from __future__ import annotations
 
 import errno
+import multiprocessing
+import os
 import signal
 import stat
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +47,22 @@ def crop_image(path: Path, geometry: Geometry) -> NDArray[np.uint8]:
     return np.asarray(F.center_crop(image, [geometry.crop]))
 
 
-def start_worker() -> None:
-    """Keep a worker to one thread, since there is one worker a core, and leave Ctrl-C to the process that waits."""
+def start_worker(store: Path) -> None:
+    """Keep a worker to one thread, since there is one worker a core, and leave Ctrl-C to the process that waits.
+
+    Should that process be killed, the worker takes the unfinished file ``store`` with it and ends.
+    """
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(store,), daemon=True).start()
+
+
+def _end_with_parent(store: Path) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        store.unlink(missing_ok=True)
+        os._exit(1)
 
 
 def crop_into(

@@ -142,7 +142,9 @@ def _decode_chunks(
     done = 0
     progress(0, len(paths))
 
-    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=start_worker) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(chunks)), mp_context=context, initializer=start_worker, initargs=(store,)
+    ) as pool:
         futures: dict[Future[list[tuple[str, str]]], int] = {
             pool.submit(crop_into, store, shape, first, chunk, geometry): first for first, chunk in chunks.items()
         }

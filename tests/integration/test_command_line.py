@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.colours import EXPECTED, WNIDS
+from tests.images import noise, save
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,3 +79,44 @@ def test_other_projects_are_left_alone(tmp_path: Path) -> None:
     result = run_pytest("--device", str(tmp_path), cwd=tmp_path)
 
     assert "1 passed" in result.stdout, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_run_that_is_killed_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    """Killed while it decodes, the gate leaves neither pixels in the temporary folder nor processes."""
+    split, temporary = tmp_path / "split" / WNIDS[0], tmp_path / "temporary"
+    temporary.mkdir()
+    original = save(noise(1, width=1500, height=1500), split / "0.JPEG")
+    for copy in range(1, 150):
+        os.link(original, split / f"{copy}.JPEG")
+    (tmp_path / "expected.yaml").write_text(EXPECTED)
+    options = [f"--imagenet={split.parent}", f"--expected={tmp_path / 'expected.yaml'}", "--workers=2"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "imagenet", *options],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert run.stdout is not None
+    while "decoding: 0 of" not in run.stdout.readline():
+        assert run.poll() is None
+    wait_until(lambda: any(any(store.read_bytes()) for store in temporary.glob("imagenet-gate-*/*")))
+
+    run.send_signal(number)
+
+    # The pipe is closed only when the last process that has it has ended.
+    output, _ = run.communicate(timeout=30)
+    assert list(temporary.glob("imagenet-gate-*/*")) == []
+    assert run.returncode == (-number if number == signal.SIGKILL else pytest.ExitCode.INTERRUPTED)
+    assert ("nearest-V1-fp32: not run" in output) == (number != signal.SIGKILL)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait a while for a condition, and fail if it does not come true."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -132,12 +132,12 @@ def test_nothing_is_left_in_the_temporary_folder(split: Split, tmp_path: Path, m
     assert np.array_equal(decoded.images[36], crop_image(split.paths[36], GEOMETRY))
 
 
-def test_workers_use_one_thread_and_leave_interrupts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_use_one_thread_and_leave_interrupts_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A worker a core, a thread a worker; Ctrl-C is for the process that waits for them."""
     calls: list[object] = []
     monkeypatch.setattr(torch, "set_num_threads", calls.append)
     monkeypatch.setattr(signal, "signal", lambda *arguments: calls.append(arguments))
 
-    decode.start_worker()
+    decode.start_worker(tmp_path / "store")
 
     assert calls == [1, (signal.SIGINT, signal.SIG_IGN)]
