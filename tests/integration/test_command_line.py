@@ -62,7 +62,7 @@ def test_a_path_may_follow_its_option_after_a_space(tmp_path: Path) -> None:
     """An existing folder elsewhere is the value of --imagenet, and not taken for a path to collect from."""
     (tmp_path / "elsewhere").mkdir()
 
-    result = run_pytest("-m", "imagenet", "--imagenet", str(tmp_path / "elsewhere"))
+    result = run_pytest("-W", "error", "-m", "imagenet", "--imagenet", str(tmp_path / "elsewhere"))
 
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     expected = f"ERROR: no images in {tmp_path / 'elsewhere'}: expected class folders"
