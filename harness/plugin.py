@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Options:
 OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
 CASES: pytest.StashKey[tuple[Case, ...]] = pytest.StashKey()
 RUN: pytest.StashKey[Run] = pytest.StashKey()
+ORDER: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 RECORD: pytest.StashKey[CaseRecord] = pytest.StashKey()
 
 
@@ -109,7 +111,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options and select the cases; without torch, so that collecting is quick."""
     config.addinivalue_line("markers", f"{MARKER}: evaluates a pretrained model on the image set given by --imagenet")
     gate = selects(config, {MARKER}) and not selects(config, set())
-    if gate and config.getoption("imagenet") is None:
+    if gate and not config.getoption("imagenet"):
         raise pytest.UsageError(
             f"-m {MARKER} needs an image set: give --imagenet DIR (or set IMAGENET_DIR) for ImageNet's validation "
             "set in class folders, or --imagenet embedded for images that need no download"
@@ -134,7 +136,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def selects(config: pytest.Config, marks: set[str]) -> bool:
     """Tell whether ``-m`` selects a test that bears exactly these marks."""
     expression = config.getoption("markexpr")
-    return not expression or Expression.compile(expression).evaluate(lambda name, /, **_: name in marks)
+    try:
+        return not expression or Expression.compile(expression).evaluate(lambda name, /, **_: name in marks)
+    except SyntaxError as error:
+        raise pytest.UsageError(f"wrong expression after -m: {expression!r}: {error}") from error
 
 
 def _read_options(config: pytest.Config) -> Options:
@@ -186,8 +191,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     with _usage_errors():
         stack = ExitStack()
         config.add_cleanup(stack.close)
-        # A job that is cancelled gets SIGTERM: let it end as by Ctrl-C, with the table and without leftovers.
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
+        if threading.current_thread() is threading.main_thread():
+            # A job that is cancelled gets SIGTERM: let it end as by Ctrl-C, with the table and without leftovers.
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
         run = config.stash[RUN] = stack.enter_context(
             Run(
                 options.imagenet,
@@ -197,7 +204,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
                 workers=options.workers,
             )
         )
-        run.check(config.stash[CASES])
+        config.stash[ORDER] = run.order(config.stash[CASES])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let models of one geometry follow each other, so that each geometry is decoded once."""
+    if order := config.stash.get(ORDER, None):
+        items.sort(key=lambda item: order.get(_case_id(item.nodeid), -1))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -210,6 +223,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def evaluated(case: Case, request: pytest.FixtureRequest) -> CaseRecord:
     """The case, evaluated and judged; what cannot be evaluated is an error of the test, not a failure."""
     config = request.config
+    if RUN not in config.stash:
+        pytest.fail(f"select the gate by -m {MARKER}; without it no image set is opened", pytrace=False)
     try:
         record = config.stash[RUN].evaluate(case, _progress(config))
     except HarnessError as error:

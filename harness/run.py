@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from types import TracebackType
 
 import torch
 
 from harness.data.decode import open_image
 from harness.data.layouts import open_split
+from harness.data.preset import Geometry
 from harness.data.split import Split
 from harness.data.store import DecodedSplit, Progress, Store
-from harness.errors import EvaluationError
+from harness.errors import EvaluationError, ExpectedError
 from harness.evaluation.device import default_batch_size, describe_device, resolve_device
 from harness.evaluation.forward import Normalize
 from harness.evaluation.loop import predict
-from harness.evaluation.models import Loaded, check_known, load
+from harness.evaluation.models import Loaded, geometry_of, load
 from harness.evaluation.precision import PRECISIONS
 from harness.gate.cases import Case
 from harness.gate.scores import correct, score
@@ -70,14 +72,20 @@ class Run:
         ]
         return lines
 
-    def check(self, cases: tuple[Case, ...]) -> None:
-        """Refuse cases whose model torchvision does not know, before anything is evaluated.
+    def order(self, cases: tuple[Case, ...]) -> dict[str, int]:
+        """Return each case's place, by id, in an order that keeps cases of one geometry together.
 
         Raises:
-            ExpectedError: with the nearest name that does exist.
+            ExpectedError: torchvision does not know a model or its weights; named with its place in the file.
         """
+        geometries: dict[Geometry, list[str]] = {}
         for case in cases:
-            check_known(case.entry.spec)
+            try:
+                geometry = geometry_of(case.entry.spec)
+            except ExpectedError as error:
+                raise ExpectedError(f"{case.entry.where}: {error}") from error
+            geometries.setdefault(geometry, []).append(str(case))
+        return {case: place for place, case in enumerate(chain.from_iterable(geometries.values()))}
 
     def evaluate(self, case: Case, progress: Progress) -> CaseRecord:
         """Evaluate and judge one case.

@@ -107,6 +107,7 @@ def _refresh(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
+        fresh.chmod(0o755)  # a cache that users share must be readable to all of them
         render(fresh, "val")
         _check_encoder(digest(fresh))
         _install(fresh, folder)

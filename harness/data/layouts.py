@@ -29,7 +29,10 @@ def open_split(where: str) -> Split:
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"
         raise SplitError(f"--imagenet {where!r}: expected a folder of images, found {found} at {root.absolute()}")
-    return _recognized(read_class_folders(root, imagenet.wnids()))
+    try:
+        return _recognized(read_class_folders(root, imagenet.wnids()))
+    except OSError as error:
+        raise SplitError(f"--imagenet {where!r}: {error.filename} cannot be read: {error.strerror}") from error
 
 
 def read_class_folders(root: Path, classes: tuple[str, ...]) -> Split:

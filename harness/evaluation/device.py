@@ -59,6 +59,12 @@ def default_batch_size(device: torch.device) -> int:
     return _CUDA_BATCH if device.type == "cuda" else _CPU_BATCH
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether memory ran out, on the device or the host; only CUDA's own allocator has a type for it."""
+    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(sign in str(error) for sign in signs)
+
+
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -42,9 +42,9 @@ class _Slot:
 def _through_pinned_memory(images: NDArray[np.uint8], slices: list[slice], device: torch.device) -> Iterator[Tensor]:
     """Copy on a stream of its own, so that one batch travels while another is computed.
 
-    The host never waits for the model here, only for the copy three batches back to leave its pinned buffer;
-    that copy waits, on the device, for the batch before it in the same slot to have been consumed. So the host
-    runs ahead by a few batches and no further, and memory stays bounded.
+    The host waits only for the copy three batches back to leave its pinned buffer; that copy waits, on the device,
+    for the batch before it in the same slot to have been consumed. So the host runs a few batches ahead of the model,
+    which never runs dry, and no further, so that memory stays bounded.
     """
     shape = (slices[0].stop - slices[0].start, *images.shape[1:])
     slots = [_Slot(shape, device) for _ in range(min(_SLOTS, len(slices)))]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from harness.data.preset import Preset
 from harness.data.store import DecodedSplit
 from harness.errors import DeviceError, EvaluationError
+from harness.evaluation.device import is_out_of_memory
 from harness.evaluation.feed import feed
 from harness.evaluation.forward import Normalize, forward
 from harness.evaluation.precision import Precision, in_force
@@ -43,7 +44,9 @@ def predict(
         while True:
             try:
                 return _predict(model, decoded, preset, device, batch_size)
-            except torch.cuda.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 if batch_size == 1:
                     raise DeviceError(f"{device} has no memory to evaluate even one image at a time") from error
             # Out here the traceback is gone, and with it its hold on the tensors of the failed attempt.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.data.preset import Geometry, Preset
-from harness.errors import ExpectedError, WeightsError
+from harness.errors import DeviceError, ExpectedError, WeightsError
+from harness.evaluation.device import is_out_of_memory
 from harness.evaluation.spec import ModelSpec
 
 
@@ -35,7 +37,7 @@ class Loaded:
         preset: what it expects of its input.
         transform: torchvision's own preprocessing of a PIL image to (3, S, S) float32; None for a built model.
         parameters: number of weights and biases.
-        gflops: multiply-adds of one image, in 10^9, as torchvision counts them.
+        gflops: multiply-adds of one image, in 10^9: from torchvision's metadata, or counted for a built model.
     """
 
     model: nn.Module
@@ -45,20 +47,11 @@ class Loaded:
     gflops: float
 
 
-def check_known(spec: ModelSpec) -> None:
-    """Raise unless torchvision has the model and the weights, or a builder is named for it.
-
-    Raises:
-        ExpectedError: with the nearest name that does exist.
-    """
-    if spec.builder is None:
-        _torchvision_weights(spec)
-
-
 def load(spec: ModelSpec, device: torch.device) -> Loaded:
     """Build the model with its weights, in eval mode, on ``device``.
 
     Raises:
+        DeviceError: the device has no memory for the model.
         ExpectedError: torchvision has no such model or weights, or the builder cannot be imported.
         WeightsError: the weights file is missing and cannot be downloaded, or is not the published one.
     """
@@ -73,18 +66,24 @@ def load(spec: ModelSpec, device: torch.device) -> Loaded:
                 f"{spec}: the weights file holds more than tensors, and is not loaded: {error}"
             ) from error
         transform = weights.transforms()
-        preset = preset_of(transform)
+        preset, gflops = preset_of(transform), weights.meta["_ops"]
     else:
-        model, transform = _built(spec), None
+        model, transform = _built(spec).eval(), None
         assert spec.preset is not None  # the file of expected values is refused without it
         preset = spec.preset
-    model = model.eval().to(device, memory_format=torch.channels_last)
+        gflops = _gflops(model, preset.geometry.crop)
+    try:
+        model = model.eval().to(device, memory_format=torch.channels_last)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(f"{spec}: {device} has no memory for the model") from error
     return Loaded(
         model=model,
         preset=preset,
         transform=transform,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        gflops=_gflops(model, preset.geometry.crop, device),
+        gflops=gflops,
     )
 
 
@@ -104,6 +103,17 @@ def published_accuracies() -> dict[str, tuple[float, float]]:
             if name == weights.name and metrics is not None and not math.isnan(metrics["acc@1"]):
                 published[str(ModelSpec(model, name))] = (metrics["acc@1"], metrics["acc@5"])
     return published
+
+
+def geometry_of(spec: ModelSpec) -> Geometry:
+    """Return the geometry of the model's input, without loading its weights.
+
+    Raises:
+        ExpectedError: torchvision has no such model or weights.
+    """
+    preset = spec.preset if spec.builder else preset_of(_torchvision_weights(spec).transforms())
+    assert preset is not None
+    return preset.geometry
 
 
 def preset_of(transform: Any) -> Preset:
@@ -140,18 +150,19 @@ def _ensure_genuine(url: str, spec: ModelSpec) -> None:
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / url.rsplit("/", 1)[1]
+    promised = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
+    if promised is None:
+        raise WeightsError(f"{spec}: the name of the weights file {path.name} holds no sha256 to check it against")
     if not path.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), progress=False)
-        except OSError as error:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=promised[1], progress=False)
+        # An HTTPException is a connection that broke; a RuntimeError is a download with another hash, not kept.
+        except (OSError, HTTPException, RuntimeError) as error:
             raise WeightsError(
                 f"{spec}: the weights file {path.name} is not in {folder} and could not be downloaded from {url} "
                 f"({getattr(error, 'reason', error)}); fetch it elsewhere and put it into that folder"
             ) from error
-    promised = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
-    if promised is None:
-        raise WeightsError(f"{spec}: the name of the weights file {path.name} holds no sha256 to check it against")
     found = _sha256(path)
     if not found.startswith(promised[1]):
         raise WeightsError(
@@ -196,9 +207,9 @@ def _built(spec: ModelSpec) -> nn.Module:
     return model
 
 
-def _gflops(model: nn.Module, side: int, device: torch.device) -> float:
+def _gflops(model: nn.Module, side: int) -> float:
     # Not in inference mode, in which torch 2.4 counts nothing.
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros((1, 3, side, side), device=device))
+        model(torch.zeros((1, 3, side, side)))
     # torch counts a multiply-add as two operations, torchvision's metadata as one.
     return float(counter.get_total_flops()) / 2e9

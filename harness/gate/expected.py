@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from harness.data import imagenet
@@ -35,10 +35,11 @@ class Expected:
 
 @dataclass(frozen=True)
 class Entry:
-    """A model, its weights, and what they should score, by split."""
+    """A model, its weights, what they should score, by split, and where that is written."""
 
     spec: ModelSpec
     by_split: tuple[tuple[str, Expected], ...]
+    where: str = field(default="", compare=False)
 
     def expected_on(self, split: str) -> Expected | None:
         """Return what is expected on the split of that name, or None if nothing was published."""

@@ -54,11 +54,12 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
             if key_node.value in seen:
                 line = key_node.start_mark.line + 1
                 raise yaml.YAMLError(f"key {key_node.value!r} stands twice in one mapping, again in line {line}")
-            if isinstance(key_node, yaml.ScalarNode):
-                seen.add(key_node.value)
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -125,6 +126,7 @@ class _File:
                 for name, facts in splits.items()
                 if name in item
             ),
+            where=f"{self._path}: {key}.model",
         )
 
     def _expected(self, value: Any, key: str, facts: _SplitFacts) -> Expected:

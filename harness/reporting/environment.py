@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import metadata
 
 import PIL
@@ -11,8 +12,8 @@ PACKAGES = ("torch", "torchvision", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Return the installed versions by name; torch is not imported for it."""
-    found = {name: metadata.version(name) for name in PACKAGES}
+    """Return the installed versions by name, with the build where a package is imported; none is imported for it."""
+    found = {name: getattr(sys.modules.get(name), "__version__", metadata.version(name)) for name in PACKAGES}
     # Not from the metadata: a Pillow with SIMD is another distribution.
     found["pillow"] = PIL.__version__
     found["libjpeg-turbo"] = features.version_feature("libjpeg_turbo") or "none"  # type: ignore[no-untyped-call,unused-ignore]

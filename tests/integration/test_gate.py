@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torchvision
 
+from harness.evaluation.models import load
 from tests.colours import EXPECTED
 from tests.integration.conftest import Gate
 
@@ -206,3 +209,32 @@ def test_a_terse_run_shows_no_progress(gate: Gate) -> None:
     assert "decoding: 16 of 16 images" in loud.outlines
     assert not [line for line in terse.outlines if line.startswith("decoding")]
     assert (loud.ret, terse.ret) == (0, 0)
+
+
+def test_models_of_one_geometry_follow_each_other(gate: Gate, project: Path) -> None:
+    """Whatever their order in the file, each geometry is decoded once."""
+    other = "{resize: 9, crop: 8, interpolation: bilinear, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}"
+    build = "weights: V1, builder: tests.colours:nearest_colour, colours: *values"
+    with (project / "expected_accuracy.yaml").open("a") as file:
+        file.write(f"  - {{model: other, {build}, preset: {other}}}\n  - {{model: again, {build}, preset: *preset}}\n")
+
+    result = gate("--imagenet=colours", "--models=all", "-v")
+
+    result.assert_outcomes(passed=3)
+    assert result.outlines.count("decoding: 16 of 16 images") == 2
+
+
+def test_pixels_that_are_not_torchvisions_are_an_error(
+    gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A torchvision that prepares images in another way than the harness is found at the first image."""
+    transform = torchvision.transforms.Compose(
+        [torchvision.transforms.Resize((8, 8)), torchvision.transforms.ToTensor()]
+    )
+    monkeypatch.setattr("harness.run.load", lambda *given: replace(load(*given), transform=transform))
+    assert project
+
+    result = gate("--imagenet=colours")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["the pixels of 00.JPEG are not those of torchvision's own preset (8/8 bilinear): *"])

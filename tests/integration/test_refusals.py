@@ -28,6 +28,33 @@ def test_no_split(gate: Gate) -> None:
     )
 
 
+def test_an_empty_variable(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is set to nothing is no split, and not the working folder."""
+    monkeypatch.setenv("IMAGENET_DIR", "")
+
+    assert usage_error(gate()).startswith("-m imagenet needs an image set")
+    assert usage_error(gate("--imagenet=")).startswith("-m imagenet needs an image set")
+
+
+def test_a_wrong_expression(pytester: pytest.Pytester, project: Path) -> None:
+    """A broken -m is a usage error, as without the gate."""
+    assert project
+
+    message = usage_error(pytester.runpytest_inprocess("-m", "imagenet and", "--imagenet=colours"))
+
+    assert message.startswith("wrong expression after -m: 'imagenet and': ")
+
+
+def test_no_expression(pytester: pytest.Pytester, project: Path) -> None:
+    """Without -m the gate's tests are not evaluated by chance, and say how they are."""
+    assert project
+
+    result = pytester.runpytest_inprocess("-m", "")
+
+    result.assert_outcomes(errors=1)
+    assert result.outlines.count("select the gate by -m imagenet; without it no image set is opened") == 1
+
+
 def test_a_split_but_no_gate(pytester: pytest.Pytester, project: Path) -> None:
     """A split that would not be evaluated is not passed over."""
     assert project
@@ -104,7 +131,8 @@ def test_a_model_that_torchvision_does_not_know(gate: Gate, project: Path) -> No
 
     message = usage_error(gate("--imagenet=colours", "--models=all"))
 
-    assert message.startswith("model 'resnet19' is not one of torchvision ")
+    where = f"{project / 'expected_accuracy.yaml'}: models[1].model: "
+    assert message.startswith(f"{where}model 'resnet19' is not one of torchvision ")
     assert message.endswith("a model from elsewhere needs a builder")
 
 

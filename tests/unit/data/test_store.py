@@ -94,13 +94,14 @@ def test_a_worker_that_dies_is_an_error(split: Split, tmp_path: Path, monkeypatc
 
 
 def test_models_of_one_geometry_share_one_decoded_split(split: Split) -> None:
-    """The second request for a geometry decodes nothing; another geometry is another store."""
+    """The second request for a geometry decodes nothing; another geometry takes its place."""
     with Store(split, workers=1) as decoding:
         first = decoding.decoded(GEOMETRY, ignore)
         second = decoding.decoded(Geometry(32, 28, "bilinear"), ignore)
         other = decoding.decoded(Geometry(30, 28, "bilinear"), ignore)
 
         assert second is first
+        assert other is decoding.decoded(Geometry(30, 28, "bilinear"), ignore)
         assert not np.array_equal(other.images, first.images)
 
 

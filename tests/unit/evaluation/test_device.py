@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.errors import DeviceError
-from harness.evaluation.device import default_batch_size, describe_device, resolve_device
+from harness.evaluation.device import describe_device, is_out_of_memory, resolve_device
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -56,6 +56,15 @@ def test_the_cpu_is_described_by_its_name_and_threads() -> None:
     assert description.endswith(f", {torch.get_num_threads()} threads)")
 
 
-def test_a_batch_fills_an_accelerator() -> None:
-    """An accelerator gets larger batches than a CPU."""
-    assert default_batch_size(torch.device("cuda")) > default_batch_size(torch.device("cpu")) > 1
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("expected scalar type Float but found Half"), False),
+    ],
+)
+def test_running_out_of_memory_is_told_from_other_errors(error: RuntimeError, expected: bool) -> None:
+    """CUDA's allocator has a type for it; the host's, cuBLAS and cuDNN only say so."""
+    assert is_out_of_memory(error) == expected

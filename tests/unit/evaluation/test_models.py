@@ -16,7 +16,7 @@ from torchvision.models import GoogLeNet_Weights, SqueezeNet1_1_Weights
 
 from harness.data.preset import Geometry, Preset
 from harness.errors import ExpectedError, WeightsError
-from harness.evaluation.models import check_known, load, preset_of
+from harness.evaluation.models import geometry_of, load, preset_of
 from harness.evaluation.spec import ModelSpec
 
 CPU = torch.device("cpu")
@@ -174,6 +174,42 @@ def test_every_published_preset_can_be_read() -> None:
     assert presets.count(PRESET) >= 40
 
 
+def test_geometries_are_known_without_weights() -> None:
+    """A model's geometry comes from torchvision's preset or from the file, before any weights are loaded."""
+    assert geometry_of(ModelSpec("inception_v3", "IMAGENET1K_V1")) == Geometry(342, 299, "bilinear")
+    assert geometry_of(built("tiny")) == PRESET.geometry
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_broken_download_is_not_kept(publish: Callable[..., Path], cache: Path) -> None:
+    """What arrives with another hash is refused, and not found in the cache the next time."""
+    file = publish(SqueezeNet1_1_Weights.IMAGENET1K_V1, seeded("squeezenet1_1").state_dict())
+    file.write_bytes(file.read_bytes()[:1000])
+
+    with pytest.raises(WeightsError, match=r"could not be downloaded from .* \(invalid hash value"):
+        load(SQUEEZENET, CPU)
+
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.usefixtures("cache")
+def test_operations_are_those_of_torchvisions_metadata(publish: Callable[..., Path]) -> None:
+    """Also for a transformer, whose fused attention no counter sees."""
+    weights = torchvision.models.ViT_B_32_Weights.IMAGENET1K_V1
+    publish(weights, seeded("vit_b_32").state_dict())
+
+    assert load(ModelSpec("vit_b_32", "IMAGENET1K_V1"), CPU).gflops == weights.meta["_ops"]
+
+
+@pytest.mark.parametrize("model", ["alexnet", "resnet18", "googlenet"])
+def test_counted_operations_are_those_of_torchvisions_metadata(model: str) -> None:
+    """For a built convolutional network the count is what torchvision states for its own."""
+    spec = ModelSpec(model, "EMBEDDED_V1", f"harness.evaluation.embedded_weights:{model}", PRESET)
+    [weights] = torchvision.models.get_model_weights(model)
+
+    assert load(spec, CPU).gflops == pytest.approx(weights.meta["_ops"], rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
@@ -187,7 +223,7 @@ def test_every_published_preset_can_be_read() -> None:
 def test_unknown_names_are_refused_with_what_there_is(spec: ModelSpec, reason: str) -> None:
     """A name that torchvision does not know comes with the nearest that it does."""
     with pytest.raises(ExpectedError, match=reason):
-        check_known(spec)
+        geometry_of(spec)
 
 
 def built(function: str) -> ModelSpec:

@@ -541,6 +541,12 @@ def test_impossible_date_is_refused_not_raised(tmp_path: Path) -> None:
         _read(tmp_path, "weights: V1", "weights: 2024-13-45")
 
 
+def test_a_key_that_is_no_name_is_refused(tmp_path: Path) -> None:
+    """YAML's complex keys are no names."""
+    with pytest.raises(ExpectedError, match=r"expected\.yaml"):
+        _read(tmp_path, "models:\n", "? [a, b]\n: 1\nmodels:\n")
+
+
 def test_same_id_twice_is_refused(tmp_path: Path) -> None:
     """``a`` with ``b-V1`` and ``a-b`` with ``V1`` would be one case id, one record, one predictions file."""
     with pytest.raises(ExpectedError, match=r"a-b-V1"):

@@ -277,14 +277,23 @@ def test_split_of_another_size_than_the_published_one_fails(images: int, total: 
     assert "(349 hits)" in str(verdict)
 
 
-def test_split_with_a_caveat_is_not_judged() -> None:
-    """Whatever a split is called, one that is known not to be the published one has no published values."""
-    split = replace(_split("imagenet-1k", 50_000), caveat="two labels are swapped")
+def test_a_caveat_stands_in_the_message() -> None:
+    """A split that resembles the published one, and is none, is told so where the values are missing."""
+    split = replace(_split("not imagenet-1k", 50_000), caveat="two labels are swapped")
 
     verdict = judge(RESNET18, split, PUBLISHED)
 
     assert _outcomes(verdict) == [("published values", False)]
-    assert "none for resnet18-IMAGENET1K_V1 on imagenet-1k (two labels are swapped); known on" in str(verdict)
+    assert "none for resnet18-IMAGENET1K_V1 on not imagenet-1k (two labels are swapped); known on" in str(verdict)
+
+
+def test_own_values_apply_to_an_own_part_of_the_validation_set() -> None:
+    """A team's subset of validation images, with values of its own, is judged by those."""
+    expected = Expected(TopK(16, 12, 14), Decimal("0"), "recorded")
+    entry = Entry(ModelSpec("net", "V1"), (("team", expected),))
+    split = replace(_split("team", 16), caveat="it has 16 of the 50,000 images")
+
+    assert judge(entry, split, TopK(16, 12, 14)).held
 
 
 @pytest.mark.parametrize("images", [1, 2])
