@@ -243,7 +243,12 @@ def _progress(config: pytest.Config) -> Progress:
     capture: CaptureManager | None = config.pluginmanager.get_plugin("capturemanager")
     if reporter is None or config.get_verbosity() < 0:
         return _show_nothing
-    show = decoding_progress(reporter.ensure_newline, reporter.write_line)
+
+    def write_line(line: str) -> None:
+        reporter.write_line(line)
+        reporter.flush()  # into a pipe, as in CI, a line would otherwise stay unseen until the end
+
+    show = decoding_progress(reporter.ensure_newline, write_line)
 
     def uncaptured(done: int, images: int) -> None:
         with capture.global_and_fixture_disabled() if capture else nullcontext():
