@@ -87,7 +87,7 @@ def test_a_run_that_is_killed_leaves_nothing_behind(number: signal.Signals, tmp_
     split, temporary = tmp_path / "split" / WNIDS[0], tmp_path / "temporary"
     temporary.mkdir()
     original = save(noise(1, width=1500, height=1500), split / "0.JPEG")
-    for copy in range(1, 150):
+    for copy in range(1, 600):
         os.link(original, split / f"{copy}.JPEG")
     (tmp_path / "expected.yaml").write_text(EXPECTED)
     options = [f"--imagenet={split.parent}", f"--expected={tmp_path / 'expected.yaml'}", "--workers=2"]
