@@ -107,11 +107,20 @@ def test_a_run_that_is_killed_leaves_nothing_behind(number: signal.Signals, tmp_
 
     run.send_signal(number)
 
-    # The pipe is closed only when the last process that has it has ended.
     output, _ = run.communicate(timeout=30)
+    wait_until(lambda: not group_exists(run.pid))
     assert list(temporary.glob("imagenet-gate-*/*")) == []
     assert run.returncode == (-number if number == signal.SIGKILL else pytest.ExitCode.INTERRUPTED)
     assert ("nearest-V1-fp32: not run" in output) == (number != signal.SIGKILL)
+
+
+def group_exists(leader: int) -> bool:
+    """Tell whether a process that the leader started, or the leader itself, is still there."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
