@@ -1,4 +1,4 @@
-"""The pytest glue: options, cases, the fixture that evaluates one, header, progress and summary."""
+"""The pytest glue: options, cases, the fixture that evaluates one, header and progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from harness.gate.cases import Case, select_cases
 from harness.gate.expected_file import DEFAULT_FILE, read_expected
 from harness.reporting.progress import decoding_progress
 from harness.reporting.record import CaseRecord
-from harness.reporting.text import accuracy_table
+from harness.summary import MARKER, RECORD_ATTRIBUTE, Summary, case_id
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from harness.data.store import Progress
     from harness.run import Run
-
-MARKER = "imagenet"
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let models of one geometry follow each other, so that each geometry is decoded once."""
     if order := config.stash.get(ORDER, None):
-        items.sort(key=lambda item: order.get(_case_id(item.nodeid), -1))
+        items.sort(key=lambda item: order.get(case_id(item.nodeid), -1))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -265,48 +263,5 @@ def pytest_runtest_makereport(
     report = yield
     record = item.stash.get(RECORD, None)
     if call.when == "call" and record is not None:
-        report.imagenet_record = record.to_json()  # type: ignore[attr-defined]
+        setattr(report, RECORD_ATTRIBUTE, record.to_json())
     return report
-
-
-class Summary:
-    """Gathers the cases' records from their reports, and shows the table at the end."""
-
-    def __init__(self) -> None:
-        self._outcomes: dict[str, CaseRecord | str] = {}
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note which cases are due."""
-        self._expect(item.nodeid for item in session.items if item.get_closest_marker(MARKER))
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """Note which cases are due, in the controller of xdist, which collects nothing itself."""
-        self._expect(ids)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take a case's record, or note that there is none."""
-        case = _case_id(report.nodeid)
-        if hasattr(report, "imagenet_record"):
-            self._outcomes[case] = CaseRecord.from_json(report.imagenet_record)
-        elif report.failed and case in self._outcomes and report.when == "setup":
-            self._outcomes[case] = "ERROR, not evaluated (the reason stands above)"
-
-    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
-        """Show the table."""
-        records = [outcome for outcome in self._outcomes.values() if isinstance(outcome, CaseRecord)]
-        unmeasured = [(case, outcome) for case, outcome in self._outcomes.items() if isinstance(outcome, str)]
-        if terminalreporter.config.option.collectonly or not self._outcomes:
-            return
-        where = f"{records[0].split}, {records[0].measured.n:,} images" if records else "nothing was evaluated"
-        terminalreporter.write_sep("=", f"accuracy in percent: {where}")
-        for line in accuracy_table(records, unmeasured):
-            terminalreporter.write_line(line)
-
-    def _expect(self, nodeids: Iterable[str]) -> None:
-        for nodeid in nodeids:
-            self._outcomes.setdefault(_case_id(nodeid), "not run")
-
-
-def _case_id(nodeid: str) -> str:
-    return nodeid.partition("[")[2].removesuffix("]")

@@ -29,7 +29,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms as T
 
-from harness.data import embedded
+from harness.data import rendering
 from harness.evaluation import embedded_weights
 
 Array = NDArray[np.float64]
@@ -59,8 +59,8 @@ def main() -> int:
     differ = 0
     with tempfile.TemporaryDirectory() as folder:
         fit, val = Path(folder, "fit"), Path(folder, "val")
-        embedded.render(fit, "fit")
-        embedded.render(val, "val")
+        rendering.render(fit, "fit")
+        rendering.render(val, "val")
         for name in options.models.split(","):
             differ += _one_model(name, fit, val, check=options.check, faults=not options.no_faults)
     return 1 if differ else 0
@@ -91,7 +91,7 @@ def _one_model(name: str, fit: Path, val: Path, *, check: bool, faults: bool) ->
     if faults:
         for fault, outputs in planted(model, images, val):
             report(fault, outputs, right, targets)
-        report("labels off by one", right, right, (targets + 1) % len(embedded.CLASSES))
+        report("labels off by one", right, right, (targets + 1) % len(rendering.CLASSES))
     return differ
 
 
@@ -114,7 +114,7 @@ def files(root: Path) -> list[Path]:
 
 def labels(root: Path) -> NDArray[np.int64]:
     """Return (N,) class indices."""
-    return np.array([embedded.CLASSES.index(path.parent.name) for path in files(root)], dtype=np.int64)
+    return np.array([rendering.CLASSES.index(path.parent.name) for path in files(root)], dtype=np.int64)
 
 
 def load(root: Path, transform: Callable[[Image.Image], Tensor]) -> Tensor:
@@ -163,7 +163,7 @@ def fit_head(x: Array, targets: NDArray[np.int64]) -> Head:
     # A feature that hardly any fitting image excites would get a weight without bound.
     spread = np.hypot(spread, FLOOR * spread.mean())
     z = (x - mean) / spread
-    hot = np.eye(len(embedded.CLASSES))[targets]
+    hot = np.eye(len(rendering.CLASSES))[targets]
     prior = hot.mean(axis=0)
     # More features than images: solve in the images' space, with the penalty in units of an image's squared length.
     gram = z @ z.T

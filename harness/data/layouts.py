@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data import embedded, imagenet
+from harness.data import embedded, imagenet, rendering
 from harness.data.split import Split
 from harness.errors import SplitError
 
@@ -24,7 +24,7 @@ def open_split(where: str) -> Split:
         SplitError: nothing is there, or it is in no form that is known.
     """
     if where == EMBEDDED:
-        return replace(read_class_folders(embedded.ensure_rendered(), embedded.CLASSES), name=EMBEDDED)
+        return replace(read_class_folders(embedded.ensure_rendered(), rendering.CLASSES), name=EMBEDDED)
     root = Path(where).expanduser()
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"

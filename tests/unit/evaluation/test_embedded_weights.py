@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 from torchvision import transforms as T
 
-from harness.data import embedded
+from harness.data import rendering
 from harness.errors import WeightsError
 from harness.evaluation import embedded_weights
 
@@ -132,7 +132,7 @@ def test_heads_fit_their_backbones() -> None:
         ]
     )
     targets = list(range(0, 100, 4))
-    batch = torch.stack([transform(embedded._paint(embedded.CLASSES[i], np.random.RandomState(i))) for i in targets])
+    batch = torch.stack([transform(rendering._paint(rendering.CLASSES[i], np.random.RandomState(i))) for i in targets])
 
     with torch.inference_mode():
         answers = embedded_weights.alexnet()(batch).argmax(dim=1)
