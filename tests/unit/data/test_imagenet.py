@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harness.data import imagenet
+from harness.errors import SplitError
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +79,69 @@ def test_other_names_do_not_claim_to_be_the_validation_set() -> None:
     """Training images are no damaged validation set, they are something else."""
     assert not imagenet.claims_to_be_validation_set(["n01440764_10026.JPEG", "ILSVRC2012_val_00000001.JPEG"])
     assert imagenet.claims_to_be_validation_set(["ILSVRC2012_val_00000001.JPEG"])
+
+
+def test_the_shipped_labels_are_the_published_ones(published: list[tuple[str, str, int]]) -> None:
+    """The table of labels has the known digest, and the label of each of the 50,000 file names."""
+    labels = imagenet.validation_labels()
+
+    assert labels.tolist() == [index for _, _, index in published]
+    assert imagenet.labels_sha256(labels) == imagenet.LABELS_SHA256
+
+
+def test_damaged_labels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that was changed after it was installed labels nothing."""
+    np.save(tmp_path / "val_labels.npy", np.zeros(50_000, np.int16))
+    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+
+    with pytest.raises(SplitError, match=r"val_labels.npy is damaged: expected sha256 f5350687"):
+        imagenet.validation_labels.__wrapped__()
+
+
+@pytest.mark.parametrize("data", [b"", b"no array", b"\x93NUMPY\x01\x00"])
+def test_labels_that_are_no_array_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Neither does one that was cut off."""
+    (tmp_path / "val_labels.npy").write_bytes(data)
+    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+
+    with pytest.raises(SplitError, match=r"val_labels.npy is damaged: .*; install imagenet-gate again"):
+        imagenet.validation_labels.__wrapped__()
+
+
+def test_a_label_is_known_by_number() -> None:
+    """Images are counted from 1, and there are 50,000."""
+    assert [imagenet.validation_label(number) for number in (1, 2, 293)] == [65, 970, 0]
+    for number in (0, 50_001):
+        with pytest.raises(SplitError, match=f"the validation images are numbered 1 to 50,000, not {number:,}"):
+            imagenet.validation_label(number)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ILSVRC2012_val_00000293.JPEG",
+        "ilsvrc2012_VAL_00000293.jpg",
+        "ILSVRC2012_val_00000293.png",
+        "ILSVRC2012_val_00000293",
+        "ILSVRC2012_val_00000293_n01440764.JPEG",
+    ],
+)
+def test_a_validation_image_has_one_id(name: str) -> None:
+    """However a form spells it, the image is called as in the archive."""
+    assert imagenet.canonical_id(name) == "ILSVRC2012_val_00000293.JPEG"
+    assert imagenet.validation_number(name) == 293
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "n01440764_10026.JPEG",
+        "ILSVRC2012_val_293.JPEG",
+        "ILSVRC2012_val_00000293.JPEG.txt~",
+        "ILSVRC2012_val_\u0660\u0660\u0660\u0660\u0660\u0662\u0669\u0663.JPEG",
+    ],
+)
+def test_another_name_stays_as_it_is(name: str) -> None:
+    """What is no validation image keeps its name."""
+    assert imagenet.canonical_id(name) == name
+    assert imagenet.validation_number(name) is None

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.data import imagenet
-from harness.data.layouts import open_split, read_class_folders
+from harness.data.forms.class_folders import read_class_folders
+from harness.data.layouts import FORMS, open_split
 from harness.errors import SplitError
 
 FIRST, SECOND, LAST = "n01440764", "n01443537", "n15075141"
@@ -37,8 +38,8 @@ def test_a_val_folder_gives_the_same_split(tmp_path: Path) -> None:
 
     outer, inner = open_split(str(root)), open_split(str(root / "val"))
 
-    assert (outer.ids, outer.files, outer.name, outer.digest) == (inner.ids, inner.files, "mine", inner.digest)
-    assert outer.paths == (root / f"val/{FIRST}/a.JPEG", root / f"val/{LAST}/b.JPEG")
+    assert (outer.ids, outer.sources, outer.name, outer.digest) == (inner.ids, inner.sources, "mine", inner.digest)
+    assert [str(source) for source in outer.sources] == [f"{root}/val/{FIRST}/a.JPEG", f"{root}/val/{LAST}/b.JPEG"]
 
 
 def test_suffixes_in_any_letter_case_are_images(tmp_path: Path) -> None:
@@ -104,34 +105,33 @@ def test_a_path_with_nothing_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SplitError) as refusal:
         open_split(str(missing))
 
-    expected = f"--imagenet {str(missing)!r}: expected a folder of images, found nothing at {missing}"
+    expected = f"--imagenet {str(missing)!r}: expected a folder or archive of images, found nothing at {missing}"
     assert str(refusal.value) == expected
 
 
-def test_a_file_is_refused(tmp_path: Path) -> None:
-    """A file is not a folder."""
-    file = touch(tmp_path, "val.tar") / "val.tar"
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    """A file is looked at as an archive, and described if it is none."""
+    file = tmp_path / "notes.txt"
+    file.write_text("no images")
 
-    with pytest.raises(SplitError, match=r"expected a folder of images, found a file at"):
+    with pytest.raises(SplitError, match=rf"^no images in {file}: found a file of 9 bytes; looked for \(1\) "):
         open_split(str(file))
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    """The sentence says that the folder is empty and what should be in it."""
+    """The sentence says that the folder is empty, and lists all that was looked for."""
     with pytest.raises(SplitError) as refusal:
         open_split(str(tmp_path))
 
-    assert str(refusal.value) == (
-        f"no images in {tmp_path}: expected class folders named by wnid, such as n01440764/, "
-        "holding .JPEG files, found an empty folder"
-    )
+    looked_for = "; ".join(f"({number}) {form.expects}" for number, form in enumerate(FORMS, start=1))
+    assert str(refusal.value) == f"no images in {tmp_path}: found an empty folder; looked for {looked_for}"
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
-    """The sentence lists what is there instead of class folders."""
+    """The sentence lists what is there instead of images in a known form."""
     touch(tmp_path, "a.JPEG", "b.JPEG", "c.JPEG", "d.JPEG", "e.JPEG")
 
-    with pytest.raises(SplitError, match=r"found 'a.JPEG', 'b.JPEG', 'c.JPEG' and 2 more$"):
+    with pytest.raises(SplitError, match=r"found 'a.JPEG', 'b.JPEG', 'c.JPEG' and 2 more; looked for \(1\) "):
         open_split(str(tmp_path))
 
 
@@ -157,6 +157,7 @@ def test_other_classes_can_be_read(tmp_path: Path) -> None:
 
     split = read_class_folders(tmp_path, ("blue", "green", "red"))
 
+    assert split is not None
     assert split.targets.tolist() == [2, 0]
 
 

@@ -6,28 +6,37 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from harness.data.split import Split
+from harness.data.source import FileSource
+from harness.data.split import Row, Split
 from harness.errors import SplitError
 
 
 def make_split(images: int, classes: int) -> Split:
     """Return a split of nothing on disk, image ``i`` in class ``i % classes``."""
     ids = tuple(f"{i:05}.jpeg" for i in range(images))
-    targets = np.array([i % classes for i in range(images)], dtype=np.int16)
-    return Split("made", Path("nowhere"), ids, ids, targets, tuple(f"c{i:03}" for i in range(classes)), total=images)
+    return split_of([Row(identity, FileSource(identity, i, 0), i % classes) for i, identity in enumerate(ids)], classes)
 
 
-def test_a_subset_keeps_ids_files_and_targets_together() -> None:
-    """Each image of a subset has the file and the label it had before."""
+def split_of(rows: list[Row], classes: int, name: str = "made", root: str = "nowhere") -> Split:
+    """Return the split of these images."""
+    names = tuple(f"c{i:03}" for i in range(classes))
+    return Split.of_rows(rows, name=name, form="made up", root=Path(root), classes=names)
+
+
+def test_a_subset_keeps_ids_sources_and_targets_together() -> None:
+    """Each image of a subset has the file and the label it had before, and its place in the whole."""
     split = make_split(images=100, classes=7)
 
     subset = split.subset(30)
 
     assert all(subset.targets[i] == int(identity[:5]) % 7 for i, identity in enumerate(subset.ids))
-    assert subset.files == subset.ids
+    assert tuple(map(str, subset.sources)) == subset.ids
+    assert subset.rows.tolist() == [int(identity[:5]) for identity in subset.ids]
+    assert subset.whole is split
+    assert subset.subset(10).whole is split
+    assert split.rows.tolist() == list(range(100))
     assert sorted(subset.ids) == list(subset.ids)
     assert (len(subset), subset.total, subset.is_subset, split.is_subset) == (30, 100, True, False)
 
@@ -64,9 +73,8 @@ def test_a_subset_is_the_same_everywhere() -> None:
 def test_a_subset_does_not_depend_on_where_the_files_lie() -> None:
     """Another root and other paths give the same ids."""
     split = make_split(images=50, classes=5)
-    moved = Split(
-        "moved", Path("/other"), split.ids, tuple(f"val/{f}" for f in split.files), split.targets, split.classes, 50
-    )
+    rows = [Row(name, FileSource(f"val/{name}", 7, 8), i % 5) for i, name in enumerate(split.ids)]
+    moved = split_of(rows, classes=5, name="moved", root="/other")
 
     assert split.subset(11).ids == moved.subset(11).ids
 
@@ -79,11 +87,49 @@ def test_an_impossible_subset_is_refused(images: int) -> None:
 
 
 def test_the_digest_covers_ids_and_targets() -> None:
-    """Another label or another name is another split; another place is not."""
-    split = make_split(images=4, classes=2)
-    relabelled = Split("made", split.root, split.ids, split.files, 1 - split.targets, split.classes, 4)
-    renamed = Split("made", split.root, ("x", *split.ids[1:]), split.files, split.targets, split.classes, 4)
-    moved = Split("other", Path("/other"), split.ids, split.files, split.targets, split.classes, 4)
+    """Another label or another name is another split; another place is not, and neither are other times."""
+    rows = [Row(name, FileSource(name, 1, 2), target) for name, target in (("a", 0), ("b", 1))]
+    split = split_of(rows, classes=2)
+
+    relabelled = split_of([rows[0]._replace(target=1), rows[1]], classes=2)
+    renamed = split_of([rows[0]._replace(id="x"), rows[1]], classes=2)
+    moved = split_of([row._replace(source=FileSource("c", 3, 4)) for row in rows], classes=2, root="/other")
 
     assert len({split.digest, relabelled.digest, renamed.digest}) == 3
     assert split.digest == moved.digest
+
+
+def test_the_fingerprint_covers_ids_and_sources() -> None:
+    """Another name, size or time is another fingerprint; another place or label is not."""
+    rows = [Row(name, FileSource(name, 1, 2), target) for name, target in (("a", 0), ("b", 1))]
+    split = split_of(rows, classes=2)
+
+    others = [
+        split_of([rows[0]._replace(id="x"), rows[1]], classes=2),
+        split_of([rows[0]._replace(source=FileSource("a", 2, 2)), rows[1]], classes=2),
+        split_of([rows[0]._replace(source=FileSource("a", 1, 3)), rows[1]], classes=2),
+        split_of(rows[:1], classes=2),
+    ]
+    moved = split_of([rows[0]._replace(source=FileSource("c", 1, 2), target=1), rows[1]], classes=2)
+
+    assert len({split.fingerprint, *(other.fingerprint for other in others)}) == 5
+    assert split.fingerprint == moved.fingerprint
+
+
+def test_rows_are_sorted_by_id() -> None:
+    """Whatever order a reader finds them in, images are in the order of their ids."""
+    rows = [Row(name, FileSource(f"file of {name}", 1, 2), i) for i, name in enumerate(("c", "a", "b"))]
+
+    split = split_of(rows, classes=3)
+
+    assert split.ids == ("a", "b", "c")
+    assert split.targets.tolist() == [1, 2, 0]
+    assert [str(source) for source in split.sources] == ["file of a", "file of b", "file of c"]
+
+
+def test_two_images_of_one_name_are_refused() -> None:
+    """An id names one image; both that bear it are named."""
+    rows = [Row("a", FileSource(path, 1, 2), 0) for path in ("x/a", "y/a")]
+
+    with pytest.raises(SplitError, match=r"^nowhere: two images are called 'a': x/a and y/a$"):
+        split_of(rows, classes=1)

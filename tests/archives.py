@@ -1,0 +1,52 @@
+"""Archives for tests, made when they are needed."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def write_tar(path: Path, members: Mapping[str, bytes], *more: tarfile.TarInfo, mode: str = "w:") -> Path:
+    """Write regular files, then members that are only a header, and the folders that ``path`` needs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(name=path, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, data in members.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            archive.addfile(header, io.BytesIO(data))
+        for header in more:
+            archive.addfile(header)
+    return path
+
+
+def write_parquet(
+    path: Path,
+    rows: Sequence[tuple[bytes, str | None, int | None]],
+    *,
+    rows_per_group: int = 2,
+    compression: str = "snappy",
+) -> Path:
+    """Write rows of encoded image, path and label as Hugging Face's datasets do."""
+    import pyarrow
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    table = pyarrow.table(
+        {
+            "image": pyarrow.array([{"bytes": data, "path": name} for data, name, _ in rows], image),
+            "label": pyarrow.array([label for _, _, label in rows], pyarrow.int64()),
+        }
+    )
+    parquet.write_table(table, path, row_group_size=rows_per_group, compression=compression)
+    return path
+
+
+def write_files(root: Path, *names: str, data: bytes | None = None) -> Path:
+    """Write small files below ``root``, each with its own name as its bytes if ``data`` is not given."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode() if data is None else data)
+    return root
