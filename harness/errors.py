@@ -23,3 +23,7 @@ class EvaluationError(HarnessError, RuntimeError):
 
 class DeviceError(HarnessError, RuntimeError):
     """The device asked for is not there, or lacks room."""
+
+
+class StoreError(HarnessError, OSError):
+    """Decoded images cannot be kept or read where they should be."""

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 import pytest
 from _pytest.mark.expression import Expression
 
+from harness.data.decoder import DECODERS
+from harness.data.inventory import default_store
 from harness.data.layouts import EMBEDDED
 from harness.errors import ExpectedError, HarnessError
 from harness.evaluation.precision import PRECISIONS
 from harness.gate.cases import Case, select_cases
 from harness.gate.expected_file import DEFAULT_FILE, read_expected
-from harness.reporting.progress import decoding_progress
+from harness.reporting.progress import show_progress
 from harness.reporting.record import CaseRecord
 from harness.summary import MARKER, RECORD_ATTRIBUTE, Summary, case_id
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
     from _pytest.terminal import TerminalReporter
 
-    from harness.data.store import Progress
+    from harness.data.decoded import Progress
     from harness.run import Run
 
 
@@ -44,7 +46,9 @@ class Options:
     precisions: tuple[str, ...]
     batch_size: int | None
     limit: int | None
+    decoder: str
     workers: int
+    store: Path | None
 
 
 OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
@@ -95,6 +99,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=_positive,
         default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         help="decoding processes (default: one for each CPU core that may be used, %(default)s here)",
+    )
+    group.addoption(
+        "--decoder",
+        choices=DECODERS,
+        default=DECODERS[0],
+        help="what decodes images: pillow (default; what the published values used), torchvision or nvjpeg",
+    )
+    group.addoption(
+        "--store",
+        metavar="DIR",
+        type=Path,
+        default=os.environ.get("IMAGENET_STORE") or None,
+        help="folder that keeps decoded images from run to run (default: $IMAGENET_STORE, else the user's cache)",
+    )
+    group.addoption(
+        "--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in TMPDIR"
     )
 
 
@@ -152,7 +172,9 @@ def _read_options(config: pytest.Config) -> Options:
         precisions=precisions,
         batch_size=config.getoption("batch_size"),
         limit=config.getoption("limit"),
+        decoder=config.getoption("decoder"),
         workers=config.getoption("workers"),
+        store=None if config.getoption("no_store") else Path(config.getoption("store") or default_store()),
     )
 
 
@@ -199,7 +221,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
                 device=options.device,
                 batch_size=options.batch_size,
                 limit=options.limit,
+                decoder=options.decoder,
                 workers=options.workers,
+                store=options.store,
             )
         )
         config.stash[ORDER] = run.order(config.stash[CASES])
@@ -246,7 +270,7 @@ def _progress(config: pytest.Config) -> Progress:
         reporter.write_line(line)
         reporter.flush()  # into a pipe, as in CI, a line would otherwise stay unseen until the end
 
-    show = decoding_progress(reporter.ensure_newline, write_line)
+    show = show_progress("decoding", reporter.ensure_newline, write_line)
 
     def uncaptured(done: int, images: int) -> None:
         with capture.global_and_fixture_disabled() if capture else nullcontext():

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from types import TracebackType
 
 import torch
 
 from harness.data.decode import open_image
+from harness.data.decoded import DecodedSplit, Progress
+from harness.data.decoder import Decoder
 from harness.data.layouts import open_split
 from harness.data.preset import Geometry
 from harness.data.split import Split
-from harness.data.store import DecodedSplit, Progress, Store
-from harness.errors import EvaluationError, ExpectedError
+from harness.data.store import Store
+from harness.errors import DeviceError, EvaluationError, ExpectedError
 from harness.evaluation.device import default_batch_size, describe_device, resolve_device
+from harness.evaluation.feed import Feed
 from harness.evaluation.forward import Normalize
 from harness.evaluation.loop import predict
 from harness.evaluation.models import Loaded, geometry_of, load
 from harness.evaluation.precision import PRECISIONS
+from harness.evaluation.predictions import Predictions
 from harness.gate.cases import Case
 from harness.gate.scores import correct, score
 from harness.gate.verdict import judge
@@ -28,25 +35,40 @@ from harness.reporting.record import CaseRecord, expected_hits, pack
 class Run:
     """A split, a device, and the decoded pixels; a context manager that removes the pixels at the end."""
 
-    def __init__(self, imagenet: str, *, device: str, batch_size: int | None, limit: int | None, workers: int) -> None:
+    def __init__(
+        self,
+        imagenet: str,
+        *,
+        device: str,
+        batch_size: int | None,
+        limit: int | None,
+        decoder: str,
+        workers: int,
+        store: Path | None,
+    ) -> None:
         """Open the split and the device.
 
         Args:
-            imagenet: folder of images, or ``embedded``.
+            imagenet: folder or archive of images, or ``embedded``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
             batch_size: images in a forward call; None for one that suits the device.
             limit: evaluate a fixed, class-balanced subset of so many images; None for all.
+            decoder: ``pillow``, ``torchvision`` or ``nvjpeg``.
             workers: decoding processes.
+            store: folder that keeps decoded images; None to keep none.
 
         Raises:
             HarnessError: either is not there.
         """
         self._device = resolve_device(device)
+        self._feed = Feed(self._device)
         split = open_split(imagenet)
         self.split: Split = split.subset(limit) if limit is not None else split
         self._batch_size = batch_size or default_batch_size(self._device)
         self._workers = workers
-        self._store = Store(self.split, workers)
+        self._decoder = _decoder(decoder, self._device)
+        self._store_folder = store
+        self._store = Store(self.split, self._decoder, store, workers)
 
     def __enter__(self) -> Run:
         return self
@@ -65,9 +87,10 @@ class Run:
             lines.append(f"split: not judged as the published one: {split.caveat}")
         if split.ignored:
             lines.append(f"split: ignored {len(split.ignored):,} files that are no images, such as {split.ignored[0]}")
+        kept = f"kept in {self._store_folder}" if self._store_folder else "not kept"
         lines += [
-            f"device: {describe_device(self._device)}, {', '.join(precisions)}, batches of {self._batch_size}, "
-            f"{self._workers} decoding processes",
+            f"device: {describe_device(self._device)}, {', '.join(precisions)}, batches of {self._batch_size}",
+            f"decoder: {self._decoder.name}, {self._workers} processes, decoded images {kept}",
             "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()),
         ]
         return lines
@@ -97,11 +120,13 @@ class Run:
         loaded = load(spec, self._device)
         decoded = self._store.decoded(loaded.preset.geometry, progress)
         self._check_recipe(loaded, decoded)
+        if self._device.type == "cpu":
+            decoded.finish()  # decoding and the model would only take the cores from each other
         predictions = predict(
             loaded.model,
             decoded,
             loaded.preset,
-            device=self._device,
+            feed=self._feed,
             precision=PRECISIONS[case.precision],
             batch_size=self._batch_size,
         )
@@ -121,19 +146,61 @@ class Run:
             parameters=loaded.parameters,
             gflops=loaded.gflops,
             images_per_second=predictions.images_per_second,
-            note=""
-            if predictions.batch_size == self._batch_size
-            else f"out of memory in batches of {self._batch_size}: ran in batches of {predictions.batch_size}",
+            inputs_digest=decoded.digest,
+            note="; ".join([*_notes(predictions, self._batch_size), *decoded.notes()]),
         )
 
     def _check_recipe(self, loaded: Loaded, decoded: DecodedSplit) -> None:
         """Compare the first image with what torchvision's own preset makes of its file, bit for bit."""
-        if loaded.transform is None:
+        if loaded.transform is None or self._decoder.name != "pillow":
             return
-        theirs = loaded.transform(open_image(self.split.paths[0]))
-        ours = Normalize(loaded.preset, torch.device("cpu"))(torch.tensor(decoded.images[:1]))[0]
+        ours = Normalize(loaded.preset, torch.device("cpu"))(torch.tensor(decoded.read(slice(0, 1))))[0]
+        theirs = loaded.transform(open_image(self.split.sources[0].read()))
         if not torch.equal(ours, theirs):
             raise EvaluationError(
                 f"the pixels of {decoded.ids[0]} are not those of torchvision's own preset ({decoded.geometry}): "
                 "this torchvision prepares images in a way that the harness does not know"
             )
+
+
+def decode_ahead(
+    imagenet: str,
+    cases: Sequence[Case],
+    *,
+    device: str,
+    decoder: str,
+    workers: int,
+    store: Path,
+    progress: Progress,
+) -> Iterator[tuple[Geometry, float]]:
+    """Fill the store with all that the cases need; yield each geometry with the seconds that it took.
+
+    Raises:
+        HarnessError: the images or the store cannot be used, or a model is not known.
+    """
+    geometries = dict.fromkeys(geometry_of(case.entry.spec) for case in cases)
+    found = _decoder(decoder, resolve_device(device) if decoder == "nvjpeg" else torch.device("cpu"))
+    with Store(open_split(imagenet), found, store, workers) as decoding:
+        for geometry in geometries:
+            started = time.perf_counter()
+            decoding.decoded(geometry, progress).finish()
+            yield geometry, time.perf_counter() - started
+
+
+def _decoder(name: str, device: torch.device) -> Decoder:
+    """Return the decoder by name.
+
+    Raises:
+        DeviceError: nvjpeg without a CUDA device.
+    """
+    if name != "nvjpeg":
+        return Decoder(name)
+    if device.type != "cuda":
+        raise DeviceError(f"--decoder nvjpeg decodes on a CUDA device, and the device is {device}; use torchvision")
+    return Decoder(name, str(device))
+
+
+def _notes(predictions: Predictions, batch_size: int) -> list[str]:
+    if predictions.batch_size == batch_size:
+        return []
+    return [f"out of memory in batches of {batch_size}: ran in batches of {predictions.batch_size}"]

@@ -1,61 +1,46 @@
-"""Split + geometry -> uint8 crops in one memory map, decoded once for all models that share the geometry."""
+"""Where decoded splits are kept across runs: a folder with a folder for each split, geometry, decoder and versions."""
 
 from __future__ import annotations
 
-import errno
-import multiprocessing
+import hashlib
+import json
 import os
-import shutil
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from harness.data.decode import crop_into, start_worker
+from harness.data.decode import versions
+from harness.data.decoded import DecodedSplit, Progress
+from harness.data.decoder import Decoder
+from harness.data.inventory import ABOUT, IDS
 from harness.data.preset import Geometry
 from harness.data.split import Split
-from harness.errors import SplitError
+from harness.errors import StoreError
 
-CHUNK = 16
-_NAMED_FILES = 5
-
-Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
-
-
-@dataclass(frozen=True, eq=False)
-class DecodedSplit:
-    """The pixels of a split, without its labels.
-
-    Attributes:
-        ids: N ids, in the split's order.
-        images: (N, crop, crop, 3) uint8, RGB, memory-mapped.
-        geometry: how they were made.
-        seconds: what decoding took.
-    """
-
-    ids: tuple[str, ...]
-    images: NDArray[np.uint8]
-    geometry: Geometry
-    seconds: float
+_FORMAT = 1
 
 
 class Store:
-    """A temporary folder for the decoded split, in one geometry at a time; a context manager that removes it."""
+    """The decoded forms of one split; a context manager. Without a folder nothing outlives it."""
 
-    def __init__(self, split: Split, workers: int) -> None:
+    def __init__(self, split: Split, decoder: Decoder, folder: Path | None, workers: int) -> None:
+        """Name what is to be decoded; nothing is yet.
+
+        Args:
+            split: the images.
+            decoder: what decodes them.
+            folder: keeps them; None for a temporary folder that keeps one geometry at a time.
+            workers: decoding processes.
+        """
         self._split = split
+        self._decoder = decoder
+        self._folder = folder
         self._workers = workers
-        self._geometry: Geometry | None = None
-        self._decoded: DecodedSplit | SplitError | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="imagenet-gate-", ignore_cleanup_errors=True)
+        self._decoded: DecodedSplit | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Store:
         return self
@@ -63,122 +48,88 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._decoded = None
-        self._folder.cleanup()
+        self._close()
 
     def decoded(self, geometry: Geometry, progress: Progress) -> DecodedSplit:
-        """Return the split's pixels in this geometry, decoding them unless they are those of the last call.
+        """Return the split's pixels in this geometry, which is the only one that is open.
 
-        Another geometry's pixels are dropped first: 114 models have 27 geometries, 493 GB for 50,000 images.
-
-        Raises:
-            SplitError: files that cannot be decoded, no room on the disk, or a worker that died.
+        Without a folder the pixels of the geometry before are dropped: 114 models have 27 geometries, 493 GB for
+        50,000 images.
         """
-        if geometry != self._geometry:
-            self._geometry, self._decoded = geometry, None
-            file = Path(self._folder.name) / "pixels"
-            try:
-                self._decoded = decode_split(self._split, geometry, file, self._workers, progress)
-            except SplitError as error:
-                # The next model would only find the same files unreadable, minutes later.
-                self._decoded = error
-        if isinstance(self._decoded, SplitError):
-            raise self._decoded
-        assert self._decoded is not None
+        if self._decoded is None or self._decoded.geometry != geometry:
+            self._close()
+            self._decoded = DecodedSplit(
+                self._split,
+                geometry,
+                self._decoder,
+                self._place(geometry),
+                workers=self._workers,
+                progress=progress,
+                scratch=self._folder is None,
+            )
         return self._decoded
 
-
-def decode_split(split: Split, geometry: Geometry, store: Path, workers: int, progress: Progress) -> DecodedSplit:
-    """Decode every image of ``split`` in worker processes, through a new file ``store``, which goes with the result.
-
-    Raises:
-        SplitError: files that cannot be decoded, no room on the disk, or a worker that died.
-    """
-    started = time.perf_counter()
-    shape = (len(split), geometry.crop, geometry.crop, 3)
-    try:
-        _reserve(store, size=int(np.prod(shape)))
-        unreadable = _decode_chunks(split.paths, geometry, store, shape, workers, progress)
-        if unreadable:
-            raise SplitError(_unreadable_message(unreadable, len(split)))
-    except BaseException:
-        store.unlink(missing_ok=True)
-        raise
-    images = np.memmap(store, dtype=np.uint8, mode="r", shape=shape)
-    if os.name == "posix":
-        store.unlink()  # the mapping keeps the pixels, and a run that is killed leaves none behind
-    return DecodedSplit(split.ids, images, geometry, time.perf_counter() - started)
-
-
-def _reserve(store: Path, size: int) -> None:
-    """Claim the room before the first write, where the system can: a full disk met later would be a SIGBUS."""
-    with store.open("xb") as file:
-        file.truncate(size)
-        if not hasattr(os, "posix_fallocate"):
-            return
+    def _place(self, geometry: Geometry) -> Path:
+        """Return the folder of this split, geometry and decoder, which says what it is for."""
+        if self._folder is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="imagenet-gate-", ignore_cleanup_errors=True)
+            return Path(self._scratch.name) / "pixels"
+        about = describe(self._split, geometry, self._decoder)
+        folder = self._folder / key_of(about)
         try:
-            os.posix_fallocate(file.fileno(), 0, size)
+            if not (folder / ABOUT).exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                whole = self._split.whole or self._split
+                _write_whole(folder / IDS, "".join(f"{identity}\n" for identity in whole.ids))
+                _write_whole(folder / ABOUT, json.dumps(about, indent=2) + "\n")
+            with suppress(PermissionError):
+                os.utime(folder / ABOUT)  # the time of the last use, by which stores are pruned
         except OSError as error:
-            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
-                return  # a file system that cannot claim blocks
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            raise SplitError(
-                f"no room to decode into {store.parent}: {size / 1e9:.2f} GB are needed and "
-                f"{shutil.disk_usage(store.parent).free / 1e9:.2f} GB are free; point TMPDIR at a larger disk"
+            raise StoreError(
+                f"decoded images cannot be kept in {self._folder}: {error.strerror}: {error.filename}; "
+                "point --store at a folder that can be written, or give --no-store"
             ) from error
+        return folder
+
+    def _close(self) -> None:
+        if self._decoded is not None:
+            self._decoded.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+        self._decoded = self._scratch = None
 
 
-def _decode_chunks(
-    paths: tuple[Path, ...],
-    geometry: Geometry,
-    store: Path,
-    shape: tuple[int, ...],
-    workers: int,
-    progress: Progress,
-) -> list[tuple[str, str]]:
-    """Decode in chunks of consecutive rows; return the unreadable files in the split's order."""
-    chunks = {first: paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)}
-    context = _context()
-    unreadable: dict[int, list[tuple[str, str]]] = {}
-    done = 0
-    progress(0, len(paths))
-
-    with ProcessPoolExecutor(
-        min(workers, len(chunks)), mp_context=context, initializer=start_worker, initargs=(store,)
-    ) as pool:
-        try:
-            futures: dict[Future[list[tuple[str, str]]], int] = {
-                pool.submit(crop_into, store, shape, first, chunk, geometry): first for first, chunk in chunks.items()
-            }
-            for future in as_completed(futures):
-                first = futures[future]
-                unreadable[first] = future.result()
-                done += len(chunks[first])
-                progress(done, len(paths))
-        except BrokenProcessPool as error:
-            raise SplitError(
-                f"a decoding process died after {done:,} of {len(paths):,} images (killed, out of memory, or unable to "
-                f"start?); try fewer --workers than {workers}"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-    return [failure for first in sorted(unreadable) for failure in unreadable[first]]
+def describe(split: Split, geometry: Geometry, decoder: Decoder) -> dict[str, Any]:
+    """Return what a store is for; all but the split's name, place and form go into its key."""
+    whole = split.whole or split
+    return {
+        "format": _FORMAT,
+        "split": {
+            "name": whole.name,
+            "root": str(whole.root.resolve()),
+            "form": whole.form,
+            "images": len(whole),
+            "fingerprint": whole.fingerprint,
+        },
+        "geometry": {
+            "resize": geometry.resize,
+            "crop": geometry.crop,
+            "interpolation": geometry.interpolation,
+        },
+        "decoder": decoder.name,
+        "versions": versions(decoder),
+    }
 
 
-def _context() -> multiprocessing.context.BaseContext:
-    """Prefer a forkserver: a worker starts at once, and no CUDA or OpenMP state of this process is forked."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.data.decode"])
-    return context
+def key_of(about: Mapping[str, Any]) -> str:
+    """Return the name of the folder of a store: a digest of everything that can change a pixel."""
+    key = {**about, "split": about["split"]["fingerprint"]}
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _unreadable_message(unreadable: list[tuple[str, str]], images: int) -> str:
-    named = "; ".join(f"{path} ({reason})" for path, reason in unreadable[:_NAMED_FILES])
-    more = f"; and {len(unreadable) - _NAMED_FILES} more" if len(unreadable) > _NAMED_FILES else ""
-    return (
-        f"{len(unreadable):,} of {images:,} images cannot be decoded: {named}{more}. "
-        "Replace them; nothing is scored without them."
-    )
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that nobody sees half of it."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
+        file.write(text)
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)

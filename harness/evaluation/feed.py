@@ -1,66 +1,104 @@
-"""Crops from host memory to the device, ahead of the model that consumes them."""
+"""Crops from the store to the device, ahead of the model that consumes them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.data.preset import Geometry
+
 _SLOTS = 3
+# Of the device's free memory, for crops that stay there from model to model; the rest is for the models.
+_KEEP_SHARE = 0.5
 
 
-def feed(images: NDArray[np.uint8], batch_size: int, device: torch.device) -> Iterator[Tensor]:
-    """Yield consecutive batches on ``device``; the last one may be short.
+class Crops(Protocol):
+    """The pixels of a split, as ``harness.data.decoded.DecodedSplit`` reads them."""
 
-    Args:
-        images: (N, S, S, 3) uint8.
+    ids: tuple[str, ...]
+    geometry: Geometry
+    seconds: float
 
-    Yields:
-        (B, S, S, 3) uint8, valid until the next batch is asked for.
-    """
-    slices = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
-    if device.type == "cuda":
-        yield from _through_pinned_memory(images, slices, device)
-    else:
-        for rows in slices:
-            yield torch.from_numpy(np.array(images[rows]))
+    def read(self, rows: slice, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return (rows, S, S, 3) uint8, in ``into`` if that is given."""
+
+
+class Feed:
+    """Brings crops to a device in batches, and keeps them there for the next model where there is room."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._kept: tuple[Crops, Tensor] | None = None
+        self._may_keep = device.type == "cuda"
+
+    def batches(self, crops: Crops, batch_size: int) -> Iterator[Tensor]:
+        """Yield consecutive batches on the device; the last one may be short.
+
+        Yields:
+            (B, S, S, 3) uint8, valid until the next batch is asked for.
+        """
+        images = len(crops.ids)
+        slices = [slice(first, min(first + batch_size, images)) for first in range(0, images, batch_size)]
+        if self._kept is not None and self._kept[0] is crops:
+            on_device = self._kept[1]
+            yield from (on_device[rows] for rows in slices)
+        elif self.device.type == "cuda":
+            self._kept = None
+            yield from self._through_pinned_memory(crops, slices)
+        else:
+            yield from (torch.from_numpy(crops.read(rows)) for rows in slices)
+
+    def release(self) -> bool:
+        """Keep nothing on the device from now on, and tell whether anything was or could have been kept."""
+        could, self._may_keep, self._kept = self._may_keep, False, None
+        return could
+
+    def _through_pinned_memory(self, crops: Crops, slices: list[slice]) -> Iterator[Tensor]:
+        """Copy on a stream of its own, so that one batch travels while another is computed.
+
+        The host waits only for the copy three batches back to leave its pinned buffer; that copy waits, on the device,
+        for the batch before it in the same slot to have been consumed. So the host runs a few batches ahead of the
+        model, which never runs dry, and no further, so that memory stays bounded. Crops that are to be kept go to
+        their place in one tensor instead of a slot's.
+        """
+        side, images = crops.geometry.crop, slices[-1].stop
+        shape = (slices[0].stop, side, side, 3)
+        keep = self._room_for(images * side * side * 3)
+        kept = torch.empty((images, side, side, 3), dtype=torch.uint8, device=self.device) if keep else None
+        slots = [_Slot(shape, self.device, on_device=not keep) for _ in range(min(_SLOTS, len(slices)))]
+        copying = torch.cuda.Stream(self.device)
+        computing = torch.cuda.current_stream(self.device)
+        # The device buffers were allocated on the computing stream; what it still has to do with that memory is first.
+        copying.wait_stream(computing)
+        for number, rows in enumerate(slices):
+            slot, count = slots[number % len(slots)], rows.stop - rows.start
+            slot.copied.synchronize()
+            crops.read(rows, slot.host.numpy()[:count])
+            target = slot.device[:count] if kept is None else kept[rows]
+            with torch.cuda.stream(copying):
+                copying.wait_event(slot.consumed)
+                target.copy_(slot.host[:count], non_blocking=True)
+                slot.copied.record(copying)
+            computing.wait_event(slot.copied)
+            yield target
+            slot.consumed.record(computing)
+        if kept is not None:
+            self._kept = crops, kept
+
+    def _room_for(self, size: int) -> bool:
+        return self._may_keep and size <= _KEEP_SHARE * torch.cuda.mem_get_info(self.device)[0]
 
 
 class _Slot:
     """A pinned buffer, the device buffer it is copied to, and the events that say when each is free again."""
 
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+    def __init__(self, shape: tuple[int, ...], device: torch.device, *, on_device: bool) -> None:
         self.host = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        self.device = torch.empty(shape, dtype=torch.uint8, device=device)
+        self.device = torch.empty(shape if on_device else (0,), dtype=torch.uint8, device=device)
         self.copied = torch.cuda.Event()
         self.consumed = torch.cuda.Event()
-
-
-def _through_pinned_memory(images: NDArray[np.uint8], slices: list[slice], device: torch.device) -> Iterator[Tensor]:
-    """Copy on a stream of its own, so that one batch travels while another is computed.
-
-    The host waits only for the copy three batches back to leave its pinned buffer; that copy waits, on the device,
-    for the batch before it in the same slot to have been consumed. So the host runs a few batches ahead of the model,
-    which never runs dry, and no further, so that memory stays bounded.
-    """
-    shape = (slices[0].stop - slices[0].start, *images.shape[1:])
-    slots = [_Slot(shape, device) for _ in range(min(_SLOTS, len(slices)))]
-    copying = torch.cuda.Stream(device)
-    computing = torch.cuda.current_stream(device)
-    # The device buffers were allocated on the computing stream; what it still has to do with that memory comes first.
-    copying.wait_stream(computing)
-    for number, rows in enumerate(slices):
-        slot = slots[number % len(slots)]
-        batch = images[rows]
-        slot.copied.synchronize()
-        slot.host.numpy()[: len(batch)] = batch
-        with torch.cuda.stream(copying):
-            copying.wait_event(slot.consumed)
-            slot.device[: len(batch)].copy_(slot.host[: len(batch)], non_blocking=True)
-            slot.copied.record(copying)
-        computing.wait_event(slot.copied)
-        yield slot.device[: len(batch)]
-        slot.consumed.record(computing)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.data.preset import Preset
-from harness.data.store import DecodedSplit
 from harness.errors import DeviceError, EvaluationError
 from harness.evaluation.device import is_out_of_memory
-from harness.evaluation.feed import feed
+from harness.evaluation.feed import Crops, Feed
 from harness.evaluation.forward import Normalize, forward
 from harness.evaluation.precision import Precision, in_force
 from harness.evaluation.predictions import Predictions
@@ -20,19 +19,21 @@ from harness.evaluation.predictions import Predictions
 
 def predict(
     model: nn.Module,
-    decoded: DecodedSplit,
+    crops: Crops,
     preset: Preset,
     *,
-    device: torch.device,
+    feed: Feed,
     precision: Precision,
     batch_size: int,
 ) -> Predictions:
     """Return the five best classes of every image, and their logits.
 
     Args:
-        model: in eval mode, on ``device``.
-        decoded: the split's crops, in the preset's geometry.
-        batch_size: images in a forward call; halved, from the first image on, as often as memory runs out.
+        model: in eval mode, on the feed's device.
+        crops: the split's, in the preset's geometry.
+        feed: brings them to the device.
+        batch_size: images in a forward call; halved, from the first image on, as often as memory runs out, after the
+            feed has given up what it keeps on the device.
 
     Raises:
         EvaluationError: the model is in train mode, or an image's logits are not finite or all equal.
@@ -40,17 +41,20 @@ def predict(
     """
     if any(module.training for module in model.modules()):
         raise EvaluationError("the model is in train mode, where dropout and batch statistics change its answers")
+    device = feed.device
     with in_force(precision), torch.inference_mode(), _current(device):
         while True:
             try:
-                return _predict(model, decoded, preset, device, batch_size)
+                return _predict(model, crops, preset, feed, batch_size)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if batch_size == 1:
+                released = feed.release()
+                if batch_size == 1 and not released:
                     raise DeviceError(f"{device} has no memory to evaluate even one image at a time") from error
             # Out here the traceback is gone, and with it its hold on the tensors of the failed attempt.
-            batch_size //= 2
+            if not released:
+                batch_size //= 2
             if device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -60,20 +64,18 @@ def _current(device: torch.device) -> AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def _predict(
-    model: nn.Module, decoded: DecodedSplit, preset: Preset, device: torch.device, batch_size: int
-) -> Predictions:
-    started = time.perf_counter()
-    images = len(decoded.ids)
+def _predict(model: nn.Module, crops: Crops, preset: Preset, feed: Feed, batch_size: int) -> Predictions:
+    started, waited = time.perf_counter(), crops.seconds
+    images, device = len(crops.ids), feed.device
     normalize = Normalize(preset, device)
     top5 = torch.empty((images, 5), dtype=torch.int16, device=device)
     best = torch.empty((images, 5), dtype=torch.float32, device=device)
     finite = torch.empty(images, dtype=torch.bool, device=device)
     varied = torch.empty(images, dtype=torch.bool, device=device)
     first = classes = 0
-    for crops in feed(decoded.images, batch_size, device):
-        logits = forward(model, normalize, crops).float()
-        rows = slice(first, first + len(crops))
+    for batch in feed.batches(crops, batch_size):
+        logits = forward(model, normalize, batch).float()
+        rows = slice(first, first + len(batch))
         best[rows], top5[rows] = logits.topk(5, dim=1)
         finite[rows] = logits.isfinite().all(dim=1)
         varied[rows] = logits.amax(dim=1) > logits.amin(dim=1)
@@ -82,15 +84,16 @@ def _predict(
         raise RuntimeError(f"{first} of {images} images were fed to the model")
     # The loop above only queued work; these four copies are where the host waits for all of it.
     answers = top5.cpu().numpy(), best.cpu().numpy()
-    _refuse(~finite.cpu(), decoded.ids, "logits that are not finite")
-    _refuse(~varied.cpu(), decoded.ids, "logits that are all equal")
+    _refuse(~finite.cpu(), crops.ids, "logits that are not finite")
+    _refuse(~varied.cpu(), crops.ids, "logits that are all equal")
     return Predictions(
-        ids=decoded.ids,
+        ids=crops.ids,
         top5=answers[0],
         logits=answers[1],
         classes=classes,
         batch_size=batch_size,
         seconds=time.perf_counter() - started,
+        waited=crops.seconds - waited,
     )
 
 

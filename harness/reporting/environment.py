@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import metadata
 
-import PIL
-from PIL import features
+from harness.data.decoder import libjpeg_turbo_version, pillow_version
 
 PACKAGES = ("torch", "torchvision", "numpy")
 
@@ -14,7 +13,6 @@ PACKAGES = ("torch", "torchvision", "numpy")
 def versions() -> dict[str, str]:
     """Return the installed versions by name, with the build where a package is imported; none is imported for it."""
     found = {name: getattr(sys.modules.get(name), "__version__", metadata.version(name)) for name in PACKAGES}
-    # Not from the metadata: a Pillow with SIMD is another distribution.
-    found["pillow"] = PIL.__version__
-    found["libjpeg-turbo"] = features.version_feature("libjpeg_turbo") or "none"  # type: ignore[no-untyped-call,unused-ignore]
+    found["pillow"] = pillow_version()
+    found["libjpeg-turbo"] = libjpeg_turbo_version()
     return found

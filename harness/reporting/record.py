@@ -25,7 +25,8 @@ class CaseRecord:
         correct: for each image, in the split's order, whether top-1 is right: packed bits, as hexadecimal.
         parameters: number of weights and biases.
         gflops: multiply-adds of one image, in 10^9.
-        images_per_second: of the whole loop.
+        images_per_second: of the whole loop, less the time that it waited for images to be decoded.
+        inputs_digest: sha256 of the hashes of all decoded images, in the split's order.
         note: something odd that a reader should know, empty if nothing was.
     """
 
@@ -42,6 +43,7 @@ class CaseRecord:
     parameters: int
     gflops: float
     images_per_second: float
+    inputs_digest: str
     note: str = ""
 
     def correct_bits(self) -> NDArray[np.bool_]:

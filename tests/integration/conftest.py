@@ -23,6 +23,7 @@ Gate = Callable[..., pytest.RunResult]
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder: the project's conftest and gate, expected values of the small classifier, and its images."""
     monkeypatch.delenv("IMAGENET_DIR", raising=False)
+    monkeypatch.setenv("IMAGENET_STORE", str(pytester.path / "store"))
     root = Path(__file__).parents[2]
     pytester.makeconftest((root / "conftest.py").read_text())
     pytester.makepyfile(test_accuracy=(root / "tests" / "test_accuracy.py").read_text())

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -64,7 +64,7 @@ def test_a_path_may_follow_its_option_after_a_space(tmp_path: Path) -> None:
     result = run_pytest("-W", "error", "-m", "imagenet", "--imagenet", str(tmp_path / "elsewhere"))
 
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
-    expected = f"ERROR: no images in {tmp_path / 'elsewhere'}: expected class folders"
+    expected = f"ERROR: no images in {tmp_path / 'elsewhere'}: found an empty folder; looked for (1) "
     assert result.stderr.strip().startswith(expected), result.stderr
 
 
@@ -81,36 +81,63 @@ def test_other_projects_are_left_alone(tmp_path: Path) -> None:
     assert "1 passed" in result.stdout, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_run_that_is_killed_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
-    """Killed while it decodes, the gate leaves neither pixels in the temporary folder nor processes."""
-    split, temporary = tmp_path / "split" / WNIDS[0], tmp_path / "temporary"
-    temporary.mkdir()
-    original = save(noise(1, width=1500, height=1500), split / "0.JPEG")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+class Decoding:
+    """A run of the gate without a store, begun at once, that will be decoding for a while."""
+
+    def __init__(self, split: Path, expected: Path, temporary: Path) -> None:
+        temporary.mkdir()
+        self.temporary = temporary
+        options = [f"--imagenet={split}", f"--expected={expected}", "--workers=1", "--no-store"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "imagenet", *options],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait_for_pixels(self) -> None:
+        """Wait until it has decoded something."""
+        assert self.process.stdout is not None
+        while "decoding: 0 of" not in self.process.stdout.readline():
+            assert self.process.poll() is None
+        wait_until(lambda: any(any(file.read_bytes()) for file in self.temporary.glob("imagenet-gate-*/pixels/hashes")))
+
+
+@pytest.fixture(scope="module")
+def decoding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[signal.Signals, Decoding]]:
+    """A run for each signal, all begun together."""
+    root = tmp_path_factory.mktemp("killed")
+    original = save(noise(1, width=1500, height=1500), root / "split" / WNIDS[0] / "0.JPEG")
     for copy in range(1, 600):
-        os.link(original, split / f"{copy}.JPEG")
-    (tmp_path / "expected.yaml").write_text(EXPECTED)
-    options = [f"--imagenet={split.parent}", f"--expected={tmp_path / 'expected.yaml'}", "--workers=2"]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "imagenet", *options],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(temporary)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert run.stdout is not None
-    while "decoding: 0 of" not in run.stdout.readline():
-        assert run.poll() is None
-    wait_until(lambda: any(any(store.read_bytes()) for store in temporary.glob("imagenet-gate-*/*")))
+        os.link(original, original.with_name(f"{copy}.JPEG"))
+    (root / "expected.yaml").write_text(EXPECTED)
+    runs = {number: Decoding(root / "split", root / "expected.yaml", root / number.name) for number in SIGNALS}
+    yield runs
+    for run in runs.values():
+        run.process.kill()
+        run.process.communicate()
 
-    run.send_signal(number)
 
-    output, _ = run.communicate(timeout=30)
-    wait_until(lambda: not group_exists(run.pid))
-    assert list(temporary.glob("imagenet-gate-*/*")) == []
-    assert run.returncode != 0, output
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_run_that_is_killed_leaves_nothing_behind(
+    number: signal.Signals, decoding: dict[signal.Signals, Decoding]
+) -> None:
+    """Killed while it decodes, the gate leaves neither pixels in the temporary folder nor processes."""
+    run = decoding[number]
+    run.wait_for_pixels()
+
+    run.process.send_signal(number)
+
+    output, _ = run.process.communicate(timeout=30)
+    wait_until(lambda: not group_exists(run.process.pid))
+    assert list(run.temporary.glob("imagenet-gate-*/pixels/*")) == []
+    assert run.process.returncode != 0, output
 
 
 def group_exists(leader: int) -> bool:

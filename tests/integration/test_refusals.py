@@ -67,7 +67,7 @@ def test_a_split_but_no_gate(pytester: pytest.Pytester, project: Path) -> None:
 
 def test_a_wrong_path(gate: Gate, project: Path) -> None:
     """The sentence names the path, also in full."""
-    expected = f"--imagenet 'nowhere': expected a folder of images, found nothing at {project / 'nowhere'}"
+    expected = f"--imagenet 'nowhere': expected a folder or archive of images, found nothing at {project / 'nowhere'}"
     assert usage_error(gate("--imagenet=nowhere")) == expected
 
 
@@ -75,10 +75,10 @@ def test_an_empty_folder(gate: Gate, project: Path) -> None:
     """The sentence says what was expected in the folder."""
     (project / "empty").mkdir()
 
-    assert usage_error(gate("--imagenet=empty")) == (
-        f"no images in {project / 'empty'}: expected class folders named by wnid, such as n01440764/, "
-        "holding .JPEG files, found an empty folder"
-    )
+    message = usage_error(gate("--imagenet=empty"))
+
+    assert message.startswith(f"no images in {project / 'empty'}: found an empty folder; looked for (1) ")
+    assert "class folders named by wnid, such as n01440764/, in it or in val/, holding .JPEG files" in message
 
 
 def test_a_file_that_is_no_image(gate: Gate, project: Path) -> None:

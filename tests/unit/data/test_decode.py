@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torchvision
+from numpy.typing import NDArray
 from PIL import Image
 from torchvision.datasets.folder import pil_loader
+from torchvision.io import ImageReadMode
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from harness.data.decode import crop_image, crop_into
+from harness.data import decode as module
+from harness.data.decode import crop_image, decode
+from harness.data.decoder import Decoder
 from harness.data.preset import Geometry
+from harness.data.source import FileSource
 from tests.images import noise, save
 
 GEOMETRY = Geometry(resize=32, crop=28, interpolation="bilinear")
@@ -62,20 +70,73 @@ def test_odd_files_are_read_as_torchvision_reads_them(kind: str, geometry: Geome
     path = tmp_path / "image.JPEG"
     ODD_FILES[kind](path)
 
-    assert np.array_equal(oracle(path, geometry), crop_image(path, geometry))
+    assert np.array_equal(oracle(path, geometry), crop_image(path.read_bytes(), geometry))
 
 
-def test_rows_are_written_where_they_belong(tmp_path: Path) -> None:
-    """A chunk fills its own rows of the memory map and no others."""
-    paths = tuple(save(noise(seed), tmp_path / f"{seed}.jpg") for seed in (1, 2))
-    store = np.memmap(tmp_path / "store", dtype=np.uint8, mode="w+", shape=(4, 28, 28, 3))
+@pytest.mark.parametrize("kind", ODD_FILES)
+@pytest.mark.parametrize("geometry", GEOMETRIES[:3], ids=str)
+def test_torchvisions_decoder_is_close_to_pillow(kind: str, geometry: Geometry, tmp_path: Path) -> None:
+    """A plain JPEG differs by a few steps of 255 at most; anything else is left to Pillow, and said to be."""
+    path = tmp_path / "image.JPEG"
+    ODD_FILES[kind](path)
 
-    unreadable = crop_into(tmp_path / "store", store.shape, 1, paths, GEOMETRY)
+    [decoded] = decode([FileSource.of(path)], geometry, Decoder("torchvision"))
 
-    assert unreadable == []
-    assert np.array_equal(store[1:3], [oracle(path, GEOMETRY) for path in paths])
-    assert not store[0].any()
-    assert not store[3].any()
+    assert decoded.crop is not None
+    assert decoded.crop.flags.c_contiguous
+    difference = np.abs(decoded.crop.astype(int) - oracle(path, geometry)).max()
+    assert difference <= (0 if decoded.by_pillow else 3)
+    assert decoded.by_pillow == (kind in {"cmyk", "png-named-jpeg", "palette", "alpha", "16-bit"})
+
+
+@pytest.fixture
+def simulated_nvjpeg(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """Let the CPU do a device's decoding, which refuses any batch with a progressive image; returns its calls."""
+    calls = []
+    on_cpu = torchvision.io.decode_jpeg
+
+    def on_device(data: list[torch.Tensor], mode: ImageReadMode, device: str) -> list[torch.Tensor]:
+        calls.append((len(data), device))
+        if any(b"\xff\xc2" in one.numpy().tobytes() for one in data):
+            raise RuntimeError("nvjpegDecode failed: 5")
+        decoded: list[torch.Tensor] = on_cpu(data, mode=mode)
+        return decoded
+
+    monkeypatch.setattr(module, "decode_jpeg", on_device)
+    return calls
+
+
+def equal(one: NDArray[np.uint8] | None, other: NDArray[np.uint8] | None) -> bool:
+    """Tell whether both are there and the same."""
+    return one is not None and other is not None and np.array_equal(one, other)
+
+
+def test_a_device_decodes_a_batch_at_once(simulated_nvjpeg: list[tuple[int, str]], tmp_path: Path) -> None:
+    """One call for all plain JPEG files, in their order; the others are Pillow's."""
+    sources = [FileSource.of(save(noise(seed), tmp_path / f"{seed}.JPEG")) for seed in range(3)]
+    sources.insert(1, FileSource.of(save(noise(9), tmp_path / "9.JPEG", format="PNG")))
+    expected = decode(sources, GEOMETRY, Decoder("torchvision"))
+    simulated_nvjpeg.clear()
+
+    decoded = decode(sources, GEOMETRY, Decoder("nvjpeg", "cuda:0"))
+
+    assert simulated_nvjpeg == [(3, "cuda:0")]
+    assert [image.by_pillow for image in decoded] == [False, True, False, False]
+    assert all(equal(one.crop, other.crop) for one, other in zip(expected, decoded, strict=True))
+
+
+def test_what_a_device_refuses_is_left_to_pillow(simulated_nvjpeg: list[tuple[int, str]], tmp_path: Path) -> None:
+    """One image that spoils its batch is found by itself; Pillow decodes it, and the device the others."""
+    good = [FileSource.of(save(noise(seed), tmp_path / f"{seed}.JPEG")) for seed in range(2)]
+    refused = FileSource.of(save(noise(7), tmp_path / "7.JPEG", progressive=True))
+    missing = FileSource.of(tmp_path / "missing.JPEG")
+
+    decoded = decode([good[0], refused, missing, good[1]], GEOMETRY, Decoder("nvjpeg", "cuda:0"))
+
+    assert [count for count, _ in simulated_nvjpeg] == [3, 1, 1, 1]
+    assert [image.by_pillow for image in decoded] == [False, True, True, False]
+    assert equal(decoded[1].crop, oracle(Path(refused.path), GEOMETRY))
+    assert (decoded[2].crop, decoded[2].reason) == (None, "No such file or directory")
 
 
 def truncated(path: Path) -> None:
@@ -87,7 +148,7 @@ def truncated(path: Path) -> None:
 BROKEN_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "not an image"),
     "text": (lambda path: path.write_text("this is no image"), "not an image"),
-    "truncated": (truncated, "image file is truncated"),
+    "truncated": (truncated, "truncated"),
     "broken-png": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40), ""),
     "folder": (lambda path: path.mkdir(), "not a regular file"),
     "pipe": (lambda path: os.mkfifo(path), "not a regular file"),
@@ -95,31 +156,47 @@ BROKEN_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.parametrize("decoder", ["pillow", "torchvision"])
 @pytest.mark.parametrize("kind", BROKEN_FILES)
-def test_broken_files_are_named_and_the_others_decoded(kind: str, tmp_path: Path) -> None:
+def test_broken_files_are_told_and_the_others_decoded(kind: str, decoder: str, tmp_path: Path) -> None:
     """A broken file is reported with its reason, and does not keep its neighbours from being decoded."""
     breaking, reason = BROKEN_FILES[kind]
     broken = tmp_path / "broken.JPEG"
     breaking(broken)
-    good = save(noise(1), tmp_path / "good.JPEG")
-    store = np.memmap(tmp_path / "store", dtype=np.uint8, mode="w+", shape=(2, 28, 28, 3))
+    good = FileSource.of(save(noise(1), tmp_path / "good.JPEG"))
 
-    [(path, why)] = crop_into(tmp_path / "store", store.shape, 0, (broken, good), GEOMETRY)
+    failed, succeeded = decode([FileSource.of(broken), good], GEOMETRY, Decoder(decoder))
 
-    assert path == str(broken)
-    assert reason in why
-    assert why
-    assert str(broken) not in why
-    assert np.array_equal(store[1], oracle(good, GEOMETRY))
+    assert failed.crop is None
+    assert reason in failed.reason
+    assert failed.reason
+    assert str(broken) not in failed.reason
+    assert succeeded.crop is not None
+    assert succeeded.reason == ""
 
 
-def test_an_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that claims more pixels than Pillow allows is refused by name, before it is decoded."""
-    path = save(noise(1), tmp_path / "bomb.JPEG")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    np.memmap(tmp_path / "store", dtype=np.uint8, mode="w+", shape=(1, 28, 28, 3))
+@pytest.mark.parametrize("decoder", ["pillow", "torchvision"])
+def test_an_absurd_size_is_refused(decoder: str, tmp_path: Path) -> None:
+    """A file of a few bytes that claims 200,000 by 200,000 pixels is refused before room is made for them."""
+    data = bytearray(save(noise(1), tmp_path / "bomb.png", format="PNG").read_bytes())
+    data[16:24] = (200_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "bomb.png").write_bytes(data)
 
-    [(named, why)] = crop_into(tmp_path / "store", (1, 28, 28, 3), 0, (path,), GEOMETRY)
+    [decoded] = decode([FileSource.of(tmp_path / "bomb.png")], GEOMETRY, Decoder(decoder))
 
-    assert named == str(path)
-    assert "decompression bomb" in why
+    assert decoded.crop is None
+    assert "decompression bomb" in decoded.reason
+
+
+def test_a_large_claim_in_a_jpeg_is_refused(tmp_path: Path) -> None:
+    """Torchvision's decoder would make room for 65,500 by 65,500 pixels, so the header is looked at first."""
+    data = bytearray(save(noise(1), tmp_path / "bomb.jpg").read_bytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = (65_500).to_bytes(2, "big") * 2
+    (tmp_path / "bomb.jpg").write_bytes(data)
+
+    [decoded] = decode([FileSource.of(tmp_path / "bomb.jpg")], GEOMETRY, Decoder("torchvision"))
+
+    assert decoded.crop is None
+    assert "decompression bomb" in decoded.reason

@@ -12,26 +12,38 @@ import pytest
 import torch
 
 from harness.data.preset import Geometry, Preset
-from harness.data.store import DecodedSplit
-from harness.evaluation.feed import feed
+from harness.evaluation.feed import Feed
 from harness.evaluation.loop import predict
 from harness.evaluation.precision import PRECISIONS
+from tests.crops import InMemory
 
 with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
-def pixels(images: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return (images, 2, 2, 3) with every value telling its image."""
-    return np.arange(images, dtype=np.uint8).repeat(12).reshape(images, 2, 2, 3)
+def crops(images: int) -> InMemory:
+    """Return images of 2 by 2 pixels with every value telling its image."""
+    pixels = np.arange(images, dtype=np.uint8).repeat(12).reshape(images, 2, 2, 3)
+    return InMemory(pixels, Geometry(2, 2, "bilinear"))
 
 
 @pytest.mark.parametrize("images", [1, 3, 4, 5, 8, 9])
 def test_batches_are_consecutive_and_the_last_may_be_short(images: int) -> None:
     """Together the batches are the images, in order, each once."""
-    batches = [batch.clone() for batch in feed(pixels(images), 4, torch.device("cpu"))]
+    batches = [batch.clone() for batch in Feed(torch.device("cpu")).batches(crops(images), 4)]
 
     assert [len(batch) for batch in batches] == [4] * (images // 4) + ([images % 4] if images % 4 else [])
-    assert np.array_equal(torch.cat(batches).numpy(), pixels(images))
+    assert np.array_equal(torch.cat(batches).numpy(), crops(images).images)
+
+
+def test_nothing_is_kept_in_the_memory_of_a_host() -> None:
+    """On a CPU every model reads the store again, and there is nothing to release."""
+    feed, images = Feed(torch.device("cpu")), crops(5)
+
+    list(feed.batches(images, 2))
+    list(feed.batches(images, 2))
+
+    assert images.rows_read == [0, 1, 2, 3, 4] * 2
+    assert not feed.release()
 
 
 class Stream:
@@ -81,39 +93,107 @@ class Event:
         self.recorded()
 
 
+class Device:
+    """A simulated CUDA device with two streams and so many bytes of free memory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+        self.computing, self.copying = Stream(), Stream()
+        empty, copy = torch.empty, torch.Tensor.copy_
+        monkeypatch.setattr(torch, "empty", lambda shape, dtype, **_: empty(shape, dtype=dtype))
+        monkeypatch.setattr(torch.cuda, "Event", Event)
+        monkeypatch.setattr(torch.cuda, "Stream", lambda _: self.copying)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda _: self.computing)
+        monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**9))
+        monkeypatch.setattr(
+            torch.Tensor,
+            "copy_",
+            lambda target, source, non_blocking: self.copying.add(lambda: copy(target, source)),  # noqa: ARG005
+        )
+        self.feed = Feed(torch.device("cuda"))
+
+    def consume(self, images: InMemory) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return what a model sees that works as late as it may."""
+        consumed: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+        for batch in self.feed.batches(images, 4):
+            self.computing.add(partial(lambda batch: consumed.append(batch.numpy().copy()), batch))
+        self.computing.finish()
+        return np.concatenate(consumed)
+
+
+@pytest.mark.parametrize("free", [0, 10**6], ids=["in slots", "kept"])
 @pytest.mark.parametrize("images", [1, 4, 5, 12, 13, 40, 41])
-def test_no_buffer_is_overwritten_before_it_was_used(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_buffer_is_overwritten_before_it_was_used(images: int, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if copies and computation happen as late as they may, each batch arrives whole and in order."""
-    computing, copying = Stream(), Stream()
-    empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda shape, dtype, **_: empty(shape, dtype=dtype))
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda _: copying)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: computing)
-    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
-    copy = torch.Tensor.copy_
-    monkeypatch.setattr(
-        torch.Tensor,
-        "copy_",
-        lambda target, source, non_blocking: copying.add(lambda: copy(target, source)),  # noqa: ARG005
-    )
-    consumed: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+    device = Device(monkeypatch, free)
 
-    for batch in feed(pixels(images), 4, torch.device("cuda")):
-        computing.add(partial(lambda batch: consumed.append(batch.numpy().copy()), batch))
-    computing.finish()
+    consumed = device.consume(crops(images))
 
-    assert np.array_equal(np.concatenate(consumed), pixels(images))
+    assert np.array_equal(consumed, crops(images).images)
+
+
+def test_images_stay_on_a_device_that_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second model reads nothing from the store; images of another geometry take their place."""
+    device, images, others = Device(monkeypatch, free=2 * 9 * 12), crops(9), crops(8)
+
+    first, second = device.consume(images), device.consume(images)
+    third, fourth = device.consume(others), device.consume(images)
+
+    assert np.array_equal(first, images.images)
+    assert np.array_equal(second, images.images)
+    assert np.array_equal(third, others.images)
+    assert np.array_equal(fourth, images.images)
+    assert images.rows_read == list(range(9)) * 2
+
+
+def test_images_do_not_stay_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With less than twice their size free they are read again for each model."""
+    device, images = Device(monkeypatch, free=2 * 9 * 12 - 1), crops(9)
+
+    device.consume(images)
+    device.consume(images)
+
+    assert images.rows_read == list(range(9)) * 2
+
+
+def test_released_room_is_not_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once memory has run out, nothing is kept; there is something to release once."""
+    device, images = Device(monkeypatch, free=10**6), crops(9)
+    device.consume(images)
+
+    released = device.feed.release(), device.feed.release()
+    device.consume(images)
+    device.consume(images)
+
+    assert released == (True, False)
+    assert images.rows_read == list(range(9)) * 3
+
+
+def test_a_pass_that_broke_off_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that were brought in part are brought again as a whole."""
+    device, images = Device(monkeypatch, free=10**6), crops(9)
+
+    batches = device.feed.batches(images, 4)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+
+    assert np.array_equal(device.consume(images), images.images)
 
 
 @with_cuda
-def test_batches_arrive_on_a_real_device() -> None:
-    """Through pinned memory and a stream of its own, all images arrive as they were."""
-    images = np.random.RandomState(0).randint(0, 256, (1001, 32, 32, 3)).astype(np.uint8)
+@pytest.mark.parametrize("keeping", [False, True])
+def test_batches_arrive_on_a_real_device(keeping: bool) -> None:
+    """Through pinned memory and a stream of its own, all images arrive as they were, the second time too."""
+    pixels = np.random.RandomState(0).randint(0, 256, (1001, 32, 32, 3)).astype(np.uint8)
+    images, feed = InMemory(pixels, Geometry(32, 32, "bilinear")), Feed(torch.device("cuda"))
+    if not keeping:
+        feed.release()
 
-    batches = [batch.clone() for batch in feed(images, 64, torch.device("cuda"))]
+    for _ in range(2):
+        batches = [batch.clone() for batch in feed.batches(images, 64)]
 
-    assert np.array_equal(torch.cat(batches).cpu().numpy(), images)
+        assert np.array_equal(torch.cat(batches).cpu().numpy(), pixels)
+    assert len(images.rows_read) == (1001 if keeping else 2002)
 
 
 @with_cuda
@@ -121,12 +201,12 @@ def test_a_real_device_gives_the_answers_of_the_cpu() -> None:
     """In float32 the logits agree to rounding, and the best classes are the same."""
     preset = Preset(Geometry(32, 32, "bilinear"), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     images = np.random.RandomState(0).randint(0, 256, (333, 32, 32, 3)).astype(np.uint8)
-    decoded = DecodedSplit(tuple(map(str, range(333))), images, preset.geometry, 0.0)
+    decoded = InMemory(images, preset.geometry)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.Flatten(), torch.nn.Linear(14400, 50)).eval()
 
     cpu, cuda = (
-        predict(model.to(device), decoded, preset, device=device, precision=PRECISIONS["fp32"], batch_size=64)
+        predict(model.to(device), decoded, preset, feed=Feed(device), precision=PRECISIONS["fp32"], batch_size=64)
         for device in (torch.device("cpu"), torch.device("cuda"))
     )
 

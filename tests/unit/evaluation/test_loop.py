@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.datasets.folder import pil_loader
 
 from harness.data.decode import crop_image
 from harness.data.preset import Geometry, Preset
-from harness.data.store import DecodedSplit
 from harness.errors import DeviceError, EvaluationError
+from harness.evaluation.feed import Feed
 from harness.evaluation.loop import predict
 from harness.evaluation.models import preset_of
 from harness.evaluation.precision import PRECISIONS
 from harness.evaluation.predictions import Predictions
+from tests.crops import InMemory
 from tests.images import noise, save
 
 CPU = torch.device("cpu")
@@ -41,15 +43,15 @@ class Linear(nn.Module):
         return images.flatten(1) @ self.weight
 
 
-def decoded(images: int) -> DecodedSplit:
+def decoded(images: int) -> InMemory:
     """Return random images with ids that tell their rows."""
     pixels = np.random.RandomState(0).randint(0, 256, (images, 8, 8, 3)).astype(np.uint8)
-    return DecodedSplit(tuple(f"image-{i}" for i in range(images)), pixels, PRESET.geometry, 0.0)
+    return InMemory(pixels, PRESET.geometry)
 
 
-def run(model: nn.Module, split: DecodedSplit, batch_size: int = 4) -> Predictions:
+def run(model: nn.Module, split: InMemory, batch_size: int = 4) -> Predictions:
     """Predict in float32 on the CPU."""
-    return predict(model.eval(), split, PRESET, device=CPU, precision=PRECISIONS["fp32"], batch_size=batch_size)
+    return predict(model.eval(), split, PRESET, feed=Feed(CPU), precision=PRECISIONS["fp32"], batch_size=batch_size)
 
 
 def test_predictions_are_those_of_torchvisions_preset_image_by_image(tmp_path: Path) -> None:
@@ -61,11 +63,11 @@ def test_predictions_are_those_of_torchvisions_preset_image_by_image(tmp_path: P
     paths = [
         save(noise(seed, width=90 + 7 * seed, height=120 - 5 * seed), tmp_path / f"{seed}.jpg") for seed in range(7)
     ]
-    pixels = np.stack([crop_image(path, preset.geometry) for path in paths])
-    split = DecodedSplit(tuple(path.name for path in paths), pixels, preset.geometry, 0.0)
+    pixels = np.stack([crop_image(path.read_bytes(), preset.geometry) for path in paths])
+    split = InMemory(pixels, preset.geometry)
 
     # A batch of one, since a library may add in another order for another batch size.
-    predictions = predict(model, split, preset, device=CPU, precision=PRECISIONS["fp32"], batch_size=1)
+    predictions = predict(model, split, preset, feed=Feed(CPU), precision=PRECISIONS["fp32"], batch_size=1)
 
     for row, path in enumerate(paths):
         with torch.inference_mode():
@@ -117,7 +119,7 @@ def test_a_model_in_train_mode_is_refused() -> None:
     model[2].train()
 
     with pytest.raises(EvaluationError, match="the model is in train mode"):
-        predict(model, decoded(2), PRESET, device=CPU, precision=PRECISIONS["fp32"], batch_size=2)
+        predict(model, decoded(2), PRESET, feed=Feed(CPU), precision=PRECISIONS["fp32"], batch_size=2)
 
 
 class Spoiled(Linear):
@@ -187,6 +189,34 @@ def test_running_out_of_memory_halves_the_batch_and_says_so() -> None:
     plain = run(Linear(), decoded(19), batch_size=4)
     assert predictions.batch_size == 4
     assert np.array_equal(plain.top5, predictions.top5)
+
+
+def test_what_is_kept_on_the_device_is_given_up_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When memory runs out, the batch is halved only after the feed has released what it kept."""
+    released = iter([True, False])
+    monkeypatch.setattr(Feed, "release", lambda _: next(released))
+
+    predictions = run(Hungry(bearable=4), decoded(19), batch_size=8)
+
+    assert predictions.batch_size == 4
+    assert next(released, None) is None
+
+
+def test_waiting_for_the_decoder_is_told_apart() -> None:
+    """The images a second are those of the loop without the time that the images were not there."""
+
+    class Slow(InMemory):
+        def read(self, rows: slice, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+            self.seconds += 1000.0
+            return super().read(rows, into)
+
+    split = Slow(decoded(10).images, PRESET.geometry)
+    split.seconds = 5.0
+
+    predictions = run(Linear(), split)
+
+    assert predictions.waited == 3000.0
+    assert predictions.images_per_second == 10 / (predictions.seconds - 3000.0)
 
 
 def test_no_memory_for_one_image_is_an_error() -> None:

@@ -32,9 +32,18 @@ def validation_set() -> Split:
 
 
 def _split(name: str, images: int, total: int | None = None, caveat: str = "") -> Split:
-    ids = tuple(f"{number:05}.JPEG" for number in range(images))
-    targets = np.zeros(images, dtype=np.int16)
-    return Split(name, Path("nowhere"), ids, ids, targets, ("n01440764",), total or images, caveat)
+    return Split(
+        name=name,
+        form="made up",
+        root=Path("nowhere"),
+        ids=tuple(f"{number:05}.JPEG" for number in range(images)),
+        sources=(),
+        targets=np.zeros(images, dtype=np.int16),
+        classes=("n01440764",),
+        fingerprint="",
+        whole=None if total is None else _split(name, total),
+        caveat=caveat,
+    )
 
 
 def _outcomes(verdict: Verdict) -> list[tuple[str, bool]]:

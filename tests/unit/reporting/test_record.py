@@ -31,6 +31,7 @@ def _record(images: int, expected: TopK | None = None, note: str = "") -> CaseRe
         parameters=11_689_512,
         gflops=1.814073344,
         images_per_second=1234.5678,
+        inputs_digest="d1ge57",
         note=note,
     )
 
@@ -71,6 +72,7 @@ def test_json_is_plain() -> None:
         "parameters": 11_689_512,
         "gflops": 1.814073344,
         "images_per_second": 1234.5678,
+        "inputs_digest": "d1ge57",
         "note": "",
     }
     assert expected == actual

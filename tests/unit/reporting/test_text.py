@@ -54,6 +54,7 @@ def _record(
         parameters=11_689_512,
         gflops=1.814,
         images_per_second=1234.5,
+        inputs_digest="d1ge57",
         note=note,
     )
 

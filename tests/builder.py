@@ -1,0 +1,55 @@
+"""A process that decodes an image set into a store, to be killed, raced, or waited for."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from harness.data.decoder import Decoder
+from harness.data.layouts import open_split
+from harness.data.preset import Geometry
+from harness.data.store import Store
+from harness.errors import HarnessError
+
+GEOMETRY = Geometry(256, 224, "bilinear")
+
+
+class Builder:
+    """Begins to decode at once."""
+
+    def __init__(self, split: Path, store: Path) -> None:
+        self._reports, reports = multiprocessing.Pipe(duplex=False)
+        # A fork of the server that the decoders are forked from: torch is imported there already.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["harness.data.build"])
+        self._process = context.Process(target=_build, args=(split, store, reports))
+        self._process.start()
+        reports.close()
+
+    def reports(self) -> Iterator[int | str]:
+        """Yield the numbers of images that are there, as they are told, and then the error, if there is one."""
+        try:
+            while True:
+                yield self._reports.recv()
+        except EOFError:
+            self._process.join()
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self._process.kill()
+        self._process.join()
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status."""
+        return self._process.exitcode
+
+
+def _build(split: Path, store: Path, reports: Connection) -> None:
+    try:
+        with Store(open_split(str(split)), Decoder(), store, workers=2) as decoding:
+            decoding.decoded(GEOMETRY, lambda done, _: reports.send(done)).finish()
+    except HarnessError as error:
+        reports.send(str(error))

@@ -1,0 +1,193 @@
+"""The store as a user meets it: kept, shared, killed, damaged, full, or not writable."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.data.inventory import kept_in
+from tests.builder import Builder
+from tests.colours import WNIDS
+from tests.images import noise, save
+from tests.integration.conftest import Gate
+
+KILLS = int(os.environ.get("KILLS", "2"))
+IMAGES = 160 * KILLS
+
+
+def decoding_lines(result: pytest.RunResult) -> list[str]:
+    """Return the lines of progress."""
+    return [line for line in result.outlines if line.startswith("decoding: ")]
+
+
+def table_line(result: pytest.RunResult) -> str:
+    """Return the row of the summary, without its images a second."""
+    [row] = [row for line in result.outlines if (row := line.strip("~").split())[:2] == ["nearest", "V1"]]
+    return " ".join(row[:-2])
+
+
+def test_a_second_run_decodes_nothing(gate: Gate) -> None:
+    """The images that a run decoded serve the next one, to the same values; with --no-store they do not."""
+    first, second = gate("--imagenet=colours"), gate("--imagenet=colours")
+    without = gate("--imagenet=colours", "--no-store")
+
+    assert [bool(decoding_lines(run)) for run in (first, second, without)] == [True, False, True]
+    assert table_line(first) == table_line(second) == table_line(without)
+    without.stdout.fnmatch_lines(["decoder: pillow, 2 processes, decoded images not kept"])
+
+
+def test_an_image_that_changes_is_decoded_anew(gate: Gate, project: Path) -> None:
+    """A store never hides that the images are others: swapped files change the hits."""
+    before = gate("--imagenet=colours")
+    colours = project / "colours"
+    (colours / WNIDS[0] / "00.JPEG").write_bytes((colours / WNIDS[1] / "01.JPEG").read_bytes())
+
+    after = gate("--imagenet=colours")
+
+    assert (before.ret, after.ret) == (0, 1)
+    after.stdout.fnmatch_lines(["top-1: FAILED: measured 68.750, published 75.000, *"])
+
+
+def test_workers_of_xdist_share_one_store(gate: Gate, project: Path) -> None:
+    """Two workers want the same pixels at once: there is one store, and the table is that of a single run."""
+    again = "  - {model: again, weights: V1, builder: tests.colours:nearest_colour, preset: *preset}\n"
+    with (project / "expected_accuracy.yaml").open("a") as file:
+        file.write(again)
+    single = gate("--imagenet=colours", "--no-store")
+
+    both = gate("--imagenet=colours", "--models=all", "-n", "2", "-p", "xdist")
+
+    both.assert_outcomes(passed=1, failed=1)
+    both.stdout.re_match_lines(
+        [r"split: colours", r" +again .* 75.000 .* - .* FAILED$", r"~ +nearest .* 75.000 .* held$"]
+    )
+    assert table_line(single) == table_line(both)
+    assert [kept.there for kept in kept_in(project / "store")] == [16]
+
+
+def test_a_flipped_byte_is_told_in_the_table(gate: Gate, project: Path) -> None:
+    """The values are right all the same, the image is named, and the run after that is as if nothing had been."""
+    first = gate("--imagenet=colours")
+    [pixels] = (project / "store").glob("*/pixels")
+    with pixels.open("r+b") as file:
+        file.seek(5 * 8 * 8 * 3)
+        file.write(b"\xff")
+
+    damaged, mended = gate("--imagenet=colours"), gate("--imagenet=colours")
+
+    note = "*1 of 16 images had changed in the store and were decoded again, the first of them 05.JPEG"
+    damaged.stdout.fnmatch_lines([note])
+    mended.stdout.no_fnmatch_line(note)
+    assert table_line(first) == table_line(damaged) == table_line(mended)
+
+
+def test_a_store_that_cannot_be_used_is_an_error(gate: Gate, project: Path) -> None:
+    """A file where the folder should be: an error of the test in one sentence that says what to do."""
+    (project / "file").touch()
+
+    result = gate("--imagenet=colours", "--store=file")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["decoded images cannot be kept in file: *; point --store at a folder that can be written, or give --no-store"]
+    )
+
+
+def test_another_decoder_has_a_store_of_its_own(gate: Gate, project: Path) -> None:
+    """Its pixels are not Pillow's; the header names it."""
+    gate("--imagenet=colours")
+
+    result = gate("--imagenet=colours", "--decoder=torchvision")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["decoder: torchvision, 2 processes, *"])
+    assert len(kept_in(project / "store")) == 2
+
+
+def test_nvjpeg_without_a_gpu_is_a_usage_error(gate: Gate) -> None:
+    """A decoder that needs a CUDA device is not replaced by another."""
+    result = gate("--imagenet=colours", "--device=cpu", "--decoder=nvjpeg")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    expected = "ERROR: --decoder nvjpeg decodes on a CUDA device, and the device is cpu; use torchvision"
+    assert expected in result.errlines
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images that take a while to decode."""
+    root = tmp_path_factory.mktemp("many")
+    original = save(noise(1, width=700, height=700), root / "split" / WNIDS[0] / "0.JPEG")
+    for copy in range(1, IMAGES):
+        os.link(original, original.with_name(f"{copy}.JPEG"))
+    return root
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """Return all files of the one store in a folder."""
+    [folder] = [path for path in store.iterdir() if path.is_dir()]
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(many: Path) -> dict[str, bytes]:
+    """The store that is built in one go."""
+    done = list(Builder(many / "split", many / "uninterrupted").reports())
+    assert (done[0], done[-1]) == (0, IMAGES)
+    return contents(many / "uninterrupted")
+
+
+def test_a_build_that_is_killed_goes_on_where_it_was(many: Path, uninterrupted: dict[str, bytes]) -> None:
+    """Killed by SIGKILL at random moments: what was done is kept, and in the end every byte is the same."""
+    moments = random.Random(4)
+    begun = []
+    for _ in range(KILLS):
+        builder = Builder(many / "split", many / "killed")
+        reports = builder.reports()
+        begun.append(next(reports))
+        for _ in range(moments.randint(1, 4)):
+            next(reports)
+        time.sleep(moments.uniform(0.0, 0.05))
+        builder.kill()
+
+    last = Builder(many / "split", many / "killed")
+    done = list(last.reports())
+
+    assert [*begun, *done] == sorted([*begun, *done])
+    assert (begun[0], done[-1]) == (0, IMAGES)
+    assert done[0] != 0
+    assert last.status == 0
+    assert contents(many / "killed") == uninterrupted
+
+
+def test_two_builds_at_once_are_one(many: Path, uninterrupted: dict[str, bytes]) -> None:
+    """Two processes that start together leave one store, and both end well."""
+    builders = [Builder(many / "split", many / "twice") for _ in range(2)]
+    reports = [list(builder.reports()) for builder in builders]
+
+    assert [builder.status for builder in builders] == [0, 0]
+    assert all(not told or told[-1] == IMAGES for told in reports)
+    assert contents(many / "twice") == uninterrupted
+
+
+def test_a_full_disk_is_told_before_decoding(many: Path, tmp_path: Path) -> None:
+    """On a disk of 2 MB nothing is decoded, the sentence says what is needed, and no store is left."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(tmp_path)]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        [error] = Builder(many / "split", tmp_path / "store").reports()
+        left = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+    place = tmp_path / "store"
+    assert str(error).startswith(
+        f"no room to keep decoded images in {place}: 0.05 GB are needed and 0.00 GB are free; "
+    )
+    assert left == [place]
