@@ -19,6 +19,7 @@ from _pytest.mark.expression import Expression
 from harness.data.decoder import DECODERS
 from harness.data.inventory import default_store
 from harness.data.layouts import EMBEDDED
+from harness.data.workers import warm_up
 from harness.errors import ExpectedError, HarnessError
 from harness.evaluation.precision import PRECISIONS
 from harness.gate.cases import Case, select_cases
@@ -206,6 +207,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     options = config.stash[OPTIONS]
     assert options.imagenet is not None
+    warm_up()
     from harness.run import Run
 
     with _usage_errors():

@@ -117,8 +117,9 @@ class Run:
             HarnessError: its weights, its images or its answers are not usable.
         """
         spec = case.entry.spec
+        decoded = self._store.decoded(geometry_of(spec), progress)
+        decoded.begin()  # while the weights are loaded
         loaded = load(spec, self._device)
-        decoded = self._store.decoded(loaded.preset.geometry, progress)
         self._check_recipe(loaded, decoded)
         if self._device.type == "cpu":
             decoded.finish()  # decoding and the model would only take the cores from each other

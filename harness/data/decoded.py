@@ -6,8 +6,8 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +133,13 @@ class DecodedSplit:
             self._hashes[row] = np.frombuffer(found, np.uint8)
         return into
 
+    def begin(self) -> None:
+        """Have what is missing decoded in the background, unless another process does; what fails, fails on reading."""
+        with suppress(HarnessError), self._remembering_failures():
+            self._open()
+            if not self._complete and self._build is None and self._take_lock():
+                self._start_build()
+
     def finish(self) -> None:
         """Wait until all images are there.
 
@@ -164,19 +171,14 @@ class DecodedSplit:
             pixels.write(place, image)
         return hash_of(image)
 
-    def _await(self, places: NDArray[np.int64]) -> Pixels:
-        """Return the open files once they hold the images at ``places``."""
-        started = time.perf_counter()
+    @contextmanager
+    def _remembering_failures(self) -> Iterator[None]:
+        """Let what has failed once fail again at once: the next model would only meet the same, minutes later."""
+        if self._failure is not None:
+            raise self._failure
         try:
-            while True:
-                if self._failure is not None:
-                    raise self._failure
-                pixels = self._opened()
-                if pixels is not None and (self._complete or not len(pixels.missing(places))):
-                    return pixels
-                self._advance()
+            yield
         except HarnessError as error:
-            # The next model would only meet the same, minutes later.
             self._failure = error
             raise
         except OSError as error:
@@ -185,10 +187,18 @@ class DecodedSplit:
                 "point --store at a folder that can be written, or give --no-store"
             )
             raise self._failure from error
-        finally:
-            self.seconds += time.perf_counter() - started
 
-    def _opened(self) -> Pixels | None:
+    def _await(self, places: NDArray[np.int64]) -> Pixels:
+        """Return the open files once they hold the images at ``places``."""
+        started = time.perf_counter()
+        with self._remembering_failures():
+            while (pixels := self._open()) is None or not (self._complete or not len(pixels.missing(places))):
+                self._advance()
+        self.seconds += time.perf_counter() - started
+        return pixels
+
+    def _open(self) -> Pixels | None:
+        """Return the open files, None as long as nobody has made them."""
         if self._pixels is None and self._target.is_prepared():
             self._pixels = self._target.open()
             self._complete = not len(self._pixels.missing(self._split.rows))
@@ -200,9 +210,9 @@ class DecodedSplit:
             self._build.step()
             self._show_progress()
             if self._build.ended:
-                self._end(self._build)
+                self._end_build(self._build)
         elif self._take_lock():
-            self._begin()
+            self._start_build()
         else:
             time.sleep(_POLL_SECONDS)
             self._show_progress()
@@ -216,7 +226,7 @@ class DecodedSplit:
             return False
         return True
 
-    def _begin(self) -> None:
+    def _start_build(self) -> None:
         self._target.prepare()
         pixels = self._pixels = self._pixels or self._target.open()
         missing = pixels.missing(self._split.rows)
@@ -235,15 +245,16 @@ class DecodedSplit:
         self._build = Build(jobs, self._target, self._workers, scratch=self._scratch)
         self._show_progress()
 
-    def _end(self, build: Build) -> None:
+    def _end_build(self, build: Build) -> None:
         build.close()
         self._target.note_by_pillow(oddity.row for oddity in build.oddities if not oddity.reason)
         self._build = None
         self._complete = True
-        self._failure = build.failure(len(self))
         self._lock.release()
         if self._scratch and os.name == "posix":
             self._target.unlink()  # the open files keep the pixels, and a run that is killed leaves none behind
+        if (failure := build.failure(len(self))) is not None:
+            raise failure
 
     def _show_progress(self) -> None:
         missing = len(self) if self._pixels is None else len(self._pixels.missing(self._split.rows))

@@ -18,8 +18,8 @@ from harness.errors import StoreError
 
 ABOUT = "store.json"
 """What a store is for."""
-IDS = "ids"
-"""The ids of its rows, one on a line."""
+IDS = "ids.json"
+"""The ids of its rows, a list."""
 
 
 def default_store() -> Path:
@@ -79,7 +79,7 @@ def damaged_images(kept: Kept, progress: Callable[[int, int], None]) -> list[str
         StoreError: the store cannot be read, or not be written where that is needed.
     """
     try:
-        ids = (kept.folder / IDS).read_text().splitlines()
+        ids = json.loads((kept.folder / IDS).read_text())
         with Pixels(kept.folder, kept.images, kept.side) as pixels:
             rows = np.flatnonzero(pixels.hashes().any(axis=1)).tolist()
             crop = np.empty((kept.side, kept.side, 3), np.uint8)
@@ -89,7 +89,7 @@ def damaged_images(kept: Kept, progress: Callable[[int, int], None]) -> list[str
                     pixels.forget(row)
                     damaged.append(ids[row])
                 progress(done, len(rows))
-    except (OSError, IndexError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise StoreError(f"the store {kept.folder} cannot be verified: {error}; remove that folder") from error
     return damaged
 

@@ -15,6 +15,7 @@ from typing import Any
 from harness.data.decode import versions
 from harness.data.decoded import DecodedSplit, Progress
 from harness.data.decoder import Decoder
+from harness.data.files import write_whole
 from harness.data.inventory import ABOUT, IDS
 from harness.data.preset import Geometry
 from harness.data.split import Split
@@ -80,8 +81,8 @@ class Store:
             if not (folder / ABOUT).exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 whole = self._split.whole or self._split
-                _write_whole(folder / IDS, "".join(f"{identity}\n" for identity in whole.ids))
-                _write_whole(folder / ABOUT, json.dumps(about, indent=2) + "\n")
+                write_whole(folder / IDS, json.dumps(whole.ids, indent=0).encode())
+                write_whole(folder / ABOUT, (json.dumps(about, indent=2) + "\n").encode())
             with suppress(PermissionError):
                 os.utime(folder / ABOUT)  # the time of the last use, by which stores are pruned
         except OSError as error:
@@ -125,11 +126,3 @@ def key_of(about: Mapping[str, Any]) -> str:
     """Return the name of the folder of a store: a digest of everything that can change a pixel."""
     key = {**about, "split": about["split"]["fingerprint"]}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that nobody sees half of it."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
-        file.write(text)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)

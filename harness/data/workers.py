@@ -8,25 +8,34 @@ import shutil
 import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 
-import torch
+
+def warm_up() -> None:
+    """Begin to import torchvision for the workers, in a process of its own, while this one does other things."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        _context()
+        forkserver.ensure_running()
 
 
 def process_pool(workers: int, scratch: Path | None = None) -> ProcessPoolExecutor:
     """Return a pool of workers that have torchvision imported already.
 
-    A forkserver is preferred: a worker starts at once, and no CUDA or OpenMP state of this process is forked.
-
     Args:
         workers: number of processes.
         scratch: folder that is not to outlive this process, however that ends.
     """
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["harness.data.build"])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(scratch,))
+    return ProcessPoolExecutor(workers, mp_context=_context(), initializer=start_worker, initargs=(scratch,))
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Prefer a forkserver: a worker starts at once, and no CUDA or OpenMP state of this process is forked."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["harness.data.build"])
+    return context
 
 
 def start_worker(scratch: Path | None) -> None:
@@ -34,6 +43,8 @@ def start_worker(scratch: Path | None) -> None:
 
     Should that process be killed, the worker ends, and takes the folder ``scratch`` with it.
     """
+    import torch  # imported already: this module must not, for warm_up to be early
+
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()

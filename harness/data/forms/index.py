@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import platformdirs
 
+from harness.data.files import write_whole
 from harness.data.source import FileSource
 
 # To be raised with every change of what is kept, also of what a reader's entries mean.
@@ -64,11 +64,4 @@ def _keep(index: Path, state: dict[str, object], entries: list[Entry]) -> None:
     body = json.dumps(entries, separators=(",", ":")).encode()
     head = json.dumps({**state, "sha256": hashlib.sha256(body).hexdigest()}).encode()
     index.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=index.parent, prefix=index.stem, suffix=".part", delete=False) as file:
-        try:
-            file.write(head + b"\n" + body)
-            file.close()
-            Path(file.name).replace(index)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    write_whole(index, head + b"\n" + body)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,32 @@ def test_the_first_images_do_not_wait_for_the_last(opened: Opened, monkeypatch: 
     assert len(steps) == 1
     decoded.finish()
     assert len(steps) == 3
+
+
+def test_decoding_goes_on_in_the_background(opened: Opened) -> None:
+    """Once begun, images land while this process does something else, and beginning again changes nothing."""
+    decoded = opened()
+    decoded.begin()
+    decoded.begin()
+    assert decoded._pixels is not None
+
+    deadline = time.monotonic() + 30
+    while len(decoded._pixels.missing(decoded._split.rows)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+    assert decoded.seconds == 0.0
+
+
+def test_what_fails_at_the_beginning_fails_on_reading(opened: Opened, tmp_path: Path) -> None:
+    """Beginning raises nothing, so that a model is loaded all the same; the first read does."""
+    (tmp_path / "store").write_text("a file in the way")
+    decoded = opened()
+
+    decoded.begin()
+
+    with pytest.raises(StoreError, match="decoded images cannot be kept"):
+        decoded.read(slice(0, 1))
 
 
 def test_images_are_read_into_a_buffer(split: Split, opened: Opened) -> None:

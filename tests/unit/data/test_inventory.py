@@ -83,7 +83,7 @@ def test_a_damaged_image_is_named_and_forgotten(folder: Path) -> None:
     assert kept_in(folder)[1].there == 36
 
 
-@pytest.mark.parametrize("file", ["ids", "pixels"])
+@pytest.mark.parametrize("file", ["ids.json", "pixels"])
 def test_a_store_that_cannot_be_verified_is_named(folder: Path, file: str) -> None:
     """A store that lacks a file is an error in a sentence."""
     kept = kept_in(folder)[0]

@@ -136,7 +136,7 @@ def test_a_store_says_what_it_is_for(split: Split, tmp_path: Path) -> None:
         "images": 37,
         "fingerprint": split.fingerprint,
     }
-    assert (folder / "ids").read_text().split() == list(split.ids)
+    assert json.loads((folder / "ids.json").read_text()) == list(split.ids)
     assert np.array_equal(pixels[20], crop_image(split.sources[20].read(), GEOMETRY))
 
 
