@@ -18,7 +18,7 @@ import torch
 from harness.data.decoder import Decoder
 from harness.data.layouts import open_split
 from harness.data.store import Store
-from harness.evaluation.device import default_batch_size, describe_device, resolve_device
+from harness.evaluation.device import default_batch_size, describe_device, keep_freed_memory, resolve_device
 from harness.evaluation.feed import Feed
 from harness.evaluation.loop import predict
 from harness.evaluation.models import load
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     device = resolve_device(options.device)
+    keep_freed_memory()  # as the gate does
     split = open_split(options.folder)
     entries = read_expected(ROOT / "expected_accuracy.yaml")
     decoders = [Decoder("pillow"), Decoder("torchvision")]

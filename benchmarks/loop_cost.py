@@ -21,7 +21,7 @@ from harness.data.decoded import DecodedSplit
 from harness.data.decoder import Decoder
 from harness.data.layouts import open_split
 from harness.data.preset import Geometry, Preset
-from harness.evaluation.device import default_batch_size, describe_device, resolve_device
+from harness.evaluation.device import default_batch_size, describe_device, keep_freed_memory, resolve_device
 from harness.evaluation.feed import Feed
 from harness.evaluation.forward import Normalize
 from harness.evaluation.loop import predict
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     device = resolve_device(options.device)
+    keep_freed_memory()  # as the gate does
     batch_size = default_batch_size(device)
     precision = PRECISIONS["fp32"]
     split = open_split(options.folder)

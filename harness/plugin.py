@@ -86,7 +86,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--batch-size",
         metavar="N",
         type=_positive,
-        help="images in a forward call, halved when memory runs out (default: 256 on CUDA, 16 on the CPU)",
+        help="images in a forward call, halved when memory runs out (default: 256 on CUDA, 32 on the CPU)",
     )
     group.addoption(
         "--limit",

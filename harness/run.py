@@ -18,7 +18,7 @@ from harness.data.preset import Geometry
 from harness.data.split import Split
 from harness.data.store import Store
 from harness.errors import DeviceError, EvaluationError, ExpectedError
-from harness.evaluation.device import default_batch_size, describe_device, resolve_device
+from harness.evaluation.device import default_batch_size, describe_device, keep_freed_memory, resolve_device
 from harness.evaluation.feed import Feed
 from harness.evaluation.forward import Normalize
 from harness.evaluation.loop import predict
@@ -61,6 +61,7 @@ class Run:
             HarnessError: either is not there.
         """
         self._device = resolve_device(device)
+        self._keeps_memory = self._device.type == "cpu" and keep_freed_memory()
         self._feed = Feed(self._device)
         split = open_split(imagenet)
         self.split: Split = split.subset(limit) if limit is not None else split
@@ -89,7 +90,8 @@ class Run:
             lines.append(f"split: ignored {len(split.ignored):,} files that are no images, such as {split.ignored[0]}")
         kept = f"kept in {self._store_folder}" if self._store_folder else "not kept"
         lines += [
-            f"device: {describe_device(self._device)}, {', '.join(precisions)}, batches of {self._batch_size}",
+            f"device: {describe_device(self._device)}, {', '.join(precisions)}, batches of {self._batch_size}"
+            + (", freed memory kept" if self._keeps_memory else ""),
             f"decoder: {self._decoder.name}, {self._workers} processes, decoded images {kept}",
             "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()),
         ]

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from harness.errors import DeviceError
 from harness.evaluation.device import describe_device, is_out_of_memory, resolve_device
+
+ROOT = Path(__file__).parents[3]
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -68,3 +76,24 @@ def test_the_cpu_is_described_by_its_name_and_threads() -> None:
 def test_running_out_of_memory_is_told_from_other_errors(error: RuntimeError, expected: bool) -> None:
     """CUDA's allocator has a type for it; the host's, cuBLAS and cuDNN only say so."""
     assert is_out_of_memory(error) == expected
+
+
+def test_freed_memory_is_kept() -> None:
+    """A block that was freed is used again: after a first round no page of a large tensor is mapped anew."""
+    code = (
+        "import resource, torch\n"
+        "from harness.evaluation.device import keep_freed_memory\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    torch.ones(25_000_000)\n"  # 100 MB
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "faults(); given_back = faults()\n"
+        "kept = keep_freed_memory()\n"
+        "faults(); print(kept, given_back > 10 * (faults() + 1))"
+    )
+
+    output = subprocess.check_output(
+        [sys.executable, "-c", code], text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+    assert output == ("True True\n" if platform.libc_ver()[0] == "glibc" else "False False\n")
