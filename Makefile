@@ -41,7 +41,7 @@ test: $(READY)
 
 $(READY): pyproject.toml | $(PYTHON)
 	@$(PYTHON) -c '$(INSTALLED)' > $@.constraints
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint $@.constraints --editable '.[lite,test]'
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint $@.constraints --editable '.[lite,parquet,test]'
 	@touch $@
 
 .venv/bin/python:

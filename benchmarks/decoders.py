@@ -17,6 +17,7 @@ import torch
 
 from harness.data.decoder import Decoder
 from harness.data.layouts import open_split
+from harness.data.preset import Geometry
 from harness.data.store import Store
 from harness.evaluation.device import default_batch_size, describe_device, keep_freed_memory, resolve_device
 from harness.evaluation.feed import Feed
@@ -46,6 +47,9 @@ def main() -> None:
     decoders = [Decoder("pillow"), Decoder("torchvision")]
     if device.type == "cuda":
         decoders.append(Decoder("nvjpeg", str(device)))
+
+    with Store(split.subset(2), decoders[0], None, options.workers) as store:
+        store.decoded(Geometry(32, 32, "bilinear"), lambda *_: None).finish()  # starts the workers' server
 
     for case in select_cases(entries, options.models.split(","), ["fp32"], embedded=False):
         loaded = load(case.entry.spec, device)

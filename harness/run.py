@@ -124,7 +124,7 @@ class Run:
         loaded = load(spec, self._device)
         self._check_recipe(loaded, decoded)
         if self._device.type == "cpu":
-            decoded.finish()  # decoding and the model would only take the cores from each other
+            decoded.finish()  # with the model on the same cores it takes as long, and images/s would tell of both
         predictions = predict(
             loaded.model,
             decoded,

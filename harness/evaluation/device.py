@@ -12,8 +12,8 @@ from harness.errors import DeviceError
 
 # Large enough to fill an accelerator on any of the models; memory that runs out halves it.
 _CUDA_BATCH = 256
-# Beyond this the models measured gain nothing (on 2 cores, with freed memory kept): ResNet18 76 images/s in batches of 16,
-# 76 in 32 and 75 in 64, EfficientNet-Lite0 93, 94 and 88; AlexNet 187, 206 and 219.
+# Beyond this the models that were measured gain nothing (2 cores, freed memory kept), in batches of 16, 32 and 64:
+# ResNet18 76, 76 and 75 images/s, EfficientNet-Lite0 93, 94 and 88; only AlexNet does, 187, 206 and 219.
 _CPU_BATCH = 32
 # mallopt(3): its parameters, and values near the largest that an int holds.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
