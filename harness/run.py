@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 import torch
+import torchvision
 
 from harness.data.decode import open_image
 from harness.data.decoded import DecodedSplit, Progress
@@ -194,12 +195,14 @@ def _decoder(name: str, device: torch.device) -> Decoder:
     """Return the decoder by name.
 
     Raises:
-        DeviceError: nvjpeg without a CUDA device.
+        DeviceError: nvjpeg without a CUDA device, or with a torchvision that decodes no batches there.
     """
     if name != "nvjpeg":
         return Decoder(name)
     if device.type != "cuda":
         raise DeviceError(f"--decoder nvjpeg decodes on a CUDA device, and the device is {device}; use torchvision")
+    if tuple(int(part) for part in torchvision.__version__.split(".")[:2]) < (0, 20):
+        raise DeviceError(f"--decoder nvjpeg needs torchvision 0.20, found {torchvision.__version__}; use torchvision")
     return Decoder(name, str(device))
 
 

@@ -138,6 +138,8 @@ def _decode_jpegs(encoded: list[bytes], device: str) -> list[Tensor]:
         # torchvision 0.29 announces the end of its decoders; they are here to be compared with.
         warnings.filterwarnings("ignore", "The image decoding and encoding", DeprecationWarning)
         try:
+            if device == "cpu":
+                return [decode_jpeg(one, mode=ImageReadMode.RGB) for one in data]  # torchvision 0.19 takes no list here
             decoded: list[Tensor] = decode_jpeg(data, mode=ImageReadMode.RGB, device=device)
         except RuntimeError as error:
             raise OSError(str(error).rpartition(", ")[2]) from error  # less the place in the C++ source

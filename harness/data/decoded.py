@@ -194,6 +194,9 @@ class DecodedSplit:
         with self._remembering_failures():
             while (pixels := self._open()) is None or not (self._complete or not len(pixels.missing(places))):
                 self._advance()
+            # A row is there a little before the worker that wrote it reports, and the lock must not outlive the build.
+            while self._build is not None and not len(pixels.missing(self._split.rows)):
+                self._advance()
         self.seconds += time.perf_counter() - started
         return pixels
 

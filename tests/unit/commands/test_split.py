@@ -89,6 +89,21 @@ def test_images_in_the_wrong_class_are_damage(tmp_path: Path, capsys: pytest.Cap
     assert status == 1
 
 
+def test_one_image_in_the_wrong_class_among_others_is_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in a set that does not claim to be the validation set; exit status 1."""
+    wnid = next(wnid for wnid in imagenet.wnids() if imagenet.class_indices()[wnid] != imagenet.validation_label(7))
+    save(noise(1), tmp_path / wnid / "ILSVRC2012_val_00000007.JPEG")
+    save(noise(2), tmp_path / wnid / "mine.JPEG")
+
+    status, lines = described(tmp_path, capsys)
+
+    assert "misplaced:   1" in lines
+    assert lines[-1].startswith("Damaged. It is not the ImageNet-1k validation set: ")
+    assert status == 1
+
+
 def test_no_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing there is no damage, but nothing to describe; exit status 2."""
     status = main(["split", str(tmp_path / "missing")])

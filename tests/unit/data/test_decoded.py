@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from harness.data import decoded as module
-from harness.data.build import Build, Job, Target
+from harness.data.build import Build, Job, Oddity, Target, decode_rows
 from harness.data.decode import crop_image
 from harness.data.decoded import DecodedSplit
 from harness.data.decoder import Decoder
@@ -268,6 +268,25 @@ def test_others_can_build_what_one_has_not(split: Split, opened: Opened) -> None
     first.close()
 
     assert np.array_equal(opened().read(slice(0, 37)), crops(split))
+
+
+def report_late(jobs: list[Job], target: Target) -> list[Oddity]:
+    """Decode as ever, but tell only a while after the last row was written."""
+    oddities = decode_rows(jobs, target)
+    time.sleep(0.3)
+    return oddities
+
+
+def test_the_lock_is_free_once_all_images_are_read(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that computes for minutes after its last read does not keep others from building what they need."""
+    monkeypatch.setattr("harness.data.build.decode_rows", report_late)
+
+    opened().read(slice(0, 37))
+
+    with FileLock(tmp_path / "store/key.lock").acquire(timeout=0):
+        pass
 
 
 def test_two_at_once_build_once(split: Split, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

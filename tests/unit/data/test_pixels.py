@@ -169,14 +169,24 @@ def test_reserving_claims_the_blocks_of_the_missing_rows(tmp_path: Path) -> None
     assert (tmp_path / "pixels").stat().st_size == 100 * 30_000
 
 
-def test_no_room_is_told_before_anything_is_written(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is needed, what is free, and what to do; what an earlier build has claimed is not needed again."""
-    claimed = os.fstat(pixels._pixels.fileno()).st_blocks * 512
-    needed = 5 * ROW_BYTES
-    monkeypatch.setattr(Pixels, "_free", lambda _: needed - claimed - 1)
+def test_no_room_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is needed, what is free, and what to do."""
+    Pixels.prepare(tmp_path, 100, 100)
+    monkeypatch.setattr(Pixels, "_free", lambda _: 2_999_999)
 
-    with pytest.raises(StoreError, match=r"^no room to keep decoded images in .*: .* GB are needed and .* are free; "):
-        pixels.reserve(rows(0, 2, 4))
+    message = r"^no room to keep decoded images in .*: 0\.00 GB are needed and 0\.00 GB are free; point --store at "
+    with Pixels(tmp_path, 100, 100) as pixels, pytest.raises(StoreError, match=message):
+        pixels.reserve(rows(*range(100)))
+
+
+def test_what_an_earlier_build_has_claimed_is_not_needed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that was killed goes on, also where nothing is free any more."""
+    Pixels.prepare(tmp_path, 100, 100)
+    with Pixels(tmp_path, 100, 100) as pixels:
+        pixels.reserve(rows(*range(100)))
+        monkeypatch.setattr(Pixels, "_free", lambda _: 0)
+
+        pixels.reserve(rows(*range(100)))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
