@@ -110,7 +110,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--store",
         metavar="DIR",
-        type=Path,
+        type=_folder,
         default=os.environ.get("IMAGENET_STORE") or None,
         help="folder that keeps decoded images from run to run (default: $IMAGENET_STORE, else the user's cache)",
     )
@@ -124,6 +124,12 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
     return number
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, found nothing; --no-store keeps nothing")
+    return Path(text).expanduser()
 
 
 def pytest_configure(config: pytest.Config) -> None:

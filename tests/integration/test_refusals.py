@@ -160,10 +160,11 @@ def test_a_bad_file_of_expected_values(gate: Gate, project: Path) -> None:
         ("--batch-size=0", "argument --batch-size: expected a whole number above 0, found '0'"),
         ("--workers=-1", "argument --workers: expected a whole number above 0, found '-1'"),
         ("--limit=many", "argument --limit: expected a whole number above 0, found 'many'"),
+        ("--store=", "argument --store: expected a folder, found nothing; --no-store keeps nothing"),
     ],
 )
-def test_a_number_that_is_none(gate: Gate, argument: str, message: str) -> None:
-    """Counts are whole numbers above 0."""
+def test_a_value_that_is_none(gate: Gate, argument: str, message: str) -> None:
+    """Counts are whole numbers above 0, and a folder has a name."""
     result = gate("--imagenet=colours", argument)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
