@@ -67,9 +67,9 @@ class Target:
             (self.folder / _BY_PILLOW).write_text("\n".join(map(str, sorted(noted + more))))
 
     def unlink(self) -> None:
-        """Remove the files, which live on while they are open."""
-        for file in self.folder.iterdir():
-            file.unlink()
+        """Remove the files of pixels, which live on while they are open."""
+        for name in Pixels.FILES:
+            (self.folder / name).unlink()
 
 
 class Oddity(NamedTuple):

@@ -27,6 +27,8 @@ HASH_BYTES = 16
 class Pixels:
     """(N, S, S, 3) uint8 in ``<folder>/pixels`` and N hashes (XXH3, 128 bits) in ``<folder>/hashes``."""
 
+    FILES = ("pixels", "hashes")
+
     def __init__(self, folder: Path, rows: int, side: int) -> None:
         """Open the two files, which ``prepare`` has made, for writing too if that is allowed.
 
@@ -90,12 +92,16 @@ class Pixels:
 
     def read(self, row: int, into: NDArray[np.uint8]) -> bytes | None:
         """Read a row into ``into``, C-contiguous; return its hash, or None if these are not the pixels of ``write``."""
-        self._pixels.seek(row * self.row_bytes)
-        if self._pixels.readinto(into.data.cast("B")) != self.row_bytes:
+        try:
+            self._pixels.seek(row * self.row_bytes)
+            if self._pixels.readinto(into.data.cast("B")) != self.row_bytes:
+                return None
+            self._hashes.seek(row * HASH_BYTES)
+            expected = self._hashes.read(HASH_BYTES)
+        except OSError:  # the disk cannot read it any more
             return None
-        self._hashes.seek(row * HASH_BYTES)
         found = hash_of(into)
-        return found if found == self._hashes.read(HASH_BYTES) else None
+        return found if found == expected else None
 
     def write(self, row: int, crop: NDArray[np.uint8]) -> None:
         """Write a row, and then its hash.

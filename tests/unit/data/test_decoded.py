@@ -23,11 +23,13 @@ from harness.data.build import Build, Job, Oddity, Target, decode_rows
 from harness.data.decode import crop_image
 from harness.data.decoded import DecodedSplit
 from harness.data.decoder import Decoder
+from harness.data.layouts import open_split
 from harness.data.pixels import Pixels
 from harness.data.preset import Geometry
 from harness.data.source import FileSource
 from harness.data.split import Split
 from harness.errors import SplitError, StoreError
+from tests.images import noise, save
 
 GEOMETRY = Geometry(resize=32, crop=28, interpolation="bilinear")
 ROW = 28 * 28 * 3
@@ -366,6 +368,21 @@ def test_nothing_is_left_of_scratch(split: Split, opened: Opened, tmp_path: Path
 
     assert held == []
     assert np.array_equal(decoded.read(slice(0, 37)), crops(split))
+
+
+def test_what_pillow_decoded_is_said_of_scratch_too(tmp_path: Path) -> None:
+    """Also when nothing is kept, the images that Pillow stood in for are told."""
+    for seed, kind in enumerate(("JPEG", "PNG")):
+        save(noise(seed), tmp_path / f"images/n01440764/{seed}.JPEG", format=kind)
+    part, decoder = open_split(str(tmp_path / "images")), Decoder("torchvision")
+    (tmp_path / "key").mkdir()
+
+    decoded = DecodedSplit(part, GEOMETRY, decoder, tmp_path / "key", workers=1, progress=lambda *_: None, scratch=True)
+    decoded.finish()
+    decoded.close()
+
+    expected = ["1 of 2 images were decoded by Pillow, since torchvision cannot, the first of them 1.JPEG"]
+    assert expected == decoded.notes()
 
 
 def test_a_folder_that_cannot_be_written_is_named(opened: Opened, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,20 @@ def test_a_flipped_bit_is_found(pixels: Pixels, name: str, bit: int, tmp_path: P
     assert holds(pixels, 1, crop(1))
 
 
+def test_a_disk_that_cannot_read_is_damage(pixels: Pixels) -> None:
+    """A row that cannot be read is to be decoded again, like one that differs."""
+
+    class Failing(io.FileIO):
+        def readinto(self, _: object) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    failing = Failing(pixels.folder / "pixels")
+    pixels._pixels.close()
+    pixels._pixels = failing
+
+    assert not readable(pixels, 3)
+
+
 def test_a_hash_is_that_of_the_pixels_alone(pixels: Pixels) -> None:
     """The same image has the same hash in any row, so that two runs can be compared image by image."""
     pixels.write(0, crop(3))
@@ -139,8 +154,6 @@ def test_a_store_that_cannot_be_written_can_be_read(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without write permission the files are opened for reading."""
-    import io
-
     plain = io.FileIO
 
     def guarded(path: Path, mode: str) -> io.FileIO:
