@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -58,13 +58,13 @@ class Target:
     def rows_by_pillow(self) -> list[int]:
         """Return the rows that Pillow decoded because ``decoder`` could not, sorted."""
         noted = self.folder / _BY_PILLOW
-        return sorted({int(row) for row in noted.read_text().split()}) if noted.exists() else []
+        lines = noted.read_text(errors="replace").split() if noted.exists() else []
+        return sorted({int(line) for line in lines if line.isdecimal()})
 
-    def note_by_pillow(self, rows: Iterable[int]) -> None:
-        """Add to those rows."""
-        noted = self.rows_by_pillow()
-        if more := sorted({*noted, *rows} - set(noted)):
-            (self.folder / _BY_PILLOW).write_text("\n".join(map(str, sorted(noted + more))))
+    def note_by_pillow(self, row: int) -> None:
+        """Add to those rows; several processes may do so at once."""
+        with (self.folder / _BY_PILLOW).open("a") as noted:
+            noted.write(f"{row}\n")
 
     def unlink(self) -> None:
         """Remove the files of pixels, which live on while they are open."""
@@ -72,13 +72,13 @@ class Target:
             (self.folder / name).unlink()
 
 
-class Oddity(NamedTuple):
-    """An image that could not be decoded, or by Pillow only.
+class Unreadable(NamedTuple):
+    """An image that could not be decoded.
 
     Attributes:
         row: its place.
         name: its source.
-        reason: why it could not be decoded; empty if Pillow could.
+        reason: why.
     """
 
     row: int
@@ -99,12 +99,12 @@ class Build:
             scratch: the folder is not to outlive this process, however that ends.
         """
         self.done = 0
-        self.oddities: list[Oddity] = []
+        self._unreadable: list[Unreadable] = []
         self._jobs = len(jobs)
         self._workers = workers
         chunks = list(_chunks(jobs, _CHUNK if target.decoder.device is None else _CHUNK_ON_DEVICE))
         self._executor = _executor(target, min(workers, len(chunks)), scratch=scratch)
-        self._pending: dict[Future[list[Oddity]], int] = {
+        self._pending: dict[Future[list[Unreadable]], int] = {
             self._executor.submit(decode_rows, chunk, target): len(chunk) for chunk in chunks
         }
 
@@ -119,7 +119,7 @@ class Build:
         for future in finished:
             images = self._pending.pop(future)
             try:
-                self.oddities += future.result()
+                self._unreadable += future.result()
             except BrokenProcessPool as error:
                 raise SplitError(
                     f"a decoding process died after {self.done:,} of {self._jobs:,} images (killed, out of memory, or "
@@ -139,10 +139,10 @@ class Build:
 
     def failure(self, images: int) -> SplitError | None:
         """Return what is to be said of files that cannot be decoded, of so many images."""
-        unreadable = sorted(oddity for oddity in self.oddities if oddity.reason)
+        unreadable = sorted(self._unreadable)
         if not unreadable:
             return None
-        named = "; ".join(f"{oddity.name} ({oddity.reason})" for oddity in unreadable[:_NAMED_FILES])
+        named = "; ".join(f"{image.name} ({image.reason})" for image in unreadable[:_NAMED_FILES])
         more = f"; and {len(unreadable) - _NAMED_FILES} more" if len(unreadable) > _NAMED_FILES else ""
         return SplitError(
             f"{len(unreadable):,} of {images:,} images cannot be decoded: {named}{more}. "
@@ -155,21 +155,23 @@ class Build:
         self._executor.shutdown(wait=self.ended, cancel_futures=True)
 
 
-def decode_rows(jobs: Sequence[Job], target: Target) -> list[Oddity]:
+def decode_rows(jobs: Sequence[Job], target: Target) -> list[Unreadable]:
     """Decode images and write them to their rows; those that cannot be decoded are returned, not raised.
 
     Raises:
         OSError: a row cannot be written.
     """
-    oddities = []
+    unreadable = []
     decoded = decode([source for _, source in jobs], target.geometry, target.decoder)
     with target.open() as pixels:
         for (row, source), image in zip(jobs, decoded, strict=True):
-            if image.crop is not None:
-                pixels.write(row, image.crop)
-            if image.crop is None or image.by_pillow:
-                oddities.append(Oddity(row, str(source), image.reason))
-    return oddities
+            if image.crop is None:
+                unreadable.append(Unreadable(row, str(source), image.reason))
+                continue
+            if image.by_pillow:
+                target.note_by_pillow(row)  # first, so that a build that is killed does not lose it
+            pixels.write(row, image.crop)
+    return unreadable
 
 
 def _chunks(jobs: Sequence[Job], size: int) -> Iterator[list[Job]]:

@@ -250,7 +250,6 @@ class DecodedSplit:
 
     def _end_build(self, build: Build) -> None:
         build.close()
-        self._target.note_by_pillow(oddity.row for oddity in build.oddities if not oddity.reason)
         self._build = None
         self._complete = True
         self._lock.release()

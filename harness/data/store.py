@@ -83,7 +83,7 @@ class Store:
                 whole = self._split.whole or self._split
                 write_whole(folder / IDS, json.dumps(whole.ids, indent=0).encode())
                 write_whole(folder / ABOUT, (json.dumps(about, indent=2) + "\n").encode())
-            with suppress(PermissionError):
+            with suppress(OSError):  # a store that is not ours, or on a read-only file system, can be read
                 os.utime(folder / ABOUT)  # the time of the last use, by which stores are pruned
         except OSError as error:
             raise StoreError(

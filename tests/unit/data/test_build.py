@@ -6,20 +6,21 @@ import os
 import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.data import build as module
-from harness.data.build import Build, Job, Oddity, Target
+from harness.data.build import Build, Job, Target, Unreadable, decode_rows
 from harness.data.decode import Decoded, crop_image
 from harness.data.decoder import Decoder
 from harness.data.preset import Geometry
-from harness.data.source import Source
+from harness.data.source import FileSource, Source
 from harness.data.split import Split
 from harness.errors import SplitError, StoreError
+from tests.images import noise, save
 
 GEOMETRY = Geometry(resize=32, crop=28, interpolation="bilinear")
 
@@ -70,7 +71,7 @@ def test_unreadable_files_are_named(split: Split, target: Target) -> None:
         assert pixels.missing(split.rows).tolist() == list(range(3, 10))
 
 
-def kill(*_: object) -> list[Oddity]:
+def kill(*_: object) -> list[Unreadable]:
     """Die as a worker does that the kernel kills."""
     os.kill(os.getpid(), signal.SIGKILL)
     return []
@@ -85,7 +86,7 @@ def test_a_worker_that_dies_is_an_error(split: Split, target: Target, monkeypatc
         finish(Build(list(enumerate(split.sources)), target, 2, scratch=False))
 
 
-def fill_the_disk(*_: object) -> list[Oddity]:
+def fill_the_disk(*_: object) -> list[Unreadable]:
     """Fail as a write does."""
     raise OSError(28, "No space left on device", "/store/pixels")
 
@@ -146,16 +147,27 @@ def test_a_device_is_given_large_batches_in_this_process(
     build = Build(list(enumerate(split.sources)), on_device, 2, scratch=False)
 
     assert isinstance(build._executor, ThreadPoolExecutor)
-    assert finish(build).oddities == [Oddity(5, str(split.sources[5]), "")]
+    assert finish(build).failure(37) is None
+    assert on_device.rows_by_pillow() == [5]
     assert calls == [(37, GEOMETRY, "cuda:0", os.getpid())]
-    assert build.failure(37) is None
 
 
 def test_rows_by_pillow_are_noted(target: Target) -> None:
-    """They are remembered with the pixels, each once, for the runs that only read them."""
-    target.note_by_pillow([])
+    """They are remembered with the pixels, each once, for the runs that only read them; a torn line is no row."""
     before = target.rows_by_pillow()
-    target.note_by_pillow([30, 4])
-    target.note_by_pillow([4, 5])
+    for row in (30, 4, 5, 4):
+        target.note_by_pillow(row)
+    with (target.folder / "by-pillow").open("ab") as noted:
+        noted.write(b"\xff\xfe7\n1x")
 
     assert (before, target.rows_by_pillow()) == ([], [4, 5, 30])
+
+
+def test_rows_by_pillow_are_noted_by_the_workers(target: Target, tmp_path: Path) -> None:
+    """At once, and not at the end of a build that may be killed."""
+    source = FileSource.of(save(noise(1), tmp_path / "1.JPEG", format="PNG"))
+    with_torchvision = replace(target, decoder=Decoder("torchvision"))
+
+    unreadable = decode_rows([(9, source)], with_torchvision)
+
+    assert (unreadable, target.rows_by_pillow()) == ([], [9])

@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from harness.data import decoded as module
-from harness.data.build import Build, Job, Oddity, Target, decode_rows
+from harness.data.build import Build, Job, Target, Unreadable, decode_rows
 from harness.data.decode import crop_image
 from harness.data.decoded import DecodedSplit
 from harness.data.decoder import Decoder
@@ -81,7 +81,7 @@ def test_images_are_read_in_order_while_others_are_decoded(split: Split, opened:
     assert decoded.notes() == []
 
 
-def hold_the_last(jobs: list[Job], target: Target) -> list[Oddity]:
+def hold_the_last(jobs: list[Job], target: Target) -> list[Unreadable]:
     """Decode as ever, but the last chunk only once there is a file called ``go``."""
     while jobs[-1][0] == 36 and not (target.folder / "go").exists():
         time.sleep(0.01)
@@ -277,11 +277,11 @@ def test_others_can_build_what_one_has_not(split: Split, opened: Opened) -> None
     assert np.array_equal(opened().read(slice(0, 37)), crops(split))
 
 
-def report_late(jobs: list[Job], target: Target) -> list[Oddity]:
+def report_late(jobs: list[Job], target: Target) -> list[Unreadable]:
     """Decode as ever, but tell only a while after the last row was written."""
-    oddities = decode_rows(jobs, target)
+    unreadable = decode_rows(jobs, target)
     time.sleep(0.3)
-    return oddities
+    return unreadable
 
 
 def test_the_lock_is_free_once_all_images_are_read(
@@ -402,7 +402,8 @@ def test_what_pillow_decoded_is_said(split: Split, tmp_path: Path) -> None:
     """A run on a store in which Pillow stood in says so, also when it decodes nothing itself."""
     target = Target(tmp_path / "key", 37, GEOMETRY, Decoder("torchvision"))
     target.folder.mkdir()
-    target.note_by_pillow([5, 9])
+    target.note_by_pillow(5)
+    target.note_by_pillow(9)
 
     def notes(part: Split) -> list[str]:
         decoder = Decoder("torchvision")

@@ -213,6 +213,21 @@ def test_a_store_without_write_permission_serves_who_needs_nothing_new(split: Sp
     assert np.array_equal(before, after)
 
 
+def test_a_read_only_file_system_serves_who_needs_nothing_new(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last use cannot be noted there, which is no reason to refuse."""
+    with Store(split, Decoder(), tmp_path / "store", workers=1) as store:
+        before = store.decoded(GEOMETRY, ignore).read(slice(0, 37))
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    with Store(split, Decoder(), tmp_path / "store", workers=1) as store:
+        assert np.array_equal(before, store.decoded(GEOMETRY, ignore).read(slice(0, 37)))
+
+
 def test_the_embedded_split_is_known_by_its_contents() -> None:
     """Its files differ in time from machine to machine, and are checked by digest: that is its fingerprint."""
     from harness.data import embedded
