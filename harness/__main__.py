@@ -1,4 +1,7 @@
-"""``python -m harness``: what is not a test. Exit status: 0 fine, 1 a check failed, 2 it could not be done."""
+"""``python -m harness``: what is not a test.
+
+Exit status: 0 fine, 1 a check failed, 2 it could not be done, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return status
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from _pytest.mark.expression import Expression
 
+from harness.commands.options import available_cores, folder, positive
 from harness.data.decoder import DECODERS
 from harness.data.inventory import default_store
 from harness.data.layouts import EMBEDDED
@@ -85,20 +85,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--batch-size",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="images in a forward call, halved when memory runs out (default: 256 on CUDA, 32 on the CPU)",
     )
     group.addoption(
         "--limit",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="evaluate a fixed, class-balanced subset of N images (default: all)",
     )
     group.addoption(
         "--workers",
         metavar="N",
-        type=_positive,
-        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        type=positive,
+        default=available_cores(),
         help="decoding processes (default: one for each CPU core that may be used, %(default)s here)",
     )
     group.addoption(
@@ -110,26 +110,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--store",
         metavar="DIR",
-        type=_folder,
+        type=folder,
         default=os.environ.get("IMAGENET_STORE") or None,
         help="folder that keeps decoded images from run to run (default: $IMAGENET_STORE, else the user's cache)",
     )
     group.addoption(
         "--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in TMPDIR"
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
-    return number
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("expected a folder, found nothing; --no-store keeps nothing")
-    return Path(text).expanduser()
 
 
 def pytest_configure(config: pytest.Config) -> None:

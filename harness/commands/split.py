@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from harness.commands.options import available_cores, positive
 from harness.data import imagenet
 from harness.data.layouts import open_split
 from harness.data.split import Split
@@ -28,7 +28,9 @@ def add(commands: Commands) -> None:
         "the wrong class, or if the set is named like ImageNet-1k's validation set and is not all of it.",
     )
     split.add_argument("path", metavar="SPLIT", help="what --imagenet would be given")
-    split.add_argument("--workers", metavar="N", type=int, default=os.cpu_count(), help="default: %(default)s here")
+    split.add_argument(
+        "--workers", metavar="N", type=positive, default=available_cores(), help="default: %(default)s here"
+    )
     split.set_defaults(run=_describe)
 
 

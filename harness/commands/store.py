@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.commands.options import available_cores, folder, positive
 from harness.data.decoder import DECODERS
 from harness.data.inventory import Kept, damaged_images, default_store, kept_in, prune
 from harness.data.layouts import EMBEDDED
+from harness.errors import StoreError
 from harness.gate.cases import select_cases
 from harness.gate.expected_file import DEFAULT_FILE, read_expected
 from harness.reporting.progress import progress_on_stderr
@@ -39,7 +41,9 @@ def add(commands: Commands) -> None:
     build.add_argument("--expected", metavar="FILE", type=Path, default=DEFAULT_FILE, help="as for the gate")
     build.add_argument("--decoder", choices=DECODERS, default=DECODERS[0], help="default: %(default)s")
     build.add_argument("--device", default="auto", help="where nvjpeg decodes (default: auto)")
-    build.add_argument("--workers", metavar="N", type=int, default=os.cpu_count(), help="default: %(default)s here")
+    build.add_argument(
+        "--workers", metavar="N", type=positive, default=available_cores(), help="default: %(default)s here"
+    )
     build.set_defaults(run=_build)
 
     listing = actions.add_parser("list", help="show what is kept, for what, how large, and when it was last used")
@@ -64,7 +68,7 @@ def add(commands: Commands) -> None:
         action.add_argument(
             "--store",
             metavar="DIR",
-            type=Path,
+            type=folder,
             default=Path(os.environ.get("IMAGENET_STORE") or default_store()),
             help="the folder (default: $IMAGENET_STORE, else the user's cache: %(default)s)",
         )
@@ -100,9 +104,17 @@ def _list(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     status = 0
-    for kept in kept_in(options.store):
+    stores = kept_in(options.store)
+    if not stores:
+        print(f"{options.store}: nothing to verify")
+    for kept in stores:
         started = time.perf_counter()
-        damaged = damaged_images(kept, progress_on_stderr("verifying"))
+        try:
+            damaged = damaged_images(kept, progress_on_stderr("verifying"))
+        except StoreError as error:
+            print(error)
+            status = 1
+            continue
         seconds = time.perf_counter() - started
         name = f"{kept.folder.name} ({kept.split}, {kept.geometry})"
         if damaged:

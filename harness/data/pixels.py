@@ -155,8 +155,8 @@ class Pixels:
     def _no_room(self, needed: int) -> StoreError:
         return StoreError(
             f"no room to keep decoded images in {Path(self._pixels.name).parent.parent}: {needed / 1e9:.2f} GB are "
-            f"needed and {self._free() / 1e9:.2f} GB are free; point --store at a larger disk, make room by "
-            "`python -m harness store prune`, or give --no-store, which holds one geometry at a time in TMPDIR"
+            f"needed and {self._free() / 1e9:.2f} GB are free; point --store at a larger disk (or TMPDIR), "
+            "make room by `python -m harness store prune`, or keep nothing by --no-store, one geometry at a time"
         )
 
 

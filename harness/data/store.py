@@ -78,7 +78,7 @@ class Store:
         about = describe(self._split, geometry, self._decoder)
         folder = self._folder / key_of(about)
         try:
-            if not (folder / ABOUT).exists():
+            if not _is_described(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 whole = self._split.whole or self._split
                 write_whole(folder / IDS, json.dumps(whole.ids, indent=0).encode())
@@ -98,6 +98,13 @@ class Store:
         if self._scratch is not None:
             self._scratch.cleanup()
         self._decoded = self._scratch = None
+
+
+def _is_described(folder: Path) -> bool:
+    try:
+        return key_of(json.loads((folder / ABOUT).read_text())) == folder.name and (folder / IDS).exists()
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
 
 
 def describe(split: Split, geometry: Geometry, decoder: Decoder) -> dict[str, Any]:

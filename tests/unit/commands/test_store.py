@@ -67,6 +67,41 @@ def test_verify_tells_damage_once(store: Path, capsys: pytest.CaptureFixture[str
     assert lines[2].startswith(f"{name}: 14 images are as they were decoded")
 
 
+def test_verify_goes_on_after_a_store_without_ids(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A store that cannot be verified is told, and is a failure; so is nothing at all told."""
+    [ids] = store.glob("*/ids.json")
+    ids.unlink()
+
+    statuses = [main(["store", "verify", f"--store={folder}"]) for folder in (store, store / "missing")]
+
+    lines = capsys.readouterr().out.splitlines()
+    assert statuses == [1, 0]
+    assert lines[0].startswith(f"the store {ids.parent} cannot be verified: ")
+    assert lines[1] == f"{store / 'missing'}: nothing to verify"
+
+
+@pytest.mark.parametrize("arguments", [["store", "build", "x", "--workers=0"], ["split", "x", "--workers=-1"]])
+def test_no_workers_are_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts are whole numbers above 0; exit status 2."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+
+    assert stop.value.code == 2
+    assert "expected a whole number above 0, found " in capsys.readouterr().err
+
+
+def test_an_interrupt_is_one_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends a command without a traceback; exit status 130, as shells have it."""
+
+    def interrupt(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.commands.store.kept_in", interrupt)
+
+    assert main(["store", "list"]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
 def test_prune_says_what_it_removed(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What goes is described, then what was freed and what is left; exit status 0."""
     kept = main(["store", "prune", f"--store={store}", "--older-than=12h", "--max-size=1MB"])

@@ -140,6 +140,21 @@ def test_a_store_says_what_it_is_for(split: Split, tmp_path: Path) -> None:
     assert np.array_equal(pixels[20], crop_image(split.sources[20].read(), GEOMETRY))
 
 
+@pytest.mark.parametrize("damage", ["{", "[]", '{"split": {"fingerprint": ""}}', None])
+def test_a_description_that_is_damaged_is_written_again(split: Split, tmp_path: Path, damage: str | None) -> None:
+    """A store that runs use is listed, too; None stands for lost ids."""
+    for _ in range(2):
+        with Store(split, Decoder(), tmp_path / "store", workers=1) as store:
+            store.decoded(GEOMETRY, ignore).finish()
+        [folder] = [path for path in (tmp_path / "store").iterdir() if path.is_dir()]
+        assert json.loads((folder / "ids.json").read_text()) == list(split.ids)
+        assert key_of(json.loads((folder / "store.json").read_text())) == folder.name
+        if damage is None:
+            (folder / "ids.json").unlink()
+        else:
+            (folder / "store.json").write_text(damage)
+
+
 def test_the_last_use_is_noted(split: Split, tmp_path: Path) -> None:
     """The time of the description is that of the last use, by which stores are pruned."""
     for _ in range(2):

@@ -1,0 +1,27 @@
+"""Values of options that the gate and the commands share; no torch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0."""
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return number
+
+
+def folder(text: str) -> Path:
+    """Return a folder, with ``~`` as the user's home."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, found nothing; --no-store keeps nothing")
+    return Path(text).expanduser()
+
+
+def available_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
