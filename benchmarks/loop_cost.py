@@ -1,6 +1,6 @@
 """What the loop costs: ``predict`` from a warm store against the bare model on tensors that are there already.
 
-    python benchmarks/loop_cost.py IMAGES [--model resnet18] [--rounds 5]
+    python -m benchmarks.loop_cost IMAGES [--model resnet18] [--rounds 5]
 
 IMAGES is a folder of images in class folders. Both use seeded weights, the same batches and the same memory format;
 the bare model is given normalized float32 batches and its logits are dropped. The two take turns.
