@@ -19,12 +19,13 @@ from harness.data.decoder import Decoder
 from harness.data.layouts import open_split
 from harness.data.preset import Geometry
 from harness.data.store import Store
-from harness.evaluation.device import default_batch_size, describe_device, keep_freed_memory, resolve_device
+from harness.evaluation.device import default_batch_size, describe_device, resolve_device
 from harness.evaluation.feed import Feed
 from harness.evaluation.loop import predict
+from harness.evaluation.memory import keep_freed_memory
 from harness.evaluation.models import load
-from harness.evaluation.precision import PRECISIONS
 from harness.evaluation.predictions import Predictions
+from harness.evaluation.setting import Setting
 from harness.gate.cases import select_cases
 from harness.gate.expected_file import read_expected
 from harness.gate.scores import score
@@ -51,7 +52,7 @@ def main() -> None:
     with Store(split.subset(2), decoders[0], None, options.workers) as store:
         store.decoded(Geometry(32, 32, "bilinear"), lambda *_: None).finish()  # starts the workers' server
 
-    for case in select_cases(entries, options.models.split(","), ["fp32"], embedded=False):
+    for case in select_cases(entries, options.models.split(","), [Setting()], embedded=False):
         loaded = load(case.entry.spec, device)
         print(f"{case} on {len(split):,} images of {split.name}, {describe_device(device)}")
         reference: tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], Predictions] | None = None
@@ -67,7 +68,6 @@ def main() -> None:
                     decoded,
                     loaded.preset,
                     feed=Feed(device),
-                    precision=PRECISIONS["fp32"],
                     batch_size=default_batch_size(device),
                 )
             reference = reference or (pixels, predictions)

@@ -21,10 +21,11 @@ from harness.data.decoded import DecodedSplit
 from harness.data.decoder import Decoder
 from harness.data.layouts import open_split
 from harness.data.preset import Geometry, Preset
-from harness.evaluation.device import default_batch_size, describe_device, keep_freed_memory, resolve_device
+from harness.evaluation.device import default_batch_size, describe_device, resolve_device
 from harness.evaluation.feed import Feed
 from harness.evaluation.forward import Normalize
 from harness.evaluation.loop import predict
+from harness.evaluation.memory import keep_freed_memory
 from harness.evaluation.precision import PRECISIONS, in_force
 
 PRESET = Preset(Geometry(256, 224, "bilinear"), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -60,7 +61,7 @@ def main() -> None:
 
         def loop() -> None:
             # A feed of its own, so that on a GPU the crops travel each time.
-            predict(model, crops, PRESET, feed=Feed(device), precision=precision, batch_size=batch_size)
+            predict(model, crops, PRESET, feed=Feed(device), batch_size=batch_size)
 
         seconds: dict[str, list[float]] = {"bare model": [], "predict": []}
         for round_number in range(options.rounds + 1):

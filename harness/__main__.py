@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from harness.commands import expected, split, store
+from harness.commands import compare, expected, split, store
 from harness.errors import HarnessError
 
 
@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Companion of the gate; the gate itself is: pytest -m imagenet --imagenet DIR",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (expected, split, store):
+    for command in (compare, expected, split, store):
         command.add(commands)
     return parser
 

@@ -27,3 +27,11 @@ class DeviceError(HarnessError, RuntimeError):
 
 class StoreError(HarnessError, OSError):
     """Decoded images cannot be kept or read where they should be."""
+
+
+class ResultsError(HarnessError, OSError):
+    """A run cannot be written where its results should go."""
+
+
+class RecordError(HarnessError, ValueError):
+    """What was given as an earlier run is none, or not one that can be read or compared."""

@@ -1,4 +1,4 @@
-"""The pytest glue: options, cases, the fixture that evaluates one, header and progress."""
+"""The pytest glue: what is selected, the fixtures that evaluate and time, header and progress."""
 
 from __future__ import annotations
 
@@ -8,141 +8,83 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from _pytest.mark.expression import Expression
 
-from harness.commands.options import available_cores, folder, positive
-from harness.data.decoder import DECODERS
-from harness.data.inventory import default_store
 from harness.data.layouts import EMBEDDED
 from harness.data.workers import warm_up
-from harness.errors import ExpectedError, HarnessError
-from harness.evaluation.precision import PRECISIONS
-from harness.gate.cases import Case, select_cases
-from harness.gate.expected_file import DEFAULT_FILE, read_expected
+from harness.errors import HarnessError
+from harness.evaluation.setting import Setting
+from harness.gate.cases import Case, Workload, select_cases
+from harness.gate.expected_file import read_expected
+from harness.options import Options, add_options, read_options
 from harness.reporting.progress import show_progress
 from harness.reporting.record import CaseRecord
-from harness.summary import MARKER, RECORD_ATTRIBUTE, Summary, case_id
+from harness.reporting.run_folder import NewRun
+from harness.summary import ACCURACY, STAGING, THROUGHPUT, Summary, case_id
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
     from _pytest.terminal import TerminalReporter
+    from pytest_benchmark.fixture import BenchmarkFixture
 
+    from harness.bench import Bench, Timed
     from harness.data.decoded import Progress
+    from harness.evaluation.throughput import TimedForward
     from harness.run import Run
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of the gate, read once."""
-
-    imagenet: str | None
-    models: tuple[str, ...]
-    expected: Path
-    device: str
-    precisions: tuple[str, ...]
-    batch_size: int | None
-    limit: int | None
-    decoder: str
-    workers: int
-    store: Path | None
-
 
 OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
 CASES: pytest.StashKey[tuple[Case, ...]] = pytest.StashKey()
+SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
 RUN: pytest.StashKey[Run] = pytest.StashKey()
+BENCH: pytest.StashKey[Bench] = pytest.StashKey()
 ORDER: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 RECORD: pytest.StashKey[CaseRecord] = pytest.StashKey()
+TIMED: pytest.StashKey[Timed] = pytest.StashKey()
+
+# Options that only some tests heed.
+_NEEDS = {
+    "--imagenet": (ACCURACY, THROUGHPUT),
+    "--batch-size": (ACCURACY,),
+    "--limit": (ACCURACY,),
+    "--batch-sizes": (THROUGHPUT,),
+    "--results": (ACCURACY, THROUGHPUT),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options of the gate."""
-    group = parser.getgroup("imagenet", "accuracy of pretrained image classifiers (-m imagenet)")
-    group.addoption(
-        "--imagenet",
-        metavar="SPLIT",
-        default=os.environ.get("IMAGENET_DIR") or None,
-        help="folder of the validation set, or 'embedded' for images that need no download (default: $IMAGENET_DIR)",
-    )
-    group.addoption(
-        "--models",
-        metavar="LIST",
-        default="core",
-        help="comma-separated names, globs or ids, or 'all' (default: core: alexnet, vgg16, resnet18, googlenet)",
-    )
-    group.addoption(
-        "--expected",
-        metavar="FILE",
-        type=Path,
-        help="file of expected accuracies (default: expected_accuracy.yaml of the project)",
-    )
-    group.addoption("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    group.addoption("--precision", metavar="LIST", default="fp32", help="comma-separated: fp32 (default: fp32)")
-    group.addoption(
-        "--batch-size",
-        metavar="N",
-        type=positive,
-        help="images in a forward call, halved when memory runs out (default: 256 on CUDA, 32 on the CPU)",
-    )
-    group.addoption(
-        "--limit",
-        metavar="N",
-        type=positive,
-        help="evaluate a fixed, class-balanced subset of N images (default: all)",
-    )
-    group.addoption(
-        "--workers",
-        metavar="N",
-        type=positive,
-        default=available_cores(),
-        help="decoding processes (default: one for each CPU core that may be used, %(default)s here)",
-    )
-    group.addoption(
-        "--decoder",
-        choices=DECODERS,
-        default=DECODERS[0],
-        help="what decodes images: pillow (default; what the published values used), torchvision or nvjpeg",
-    )
-    group.addoption(
-        "--store",
-        metavar="DIR",
-        type=folder,
-        default=os.environ.get("IMAGENET_STORE") or None,
-        help="folder that keeps decoded images from run to run (default: $IMAGENET_STORE, else the user's cache)",
-    )
-    group.addoption(
-        "--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in TMPDIR"
-    )
+    """Declare the options."""
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options and select the cases; without torch, so that collecting is quick."""
-    config.addinivalue_line("markers", f"{MARKER}: evaluates a pretrained model on the image set given by --imagenet")
-    gate = selects(config, {MARKER}) and not selects(config, set())
-    if gate and not config.getoption("imagenet"):
-        raise pytest.UsageError(
-            f"-m {MARKER} needs an image set: give --imagenet DIR (or set IMAGENET_DIR) for ImageNet's validation "
-            "set in class folders, or --imagenet embedded for images that need no download"
-        )
-    if not gate and any(arg.startswith("--imagenet") for arg in config.invocation_params.args):
-        raise pytest.UsageError(f"--imagenet was given, but no test of the gate is selected: add -m {MARKER}")
+    config.addinivalue_line("markers", f"{ACCURACY}: evaluates a pretrained model on the image set given by --imagenet")
+    config.addinivalue_line("markers", f"{THROUGHPUT}: times a model's forward on images that lie on the device")
+    selected = {mark for mark in (ACCURACY, THROUGHPUT) if is_selected(config, mark)}
+    _refuse_what_does_not_fit(config, selected)
     # A team's builders lie beside their own file of expected values, in the folder they work in.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     with _usage_errors():
-        options = config.stash[OPTIONS] = _read_options(config)
+        options = config.stash[OPTIONS] = read_options(config)
         config.stash[CASES] = select_cases(
             read_expected(options.expected),
             options.models,
-            options.precisions,
+            options.settings,
             embedded=options.imagenet == EMBEDDED,
         )
-    if gate:
-        config.pluginmanager.register(Summary(), "imagenet-summary")
+    if selected:
+        config.stash[SUMMARY] = Summary()
+        config.pluginmanager.register(config.stash[SUMMARY], "imagenet-summary")
+
+
+def is_selected(config: pytest.Config, mark: str) -> bool:
+    """Tell whether ``-m`` asks for the tests that bear this mark, among others perhaps; without ``-m`` it does not."""
+    return selects(config, {mark}) and not selects(config, set())
 
 
 def selects(config: pytest.Config, marks: set[str]) -> bool:
@@ -154,26 +96,23 @@ def selects(config: pytest.Config, marks: set[str]) -> bool:
         raise pytest.UsageError(f"wrong expression after -m: {expression!r}: {error}") from error
 
 
-def _read_options(config: pytest.Config) -> Options:
-    precisions = _listed(config.getoption("precision"))
-    if unknown := [name for name in precisions if name not in PRECISIONS]:
-        raise ExpectedError(f"--precision: {unknown[0]!r} is not one of {', '.join(PRECISIONS)}")
-    return Options(
-        imagenet=config.getoption("imagenet"),
-        models=_listed(config.getoption("models")),
-        expected=config.getoption("expected") or config.rootpath / DEFAULT_FILE,
-        device=config.getoption("device"),
-        precisions=precisions,
-        batch_size=config.getoption("batch_size"),
-        limit=config.getoption("limit"),
-        decoder=config.getoption("decoder"),
-        workers=config.getoption("workers"),
-        store=None if config.getoption("no_store") else Path(config.getoption("store") or default_store()),
-    )
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _refuse_what_does_not_fit(config: pytest.Config, selected: set[str]) -> None:
+    """Refuse combinations of options of which one would be ignored in silence."""
+    given = [arg.partition("=")[0] for arg in config.invocation_params.args]
+    if ACCURACY in selected and not config.getoption("imagenet"):
+        raise pytest.UsageError(
+            f"-m {ACCURACY} needs an image set: give --imagenet DIR (or set IMAGENET_DIR) for ImageNet's validation "
+            "set in class folders, or --imagenet embedded for images that need no download"
+        )
+    for option, marks in _NEEDS.items():
+        if option in given and not selected.intersection(marks):
+            add = " or ".join(f"-m {mark}" for mark in marks)
+            raise pytest.UsageError(f"{option} was given, but no test is selected that heeds it: add {add}")
+    if THROUGHPUT in selected and (config.getoption("dist", "no") != "no" or hasattr(config, "workerinput")):
+        raise pytest.UsageError(
+            f"-m {THROUGHPUT} times one model at a time; processes beside each other would time one another: "
+            "leave out -n"
+        )
 
 
 @contextmanager
@@ -186,42 +125,87 @@ def _usage_errors() -> Iterator[None]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of each case."""
-    if "case" in metafunc.fixturenames and metafunc.definition.get_closest_marker(MARKER):
-        cases = metafunc.config.stash[CASES]
+    """Make one test of each case, and of each case and batch size."""
+    cases = metafunc.config.stash[CASES]
+    if "evaluated" in metafunc.fixturenames and metafunc.definition.get_closest_marker(ACCURACY):
         metafunc.parametrize("case", cases, ids=str)
+    if "timed" in metafunc.fixturenames and metafunc.definition.get_closest_marker(THROUGHPUT):
+        workloads = [
+            Workload(case.entry, case.setting, batch_size)
+            for case in cases
+            for batch_size in _batch_sizes(metafunc.config)
+        ]
+        # Plain values, by which pytest-benchmark can group, and which its JSON can hold.
+        metafunc.parametrize(
+            ("model", "precision", "memory_format", "compiled", "batch_size"),
+            [
+                (str(load.entry.spec), load.setting.precision, load.setting.memory_format, load.setting.compiled, size)
+                for load in workloads
+                for size in [load.batch_size]
+            ],
+            ids=[str(workload) for workload in workloads],
+        )
+
+
+def _batch_sizes(config: pytest.Config) -> tuple[int, ...]:
+    """Return the batch sizes to time; only where they depend on the device is torch imported to look."""
+    options = config.stash[OPTIONS]
+    if options.batch_sizes or not is_selected(config, THROUGHPUT):
+        return options.batch_sizes or (1,)
+    from harness.evaluation.device import default_batch_size, resolve_device
+
+    with _usage_errors():
+        return 1, default_batch_size(resolve_device(options.device))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Open the split and the device before the header is printed; the first import of torch."""
     config = session.config
-    if not config.pluginmanager.has_plugin("imagenet-summary") or config.option.collectonly:
+    if SUMMARY not in config.stash or config.option.collectonly:
         return
-    options = config.stash[OPTIONS]
-    assert options.imagenet is not None
-    warm_up()
-    from harness.run import Run
-
+    summary, options = config.stash[SUMMARY], config.stash[OPTIONS]
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
     with _usage_errors():
-        stack = ExitStack()
-        config.add_cleanup(stack.close)
         if threading.current_thread() is threading.main_thread():
             # A job that is cancelled gets SIGTERM: let it end as by Ctrl-C, with the table and without leftovers.
             before = signal.signal(signal.SIGTERM, signal.default_int_handler)
             stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
-        run = config.stash[RUN] = stack.enter_context(
-            Run(
-                options.imagenet,
-                device=options.device,
-                batch_size=options.batch_size,
-                limit=options.limit,
-                decoder=options.decoder,
-                workers=options.workers,
-                store=options.store,
-            )
-        )
-        config.stash[ORDER] = run.order(config.stash[CASES])
+        staging: Path | None = None
+        if hasattr(config, "workerinput"):
+            staging = Path(config.workerinput[STAGING]) if config.workerinput[STAGING] else None
+        elif options.results is not None:
+            summary.new_run = NewRun(options.results)
+            stack.callback(summary.new_run.discard)
+            staging = summary.new_run.staging
+        if is_selected(config, THROUGHPUT):
+            from harness.bench import Bench
+
+            config.stash[BENCH] = Bench(options.device)
+            summary.environment = config.stash[BENCH].environment()
+        if is_selected(config, ACCURACY):
+            config.stash[RUN] = stack.enter_context(_open_run(options, staging))
+            config.stash[ORDER] = config.stash[RUN].order(config.stash[CASES])
+            summary.environment = config.stash[RUN].environment()
+            summary.split = config.stash[RUN].split_facts()
+
+
+def _open_run(options: Options, staging: Path | None) -> Run:
+    assert options.imagenet is not None
+    warm_up()
+    from harness.run import Run
+
+    return Run(
+        options.imagenet,
+        device=options.device,
+        batch_size=options.batch_size,
+        limit=options.limit,
+        decoder=options.decoder,
+        workers=options.workers,
+        store=options.store,
+        staging=staging,
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -231,9 +215,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say what is evaluated, on what, and with what."""
-    run = config.stash.get(RUN, None)
-    return run.describe(config.stash[OPTIONS].precisions) if run else []
+    """Say what is evaluated or timed, on what, and with what."""
+    lines = []
+    if run := config.stash.get(RUN, None):
+        lines += run.describe([str(setting) for setting in config.stash[OPTIONS].settings])
+    if bench := config.stash.get(BENCH, None):
+        lines += bench.describe()
+    return list(dict.fromkeys(lines))
 
 
 @pytest.fixture
@@ -241,13 +229,42 @@ def evaluated(case: Case, request: pytest.FixtureRequest) -> CaseRecord:
     """The case, evaluated and judged; what cannot be evaluated is an error of the test, not a failure."""
     config = request.config
     if RUN not in config.stash:
-        pytest.fail(f"select the gate by -m {MARKER}; without it no image set is opened", pytrace=False)
-    try:
+        pytest.fail(f"select the gate by -m {ACCURACY}; without it no image set is opened", pytrace=False)
+    with _failures():
         record = config.stash[RUN].evaluate(case, _progress(config))
-    except HarnessError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
     request.node.stash[RECORD] = record
     return record
+
+
+@pytest.fixture
+def timed(
+    model: str,
+    precision: str,
+    memory_format: str,
+    compiled: bool,
+    batch_size: int,
+    request: pytest.FixtureRequest,
+) -> Iterator[TimedForward]:
+    """The model's forward on a batch that lies on the device, warmed up, to be called once for each measurement."""
+    config = request.config
+    if BENCH not in config.stash:
+        pytest.fail(f"select it by -m {THROUGHPUT}; without it no device is opened", pytrace=False)
+    entry = next(case.entry for case in config.stash[CASES] if str(case.entry.spec) == model)
+    workload = Workload(entry, Setting(precision, memory_format, compiled), batch_size)
+    with ExitStack() as stack:
+        with _failures():
+            ready = stack.enter_context(config.stash[BENCH].prepared(workload))
+        request.node.stash[TIMED] = ready
+        yield ready.forward
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Show an error in one sentence, without a traceback."""
+    try:
+        yield
+    except HarnessError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _show_nothing(_done: int, _images: int) -> None:
@@ -280,7 +297,21 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach the record to the report, which also travels from an xdist worker to the controller."""
     report = yield
-    record = item.stash.get(RECORD, None)
-    if call.when == "call" and record is not None:
-        setattr(report, RECORD_ATTRIBUTE, record.to_json())
+    if call.when == "call":
+        if (record := item.stash.get(RECORD, None)) is not None:
+            setattr(report, ACCURACY, record.to_json())
+        if (ready := item.stash.get(TIMED, None)) is not None:
+            _conclude(item.funcargs["benchmark"], ready, report)  # type: ignore[attr-defined]
     return report
+
+
+def _conclude(benchmark: BenchmarkFixture, ready: Timed, report: pytest.TestReport) -> None:
+    """Attach the record of a timing; let one that failed leave nothing in pytest-benchmark's table and JSON."""
+    if report.passed and benchmark.stats is not None:
+        record = ready.record(list(benchmark.stats.stats.data))
+        setattr(report, THROUGHPUT, record.to_json())
+        benchmark.extra_info.update(record.info())
+    elif not report.passed:
+        benchmark.has_error = True
+        if benchmark.stats is not None:
+            benchmark.stats.stats.data.clear()

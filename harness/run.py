@@ -19,18 +19,19 @@ from harness.data.preset import Geometry
 from harness.data.split import Split
 from harness.data.store import Store
 from harness.errors import DeviceError, EvaluationError, ExpectedError
-from harness.evaluation.device import default_batch_size, describe_device, keep_freed_memory, resolve_device
+from harness.evaluation.device import default_batch_size, describe_device, device_facts, resolve_device
 from harness.evaluation.feed import Feed
 from harness.evaluation.forward import Normalize
 from harness.evaluation.loop import predict
+from harness.evaluation.memory import keep_freed_memory
 from harness.evaluation.models import Loaded, geometry_of, load
-from harness.evaluation.precision import PRECISIONS
 from harness.evaluation.predictions import Predictions
 from harness.gate.cases import Case
 from harness.gate.scores import correct, score
 from harness.gate.verdict import judge
-from harness.reporting.environment import versions
-from harness.reporting.record import CaseRecord, expected_hits, pack
+from harness.reporting.environment import Environment, environment, versions
+from harness.reporting.record import CaseRecord, Phases, SplitFacts, pack
+from harness.reporting.run_folder import write_predictions
 
 
 class Run:
@@ -46,6 +47,7 @@ class Run:
         decoder: str,
         workers: int,
         store: Path | None,
+        staging: Path | None = None,
     ) -> None:
         """Open the split and the device.
 
@@ -57,6 +59,7 @@ class Run:
             decoder: ``pillow``, ``torchvision`` or ``nvjpeg``.
             workers: decoding processes.
             store: folder that keeps decoded images; None to keep none.
+            staging: folder of a run that is being made, to write each image's answers into; None to write none.
 
         Raises:
             HarnessError: either is not there.
@@ -71,6 +74,7 @@ class Run:
         self._decoder = _decoder(decoder, self._device)
         self._store_folder = store
         self._store = Store(self.split, self._decoder, store, workers)
+        self._staging = staging
 
     def __enter__(self) -> Run:
         return self
@@ -80,7 +84,16 @@ class Run:
     ) -> None:
         self._store.__exit__(kind, error, trace)
 
-    def describe(self, precisions: tuple[str, ...]) -> list[str]:
+    def environment(self) -> Environment:
+        """Return what is evaluated on."""
+        return environment(device_facts(self._device))
+
+    def split_facts(self) -> SplitFacts:
+        """Return what is evaluated."""
+        split = self.split
+        return SplitFacts(split.name, split.digest, len(split), split.total, len(set(split.targets.tolist())))
+
+    def describe(self, settings: Sequence[str]) -> list[str]:
         """Return lines that say what is evaluated, on what, and with what."""
         split = self.split
         images = f"{len(split):,} of {split.total:,} images" if split.is_subset else f"{len(split):,} images"
@@ -91,7 +104,7 @@ class Run:
             lines.append(f"split: ignored {len(split.ignored):,} files that are no images, such as {split.ignored[0]}")
         kept = f"kept in {self._store_folder}" if self._store_folder else "not kept"
         lines += [
-            f"device: {describe_device(self._device)}, {', '.join(precisions)}, batches of {self._batch_size}"
+            f"device: {describe_device(self._device)}, {', '.join(settings)}, batches of {self._batch_size}"
             + (", freed memory kept" if self._keeps_memory else ""),
             f"decoder: {self._decoder.name}, {self._workers} processes, decoded images {kept}",
             "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()),
@@ -119,10 +132,13 @@ class Run:
         Raises:
             HarnessError: its weights, its images or its answers are not usable.
         """
-        spec = case.entry.spec
+        spec, started = case.entry.spec, time.perf_counter()
         decoded = self._store.decoded(geometry_of(spec), progress)
+        waited = decoded.seconds
         decoded.begin()  # while the weights are loaded
-        loaded = load(spec, self._device)
+        begun = time.perf_counter()
+        loaded = load(spec, self._device, case.setting)
+        load_seconds = time.perf_counter() - begun
         self._check_recipe(loaded, decoded)
         if self._device.type == "cpu":
             decoded.finish()  # with the model on the same cores it takes as long, and images/s would tell of both
@@ -131,26 +147,38 @@ class Run:
             decoded,
             loaded.preset,
             feed=self._feed,
-            precision=PRECISIONS[case.precision],
             batch_size=self._batch_size,
+            setting=case.setting,
         )
+        right = correct(predictions, self.split.targets)
         measured = score(predictions, self.split.targets, len(self.split.classes))
-        expected, origin = expected_hits(case.entry.expected_on(self.split.name))
+        if self._staging is not None:
+            write_predictions(self._staging, str(case), predictions, right)
         return CaseRecord(
             id=str(case),
             model=spec.model,
             weights=spec.weights,
-            precision=case.precision,
+            precision=case.setting.precision,
+            memory_format=case.setting.memory_format,
+            compiled=case.setting.compiled,
             split=self.split.name,
             measured=measured,
-            expected=expected,
-            origin=origin,
+            expected=case.entry.expected_on(self.split.name),
             verdict=judge(case.entry, self.split, measured),
-            correct=pack(correct(predictions, self.split.targets)),
+            seconds=Phases(
+                decode=decoded.seconds - waited,
+                load=load_seconds,
+                transfer=predictions.fed,
+                forward=predictions.seconds - predictions.waited - predictions.fed,
+                total=time.perf_counter() - started,
+            ),
+            images_per_second=predictions.images_per_second,
+            batch_size=predictions.batch_size,
             parameters=loaded.parameters,
             gflops=loaded.gflops,
-            images_per_second=predictions.images_per_second,
+            weights_sha256=loaded.sha256,
             inputs_digest=decoded.digest,
+            correct=pack(right),
             note="; ".join([*_notes(predictions, self._batch_size), *decoded.notes()]),
         )
 

@@ -1,62 +1,158 @@
-"""The table at the end of a run: a pytest plugin, registered where the gate is selected."""
+"""What a run comes to, at its end: tables, results, and pytest-benchmark's JSON; registered where the gate runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.reporting.record import CaseRecord
-from harness.reporting.text import accuracy_table
+from harness.errors import ResultsError
+from harness.reporting.environment import Environment
+from harness.reporting.record import (
+    ERROR,
+    CaseRecord,
+    Record,
+    SplitFacts,
+    TimingRecord,
+    Unmeasured,
+    measured_cases,
+    measured_timings,
+    unmeasured,
+)
+from harness.reporting.run_folder import BENCHMARK_KEY, NewRun, benchmark_json
+from harness.reporting.text import accuracy_table, throughput_table
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-MARKER = "imagenet"
-RECORD_ATTRIBUTE = "imagenet_record"
-"""Of a test's report, which xdist sends to the controller: the case's record as plain values."""
+ACCURACY = "imagenet"
+THROUGHPUT = "throughput"
+"""Marks of tests; and attributes of their reports, which xdist sends to the controller: records as plain values."""
+STAGING = "imagenet_staging"
+"""Of an xdist worker's input: the folder of the run that is being made, empty if none is."""
 
 
 class Summary:
-    """Gathers the cases' records from their reports, and shows the table at the end."""
+    """Gathers records from the tests' reports, shows the tables at the end, and writes the run.
+
+    Attributes:
+        environment: what it runs on, once that is open.
+        split: what is evaluated, once that is open.
+        new_run: where the run is to be written.
+    """
+
+    environment: Environment | None = None
+    split: SplitFacts | None = None
+    new_run: NewRun | None = None
 
     def __init__(self) -> None:
-        self._outcomes: dict[str, CaseRecord | str] = {}
+        self._cases: dict[str, CaseRecord | Unmeasured] = {}
+        self._timings: dict[str, TimingRecord | Unmeasured] = {}
+        self._written = ""
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note which cases are due."""
-        self._expect(item.nodeid for item in session.items if item.get_closest_marker(MARKER))
+        """Note what is due."""
+        self._expect(item.nodeid for item in session.items if item.get_closest_marker(ACCURACY))
+        for item in session.items:
+            if item.get_closest_marker(THROUGHPUT):
+                self._timings.setdefault(case_id(item.nodeid), Unmeasured(case_id(item.nodeid)))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of xdist where the run is being made."""
+        node.workerinput[STAGING] = str(self.new_run.staging) if self.new_run else ""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """Note which cases are due, in the controller of xdist, which collects nothing itself."""
+        """Note what is due, in the controller of xdist, which collects nothing itself."""
         self._expect(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take a case's record, or note that there is none."""
-        case = case_id(report.nodeid)
-        if hasattr(report, RECORD_ATTRIBUTE):
-            self._outcomes[case] = CaseRecord.from_json(getattr(report, RECORD_ATTRIBUTE))
-        elif report.failed and case in self._outcomes and report.when == "setup":
-            self._outcomes[case] = "ERROR, not evaluated (the reason stands above)"
+        """Take a record, or note why there is none."""
+        identity = case_id(report.nodeid)
+        if hasattr(report, ACCURACY):
+            self._cases[identity] = CaseRecord.from_json(getattr(report, ACCURACY))
+        elif hasattr(report, THROUGHPUT):
+            self._timings[identity] = TimingRecord.from_json(getattr(report, THROUGHPUT))
+        elif report.failed:
+            error = Unmeasured(identity, ERROR, _reason(report))
+            if isinstance(self._cases.get(identity), Unmeasured):
+                self._cases[identity] = error
+            if isinstance(self._timings.get(identity), Unmeasured):
+                self._timings[identity] = error
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the run, whatever its outcome."""
+        record = self._record()
+        if self.new_run is None or record is None:
+            return
+        try:
+            self.new_run.finish(record)
+            self._written = f"results: {self.new_run.folder}"
+        except ResultsError as error:
+            self._written = f"NO RESULTS: {error}"
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+        """Let the JSON of pytest-benchmark tell of the whole run."""
+        if (record := self._record()) is None:
+            return
+        output_json[BENCHMARK_KEY] = benchmark_json(record)
+        for benchmark in output_json["benchmarks"]:
+            if case_id(benchmark["fullname"]) in self._timings:
+                benchmark["extra_info"]["environment"] = asdict(record.environment)
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
-        """Show the table."""
-        records = [outcome for outcome in self._outcomes.values() if isinstance(outcome, CaseRecord)]
-        unmeasured = [(case, outcome) for case, outcome in self._outcomes.items() if isinstance(outcome, str)]
-        if terminalreporter.config.option.collectonly or not self._outcomes:
+        """Show the tables, and where the run is."""
+        if terminalreporter.config.option.collectonly:
             return
-        where = f"{records[0].split}, {records[0].measured.n:,} images" if records else "nothing was evaluated"
-        terminalreporter.write_sep("=", f"accuracy in percent: {where}")
-        for line in accuracy_table(records, unmeasured):
-            terminalreporter.write_line(line)
+        if self._cases:
+            records = measured_cases(tuple(self._cases.values()))
+            where = (
+                f"{self.split.name}, {self.split.images:,} images"
+                if records and self.split
+                else "nothing was evaluated"
+            )
+            terminalreporter.write_sep("=", f"accuracy in percent: {where}")
+            for line in accuracy_table(records, unmeasured(tuple(self._cases.values()))):
+                terminalreporter.write_line(line)
+        if self._timings:
+            terminalreporter.write_sep("=", "throughput: forward alone, images on the device, seeded weights")
+            timings = tuple(self._timings.values())
+            for line in throughput_table(measured_timings(timings), unmeasured(timings)):
+                terminalreporter.write_line(line)
+        if self._written:
+            terminalreporter.write_line(self._written)
 
     def _expect(self, nodeids: Iterable[str]) -> None:
         for nodeid in nodeids:
-            self._outcomes.setdefault(case_id(nodeid), "not run")
+            self._cases.setdefault(case_id(nodeid), Unmeasured(case_id(nodeid)))
+
+    def _record(self) -> Record | None:
+        """Return the run so far; None if nothing was due, or it never came to run."""
+        if self.environment is None or not (self._cases or self._timings):
+            return None
+        return Record(
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            environment=self.environment,
+            split=self.split,
+            cases=tuple(self._cases.values()),
+            timings=tuple(self._timings.values()),
+        )
 
 
 def case_id(nodeid: str) -> str:
-    """Return the id of the case that a test evaluates."""
+    """Return the id of the case or timing that a test is for."""
     return nodeid.partition("[")[2].removesuffix("]")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Return why a test failed, in its first line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else str(report.longrepr)
+    return str(text).strip().partition("\n")[0]

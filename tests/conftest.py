@@ -9,15 +9,22 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.evaluation.predictions import Predictions
-from harness.plugin import selects
+from harness.plugin import is_selected
+from harness.summary import ACCURACY, THROUGHPUT
 
 TESTS = Path(__file__).parent
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the project's own tests alone, with their imports, where ``-m`` would deselect them all."""
-    own = collection_path in (TESTS / "unit", TESTS / "integration")
-    return True if own and not selects(config, set()) else None
+    """Where ``-m`` asks for accuracy or speed, leave alone what it would deselect, with its imports."""
+    wanted = {
+        "test_accuracy.py": is_selected(config, ACCURACY),
+        "test_throughput.py": is_selected(config, THROUGHPUT),
+        "unit": False,
+        "integration": False,
+    }
+    own = collection_path.parent == TESTS and collection_path.name in wanted
+    return True if own and any(wanted.values()) and not wanted[collection_path.name] else None
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,15 @@ def positive(text: str) -> int:
     return number
 
 
+def positives(text: str) -> tuple[int, ...]:
+    """Return whole numbers above 0, comma-separated, each once."""
+    return tuple(dict.fromkeys(positive(part.strip()) for part in text.split(",")))
+
+
 def folder(text: str) -> Path:
     """Return a folder, with ``~`` as the user's home."""
     if not text:
-        raise argparse.ArgumentTypeError("expected a folder, found nothing; --no-store keeps nothing")
+        raise argparse.ArgumentTypeError("expected a folder, found nothing")
     return Path(text).expanduser()
 
 

@@ -15,6 +15,7 @@ from harness.data.decoder import DECODERS
 from harness.data.inventory import Kept, damaged_images, default_store, kept_in, prune
 from harness.data.layouts import EMBEDDED
 from harness.errors import StoreError
+from harness.evaluation.setting import Setting
 from harness.gate.cases import select_cases
 from harness.gate.expected_file import DEFAULT_FILE, read_expected
 from harness.reporting.progress import progress_on_stderr
@@ -76,7 +77,7 @@ def add(commands: Commands) -> None:
 
 def _build(options: argparse.Namespace) -> int:
     cases = select_cases(
-        read_expected(options.expected), options.models.split(","), ["fp32"], embedded=options.split == EMBEDDED
+        read_expected(options.expected), options.models.split(","), [Setting()], embedded=options.split == EMBEDDED
     )
     from harness.run import decode_ahead  # imports torch
 

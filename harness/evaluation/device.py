@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
+import re
 from pathlib import Path
 
 import torch
@@ -15,9 +15,6 @@ _CUDA_BATCH = 256
 # Beyond this the models that were measured gain nothing (2 cores, freed memory kept), in batches of 16, 32 and 64:
 # ResNet18 76, 76 and 75 images/s, EfficientNet-Lite0 93, 94 and 88; only AlexNet does, 187, 206 and 219.
 _CPU_BATCH = 32
-# mallopt(3): its parameters, and values near the largest that an int holds.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEEP_ALL, _MAP_NOTHING_BELOW = 2**31 - 1, 2**30
 
 
 def resolve_device(name: str) -> torch.device:
@@ -58,16 +55,21 @@ def describe_device(device: torch.device) -> str:
     return f"cpu ({_cpu_name()}, {torch.get_num_threads()} threads)"
 
 
-def keep_freed_memory() -> bool:
-    """Let glibc keep the memory of activations that are freed, for the rest of this process; return whether it does.
+def device_facts(device: torch.device) -> dict[str, str | int | None]:
+    """Return what drives the device and how fast it could be: names and versions, as they are at run time.
 
-    By default it gives each large block back to the kernel, which then clears and maps every page anew for the next
-    layer. On 2 cores that costs EfficientNet-Lite0 40 % of its speed, ResNet50 25 %, VGG16 15 %. It changes no value.
+    ``cudnn`` is the library that was loaded, which need not be the one that torch was built with; ``driver`` is that
+    of the kernel. Both are None on a CPU.
     """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(_M_MMAP_THRESHOLD, _MAP_NOTHING_BELOW) and mallopt(_M_TRIM_THRESHOLD, _KEEP_ALL))
+    on_cuda = device.type == "cuda"
+    return {
+        "cuda": torch.version.cuda if on_cuda else None,
+        "cudnn": str(torch.backends.cudnn.version()) if on_cuda else None,
+        "driver": _driver_version() if on_cuda else None,
+        "device": torch.cuda.get_device_name(device) if on_cuda else "cpu",
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def default_batch_size(device: torch.device) -> int:
@@ -88,3 +90,10 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def _driver_version() -> str | None:
+    """Return the version of NVIDIA's kernel module; None where it does not say, as in WSL."""
+    about = Path("/proc/driver/nvidia/version")
+    found = re.search(r"Kernel Module[^\n]*?\s(\d+(?:\.\d+)+)\s", about.read_text()) if about.exists() else None
+    return found[1] if found else None

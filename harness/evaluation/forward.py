@@ -1,4 +1,4 @@
-"""From uint8 crops to logits: the one forward that is scored and, later, timed."""
+"""From uint8 crops to logits: the one forward that is scored and timed."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from torchvision.transforms import functional as F
 
 from harness.data.preset import Preset
 from harness.errors import EvaluationError
+from harness.evaluation.setting import CHANNELS_LAST, MEMORY_FORMATS
 
 
 class Normalize:
     """uint8 crops -> normalized float32 images, on the device, bit for bit what the preset gives on the CPU."""
 
-    def __init__(self, preset: Preset, device: torch.device) -> None:
+    def __init__(self, preset: Preset, device: torch.device, memory_format: str = CHANNELS_LAST) -> None:
         self._mean = torch.tensor(preset.mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(preset.std, device=device).view(3, 1, 1)
         # A tensor on the device: CUDA would multiply by the reciprocal of a Python number, which rounds twice.
         self._full = torch.tensor(255.0, device=device)
+        self._memory_format = getattr(torch, MEMORY_FORMATS[memory_format])
         self._check(preset, device)
 
     def __call__(self, crops: Tensor) -> Tensor:
-        """Return (B, 3, S, S) float32 in channels_last order for ``crops``: (B, S, S, 3) uint8."""
-        images = crops.permute(0, 3, 1, 2).to(torch.float32)
+        """Return (B, 3, S, S) float32 in the memory format for ``crops``: (B, S, S, 3) uint8."""
+        images = crops.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._memory_format)
         return images.div_(self._full).sub_(self._mean).div_(self._std)
 
     def _check(self, preset: Preset, device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -13,8 +14,9 @@ from harness.errors import DeviceError, EvaluationError
 from harness.evaluation.device import is_out_of_memory
 from harness.evaluation.feed import Crops, Feed
 from harness.evaluation.forward import Normalize, forward
-from harness.evaluation.precision import Precision, in_force
+from harness.evaluation.precision import PRECISIONS, in_force
 from harness.evaluation.predictions import Predictions
+from harness.evaluation.setting import DEFAULT, Setting
 
 
 def predict(
@@ -23,8 +25,8 @@ def predict(
     preset: Preset,
     *,
     feed: Feed,
-    precision: Precision,
     batch_size: int,
+    setting: Setting = DEFAULT,
 ) -> Predictions:
     """Return the five best classes of every image, and their logits.
 
@@ -32,6 +34,7 @@ def predict(
         model: in eval mode, on the feed's device.
         crops: the split's, in the preset's geometry.
         feed: brings them to the device.
+        setting: the model's.
         batch_size: images in a forward call; halved, from the first image on, as often as memory runs out, after the
             feed has given up what it keeps on the device.
 
@@ -42,10 +45,10 @@ def predict(
     if any(module.training for module in model.modules()):
         raise EvaluationError("the model is in train mode, where dropout and batch statistics change its answers")
     device = feed.device
-    with in_force(precision), torch.inference_mode(), _current(device):
+    with in_force(PRECISIONS[setting.precision]), torch.inference_mode(), current(device):
         while True:
             try:
-                return _predict(model, crops, preset, feed, batch_size)
+                return _predict(model, crops, Normalize(preset, device, setting.memory_format), feed, batch_size)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -59,21 +62,21 @@ def predict(
                 torch.cuda.empty_cache()
 
 
-def _current(device: torch.device) -> AbstractContextManager[object]:
+def current(device: torch.device) -> AbstractContextManager[object]:
     """Make a CUDA device the current one, or pinned memory would open a context on the first GPU beside it."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def _predict(model: nn.Module, crops: Crops, preset: Preset, feed: Feed, batch_size: int) -> Predictions:
+def _predict(model: nn.Module, crops: Crops, normalize: Normalize, feed: Feed, batch_size: int) -> Predictions:
     started, waited = time.perf_counter(), crops.seconds
     images, device = len(crops.ids), feed.device
-    normalize = Normalize(preset, device)
     top5 = torch.empty((images, 5), dtype=torch.int16, device=device)
     best = torch.empty((images, 5), dtype=torch.float32, device=device)
     finite = torch.empty(images, dtype=torch.bool, device=device)
     varied = torch.empty(images, dtype=torch.bool, device=device)
     first = classes = 0
-    for batch in feed.batches(crops, batch_size):
+    batches = Stopwatch(feed.batches(crops, batch_size))
+    for batch in batches:
         logits = forward(model, normalize, batch).float()
         rows = slice(first, first + len(batch))
         best[rows], top5[rows] = logits.topk(5, dim=1)
@@ -94,7 +97,23 @@ def _predict(model: nn.Module, crops: Crops, preset: Preset, feed: Feed, batch_s
         batch_size=batch_size,
         seconds=time.perf_counter() - started,
         waited=crops.seconds - waited,
+        fed=batches.seconds - (crops.seconds - waited),
     )
+
+
+class Stopwatch(Iterator[Tensor]):
+    """An iterator that knows how long its consumer has waited for it, in seconds."""
+
+    def __init__(self, batches: Iterator[Tensor]) -> None:
+        self.seconds = 0.0
+        self._batches = batches
+
+    def __next__(self) -> Tensor:
+        started = time.perf_counter()
+        try:
+            return next(self._batches)
+        finally:
+            self.seconds += time.perf_counter() - started
 
 
 def _refuse(bad: Tensor, ids: tuple[str, ...], what: str) -> None:

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.data.preset import Geometry, Preset
 from harness.errors import DeviceError, ExpectedError, WeightsError
 from harness.evaluation.device import is_out_of_memory
+from harness.evaluation.setting import DEFAULT, MEMORY_FORMATS, Setting
 from harness.evaluation.spec import ModelSpec
 
 
@@ -33,11 +34,12 @@ class Loaded:
     """A model ready to be evaluated.
 
     Attributes:
-        model: in eval mode, on the device, in channels_last memory format.
+        model: in eval mode, on the device, in the memory format of its setting.
         preset: what it expects of its input.
         transform: torchvision's own preprocessing of a PIL image to (3, S, S) float32; None for a built model.
         parameters: number of weights and biases.
         gflops: multiply-adds of one image, in 10^9: from torchvision's metadata, or counted for a built model.
+        sha256: of all parameters and buffers, as they are on the host.
     """
 
     model: nn.Module
@@ -45,9 +47,18 @@ class Loaded:
     transform: Callable[[Image.Image], Tensor] | None
     parameters: int
     gflops: float
+    sha256: str
 
 
-def load(spec: ModelSpec, device: torch.device) -> Loaded:
+# What torchvision's constructors set only where they are given weights.
+_AS_PRETRAINED: dict[str, Callable[[int], dict[str, Any]]] = {
+    "googlenet": lambda _crop: {"transform_input": True, "aux_logits": False, "init_weights": False},
+    "inception_v3": lambda _crop: {"transform_input": True, "init_weights": False},
+    "vit_": lambda crop: {"image_size": crop},
+}
+
+
+def load(spec: ModelSpec, device: torch.device, setting: Setting = DEFAULT) -> Loaded:
     """Build the model with its weights, in eval mode, on ``device``.
 
     Raises:
@@ -55,36 +66,77 @@ def load(spec: ModelSpec, device: torch.device) -> Loaded:
         ExpectedError: torchvision has no such model or weights, or the builder cannot be imported.
         WeightsError: the weights file is missing and cannot be downloaded, or is not the published one.
     """
-    if spec.builder is None:
-        weights = _torchvision_weights(spec)
-        _ensure_genuine(weights.url, spec)
-        try:
-            with _weights_only():
-                model = torchvision.models.get_model(spec.model, weights=weights, progress=False)
-        except pickle.UnpicklingError as error:
-            raise WeightsError(
-                f"{spec}: the weights file holds more than tensors, and is not loaded: {error}"
-            ) from error
-        transform = weights.transforms()
-        preset, gflops = preset_of(transform), weights.meta["_ops"]
-    else:
-        model, transform = _built(spec).eval(), None
-        assert spec.preset is not None  # the file of expected values is refused without it
-        preset = spec.preset
-        gflops = _gflops(model, preset.geometry.crop)
+    if spec.builder is not None:
+        return _place(spec, _built(spec), None, device, setting)
+    weights = _torchvision_weights(spec)
+    _ensure_genuine(weights.url, spec)
     try:
-        model = model.eval().to(device, memory_format=torch.channels_last)
+        with _weights_only():
+            model = torchvision.models.get_model(spec.model, weights=weights, progress=False)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(f"{spec}: the weights file holds more than tensors, and is not loaded: {error}") from error
+    return _place(spec, model, weights, device, setting)
+
+
+def load_seeded(spec: ModelSpec, device: torch.device, setting: Setting = DEFAULT) -> Loaded:
+    """Build the model as it is with its weights, but with random ones: right for speed, and nothing is downloaded.
+
+    A model with a builder has the weights that its builder gives it.
+
+    Raises:
+        DeviceError: the device has no memory for the model.
+        ExpectedError: torchvision has no such model or weights, or the builder cannot be imported.
+    """
+    if spec.builder is not None:
+        return load(spec, device, setting)
+    weights = _torchvision_weights(spec)
+    crop = preset_of(weights.transforms()).geometry.crop
+    options = next((make(crop) for prefix, make in _AS_PRETRAINED.items() if spec.model.startswith(prefix)), {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torchvision.models.get_model(spec.model, weights=None, **options)
+    return _place(spec, model, weights, device, setting)
+
+
+def _place(spec: ModelSpec, model: nn.Module, weights: Any, device: torch.device, setting: Setting) -> Loaded:
+    """Put the model on the device, in eval mode, in the memory format, compiled if that is wanted.
+
+    Args:
+        weights: the member of torchvision's weights enum; None for a built model.
+    """
+    model = model.eval()
+    if weights is None:
+        assert spec.preset is not None  # the file of expected values is refused without it
+        transform, preset, gflops = None, spec.preset, _gflops(model, spec.preset.geometry.crop)
+    else:
+        transform, gflops = weights.transforms(), weights.meta["_ops"]
+        preset = preset_of(transform)
+    digest = _digest(model)
+    try:
+        memory_format: torch.memory_format = getattr(torch, MEMORY_FORMATS[setting.memory_format])
+        model = model.to(device).to(memory_format=memory_format)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         raise DeviceError(f"{spec}: {device} has no memory for the model") from error
+    compiled: Any = torch.compile(model) if setting.compiled else model
     return Loaded(
-        model=model,
+        model=compiled,
         preset=preset,
         transform=transform,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         gflops=gflops,
+        sha256=digest,
     )
+
+
+def _digest(model: nn.Module) -> str:
+    """Return the sha256 of all parameters and buffers, by name, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def torchvision_version() -> str:

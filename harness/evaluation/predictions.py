@@ -20,6 +20,8 @@ class Predictions:
         batch_size: images a forward call saw; smaller than asked for if memory ran out.
         seconds: wall clock from the first batch's read to the last answer on the host.
         waited: how much of it was waiting for images that were still being decoded.
+        fed: how much of it was reading crops and bringing them to the device, as the host sees it: on a GPU, where
+            copies run beside the model, only as far as the host could not go on.
     """
 
     ids: tuple[str, ...]
@@ -29,6 +31,7 @@ class Predictions:
     batch_size: int
     seconds: float
     waited: float = 0.0
+    fed: float = 0.0
 
     def __len__(self) -> int:
         return len(self.ids)

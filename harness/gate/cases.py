@@ -1,4 +1,4 @@
-"""Which cases a run has: models by name, glob or id, times precisions; stable ids."""
+"""Which cases a run has: models by name, glob or id, times settings; stable ids."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from harness.errors import ExpectedError
+from harness.evaluation.setting import Setting
 from harness.gate.expected import Entry
 
 CORE = ("alexnet-IMAGENET1K_V1", "vgg16-IMAGENET1K_V1", "resnet18-IMAGENET1K_V1", "googlenet-IMAGENET1K_V1")
@@ -15,24 +16,36 @@ CORE = ("alexnet-IMAGENET1K_V1", "vgg16-IMAGENET1K_V1", "resnet18-IMAGENET1K_V1"
 
 @dataclass(frozen=True)
 class Case:
-    """One model in one precision: what one test evaluates."""
+    """One model in one setting: what one test evaluates."""
 
     entry: Entry
-    precision: str
+    setting: Setting
 
     def __str__(self) -> str:
-        return f"{self.entry.spec}-{self.precision}"
+        return f"{self.entry.spec}-{self.setting}"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One model in one setting on batches of one size: what one test times."""
+
+    entry: Entry
+    setting: Setting
+    batch_size: int
+
+    def __str__(self) -> str:
+        return f"{self.entry.spec}-{self.setting}-b{self.batch_size}"
 
 
 def select_cases(
-    entries: Sequence[Entry], wanted: Sequence[str], precisions: Sequence[str], *, embedded: bool
+    entries: Sequence[Entry], wanted: Sequence[str], settings: Sequence[Setting], *, embedded: bool
 ) -> tuple[Case, ...]:
     """Return the cases that ``wanted`` names, in the order of the file, each once.
 
     Args:
         entries: the file's.
         wanted: names, globs or ids of models, or the words ``core`` and ``all``.
-        precisions: names of precisions.
+        settings: of the forward pass.
         embedded: whether the embedded split is evaluated, which has models of its own.
 
     Raises:
@@ -41,10 +54,7 @@ def select_cases(
     candidates = [entry for entry in entries if _is_for(entry, embedded=embedded)]
     chosen = {str(entry.spec) for name in wanted for entry in _matching(candidates, name, embedded=embedded)}
     cases = [
-        Case(entry, precision)
-        for entry in candidates
-        if str(entry.spec) in chosen
-        for precision in dict.fromkeys(precisions)
+        Case(entry, setting) for entry in candidates if str(entry.spec) in chosen for setting in dict.fromkeys(settings)
     ]
     if not cases:
         raise ExpectedError(f"--models and --precision select nothing among {len(candidates)} models")

@@ -9,6 +9,9 @@ from harness.gate.expected import Entry, Expected
 from harness.gate.scores import METRICS, NAMES, TopK
 from harness.gate.stats import sampling_band
 
+# The one check of a case without a value to compare with.
+_NOTHING_TO_COMPARE = "published values"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -32,6 +35,13 @@ class Verdict:
     """What the gate says of one case: held if there is a check and every check held."""
 
     checks: tuple[Check, ...]
+
+    @property
+    def outcome(self) -> str:
+        """``held``, ``failed``, or ``unjudged`` where there was nothing to compare with: not held either."""
+        if self.held:
+            return "held"
+        return "unjudged" if all(check.name == _NOTHING_TO_COMPARE for check in self.checks) else "failed"
 
     @property
     def held(self) -> bool:
@@ -93,4 +103,4 @@ def _unjudged(entry: Entry, split: Split, measured: TopK, why: str) -> Verdict:
         f"Measured on {measured.n:,} images: {hits}. "
         f"Point --imagenet at a split with published values, or add {split.name!r} to a file for --expected"
     )
-    return Verdict((Check("published values", False, detail),))
+    return Verdict((Check(_NOTHING_TO_COMPARE, False, detail),))

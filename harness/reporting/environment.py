@@ -1,13 +1,58 @@
-"""Versions of what decides the pixels and the arithmetic, as facts."""
+"""What a run ran on: versions and hardware, as facts."""
 
 from __future__ import annotations
 
+import platform
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from importlib import metadata
 
 from harness.data.decoder import libjpeg_turbo_version, pillow_version
 
 PACKAGES = ("torch", "torchvision", "numpy")
+
+Fact = str | int | None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Versions at run time, and hardware by name; None where there is no such thing, as CUDA on a CPU."""
+
+    torch: str
+    torchvision: str
+    python: str
+    numpy: str
+    pillow: str
+    libjpeg_turbo: str
+    cuda: str | None
+    cudnn: str | None
+    driver: str | None
+    device: str
+    cpu: str
+    threads: int
+
+    @property
+    def hardware(self) -> tuple[str, str, int]:
+        """What two runs must share for their speeds to be comparable."""
+        return self.device, self.cpu, self.threads
+
+    def differences(self, other: Environment) -> Iterator[tuple[str, Fact, Fact]]:
+        """Yield each fact that differs: its name, here and in ``other``."""
+        for field in fields(self):
+            here, there = getattr(self, field.name), getattr(other, field.name)
+            if here != there:
+                yield field.name, here, there
+
+
+def environment(device_facts: dict[str, Fact]) -> Environment:
+    """Return the environment of this process.
+
+    Args:
+        device_facts: from ``harness.evaluation.device``.
+    """
+    found = {name.replace("-", "_"): version for name, version in versions().items()}
+    return Environment(**{"python": platform.python_version(), **found, **device_facts})  # type: ignore[arg-type]
 
 
 def versions() -> dict[str, str]:

@@ -6,24 +6,26 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from harness.evaluation.setting import DEFAULT
 from harness.gate.scores import METRICS
 from harness.gate.stats import mcnemar
-from harness.reporting.record import CaseRecord
+from harness.reporting.record import ERROR, CaseRecord, TimingRecord, Unmeasured
+from harness.reporting.table import Table
 
 # Neighbours in the ranking whose difference is less sure than this are ties.
 SIGNIFICANT = 0.05
 TIE = "~"
 
 
-def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[tuple[str, str]]) -> Iterator[str]:
+def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
     """Yield a table of the cases, best top-1 first, then those that were not measured.
 
     Args:
         records: of one split.
-        unmeasured: id of a case, and a word for why it has no values.
+        unmeasured: cases that were due and have no values.
     """
     ranked = sorted(records, key=lambda record: (-record.measured.top1, record.id))
-    origin = next((record.origin for record in ranked if record.expected), "expected")
+    origin = next((record.expected.origin for record in ranked if record.expected), "expected")
     head = ["", "model", "weights", "top-1", origin, "diff", "top-5", origin, "diff"]
     head += ["params", "GFLOPs", "images/s", "verdict"]
     rows = [
@@ -31,9 +33,8 @@ def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[tuple[str
         for above, record in zip([None, *ranked], ranked, strict=False)
     ]
     if rows:
-        yield from _aligned(head, rows)
-    for identity, word in unmeasured:
-        yield f"  {identity}: {word}"
+        yield from Table(head, rows, frozenset({0, 1, 2, len(head) - 1})).lines()
+    yield from _unmeasured_lines(unmeasured)
     if any(row[0] == TIE for row in rows):
         yield (
             f"{TIE} not significantly different from the row above on the same images "
@@ -50,15 +51,55 @@ def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[tuple[str
             yield f"{record.id}: {record.note}"
 
 
+def throughput_table(records: Iterable[TimingRecord], unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
+    """Yield a table of the timings in the order in which they were made, then those that have no values."""
+    records = list(records)
+    head = ["timing", "images/s", "ms a call", "spread", "calls", "GFLOPs", "TFLOP/s", "of peak", "memory"]
+    rows = [
+        [
+            record.id,
+            f"{record.images_per_second:,.1f}",
+            f"{1e3 * record.median:,.2f}",
+            f"{100 * record.spread:.1f} %",
+            f"{len(record.seconds):,}",
+            f"{record.gflops:.2f}",
+            f"{record.tflops:.3f}",
+            f"{100 * record.share_of_peak:.0f} %",
+            "-" if record.peak_memory is None else f"{record.peak_memory / 1e9:.2f} GB",
+        ]
+        for record in records
+    ]
+    if rows:
+        yield from Table(head, rows, frozenset({0})).lines()
+        peaks = {record.precision: record.peak_tflops for record in records}
+        yield (
+            "images/s from the median call; spread: interquartile range over median; peak: "
+            + ", ".join(f"{peak:.3f} TFLOP/s in {precision}" for precision, peak in peaks.items())
+            + " by a product of large matrices"
+        )
+    yield from _unmeasured_lines(unmeasured)
+    for record in records:
+        if not record.warm_up["stable"]:
+            yield f"{record.id}: not stable after {record.warm_up['seconds']:.1f} s of warm-up"
+        if record.clocks and record.clocks["throttled"]:
+            yield f"{record.id}: the GPU is held back by {', '.join(record.clocks['throttled'])}"
+
+
+def _unmeasured_lines(unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
+    for case in unmeasured:
+        yield f"  {case.id}: {'ERROR, no values (the reason stands above)' if case.outcome == ERROR else case.outcome}"
+
+
 def _row(record: CaseRecord, *, tie: bool) -> list[str]:
-    cells = [TIE if tie else "", record.model, record.weights]
+    setting = "" if record.setting == DEFAULT else f" {record.setting}"
+    cells = [TIE if tie else "", record.model, f"{record.weights}{setting}"]
     for metric in METRICS:
         percent = record.measured.percent(metric)
         cells.append(f"{percent:.3f}")
         if record.expected is None:
             cells += ["-", "-"]
         else:
-            expected = record.expected.percent(metric)
+            expected = record.expected.hits.percent(metric)
             cells += [f"{expected:.3f}", f"{percent - expected:+.3f}"]
     cells += [f"{record.parameters / 1e6:.1f}M", f"{record.gflops:.2f}", f"{record.images_per_second:,.0f}"]
     return [*cells, "held" if record.verdict.held else "FAILED"]
@@ -68,15 +109,3 @@ def _are_tied(first: CaseRecord, second: CaseRecord) -> bool:
     """Tell whether the two models' top-1 could well differ by chance, from their answers to the same images."""
     a, b = first.correct_bits(), second.correct_bits()
     return mcnemar(int(np.sum(a & ~b)), int(np.sum(b & ~a))) >= SIGNIFICANT
-
-
-def _aligned(head: list[str], rows: list[list[str]]) -> Iterator[str]:
-    """Yield lines of columns: the first three and the last aligned left, numbers right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    left = {0, 1, 2, len(head) - 1}
-    for row in [head, *rows]:
-        cells = [
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()

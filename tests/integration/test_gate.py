@@ -121,7 +121,7 @@ def test_a_model_that_answers_nothing_is_an_error(gate: Gate, project: Path) -> 
         [
             "16 of 16 images got logits that are not finite, the first of them 00.JPEG",
             "*accuracy in percent: nothing was evaluated*",
-            "  nearest-V1-fp32: ERROR, not evaluated (the reason stands above)",
+            "  nearest-V1-fp32: ERROR, no values (the reason stands above)",
         ]
     )
 

@@ -20,7 +20,6 @@ from harness.data.store import Store
 from harness.evaluation.feed import Feed
 from harness.evaluation.loop import predict
 from harness.evaluation.models import geometry_of, load
-from harness.evaluation.precision import PRECISIONS
 from harness.gate.expected_file import read_expected
 from harness.gate.scores import score
 from tests import independent_loop
@@ -48,7 +47,6 @@ def test_answers_are_those_of_an_independent_loop(real_images: Path) -> None:
             decoded,
             loaded.preset,
             feed=Feed(torch.device("cpu")),
-            precision=PRECISIONS["fp32"],
             batch_size=16,
         )
 

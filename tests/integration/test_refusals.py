@@ -61,7 +61,7 @@ def test_a_split_but_no_gate(pytester: pytest.Pytester, project: Path) -> None:
 
     result = pytester.runpytest_inprocess("--imagenet=colours", "-m", "not imagenet")
 
-    expected = "--imagenet was given, but no test of the gate is selected: add -m imagenet"
+    expected = "--imagenet was given, but no test is selected that heeds it: add -m imagenet or -m throughput"
     assert usage_error(result) == expected
 
 
@@ -160,7 +160,7 @@ def test_a_bad_file_of_expected_values(gate: Gate, project: Path) -> None:
         ("--batch-size=0", "argument --batch-size: expected a whole number above 0, found '0'"),
         ("--workers=-1", "argument --workers: expected a whole number above 0, found '-1'"),
         ("--limit=many", "argument --limit: expected a whole number above 0, found 'many'"),
-        ("--store=", "argument --store: expected a folder, found nothing; --no-store keeps nothing"),
+        ("--store=", "argument --store: expected a folder, found nothing"),
     ],
 )
 def test_a_value_that_is_none(gate: Gate, argument: str, message: str) -> None:

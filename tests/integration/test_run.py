@@ -11,6 +11,7 @@ import xxhash
 from harness.data.decode import crop_image
 from harness.data.layouts import open_split
 from harness.data.preset import Geometry
+from harness.evaluation.setting import DEFAULT
 from harness.gate.cases import select_cases
 from harness.gate.expected_file import read_expected
 from harness.run import Run
@@ -22,7 +23,7 @@ def test_the_record_holds_the_digest_of_the_pixels(keep: bool, tmp_path: Path) -
     """It is that of the crops which the model saw, whether they are kept or not, and says so beside the hits."""
     write_split(tmp_path / "colours")
     (tmp_path / "expected.yaml").write_text(EXPECTED)
-    [case] = select_cases(read_expected(tmp_path / "expected.yaml"), ["all"], ["fp32"], embedded=False)
+    [case] = select_cases(read_expected(tmp_path / "expected.yaml"), ["all"], [DEFAULT], embedded=False)
     store = tmp_path / "store" if keep else None
 
     with Run(

@@ -82,7 +82,7 @@ def test_freed_memory_is_kept() -> None:
     """A block that was freed is used again: after a few rounds no page of a large tensor is mapped anew."""
     code = (
         "import resource, torch\n"
-        "from harness.evaluation.device import keep_freed_memory\n"
+        "from harness.evaluation.memory import keep_freed_memory\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    torch.ones(10_000_000)\n"  # 40 MB: more than glibc would keep by itself

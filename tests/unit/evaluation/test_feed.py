@@ -14,7 +14,6 @@ import torch
 from harness.data.preset import Geometry, Preset
 from harness.evaluation.feed import Feed
 from harness.evaluation.loop import predict
-from harness.evaluation.precision import PRECISIONS
 from tests.crops import InMemory
 
 with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -206,7 +205,7 @@ def test_a_real_device_gives_the_answers_of_the_cpu() -> None:
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.Flatten(), torch.nn.Linear(14400, 50)).eval()
 
     cpu, cuda = (
-        predict(model.to(device), decoded, preset, feed=Feed(device), precision=PRECISIONS["fp32"], batch_size=64)
+        predict(model.to(device), decoded, preset, feed=Feed(device), batch_size=64)
         for device in (torch.device("cpu"), torch.device("cuda"))
     )
 

@@ -19,7 +19,6 @@ from harness.errors import DeviceError, EvaluationError
 from harness.evaluation.feed import Feed
 from harness.evaluation.loop import predict
 from harness.evaluation.models import preset_of
-from harness.evaluation.precision import PRECISIONS
 from harness.evaluation.predictions import Predictions
 from tests.crops import InMemory
 from tests.images import noise, save
@@ -51,7 +50,7 @@ def decoded(images: int) -> InMemory:
 
 def run(model: nn.Module, split: InMemory, batch_size: int = 4) -> Predictions:
     """Predict in float32 on the CPU."""
-    return predict(model.eval(), split, PRESET, feed=Feed(CPU), precision=PRECISIONS["fp32"], batch_size=batch_size)
+    return predict(model.eval(), split, PRESET, feed=Feed(CPU), batch_size=batch_size)
 
 
 def test_predictions_are_those_of_torchvisions_preset_image_by_image(tmp_path: Path) -> None:
@@ -67,7 +66,7 @@ def test_predictions_are_those_of_torchvisions_preset_image_by_image(tmp_path: P
     split = InMemory(pixels, preset.geometry)
 
     # A batch of one, since a library may add in another order for another batch size.
-    predictions = predict(model, split, preset, feed=Feed(CPU), precision=PRECISIONS["fp32"], batch_size=1)
+    predictions = predict(model, split, preset, feed=Feed(CPU), batch_size=1)
 
     for row, path in enumerate(paths):
         with torch.inference_mode():
@@ -119,7 +118,7 @@ def test_a_model_in_train_mode_is_refused() -> None:
     model[2].train()
 
     with pytest.raises(EvaluationError, match="the model is in train mode"):
-        predict(model, decoded(2), PRESET, feed=Feed(CPU), precision=PRECISIONS["fp32"], batch_size=2)
+        predict(model, decoded(2), PRESET, feed=Feed(CPU), batch_size=2)
 
 
 class Spoiled(Linear):

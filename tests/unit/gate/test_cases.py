@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from harness.errors import ExpectedError
+from harness.evaluation.setting import Setting
 from harness.evaluation.spec import ModelSpec
 from harness.gate.cases import Case, select_cases
 from harness.gate.expected import Entry, Expected
@@ -32,14 +33,14 @@ ENTRIES = (
 
 
 def _selected(*wanted: str, embedded: bool = False) -> list[str]:
-    return [str(case) for case in select_cases(ENTRIES, wanted, ["fp32"], embedded=embedded)]
+    return [str(case) for case in select_cases(ENTRIES, wanted, [Setting()], embedded=embedded)]
 
 
 def test_id_of_a_case_is_stable() -> None:
     """The id is model, weights and precision; tests, records and baselines are found by it."""
     expected = "resnet18-IMAGENET1K_V1-fp32"
 
-    actual = str(Case(_entry("resnet18"), "fp32"))
+    actual = str(Case(_entry("resnet18"), Setting()))
 
     assert expected == actual
 
@@ -116,7 +117,7 @@ def test_core_of_a_file_without_the_four_is_the_whole_file() -> None:
     """A team's file that holds none of the four is evaluated as a whole by default."""
     entries = [_entry("own", "V1", "imagenet-1k"), _entry("other", "V1", "imagenet-1k")]
 
-    actual = [str(case) for case in select_cases(entries, ["core"], ["fp32"], embedded=False)]
+    actual = [str(case) for case in select_cases(entries, ["core"], [Setting()], embedded=False)]
 
     expected = ["own-V1-fp32", "other-V1-fp32"]
     assert expected == actual
@@ -124,7 +125,7 @@ def test_core_of_a_file_without_the_four_is_the_whole_file() -> None:
 
 def test_each_model_comes_in_each_precision() -> None:
     """Precisions vary fastest, in the order asked for, so that a model's cases stand together."""
-    actual = [str(case) for case in select_cases(ENTRIES, ["resnet50"], ["fp32", "bf16"], embedded=False)]
+    actual = [str(case) for case in select_cases(ENTRIES, ["resnet50"], [Setting(), Setting("bf16")], embedded=False)]
 
     expected = [
         "resnet50-IMAGENET1K_V1-fp32",
@@ -176,21 +177,25 @@ def test_what_matches_nothing_is_refused(wanted: str, embedded: bool, expected: 
 
 def test_precision_twice_is_one_case() -> None:
     """``--precision fp32,fp32`` asks for one case; two of one id would overwrite each other's record."""
-    cases = select_cases([ENTRIES[4]], ["resnet18"], ["fp32", "fp32"], embedded=False)
+    cases = select_cases([ENTRIES[4]], ["resnet18"], [Setting(), Setting()], embedded=False)
 
     assert len(cases) == 1
 
 
 @pytest.mark.parametrize(
-    ("entries", "wanted", "precisions", "embedded"),
-    [([ENTRIES[4]], [], ["fp32"], False), ([ENTRIES[4]], ["core"], ["fp32"], True), ([], ["all"], ["fp32"], False)],
+    ("entries", "wanted", "settings", "embedded"),
+    [
+        ([ENTRIES[4]], [], [Setting()], False),
+        ([ENTRIES[4]], ["core"], [Setting()], True),
+        ([], ["all"], [Setting()], False),
+    ],
 )
 def test_no_case_at_all_is_an_error(
-    entries: list[Entry], wanted: list[str], precisions: list[str], embedded: bool
+    entries: list[Entry], wanted: list[str], settings: list[Setting], embedded: bool
 ) -> None:
     """Nothing selected is a user's mistake, to be told as one."""
     with pytest.raises(ExpectedError):
-        select_cases(entries, wanted, precisions, embedded=embedded)
+        select_cases(entries, wanted, settings, embedded=embedded)
 
 
 def test_model_with_values_on_both_kinds_of_split_is_selected_on_embedded() -> None:
@@ -198,7 +203,7 @@ def test_model_with_values_on_both_kinds_of_split_is_selected_on_embedded() -> N
     expected = Expected(TopK(500, 1, 2), Decimal("0.4"), "recorded")
     entry = Entry(ModelSpec("net", "V1"), (("imagenet-1k", expected), ("embedded", expected)))
 
-    assert select_cases([entry], ["net"], ["fp32"], embedded=True)
+    assert select_cases([entry], ["net"], [Setting()], embedded=True)
 
 
 @pytest.mark.parametrize("wanted", ["RESNET50", "Resnet50*", "resnet50-imagenet1k_v?"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from harness.gate.scores import TopK
 from harness.gate.verdict import Check, Verdict
-from harness.reporting.record import CaseRecord, pack
+from harness.reporting.record import CaseRecord, Unmeasured
 from harness.reporting.text import accuracy_table
+from tests.records import case_record, expected
 
 IMAGES = 1000
 HELD, FAILED = Check("top-1", held=True, detail=""), Check("top-5", held=False, detail="")
@@ -20,7 +22,7 @@ TABLE = """\
    resnet18  IMAGENET1K_V1  69.800     69.758  +0.042   89.100     89.078  +0.022   11.7M    1.81     1,234  held
    alexnet   IMAGENET1K_V1  56.500     56.522  -0.022   79.000     79.066  -0.066   11.7M    1.81     1,234  FAILED
   googlenet-IMAGENET1K_V1-fp32: not run
-  vgg11-IMAGENET1K_V1-fp32: ERROR
+  vgg11-IMAGENET1K_V1-fp32: ERROR, no values (the reason stands above)
 ~ not significantly different from the row above on the same images (top-1, exact McNemar test, p >= 0.05)
 own-IMAGENET1K_V1-fp32: ran in batches of 8"""
 
@@ -30,44 +32,25 @@ TABLE_OF_ONE = """\
 
 
 def _record(
-    model: str,
-    *right: range,
-    top5: int = 900,
-    expected: TopK | None = None,
-    checks: tuple[Check, ...] = (HELD,),
-    note: str = "",
-    origin: str = "published",
+    model: str, *right: range, top5: int = 900, checks: tuple[Check, ...] = (HELD,), **changes: Any
 ) -> CaseRecord:
     """Return a record of a model that gets the images in ``right`` right."""
     correct = np.isin(np.arange(IMAGES), [image for images in right for image in images])
-    return CaseRecord(
-        id=f"{model}-IMAGENET1K_V1-fp32",
-        model=model,
-        weights="IMAGENET1K_V1",
-        precision="fp32",
-        split="imagenet-1k",
-        measured=TopK(IMAGES, int(correct.sum()), top5),
-        expected=expected,
-        origin=origin,
-        verdict=Verdict(checks),
-        correct=pack(correct),
-        parameters=11_689_512,
-        gflops=1.814,
-        images_per_second=1234.5,
-        inputs_digest="d1ge57",
-        note=note,
-    )
+    return case_record(model, correct, top5, verdict=Verdict(checks), **changes)
 
 
 def test_table() -> None:
     """The table has its rows by top-1, ties marked, dashes where nothing is published; then the rest, one a line."""
     records = [
-        _record("alexnet", range(565), top5=790, expected=TopK(50_000, 28_261, 39_533), checks=(HELD, FAILED)),
-        _record("vgg16", range(10, 726), top5=904, expected=TopK(50_000, 35_796, 45_191)),
+        _record("alexnet", range(565), top5=790, expected=expected(50_000, 28_261, 39_533), checks=(HELD, FAILED)),
+        _record("vgg16", range(10, 726), top5=904, expected=expected(50_000, 35_796, 45_191)),
         _record("own", range(720), top5=1000, checks=(FAILED,), note="ran in batches of 8"),
-        _record("resnet18", range(698), top5=891, expected=TopK(50_000, 34_879, 44_539)),
+        _record("resnet18", range(698), top5=891, expected=expected(50_000, 34_879, 44_539)),
     ]
-    unmeasured = [("googlenet-IMAGENET1K_V1-fp32", "not run"), ("vgg11-IMAGENET1K_V1-fp32", "ERROR")]
+    unmeasured = [
+        Unmeasured("googlenet-IMAGENET1K_V1-fp32"),
+        Unmeasured("vgg11-IMAGENET1K_V1-fp32", "error", "no weights"),
+    ]
 
     actual = list(accuracy_table(records, unmeasured))
 
@@ -76,7 +59,7 @@ def test_table() -> None:
 
 def test_table_of_one_case_has_no_more_than_its_row() -> None:
     """Without ties, notes or unmeasured cases there is a head and a row; nothing is tied to no row above."""
-    records = [_record("alexnet", range(565), top5=790, expected=TopK(500, 300, 400), origin="recorded")]
+    records = [_record("alexnet", range(565), top5=790, expected=expected(500, 300, 400, origin="recorded"))]
 
     actual = list(accuracy_table(records, []))
 
@@ -98,17 +81,17 @@ def test_table_of_a_subset_says_what_it_could_miss() -> None:
 
     actual = list(accuracy_table(records, []))[4:]
 
-    expected = [
+    lines = [
         "judged on a subset of the images, which could miss a drop of top-1 by up to 13.37 points "
         "and of top-5 by up to 10.11 points",
         "model0-IMAGENET1K_V1-fp32: odd",
     ]
-    assert expected == actual
+    assert lines == actual
 
 
 def test_cases_that_were_not_measured_are_never_left_out() -> None:
     """Where nothing was measured at all, the cases still stand there with the reason."""
-    actual = list(accuracy_table([], [("alexnet-IMAGENET1K_V1-fp32", "not run")]))
+    actual = list(accuracy_table([], [Unmeasured("alexnet-IMAGENET1K_V1-fp32")]))
 
     assert actual[-1] == "  alexnet-IMAGENET1K_V1-fp32: not run"
 

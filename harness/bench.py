@@ -1,0 +1,104 @@
+"""What the timings of one session share, and the way of one timing from its name to its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.evaluation.clocks import read_clocks
+from harness.evaluation.device import describe_device, device_facts, resolve_device
+from harness.evaluation.memory import keep_freed_memory, peak_memory, reset_peak_memory
+from harness.evaluation.models import Loaded, load_seeded
+from harness.evaluation.setting import Setting
+from harness.evaluation.spec import ModelSpec
+from harness.evaluation.throughput import TimedForward, WarmUp, conditions, peak_tflops
+from harness.gate.cases import Workload
+from harness.reporting.environment import Environment, environment, versions
+from harness.reporting.record import TimingRecord
+
+
+class Timed:
+    """A workload, warmed up; call it once for each measurement, then take the record."""
+
+    def __init__(self, workload: Workload, forward: TimedForward, warm_up: WarmUp, bench: Bench) -> None:
+        self.forward = forward
+        self._workload = workload
+        self._warm_up = warm_up
+        self._bench = bench
+
+    def record(self, seconds: list[float]) -> TimingRecord:
+        """Return the record of the calls that took ``seconds``."""
+        workload, bench = self._workload, self._bench
+        # Before and after the measured calls there are others: of the calibration, and one for the result.
+        on_device = sorted(self.forward.device_seconds[-len(seconds) - 1 : -1])
+        return TimingRecord(
+            id=str(workload),
+            model=workload.entry.spec.model,
+            weights=workload.entry.spec.weights,
+            precision=workload.setting.precision,
+            memory_format=workload.setting.memory_format,
+            compiled=workload.setting.compiled,
+            batch_size=workload.batch_size,
+            seconds=tuple(seconds),
+            device_seconds=on_device[len(on_device) // 2] if on_device else None,
+            gflops=bench.loaded(workload).gflops,
+            peak_tflops=bench.peak(workload.setting),
+            peak_memory=peak_memory(bench.device),
+            warm_up={"calls": self._warm_up.calls, "seconds": self._warm_up.seconds, "stable": self._warm_up.stable},
+            clocks=read_clocks(bench.device),
+        )
+
+
+class Bench:
+    """A device, the peak it reaches, and the model that was timed last."""
+
+    def __init__(self, device: str) -> None:
+        """Open the device.
+
+        Raises:
+            DeviceError: it is not there.
+        """
+        self.device = resolve_device(device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        self._last: tuple[ModelSpec, Setting, Loaded] | None = None
+        self._peaks: dict[str, float] = {}
+
+    def describe(self) -> list[str]:
+        """Return lines that say what is timed, and on what."""
+        return [
+            f"timed on: {describe_device(self.device)}",
+            "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()),
+        ]
+
+    def environment(self) -> Environment:
+        """Return what the timings are made on."""
+        return environment(device_facts(self.device))
+
+    @contextmanager
+    def prepared(self, workload: Workload) -> Iterator[Timed]:
+        """Build the model, put images on the device, and warm up; everything is in force until the end.
+
+        Raises:
+            HarnessError: the model cannot be built, does not fit, or does not answer.
+        """
+        self.peak(workload.setting)
+        loaded = self.loaded(workload)
+        reset_peak_memory(self.device)
+        with conditions(workload.setting, self.device):
+            forward = TimedForward(loaded, self.device, workload.setting, workload.batch_size)
+            yield Timed(workload, forward, forward.warm_up(), self)
+
+    def peak(self, setting: Setting) -> float:
+        """Return what a product of large matrices reaches here, in 10^12 operations a second; measured once."""
+        if setting.precision not in self._peaks:
+            self._peaks[setting.precision] = peak_tflops(setting, self.device)
+        return self._peaks[setting.precision]
+
+    def loaded(self, workload: Workload) -> Loaded:
+        """Return the model; the last one is kept for its next batch size."""
+        spec, setting = workload.entry.spec, workload.setting
+        if self._last is None or self._last[:2] != (spec, setting):
+            self._last = None
+            self._last = spec, setting, load_seeded(spec, self.device, setting)
+        return self._last[2]

@@ -1,0 +1,101 @@
+"""``python -m harness compare``: what differs between two runs, and the series of many; imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.data.files import write_whole
+from harness.errors import ResultsError
+from harness.reporting.compare import FAILURES, compare
+from harness.reporting.comparison_text import Section, as_markdown, as_text, sections_of, series_sections
+from harness.reporting.run_folder import read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.commands import Commands
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = commands.add_parser(
+        "compare",
+        help="what differs between two runs; exit 1 if something fails; or the series of many runs",
+        description="Compare two runs: environment, accuracy image by image, speed with an interval. Exit 1 if "
+        "something fails. With more than two runs, print what each measured, by case.",
+    )
+    command.add_argument(
+        "runs",
+        metavar="RUN",
+        type=Path,
+        nargs="+",
+        help="OLD and NEW: folders of --results, or files of --benchmark-json; more than two give a series",
+    )
+    command.add_argument(
+        "--fail-on",
+        metavar="LIST",
+        type=_kinds,
+        default=FAILURES,
+        help=f"what counts as a failure, comma-separated: {','.join(FAILURES)}, or none (default: all three)",
+    )
+    command.add_argument(
+        "--max-slowdown",
+        metavar="PERCENT",
+        type=_percent,
+        default=0.05,
+        help="a call may take so much longer, and more if it is not significant (default: 5%%)",
+    )
+    command.add_argument(
+        "--noise",
+        metavar="PERCENT",
+        type=_percent,
+        default=0.05,
+        help="by how much two runs of the same software differ on this machine (default: 5%%)",
+    )
+    command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report there too, as Markdown")
+    command.set_defaults(run=_compare, usage=command.error)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    if len(options.runs) < 2:
+        options.usage("give two runs, OLD and NEW, or more for a series")
+    runs = [read_run(path) for path in options.runs]
+    if len(runs) > 2:
+        _show(series_sections(runs), options.markdown)
+        return 0
+    old, new = runs
+    comparison = compare(old, new, options.noise)
+    failures = list(comparison.failures(options.fail_on, options.max_slowdown))
+    _show(sections_of(comparison, failures), options.markdown)
+    return 1 if failures else 0
+
+
+def _show(sections: Sequence[Section], markdown: Path | None) -> None:
+    for line in as_text(sections):
+        print(line)
+    if markdown is not None:
+        try:
+            write_whole(markdown, ("\n".join(as_markdown(sections)) + "\n").encode())
+        except OSError as error:
+            raise ResultsError(f"--markdown {markdown}: cannot be written: {error.strerror or error}") from error
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = () if text == "none" else tuple(part.strip() for part in text.split(","))
+    if unknown := [kind for kind in kinds if kind not in FAILURES]:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(FAILURES)}, or none; found {unknown[0]!r}")
+    return kinds
+
+
+def _percent(text: str) -> float:
+    """Return a share, of ``5%`` or ``5``."""
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a percentage such as 5%, found {text!r}")
+    return value / 100

@@ -1,0 +1,159 @@
+"""The pytest options of the gate and of throughput, declared in one group and read once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.options import available_cores, folder, positive, positives
+from harness.data.decoder import DECODERS
+from harness.data.inventory import default_store
+from harness.errors import ExpectedError
+from harness.evaluation.precision import PRECISIONS
+from harness.evaluation.setting import CHANNELS_LAST, MEMORY_FORMATS, Setting
+from harness.gate.expected_file import DEFAULT_FILE
+
+if TYPE_CHECKING:
+    import pytest
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options, read once.
+
+    Attributes:
+        settings: every combination of precision, memory format, and eager or compiled that was asked for.
+        batch_sizes: to be timed; None for those that suit the device.
+        results: folder for the run; None to write none.
+    """
+
+    imagenet: str | None
+    models: tuple[str, ...]
+    expected: Path
+    device: str
+    settings: tuple[Setting, ...]
+    batch_size: int | None
+    batch_sizes: tuple[int, ...] | None
+    limit: int | None
+    decoder: str
+    workers: int
+    store: Path | None
+    results: Path | None
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare them."""
+    group = parser.getgroup("imagenet", "pretrained image classifiers: accuracy (-m imagenet), speed (-m throughput)")
+    group.addoption(
+        "--imagenet",
+        metavar="SPLIT",
+        default=os.environ.get("IMAGENET_DIR") or None,
+        help="folder of the validation set, or 'embedded' for images that need no download (default: $IMAGENET_DIR)",
+    )
+    group.addoption(
+        "--models",
+        metavar="LIST",
+        default="core",
+        help="comma-separated names, globs or ids, or 'all' (default: core: alexnet, vgg16, resnet18, googlenet)",
+    )
+    group.addoption(
+        "--expected",
+        metavar="FILE",
+        type=Path,
+        help="file of expected accuracies (default: expected_accuracy.yaml of the project)",
+    )
+    group.addoption("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    group.addoption("--precision", metavar="LIST", default="fp32", help="comma-separated: fp32 (default: fp32)")
+    group.addoption(
+        "--memory-format",
+        metavar="LIST",
+        default=CHANNELS_LAST,
+        help=f"comma-separated: {', '.join(MEMORY_FORMATS)} (default: %(default)s)",
+    )
+    group.addoption("--compile", action="store_true", help="run each model compiled by torch.compile as well")
+    group.addoption(
+        "--batch-size",
+        metavar="N",
+        type=positive,
+        help="images in a forward call of the gate, halved when memory runs out (default: 256 on CUDA, 32 on the CPU)",
+    )
+    group.addoption(
+        "--batch-sizes",
+        metavar="LIST",
+        type=positives,
+        help="batch sizes to time, comma-separated (default: 1,256 on CUDA, 1,32 on the CPU)",
+    )
+    group.addoption(
+        "--limit",
+        metavar="N",
+        type=positive,
+        help="evaluate a fixed, class-balanced subset of N images (default: all)",
+    )
+    group.addoption(
+        "--workers",
+        metavar="N",
+        type=positive,
+        default=available_cores(),
+        help="decoding processes (default: one for each CPU core that may be used, %(default)s here)",
+    )
+    group.addoption(
+        "--decoder",
+        choices=DECODERS,
+        default=DECODERS[0],
+        help="what decodes images: pillow (default; what the published values used), torchvision or nvjpeg",
+    )
+    group.addoption(
+        "--store",
+        metavar="DIR",
+        type=folder,
+        default=os.environ.get("IMAGENET_STORE") or None,
+        help="folder that keeps decoded images from run to run (default: $IMAGENET_STORE, else the user's cache)",
+    )
+    group.addoption(
+        "--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in TMPDIR"
+    )
+    group.addoption(
+        "--results",
+        metavar="DIR",
+        type=folder,
+        help="write the run there, to be compared later: record.json and each image's answers; replaces an earlier run",
+    )
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Return them.
+
+    Raises:
+        ExpectedError: a name in a list is not known.
+    """
+    precisions = _known(config, "precision", tuple(PRECISIONS))
+    memory_formats = _known(config, "memory_format", tuple(MEMORY_FORMATS))
+    compiled = (False, True) if config.getoption("compile") else (False,)
+    return Options(
+        imagenet=config.getoption("imagenet"),
+        models=_listed(config.getoption("models")),
+        expected=config.getoption("expected") or config.rootpath / DEFAULT_FILE,
+        device=config.getoption("device"),
+        settings=tuple(Setting(*combined) for combined in product(precisions, memory_formats, compiled)),
+        batch_size=config.getoption("batch_size"),
+        batch_sizes=config.getoption("batch_sizes"),
+        limit=config.getoption("limit"),
+        decoder=config.getoption("decoder"),
+        workers=config.getoption("workers"),
+        store=None if config.getoption("no_store") else Path(config.getoption("store") or default_store()),
+        results=config.getoption("results"),
+    )
+
+
+def _known(config: pytest.Config, option: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    listed = _listed(config.getoption(option))
+    if unknown := [name for name in listed if name not in names]:
+        raise ExpectedError(f"--{option.replace('_', '-')}: {unknown[0]!r} is not one of {', '.join(names)}")
+    return listed
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,200 @@
+"""A comparison of two runs, and the series of many, as lines for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.gate.scores import METRICS
+from harness.reporting.compare import ALPHA, AccuracyPair, Comparison, SpeedPair
+from harness.reporting.record import CaseRecord, Record, TimingRecord, measured_cases, measured_timings
+from harness.reporting.run_folder import Run
+from harness.reporting.table import Table, escaped
+
+_LARGEST_LISTS = 10
+_SERIES_WIDTH = 6
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report: a title, a table where there are rows, and lines below it."""
+
+    title: str
+    table: Table | None
+    lines: tuple[str, ...] = ()
+
+
+def as_text(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield lines for a terminal."""
+    for number, section in enumerate(sections):
+        if number:
+            yield ""
+        yield section.title
+        if section.table and section.table.rows:
+            yield from section.table.lines()
+        yield from section.lines
+
+
+def as_markdown(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield lines of Markdown, as for a CI job's summary."""
+    for section in sections:
+        yield f"### {escaped(section.title)}"
+        yield ""
+        if section.table and section.table.rows:
+            yield from section.table.markdown()
+            yield ""
+        yield from (f"- {escaped(line)}" for line in section.lines)
+        if section.lines:
+            yield ""
+
+
+def sections_of(comparison: Comparison, failures: Sequence[tuple[str, str]]) -> list[Section]:
+    """Return the report of a comparison: environment, accuracy, speed, and what fails."""
+    sections = [_environment_section(comparison)]
+    if comparison.accuracy:
+        sections.append(_accuracy_section(comparison))
+    if comparison.speed or comparison.speed_refused:
+        sections.append(_speed_section(comparison))
+    if comparison.missing or comparison.added:
+        lines = [f"{missing.id}: {missing.why}" for missing in comparison.missing]
+        lines += [f"{identity}: only in the new run" for identity in comparison.added]
+        sections.append(Section("in one run only, or without values", None, tuple(lines)))
+    verdict = f"FAILED: {len(failures)} of {_compared(comparison)}" if failures else "no failure"
+    sections.append(Section(verdict, None, tuple(f"{identity}: {why}" for identity, why in failures)))
+    return sections
+
+
+def series_sections(runs: Sequence[Run]) -> list[Section]:
+    """Return the report of many runs, oldest first as given: what each measured, by case."""
+    listed = tuple(f"[{number}] {_named(run)}" for number, run in enumerate(runs, start=1))
+    sections = [Section(f"{len(runs)} runs", None, listed)]
+    records = [run.record for run in runs]
+    accuracy = [(case, _hits(records, case)) for case in _ids([measured_cases(record.cases) for record in records])]
+    speed = [(case, _speeds(records, case)) for case in _ids([measured_timings(record.timings) for record in records])]
+    for title, series in (("top-1 hits", accuracy), ("images/s", speed)):
+        if series:
+            head = ["case", *(f"[{number}]" for number in range(1, len(runs) + 1))]
+            rows = [[case, *values] for case, values in series]
+            sections.append(Section(title, Table(head, rows, frozenset({0}))))
+    return sections
+
+
+def _environment_section(comparison: Comparison) -> Section:
+    rows = [[name, _shown(old), _shown(new)] for name, old, new in comparison.facts]
+    lines = [] if rows else ["environment: no difference"]
+    return Section(
+        f"{comparison.old.path} against {comparison.new.path}",
+        Table(["", f"old, {_date(comparison.old)}", f"new, {_date(comparison.new)}"], rows, frozenset({0, 1, 2})),
+        tuple(lines),
+    )
+
+
+def _accuracy_section(comparison: Comparison) -> Section:
+    head = ["accuracy", "top-1", "diff", "points", "top-5", "diff", "changed", "p", "logits"]
+    rows = [_accuracy_row(pair) for pair in comparison.accuracy]
+    split = comparison.split
+    where = f" on {split.name}, {split.images:,} images" if split else ""
+    return Section(
+        f"accuracy{where}: hits in the new run, and the difference to the old",
+        Table(head, rows, frozenset({0})),
+        tuple(_accuracy_notes(comparison.accuracy)),
+    )
+
+
+def _accuracy_row(pair: AccuracyPair) -> list[str]:
+    cells = [pair.new.id]
+    for metric in METRICS:
+        cells += [f"{pair.new.measured.hits(metric):,}", f"{pair.difference(metric):+,}"]
+        if metric == "top1":
+            cells.append(f"{pair.points(metric):+.3f}")
+    if pair.paired is None:
+        return [*cells, "-", "-", "-"]
+    drift = f"{pair.paired.drift:.0e}" if pair.paired.drift else "equal"
+    return [*cells, f"{len(pair.paired.changed):,}", f"{pair.paired.p:.2g}", drift]
+
+
+def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
+    if any(pair.paired for pair in pairs):
+        yield (
+            "changed: images with another best class; p: exact McNemar test of right and wrong; "
+            "logits: largest change of the best"
+        )
+    else:
+        yield "images were not paired, since a JSON file holds no answers: compare the run folders of --results"
+    for pair in pairs:
+        if pair.moved:
+            yield f"{pair.new.id}: other {' and other '.join(pair.moved)} than in the old run"
+        if pair.paired and pair.paired.changed:
+            changed, lost, gained = pair.paired.changed, pair.paired.lost, pair.paired.gained
+            yield f"{pair.new.id}: {lost:,} went from right to wrong, {gained:,} from wrong to right"
+            for change in changed[:_LARGEST_LISTS]:
+                yield f"    {change.id}: class {change.old} -> {change.new}{_turn(change.was_right, change.is_right)}"
+            if len(changed) > _LARGEST_LISTS:
+                yield f"    and {len(changed) - _LARGEST_LISTS:,} more"
+
+
+def _turn(was_right: bool, is_right: bool) -> str:
+    if was_right == is_right:
+        return ""
+    return ", wrong now" if was_right else ", right now"
+
+
+def _speed_section(comparison: Comparison) -> Section:
+    if comparison.speed_refused:
+        return Section("speed", None, (comparison.speed_refused,))
+    confidence = 100 * (1 - ALPHA / len(comparison.speed))
+    head = ["speed", "old images/s", "new images/s", "change", f"{confidence:.2f} % interval", "verdict"]
+    noise = 100 * comparison.speed[0].noise
+    return Section(
+        "speed: images/s from the median call",
+        Table(head, [_speed_row(pair) for pair in comparison.speed], frozenset({0, 5})),
+        (
+            f"not significant: within {noise:g} % and the interval, by which runs of the same software differ; "
+            "or not so in the fastest calls",
+        ),
+    )
+
+
+def _speed_row(pair: SpeedPair) -> list[str]:
+    low, high = 100 * (1 / pair.ratio.high - 1), 100 * (1 / pair.ratio.low - 1)
+    verdict = ("slower" if pair.change < 0 else "faster") if pair.significant else "not significant"
+    return [
+        pair.new.id,
+        f"{pair.old.images_per_second:,.1f}",
+        f"{pair.new.images_per_second:,.1f}",
+        f"{100 * pair.change:+.1f} %",
+        f"{low:+.1f} to {high:+.1f} %",
+        verdict,
+    ]
+
+
+def _compared(comparison: Comparison) -> str:
+    number = len(comparison.accuracy) + len(comparison.speed) + len(comparison.missing)
+    return f"{number} {'result' if number == 1 else 'results'}"
+
+
+def _ids(measured: Sequence[Sequence[CaseRecord]] | Sequence[Sequence[TimingRecord]]) -> list[str]:
+    return list(dict.fromkeys(result.id for results in measured for result in results))
+
+
+def _hits(records: Sequence[Record], case: str) -> list[str]:
+    found = [{result.id: result for result in measured_cases(record.cases)}.get(case) for record in records]
+    return ["-" if result is None else f"{result.measured.top1:,}" for result in found]
+
+
+def _speeds(records: Sequence[Record], case: str) -> list[str]:
+    found = [{result.id: result for result in measured_timings(record.timings)}.get(case) for record in records]
+    return ["-" if result is None else f"{result.images_per_second:,.1f}" for result in found]
+
+
+def _named(run: Run) -> str:
+    environment = run.record.environment
+    return f"{run.path}, {_date(run)}, torch {environment.torch}, torchvision {environment.torchvision}"
+
+
+def _date(run: Run) -> str:
+    return run.record.created[:16].replace("T", " ")
+
+
+def _shown(fact: object) -> str:
+    return "-" if fact is None else str(fact)

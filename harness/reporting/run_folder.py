@@ -1,0 +1,202 @@
+"""A run on disk: ``record.json`` and ``predictions/<id>.npz``, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.files import write_whole
+from harness.errors import RecordError, ResultsError
+from harness.evaluation.predictions import Predictions
+from harness.reporting.record import SCHEMA_VERSION, Record, TimingRecord
+
+RECORD = "record.json"
+PREDICTIONS = "predictions"
+BENCHMARK_KEY = "imagenet_gate"
+"""Of a pytest-benchmark JSON file: the record, but for the timings, which are its benchmarks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model answered.
+
+    Attributes:
+        ids: N image ids.
+        top5: (N, 5) int16 class indices, best first.
+        logits: (N, 5) float32, theirs.
+        correct: (N,) bool, whether the best class is the target.
+    """
+
+    ids: NDArray[np.str_]
+    top5: NDArray[np.int16]
+    logits: NDArray[np.float32]
+    correct: NDArray[np.bool_]
+
+
+class NewRun:
+    """A run folder being made beside its place, into which it is moved when it is whole."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin; what is at ``folder`` stays as it is until ``finish``.
+
+        Raises:
+            ResultsError: something is there that is no run, or nothing can be written there.
+        """
+        self.folder = folder.absolute()
+        self.staging = self.folder.with_name(f"{self.folder.name}.partial-{secrets.token_hex(4)}")
+        if self.folder.is_dir() and not (self.folder / RECORD).exists() and any(self.folder.iterdir()):
+            raise ResultsError(
+                f"--results {folder}: expected a new or empty folder, or an earlier run to be replaced; found a folder "
+                f"without {RECORD} that holds {min(path.name for path in self.folder.iterdir())!r}"
+            )
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ResultsError(f"--results {folder}: expected a folder, found a file")
+        with _as_results_error(self.folder):
+            (self.staging / PREDICTIONS).mkdir(parents=True)
+
+    def finish(self, record: Record) -> None:
+        """Write the record and move the folder into its place; an earlier run there is removed.
+
+        Raises:
+            ResultsError: it cannot be written; what was there before still is.
+        """
+        before = self.folder.with_name(f"{self.folder.name}.replaced-{secrets.token_hex(4)}")
+        with _as_results_error(self.folder):
+            write_whole(self.staging / RECORD, _json(record.to_json()))
+            if self.folder.exists():
+                self.folder.rename(before)
+            self.staging.rename(self.folder)
+        shutil.rmtree(before, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Leave nothing of a run that was not finished."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+
+def write_predictions(staging: Path, case: str, predictions: Predictions, correct: NDArray[np.bool_]) -> None:
+    """Write a model's answers into the folder of a run that is being made.
+
+    Raises:
+        ResultsError: they cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, ids=np.array(predictions.ids), top5=predictions.top5, logits=predictions.logits, correct=correct
+    )
+    path = _predictions_path(staging, case)
+    with _as_results_error(path):
+        write_whole(path, buffer.getvalue())
+
+
+@dataclass(frozen=True)
+class Run:
+    """An earlier run: where it was read from, its record, and its answers where it has them."""
+
+    path: Path
+    record: Record
+
+    def answers(self, case: str) -> Answers | None:
+        """Return a case's answers; None if the run is a JSON file, which holds none.
+
+        Raises:
+            RecordError: their file is missing or damaged.
+        """
+        if not self.path.is_dir():
+            return None
+        path = _predictions_path(self.path, case)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return Answers(**{name: arrays[name] for name in ("ids", "top5", "logits", "correct")})
+        except FileNotFoundError:
+            raise RecordError(f"{path}: missing, though {RECORD} tells of the case; the run is not whole") from None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise RecordError(f"{path}: damaged ({error}); the run cannot be compared image by image") from error
+
+
+def read_run(path: Path) -> Run:
+    """Read a run folder, or the JSON file of pytest-benchmark that tells of a run.
+
+    Raises:
+        RecordError: there is none, it is damaged, or another schema than this harness writes.
+    """
+    if not path.exists():
+        raise RecordError(f"{path}: expected a run folder (--results) or its JSON (--benchmark-json), found nothing")
+    file = path / RECORD if path.is_dir() else path
+    if not file.exists():
+        raise RecordError(f"{path}: expected a run folder, found no {RECORD} in it; a run that was killed leaves none")
+    values = _read_json(file)
+    if not isinstance(values, dict) or not values.keys() & {"schema_version", "benchmarks"}:
+        raise RecordError(f"{file}: expected a record of this harness, found other JSON")
+    if "benchmarks" in values and BENCHMARK_KEY not in values:
+        raise RecordError(f"{file}: a file of pytest-benchmark, but not of this harness: it has no {BENCHMARK_KEY!r}")
+    record = values[BENCHMARK_KEY] if "benchmarks" in values else values
+    found = record.get("schema_version") if isinstance(record, dict) else None
+    if found != SCHEMA_VERSION:
+        raise RecordError(
+            f"{file}: schema_version is {found!r}, this harness reads {SCHEMA_VERSION}: "
+            "read it with the version that wrote it, or run again"
+        )
+    try:
+        if "benchmarks" in values:
+            record = {**record, "timings": [*record["timings"], *map(_timing, _ours(values["benchmarks"]))]}
+        return Run(path, Record.from_json(record))
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise RecordError(f"{file}: not as this harness writes it: {type(error).__name__} {error}") from error
+
+
+def benchmark_json(record: Record) -> dict[str, Any]:
+    """Return what goes into a pytest-benchmark JSON file under ``BENCHMARK_KEY``: timings only if they are none."""
+    values = record.to_json()
+    return {**values, "timings": [timing for timing in values["timings"] if "seconds" not in timing]}
+
+
+def _ours(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [benchmark for benchmark in benchmarks if "peak_tflops" in benchmark["extra_info"]]
+
+
+def _timing(benchmark: dict[str, Any]) -> dict[str, Any]:
+    info = {name: value for name, value in benchmark["extra_info"].items() if name != "environment"}
+    return TimingRecord.from_json({**info, "seconds": benchmark["stats"]["data"]}).to_json()
+
+
+def _predictions_path(folder: Path, case: str) -> Path:
+    return folder / PREDICTIONS / f"{quote(case, safe='')}.npz"
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def _read_json(file: Path) -> Any:
+    def refuse(constant: str) -> NoReturn:
+        raise RecordError(f"{file}: holds {constant}, which is no measurement; the run that wrote it is not to be used")
+
+    try:
+        return json.loads(file.read_bytes(), parse_constant=refuse)
+    except RecordError:
+        raise
+    except ValueError as error:
+        raise RecordError(f"{file}: not whole JSON ({error}); it may have been cut off") from error
+    except OSError as error:
+        raise RecordError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def _as_results_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResultsError(f"the results cannot be written to {path}: {error.strerror or error}") from error

@@ -1,0 +1,108 @@
+"""Records of runs that nobody made, for tests of what is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.gate.expected import Expected
+from harness.gate.scores import TopK
+from harness.gate.verdict import Check, Verdict
+from harness.reporting.environment import Environment
+from harness.reporting.record import CaseRecord, Phases, Record, SplitFacts, TimingRecord, Unmeasured, pack
+
+ENVIRONMENT = Environment(
+    torch="2.9.1",
+    torchvision="0.24.1",
+    python="3.11.9",
+    numpy="2.4.6",
+    pillow="13.0.0",
+    libjpeg_turbo="3.2.0",
+    cuda="13.0",
+    cudnn="91300",
+    driver="580.65.06",
+    device="NVIDIA H100 80GB HBM3",
+    cpu="Intel(R) Xeon(R) Processor",
+    threads=16,
+)
+SPLIT = SplitFacts("imagenet-1k", "d1ge57", images=1000, total=1000, classes=100)
+HELD = Verdict((Check("top-1", held=True, detail="±0.05 points"), Check("top-5", held=True, detail="±0.05 points")))
+FAILED = Verdict((Check("top-1", held=False, detail="-3 images"),))
+
+
+def expected(images: int, top1: int, top5: int, tolerance: str = "0.05", origin: str = "published") -> Expected:
+    """Return expected values."""
+    return Expected(TopK(images, top1, top5), Decimal(tolerance), origin)
+
+
+def case_record(
+    model: str = "resnet18", correct: NDArray[np.bool_] | None = None, top5: int = 900, **changes: Any
+) -> CaseRecord:
+    """Return the record of a case.
+
+    Args:
+        correct: (N,) whether top-1 is right; 700 of 1000 if None.
+        changes: further fields.
+    """
+    if correct is None:
+        correct = np.arange(1000) < 700
+    record = CaseRecord(
+        id=f"{model}-IMAGENET1K_V1-fp32",
+        model=model,
+        weights="IMAGENET1K_V1",
+        precision="fp32",
+        memory_format="channels_last",
+        compiled=False,
+        split="imagenet-1k",
+        measured=TopK(len(correct), int(correct.sum()), top5),
+        expected=None,
+        verdict=HELD,
+        seconds=Phases(decode=0.25, load=0.5, transfer=0.125, forward=0.75, total=1.75),
+        images_per_second=1234.5,
+        batch_size=256,
+        parameters=11_689_512,
+        gflops=1.814,
+        weights_sha256="5ha256",
+        inputs_digest="1nput5",
+        correct=pack(correct),
+    )
+    return replace(record, **changes)
+
+
+def timing_record(model: str = "resnet18", seconds: Sequence[float] = (0.25,), **changes: Any) -> TimingRecord:
+    """Return the record of a timing, with ``changes`` to its fields."""
+    record = TimingRecord(
+        id=f"{model}-IMAGENET1K_V1-fp32-b32",
+        model=model,
+        weights="IMAGENET1K_V1",
+        precision="fp32",
+        memory_format="channels_last",
+        compiled=False,
+        batch_size=32,
+        seconds=tuple(seconds),
+        device_seconds=None,
+        gflops=1.814,
+        peak_tflops=0.5,
+        peak_memory=1_250_000_000,
+        warm_up={"calls": 11, "seconds": 1.5, "stable": True},
+        clocks=None,
+    )
+    return replace(record, **changes)
+
+
+def run_record(
+    cases: Sequence[CaseRecord | Unmeasured] = (), timings: Sequence[TimingRecord | Unmeasured] = (), **changes: Any
+) -> Record:
+    """Return the record of a run, with ``changes`` to its environment."""
+    return Record(
+        created="2026-11-24T20:00:00+00:00",
+        environment=replace(ENVIRONMENT, **changes),
+        split=SPLIT if cases else None,
+        cases=tuple(cases),
+        timings=tuple(timings),
+    )
