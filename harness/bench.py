@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from statistics import mean, median
 
 from harness.evaluation.clocks import read_clocks
 from harness.evaluation.device import describe_device, device_facts, resolve_device
@@ -11,26 +13,29 @@ from harness.evaluation.memory import keep_freed_memory, peak_memory, reset_peak
 from harness.evaluation.models import Loaded, load_seeded
 from harness.evaluation.setting import Setting
 from harness.evaluation.spec import ModelSpec
-from harness.evaluation.throughput import TimedForward, WarmUp, conditions, peak_tflops
+from harness.evaluation.throughput import TimedForward, conditions, peak_tflops
+from harness.evaluation.yardstick import measure_yardstick
 from harness.gate.cases import Workload
 from harness.reporting.environment import Environment, environment, versions
-from harness.reporting.record import TimingRecord
+from harness.reporting.timing_record import TimingRecord
 
 
 class Timed:
     """A workload, warmed up; call it once for each measurement, then take the record."""
 
-    def __init__(self, workload: Workload, forward: TimedForward, warm_up: WarmUp, bench: Bench) -> None:
+    def __init__(self, workload: Workload, forward: TimedForward, bench: Bench) -> None:
         self.forward = forward
         self._workload = workload
-        self._warm_up = warm_up
         self._bench = bench
+        self._yardstick = bench.yardstick()
+        self._warm_up = forward.warm_up()  # after the yardstick, whose threads are still there for a while
 
     def record(self, seconds: list[float]) -> TimingRecord:
         """Return the record of the calls that took ``seconds``."""
         workload, bench = self._workload, self._bench
         # Before and after the measured calls there are others: of the calibration, and one for the result.
-        on_device = sorted(self.forward.device_seconds[-len(seconds) - 1 : -1])
+        around = [found for found in (self._yardstick, bench.yardstick()) if found is not None]
+        on_device = self.forward.device_seconds[-len(seconds) - 1 : -1]
         return TimingRecord(
             id=str(workload),
             model=workload.entry.spec.model,
@@ -40,11 +45,12 @@ class Timed:
             compiled=workload.setting.compiled,
             batch_size=workload.batch_size,
             seconds=tuple(seconds),
-            device_seconds=on_device[len(on_device) // 2] if on_device else None,
+            device_seconds=median(on_device) if on_device else None,
             gflops=bench.loaded(workload).gflops,
             peak_tflops=bench.peak(workload.setting),
             peak_memory=peak_memory(bench.device),
-            warm_up={"calls": self._warm_up.calls, "seconds": self._warm_up.seconds, "stable": self._warm_up.stable},
+            warm_up=asdict(self._warm_up),
+            yardstick=mean(around) if around else None,
             clocks=read_clocks(bench.device),
         )
 
@@ -87,13 +93,17 @@ class Bench:
         reset_peak_memory(self.device)
         with conditions(workload.setting, self.device):
             forward = TimedForward(loaded, self.device, workload.setting, workload.batch_size)
-            yield Timed(workload, forward, forward.warm_up(), self)
+            yield Timed(workload, forward, self)
 
     def peak(self, setting: Setting) -> float:
         """Return what a product of large matrices reaches here, in 10^12 operations a second; measured once."""
         if setting.precision not in self._peaks:
             self._peaks[setting.precision] = peak_tflops(setting, self.device)
         return self._peaks[setting.precision]
+
+    def yardstick(self) -> float | None:
+        """Return the seconds that a fixed piece of work takes on the CPU now; None where another device counts."""
+        return measure_yardstick() if self.device.type == "cpu" else None
 
     def loaded(self, workload: Workload) -> Loaded:
         """Return the model; the last one is kept for its next batch size."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from _pytest.mark.expression import Expression
 
 from harness.data.layouts import EMBEDDED
 from harness.data.workers import warm_up
@@ -21,9 +20,10 @@ from harness.evaluation.setting import Setting
 from harness.gate.cases import Case, Workload, select_cases
 from harness.gate.expected_file import read_expected
 from harness.options import Options, add_options, read_options
+from harness.reporting.case_record import CaseRecord
 from harness.reporting.progress import show_progress
-from harness.reporting.record import CaseRecord
 from harness.reporting.run_folder import NewRun
+from harness.selection import is_selected, refuse_what_does_not_fit
 from harness.summary import ACCURACY, STAGING, THROUGHPUT, Summary, case_id
 
 if TYPE_CHECKING:
@@ -45,15 +45,6 @@ ORDER: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 RECORD: pytest.StashKey[CaseRecord] = pytest.StashKey()
 TIMED: pytest.StashKey[Timed] = pytest.StashKey()
 
-# Options that only some tests heed.
-_NEEDS = {
-    "--imagenet": (ACCURACY, THROUGHPUT),
-    "--batch-size": (ACCURACY,),
-    "--limit": (ACCURACY,),
-    "--batch-sizes": (THROUGHPUT,),
-    "--results": (ACCURACY, THROUGHPUT),
-}
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
@@ -65,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{ACCURACY}: evaluates a pretrained model on the image set given by --imagenet")
     config.addinivalue_line("markers", f"{THROUGHPUT}: times a model's forward on images that lie on the device")
     selected = {mark for mark in (ACCURACY, THROUGHPUT) if is_selected(config, mark)}
-    _refuse_what_does_not_fit(config, selected)
+    refuse_what_does_not_fit(config, selected)
     # A team's builders lie beside their own file of expected values, in the folder they work in.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -80,39 +71,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if selected:
         config.stash[SUMMARY] = Summary()
         config.pluginmanager.register(config.stash[SUMMARY], "imagenet-summary")
-
-
-def is_selected(config: pytest.Config, mark: str) -> bool:
-    """Tell whether ``-m`` asks for the tests that bear this mark, among others perhaps; without ``-m`` it does not."""
-    return selects(config, {mark}) and not selects(config, set())
-
-
-def selects(config: pytest.Config, marks: set[str]) -> bool:
-    """Tell whether ``-m`` selects a test that bears exactly these marks."""
-    expression = config.getoption("markexpr")
-    try:
-        return not expression or Expression.compile(expression).evaluate(lambda name, /, **_: name in marks)
-    except SyntaxError as error:
-        raise pytest.UsageError(f"wrong expression after -m: {expression!r}: {error}") from error
-
-
-def _refuse_what_does_not_fit(config: pytest.Config, selected: set[str]) -> None:
-    """Refuse combinations of options of which one would be ignored in silence."""
-    given = [arg.partition("=")[0] for arg in config.invocation_params.args]
-    if ACCURACY in selected and not config.getoption("imagenet"):
-        raise pytest.UsageError(
-            f"-m {ACCURACY} needs an image set: give --imagenet DIR (or set IMAGENET_DIR) for ImageNet's validation "
-            "set in class folders, or --imagenet embedded for images that need no download"
-        )
-    for option, marks in _NEEDS.items():
-        if option in given and not selected.intersection(marks):
-            add = " or ".join(f"-m {mark}" for mark in marks)
-            raise pytest.UsageError(f"{option} was given, but no test is selected that heeds it: add {add}")
-    if THROUGHPUT in selected and (config.getoption("dist", "no") != "no" or hasattr(config, "workerinput")):
-        raise pytest.UsageError(
-            f"-m {THROUGHPUT} times one model at a time; processes beside each other would time one another: "
-            "leave out -n"
-        )
 
 
 @contextmanager

@@ -29,8 +29,9 @@ from harness.evaluation.predictions import Predictions
 from harness.gate.cases import Case
 from harness.gate.scores import correct, score
 from harness.gate.verdict import judge
+from harness.reporting.case_record import CaseRecord, Phases, pack
 from harness.reporting.environment import Environment, environment, versions
-from harness.reporting.record import CaseRecord, Phases, SplitFacts, pack
+from harness.reporting.record import SplitFacts
 from harness.reporting.run_folder import write_predictions
 
 

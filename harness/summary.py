@@ -10,20 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import ResultsError
+from harness.reporting.case_record import CaseRecord
 from harness.reporting.environment import Environment
-from harness.reporting.record import (
-    ERROR,
-    CaseRecord,
-    Record,
-    SplitFacts,
-    TimingRecord,
-    Unmeasured,
-    measured_cases,
-    measured_timings,
-    unmeasured,
-)
+from harness.reporting.record import ERROR, Record, SplitFacts, Unmeasured, measured_cases, measured_timings, unmeasured
 from harness.reporting.run_folder import BENCHMARK_KEY, NewRun, benchmark_json
 from harness.reporting.text import accuracy_table, throughput_table
+from harness.reporting.timing_record import TimingRecord
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -155,4 +147,4 @@ def _reason(report: pytest.TestReport) -> str:
     """Return why a test failed, in its first line."""
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash is not None else str(report.longrepr)
-    return str(text).strip().partition("\n")[0]
+    return str(text).strip().removeprefix("Failed: ").partition("\n")[0]

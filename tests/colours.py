@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -63,6 +64,35 @@ def always_nan() -> nn.Module:
     with torch.no_grad():
         model.bias.fill_(float("nan"))
     return model
+
+
+class Tired(NearestColour):
+    """Answers three calls, then does what it is told."""
+
+    def __init__(self, then: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._calls = 0
+        self._then = then
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, 1000)."""
+        self._calls += 1
+        logits = super().forward(images)
+        return logits if self._calls <= 3 else self._then(logits)
+
+
+def nan_in_the_end() -> nn.Module:
+    """Build a classifier that answers nothing after a while."""
+    return Tired(lambda logits: logits * float("nan"))
+
+
+def raises_in_the_end() -> nn.Module:
+    """Build a classifier that fails after a while."""
+
+    def fail(_logits: Tensor) -> Tensor:
+        raise RuntimeError("out of luck")
+
+    return Tired(fail)
 
 
 def write_split(root: Path) -> Path:

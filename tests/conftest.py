@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.evaluation.predictions import Predictions
-from harness.plugin import is_selected
+from harness.selection import is_selected
 from harness.summary import ACCURACY, THROUGHPUT
 
 TESTS = Path(__file__).parent

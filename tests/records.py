@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from harness.gate.expected import Expected
 from harness.gate.scores import TopK
 from harness.gate.verdict import Check, Verdict
+from harness.reporting.case_record import CaseRecord, Phases, pack
 from harness.reporting.environment import Environment
-from harness.reporting.record import CaseRecord, Phases, Record, SplitFacts, TimingRecord, Unmeasured, pack
+from harness.reporting.record import Record, SplitFacts, Unmeasured
+from harness.reporting.timing_record import TimingRecord
 
 ENVIRONMENT = Environment(
     torch="2.9.1",
@@ -90,6 +92,7 @@ def timing_record(model: str = "resnet18", seconds: Sequence[float] = (0.25,), *
         peak_tflops=0.5,
         peak_memory=1_250_000_000,
         warm_up={"calls": 11, "seconds": 1.5, "stable": True},
+        yardstick=None,
         clocks=None,
     )
     return replace(record, **changes)

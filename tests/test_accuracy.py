@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.reporting.record import CaseRecord
+from harness.reporting.case_record import CaseRecord
 
 
 @pytest.mark.imagenet

@@ -46,14 +46,14 @@ def add(commands: Commands) -> None:
         metavar="PERCENT",
         type=_percent,
         default=0.05,
-        help="a call may take so much longer, and more if it is not significant (default: 5%%)",
+        help="a call may take so much longer, or more if that is not significant (default: 5%%)",
     )
     command.add_argument(
         "--noise",
         metavar="PERCENT",
         type=_percent,
-        default=0.05,
-        help="by how much two runs of the same software differ on this machine (default: 5%%)",
+        default=0.07,
+        help="by how much two runs of the same software differ on this machine (default: 7%%)",
     )
     command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report there too, as Markdown")
     command.set_defaults(run=_compare, usage=command.error)

@@ -119,9 +119,7 @@ def refuse_non_finite(logits: Tensor) -> None:
     """
     bad = int((~logits.isfinite().all(dim=1)).sum())
     if bad:
-        raise EvaluationError(
-            f"{bad:,} of {len(logits):,} images got logits that are not finite: not a speed to report"
-        )
+        raise EvaluationError(f"{bad:,} of {len(logits):,} images got logits that are not finite: no speed to report")
 
 
 def peak_tflops(setting: Setting, device: torch.device) -> float:

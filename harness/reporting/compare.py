@@ -6,137 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
-
 from harness.errors import RecordError
-from harness.gate.scores import METRICS, NAMES
-from harness.gate.stats import Ratio, mcnemar, ratio_of_medians
+from harness.reporting.accuracy_pair import AccuracyPair, accuracy_pair
 from harness.reporting.environment import Fact
-from harness.reporting.record import CaseRecord, SplitFacts, TimingRecord, Unmeasured
-from harness.reporting.run_folder import Answers, Run
+from harness.reporting.record import SplitFacts, Unmeasured
+from harness.reporting.run_folder import Run
+from harness.reporting.speed_pair import SpeedPair, speed_pair
 
 FAILURES = ("accuracy", "speed", "missing")
 """What may count as a failure."""
 
 # Of one comparison of two runs, whatever the number of its cases (Bonferroni): p-values and intervals alike.
 ALPHA = 0.01
-# Where a model has no expected value, and so no tolerance of its own: the default of expected_accuracy.yaml.
-_TOLERANCE_POINTS = 0.05
-
-
-@dataclass(frozen=True)
-class Changed:
-    """An image that the two runs answer differently: its id, and the best class and whether it is right in each."""
-
-    id: str
-    old: int
-    new: int
-    was_right: bool
-    is_right: bool
-
-
-@dataclass(frozen=True)
-class Paired:
-    """The same images' answers in two runs.
-
-    Attributes:
-        changed: images with another best class.
-        p: of the exact McNemar test on right and wrong.
-        drift: the largest change of a best class's logit, where that class is still the same.
-    """
-
-    changed: tuple[Changed, ...]
-    p: float
-    drift: float
-
-    @property
-    def lost(self) -> int:
-        """Images that were right and are wrong."""
-        return sum(change.was_right and not change.is_right for change in self.changed)
-
-    @property
-    def gained(self) -> int:
-        """Images that were wrong and are right."""
-        return sum(change.is_right and not change.was_right for change in self.changed)
-
-
-@dataclass(frozen=True)
-class AccuracyPair:
-    """A case in two runs.
-
-    Attributes:
-        paired: image by image; None where one of the runs holds no answers.
-        significant: whether the McNemar test calls the difference more than chance.
-    """
-
-    old: CaseRecord
-    new: CaseRecord
-    paired: Paired | None
-    significant: bool
-
-    def difference(self, metric: str) -> int:
-        """Return the hits gained."""
-        return self.new.measured.hits(metric) - self.old.measured.hits(metric)
-
-    def points(self, metric: str) -> float:
-        """Return the same in percentage points."""
-        return 100 * self.difference(metric) / self.new.measured.n
-
-    @property
-    def moved(self) -> tuple[str, ...]:
-        """What the two runs were not given alike: weights, decoded images."""
-        same = (("weights", "weights_sha256"), ("decoded images", "inputs_digest"))
-        return tuple(name for name, field in same if getattr(self.old, field) != getattr(self.new, field))
-
-    def failure(self) -> str:
-        """Return what makes the case a failure; empty if nothing does."""
-        for when, case in (("in the old run", self.old), ("in the new run", self.new)):
-            if case.outcome == "failed":
-                return f"failed its check {when}"
-        points = float(self.new.expected.tolerance) if self.new.expected else _TOLERANCE_POINTS
-        for metric in METRICS:
-            if abs(self.points(metric)) > points:
-                return f"{NAMES[metric]} differs by {self.points(metric):+.3f} points, tolerance ±{points:g}"
-        if self.paired is not None and self.significant:
-            return f"more answers went one way than by chance (p = {self.paired.p:.2g})"
-        return ""
-
-
-@dataclass(frozen=True)
-class SpeedPair:
-    """A timing in two runs.
-
-    Attributes:
-        ratio: new over old seconds of the median call: above 1 is slower.
-        fastest: the same of the fastest calls.
-        noise: by how much two runs of the same software may differ, as a share.
-    """
-
-    old: TimingRecord
-    new: TimingRecord
-    ratio: Ratio
-    fastest: float
-    noise: float
-
-    @property
-    def significant(self) -> bool:
-        """Whether it is more than noise, between calls and between runs, and shows in the fastest calls too.
-
-        Another job on the machine slows most calls, but seldom all; slower software slows all.
-        """
-        slower = self.ratio.low > 1 + self.noise and self.fastest > 1 + self.noise
-        return slower or (self.ratio.high < 1 / (1 + self.noise) and self.fastest < 1 / (1 + self.noise))
-
-    @property
-    def change(self) -> float:
-        """Of images/s, as a share: -0.1 is 10 % fewer."""
-        return 1 / self.ratio.value - 1
-
-    def failure(self, max_slowdown: float) -> str:
-        """Return what makes the timing a failure; empty if nothing does."""
-        if self.significant and self.ratio.value > 1 + max_slowdown:
-            return f"{100 * (self.ratio.value - 1):.1f} % slower, allowed {100 * max_slowdown:g} %"
-        return ""
 
 
 @dataclass(frozen=True)
@@ -201,13 +82,16 @@ def compare(old: Run, new: Run, noise: float) -> Comparison:
     cases = _pair_up(old.record.cases, new.record.cases)
     timings = _pair_up(old.record.timings, new.record.timings)
     refused = _why_speed_is_refused(old, new) if timings.both else ""
+    same_numpy = old.record.environment.numpy == new.record.environment.numpy
     alpha = ALPHA / max(1, len(cases.both)), ALPHA / max(1, len(timings.both))
     return Comparison(
         old=old,
         new=new,
         facts=tuple(old.record.environment.differences(new.record.environment)),
-        accuracy=tuple(_accuracy_pair(old, new, *pair, alpha[0]) for pair in cases.both),
-        speed=() if refused else tuple(_speed_pair(*pair, alpha[1], noise) for pair in timings.both),
+        accuracy=tuple(accuracy_pair(old, new, *pair, alpha[0]) for pair in cases.both),
+        speed=tuple(
+            speed_pair(*pair, alpha[1], noise, same_numpy=same_numpy) for pair in ([] if refused else timings.both)
+        ),
         speed_refused=refused,
         missing=(*cases.missing, *timings.missing),
         added=(*cases.added, *timings.added),
@@ -258,7 +142,7 @@ def _pair_up(old: Sequence[_Result | Unmeasured], new: Sequence[_Result | Unmeas
             pairs.both.append((old_result, new_result))
     for when, results in (("old", before), ("new", after)):
         for identity, result in results.items():
-            if isinstance(result, Unmeasured) and (identity in after):
+            if isinstance(result, Unmeasured) and identity in after:
                 detail = f": {result.detail}" if result.detail else ""
                 pairs.missing.append(Missing(identity, f"{result.outcome} in the {when} run{detail}"))
     return pairs
@@ -266,38 +150,3 @@ def _pair_up(old: Sequence[_Result | Unmeasured], new: Sequence[_Result | Unmeas
 
 def _by_id(results: Sequence[_Result | Unmeasured]) -> dict[str, _Result | Unmeasured]:
     return {result.id: result for result in results}  # type: ignore[union-attr]
-
-
-def _accuracy_pair(old: Run, new: Run, before: CaseRecord, after: CaseRecord, alpha: float) -> AccuracyPair:
-    answers = old.answers(before.id), new.answers(after.id)
-    paired = None if answers[0] is None or answers[1] is None else pair(answers[0], answers[1])
-    return AccuracyPair(before, after, paired, significant=paired is not None and paired.p < alpha)
-
-
-def pair(old: Answers, new: Answers) -> Paired:
-    """Compare two runs' answers to the same images.
-
-    Raises:
-        RecordError: they are not the same images, in the same order.
-    """
-    if not np.array_equal(old.ids, new.ids):
-        raise RecordError("the two runs hold answers to different images; one of them is not what its record says")
-    before, after = old.top5[:, 0], new.top5[:, 0]
-    differ = before != after
-    changed = tuple(
-        Changed(str(old.ids[i]), int(before[i]), int(after[i]), bool(old.correct[i]), bool(new.correct[i]))
-        for i in np.flatnonzero(differ)
-    )
-    drift = np.abs(old.logits[:, 0] - new.logits[:, 0])[~differ]
-    lost, gained = int(np.sum(old.correct & ~new.correct)), int(np.sum(new.correct & ~old.correct))
-    return Paired(changed, mcnemar(lost, gained), float(drift.max(initial=0.0)))
-
-
-def _speed_pair(before: TimingRecord, after: TimingRecord, alpha: float, noise: float) -> SpeedPair:
-    return SpeedPair(
-        old=before,
-        new=after,
-        ratio=ratio_of_medians(after.seconds, before.seconds, confidence=1 - alpha),
-        fastest=min(after.seconds) / min(before.seconds),
-        noise=noise,
-    )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.gate.scores import METRICS
-from harness.reporting.compare import ALPHA, AccuracyPair, Comparison, SpeedPair
-from harness.reporting.record import CaseRecord, Record, TimingRecord, measured_cases, measured_timings
+from harness.reporting.accuracy_pair import AccuracyPair
+from harness.reporting.case_record import CaseRecord
+from harness.reporting.compare import ALPHA, Comparison
+from harness.reporting.record import Record, measured_cases, measured_timings
 from harness.reporting.run_folder import Run
+from harness.reporting.speed_pair import SpeedPair
 from harness.reporting.table import Table, escaped
+from harness.reporting.timing_record import TimingRecord
 
-_LARGEST_LISTS = 10
-_SERIES_WIDTH = 6
+_WIDTH = 100
+_LONGEST_LIST = 10
+_RUNS_ABREAST = 6
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: a title, a table where there are rows, and lines below it."""
+    """A part of a report: a title where it has one, a table where there are rows, and lines below it."""
 
     title: str
     table: Table | None
@@ -29,23 +35,37 @@ def as_text(sections: Sequence[Section]) -> Iterator[str]:
     for number, section in enumerate(sections):
         if number:
             yield ""
-        yield section.title
+        yield from _wrapped(section.title)
         if section.table and section.table.rows:
             yield from section.table.lines()
-        yield from section.lines
+        for line in section.lines:
+            yield from _wrapped(line)
 
 
 def as_markdown(sections: Sequence[Section]) -> Iterator[str]:
-    """Yield lines of Markdown, as for a CI job's summary."""
-    for section in sections:
-        yield f"### {escaped(section.title)}"
-        yield ""
+    """Yield lines of Markdown, as for a CI job's summary, which is read from the top: what it comes to is first."""
+    for section in [*sections[-1:], *sections[:-1]]:
+        if section.title:
+            yield f"### {escaped(section.title)}"
+            yield ""
         if section.table and section.table.rows:
             yield from section.table.markdown()
             yield ""
         yield from (f"- {escaped(line)}" for line in section.lines)
         if section.lines:
             yield ""
+
+
+def _wrapped(line: str) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line.strip(),
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def sections_of(comparison: Comparison, failures: Sequence[tuple[str, str]]) -> list[Section]:
@@ -72,10 +92,10 @@ def series_sections(runs: Sequence[Run]) -> list[Section]:
     accuracy = [(case, _hits(records, case)) for case in _ids([measured_cases(record.cases) for record in records])]
     speed = [(case, _speeds(records, case)) for case in _ids([measured_timings(record.timings) for record in records])]
     for title, series in (("top-1 hits", accuracy), ("images/s", speed)):
-        if series:
-            head = ["case", *(f"[{number}]" for number in range(1, len(runs) + 1))]
-            rows = [[case, *values] for case, values in series]
-            sections.append(Section(title, Table(head, rows, frozenset({0}))))
+        for first in range(0, len(runs) if series else 0, _RUNS_ABREAST):
+            head = [title, *(f"[{number}]" for number in range(1, len(runs) + 1)[first : first + _RUNS_ABREAST])]
+            rows = [[case, *values[first : first + _RUNS_ABREAST]] for case, values in series]
+            sections.append(Section("", Table(head, rows, frozenset({0}))))
     return sections
 
 
@@ -90,13 +110,13 @@ def _environment_section(comparison: Comparison) -> Section:
 
 
 def _accuracy_section(comparison: Comparison) -> Section:
-    head = ["accuracy", "top-1", "diff", "points", "top-5", "diff", "changed", "p", "logits"]
+    head = ["accuracy", "top-1", "diff", "points", "top-5", "diff", "changed", "p", "logits", "new run"]
     rows = [_accuracy_row(pair) for pair in comparison.accuracy]
     split = comparison.split
     where = f" on {split.name}, {split.images:,} images" if split else ""
     return Section(
         f"accuracy{where}: hits in the new run, and the difference to the old",
-        Table(head, rows, frozenset({0})),
+        Table(head, rows, frozenset({0, 9})),
         tuple(_accuracy_notes(comparison.accuracy)),
     )
 
@@ -108,9 +128,9 @@ def _accuracy_row(pair: AccuracyPair) -> list[str]:
         if metric == "top1":
             cells.append(f"{pair.points(metric):+.3f}")
     if pair.paired is None:
-        return [*cells, "-", "-", "-"]
+        return [*cells, "-", "-", "-", pair.new.outcome]
     drift = f"{pair.paired.drift:.0e}" if pair.paired.drift else "equal"
-    return [*cells, f"{len(pair.paired.changed):,}", f"{pair.paired.p:.2g}", drift]
+    return [*cells, f"{len(pair.paired.changed):,}", f"{pair.paired.p:.2g}", drift, pair.new.outcome]
 
 
 def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
@@ -127,10 +147,10 @@ def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
         if pair.paired and pair.paired.changed:
             changed, lost, gained = pair.paired.changed, pair.paired.lost, pair.paired.gained
             yield f"{pair.new.id}: {lost:,} went from right to wrong, {gained:,} from wrong to right"
-            for change in changed[:_LARGEST_LISTS]:
+            for change in changed[:_LONGEST_LIST]:
                 yield f"    {change.id}: class {change.old} -> {change.new}{_turn(change.was_right, change.is_right)}"
-            if len(changed) > _LARGEST_LISTS:
-                yield f"    and {len(changed) - _LARGEST_LISTS:,} more"
+            if len(changed) > _LONGEST_LIST:
+                yield f"    and {len(changed) - _LONGEST_LIST:,} more"
 
 
 def _turn(was_right: bool, is_right: bool) -> str:
@@ -143,14 +163,15 @@ def _speed_section(comparison: Comparison) -> Section:
     if comparison.speed_refused:
         return Section("speed", None, (comparison.speed_refused,))
     confidence = 100 * (1 - ALPHA / len(comparison.speed))
-    head = ["speed", "old images/s", "new images/s", "change", f"{confidence:.2f} % interval", "verdict"]
+    head = ["speed", "old", "new", "change", "interval", "machine", "verdict"]
     noise = 100 * comparison.speed[0].noise
     return Section(
         "speed: images/s from the median call",
-        Table(head, [_speed_row(pair) for pair in comparison.speed], frozenset({0, 5})),
+        Table(head, [_speed_row(pair) for pair in comparison.speed], frozenset({0, 6})),
         (
-            f"not significant: within {noise:g} % and the interval, by which runs of the same software differ; "
-            "or not so in the fastest calls",
+            f"interval: {confidence:.2f} %, from the calls of both runs; machine: the same work by numpy beside them",
+            f"not significant: by the measure of the machine not beyond {noise:g} % with the whole interval and "
+            "with the fastest calls",
         ),
     )
 
@@ -163,7 +184,8 @@ def _speed_row(pair: SpeedPair) -> list[str]:
         f"{pair.old.images_per_second:,.1f}",
         f"{pair.new.images_per_second:,.1f}",
         f"{100 * pair.change:+.1f} %",
-        f"{low:+.1f} to {high:+.1f} %",
+        f"{low:+.1f} to {high:+.1f}",
+        "-" if pair.machine is None else f"{100 * (1 / pair.machine - 1):+.1f} %",
         verdict,
     ]
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from harness.data.files import write_whole
 from harness.errors import RecordError, ResultsError
 from harness.evaluation.predictions import Predictions
-from harness.reporting.record import SCHEMA_VERSION, Record, TimingRecord
+from harness.reporting.record import SCHEMA_VERSION, Record
+from harness.reporting.timing_record import TimingRecord
 
 RECORD = "record.json"
 PREDICTIONS = "predictions"

@@ -9,8 +9,10 @@ import numpy as np
 from harness.evaluation.setting import DEFAULT
 from harness.gate.scores import METRICS
 from harness.gate.stats import mcnemar
-from harness.reporting.record import ERROR, CaseRecord, TimingRecord, Unmeasured
+from harness.reporting.case_record import CaseRecord
+from harness.reporting.record import ERROR, Unmeasured
 from harness.reporting.table import Table
+from harness.reporting.timing_record import TimingRecord
 
 # Neighbours in the ranking whose difference is less sure than this are ties.
 SIGNIFICANT = 0.05

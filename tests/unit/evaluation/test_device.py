@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from harness.errors import DeviceError
-from harness.evaluation.device import describe_device, is_out_of_memory, resolve_device
+from harness.evaluation.device import _driver_version, describe_device, device_facts, is_out_of_memory, resolve_device
 
 ROOT = Path(__file__).parents[3]
 
@@ -78,22 +74,37 @@ def test_running_out_of_memory_is_told_from_other_errors(error: RuntimeError, ex
     assert is_out_of_memory(error) == expected
 
 
-def test_freed_memory_is_kept() -> None:
-    """A block that was freed is used again: after a few rounds no page of a large tensor is mapped anew."""
-    code = (
-        "import resource, torch\n"
-        "from harness.evaluation.memory import keep_freed_memory\n"
-        "def faults():\n"
-        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "    torch.ones(10_000_000)\n"  # 40 MB: more than glibc would keep by itself
-        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
-        "given_back = min(faults() for _ in range(40))\n"
-        "kept = keep_freed_memory()\n"
-        "print(kept, given_back > 10 * (min(faults() for _ in range(40)) + 1))"
-    )
+def test_device_facts_of_a_cpu() -> None:
+    """There is no CUDA, no cuDNN and no driver to name, also where torch was built for them."""
+    facts = device_facts(torch.device("cpu"))
 
-    output = subprocess.check_output(
-        [sys.executable, "-c", code], text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    assert facts == {
+        "cuda": None,
+        "cudnn": None,
+        "driver": None,
+        "device": "cpu",
+        "cpu": facts["cpu"],
+        "threads": torch.get_num_threads(),
+    }
+    assert str(facts["cpu"]) in describe_device(torch.device("cpu"))
 
-    assert output == ("True True\n" if platform.libc_ver()[0] == "glibc" else "False False\n")
+
+@pytest.mark.parametrize(
+    ("about", "version"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.06  Wed Jun 26 2024\nGCC version 12\n",
+            "535.183.06",
+        ),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n", "580.65.06"),
+        ("something else\n", None),
+    ],
+)
+def test_the_driver_is_the_kernels(
+    about: str, version: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both ways in which NVIDIA's module writes its version."""
+    (tmp_path / "version").write_text(about)
+    monkeypatch.setattr("harness.evaluation.device.Path", lambda _path: tmp_path / "version")
+
+    assert _driver_version() == version

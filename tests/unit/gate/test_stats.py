@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import accumulate, combinations, pairwise
+from itertools import accumulate, combinations, pairwise, product
 from math import comb
 
 import numpy as np
 import pytest
 
-from harness.gate.stats import _cdf, mcnemar, sampling_band
+from harness.gate.stats import _cdf, mcnemar, ratio_of_medians, sampling_band
 
 # A sound model leaves the band once in 10,000 subsets, half of that on either side; a drop counts as found at 99 %.
 TAIL = Fraction(1, 20_000)
@@ -223,3 +223,60 @@ def test_sampling_band_refuses_a_sample_larger_than_the_population() -> None:
     """There is no sample of 600 among 500."""
     with pytest.raises(ValueError, match="600"):
         sampling_band(500, 400, 2, 600)
+
+
+def _bootstrap(sample: list[float]) -> dict[float, Fraction]:
+    """Return the exact distribution of the median of a resample, by making every resample that there is."""
+    resamples = product(sample, repeat=len(sample))
+    counts = Counter(sorted(resample)[len(sample) // 2] for resample in resamples)
+    return {value: Fraction(count, len(sample) ** len(sample)) for value, count in sorted(counts.items())}
+
+
+def _exact_quantile(distribution: dict[float, Fraction], probability: Fraction) -> float:
+    for value, cumulated in zip(distribution, accumulate(distribution.values()), strict=True):
+        if cumulated >= probability:
+            return value
+    raise AssertionError("probabilities sum to less")
+
+
+@pytest.mark.parametrize(
+    "sample", [[3.0], [1.0, 2.0, 9.0], [4.0, 1.0, 2.0, 16.0, 8.0], [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]]
+)
+@pytest.mark.parametrize("confidence", ["0.5", "0.9", "0.96"])
+def test_the_interval_is_that_of_all_resamples(sample: list[float], confidence: str) -> None:
+    """Against every resample that can be drawn, for samples of odd size."""
+    ratio = ratio_of_medians(sample, [2.0], float(confidence))
+
+    tail = (1 - Fraction(confidence)) / 2
+    distribution = _bootstrap(sample)
+    exact = _exact_quantile(distribution, tail) / 2, _exact_quantile(distribution, 1 - tail) / 2
+    assert (ratio.value, ratio.low, ratio.high) == (sorted(sample)[len(sample) // 2] / 2, *exact)
+
+
+def test_the_interval_of_a_ratio_is_turned_round_with_it() -> None:
+    """Exchanged, the two give the inverse, up to the draws; the median of an even sample is a mean."""
+    first, second = [1.0, 1.1, 1.2, 1.4], [2.0, 2.2, 2.3, 2.9]
+
+    ratio, inverse = ratio_of_medians(first, second, 0.9), ratio_of_medians(second, first, 0.9)
+
+    assert ratio.value == pytest.approx(1.15 / 2.25)
+    turned = 1 / ratio.value, 1 / ratio.high, 1 / ratio.low
+    assert turned == pytest.approx((inverse.value, inverse.low, inverse.high), rel=0.05)
+    assert ratio.low < ratio.value < ratio.high
+
+
+def test_the_interval_is_the_same_in_every_call() -> None:
+    """A comparison made twice says the same twice."""
+    first, second = (np.random.default_rng(1).random((2, 100)) + 1).tolist()
+
+    assert ratio_of_medians(first, second, 0.99) == ratio_of_medians(first, second, 0.99)
+
+
+def test_the_interval_covers_the_true_ratio_as_often_as_it_says() -> None:
+    """Of 400 pairs of samples from one distribution, 40 of the 90 % intervals leave out 1, give or take chance."""
+    samples = np.random.default_rng(2).lognormal(sigma=0.1, size=(400, 2, 51))
+    ratios = [ratio_of_medians(first, second, 0.9) for first, second in samples.tolist()]
+
+    missed = sum(not ratio.low <= 1 <= ratio.high for ratio in ratios)
+
+    assert 15 <= missed <= 65  # four standard deviations

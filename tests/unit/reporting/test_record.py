@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from harness.gate.verdict import Check, Verdict
-from harness.reporting.record import CaseRecord, Record, TimingRecord, Unmeasured, pack
+from harness.reporting.case_record import CaseRecord, pack
+from harness.reporting.record import Record, Unmeasured
+from harness.reporting.timing_record import TimingRecord
 from tests.records import case_record, expected, run_record, timing_record
 
 CASE = case_record(
@@ -66,11 +68,11 @@ def test_the_json_of_a_case_is_as_documented() -> None:
         "images": 2,
         "top1": 1,
         "top5": 2,
-        "expected": {"n": 50_000, "top1": 34_879, "top5": 44_539, "origin": "published"},
-        "tolerance": "0.05",
+        "expected": {"images": 50_000, "top1": 34_879, "top5": 44_539, "origin": "published"},
+        "tolerance": 0.05,
         "checks": [
-            {"name": "top-1", "held": True, "detail": "±0.05 points", "could_miss": 0.0},
-            {"name": "top-5", "held": False, "detail": "none", "could_miss": 10.11},
+            {"name": "top-1", "outcome": "held", "detail": "±0.05 points", "could_miss": 0.0},
+            {"name": "top-5", "outcome": "failed", "detail": "none", "could_miss": 10.11},
         ],
         "outcome": "failed",
         "seconds": {"decode": 0.25, "load": 0.5, "transfer": 0.125, "forward": 0.75, "total": 1.75},

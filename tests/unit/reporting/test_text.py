@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from harness.gate.verdict import Check, Verdict
-from harness.reporting.record import CaseRecord, Unmeasured
+from harness.reporting.case_record import CaseRecord
+from harness.reporting.record import Unmeasured
 from harness.reporting.text import accuracy_table
 from tests.records import case_record, expected
 

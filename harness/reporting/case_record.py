@@ -1,0 +1,140 @@
+"""What a run leaves of one case, as plain values that travel between processes and into files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.evaluation.setting import Setting
+from harness.gate.expected import Expected
+from harness.gate.scores import TopK
+from harness.gate.verdict import Check, Verdict
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Seconds of wall clock that one case took, by what the host waited for; ``total`` is all of it.
+
+    Attributes:
+        decode: images being decoded, or read for the first time from the store.
+        load: the model being built, its weights read and brought to the device.
+        transfer: crops read from the store and brought to the device; on a GPU as far as the host could not go on.
+        forward: the rest of the evaluation loop.
+    """
+
+    decode: float
+    load: float
+    transfer: float
+    forward: float
+    total: float
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """One evaluated and judged case.
+
+    Attributes:
+        id: the case's.
+        split: the name of what was evaluated.
+        measured: hits.
+        expected: what was expected on the whole split; None where nothing was published.
+        batch_size: images in a forward call.
+        parameters: number of weights and biases.
+        gflops: multiply-adds of one image, in 10^9.
+        images_per_second: of the whole loop, less the time that it waited for images to be decoded.
+        weights_sha256: of all parameters and buffers.
+        inputs_digest: sha256 of the hashes of all decoded images, in the split's order.
+        note: something odd that a reader should know, empty if nothing was.
+        correct: for each image, in the split's order, whether top-1 is right: packed bits, as hexadecimal. Not part
+            of ``record.json``, which it would swell; it lies beside the predictions.
+    """
+
+    id: str
+    model: str
+    weights: str
+    precision: str
+    memory_format: str
+    compiled: bool
+    split: str
+    measured: TopK
+    expected: Expected | None
+    verdict: Verdict
+    seconds: Phases
+    images_per_second: float
+    batch_size: int
+    parameters: int
+    gflops: float
+    weights_sha256: str
+    inputs_digest: str
+    note: str = ""
+    correct: str = field(default="", repr=False)
+
+    @property
+    def setting(self) -> Setting:
+        """How the forward pass was carried out."""
+        return Setting(self.precision, self.memory_format, self.compiled)
+
+    @property
+    def outcome(self) -> str:
+        """``held``, ``failed``, or ``unjudged`` where there was nothing to compare with."""
+        return self.verdict.outcome
+
+    def correct_bits(self) -> NDArray[np.bool_]:
+        """Return (N,) whether top-1 is right."""
+        packed = np.frombuffer(bytes.fromhex(self.correct), dtype=np.uint8)
+        return np.unpackbits(packed, count=self.measured.n).astype(np.bool_)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, for JSON and for messages between processes."""
+        values = {name: value for name, value in asdict(self).items() if name not in ("measured", "verdict")}
+        expected = self.expected
+        return {
+            **values,
+            **_hits_to_json(self.measured),
+            "expected": expected and {**_hits_to_json(expected.hits), "origin": expected.origin},
+            "tolerance": expected and float(expected.tolerance),
+            "checks": [_check_to_json(check) for check in self.verdict.checks],
+            "outcome": self.outcome,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> CaseRecord:
+        """Return the record that ``to_json`` made ``values`` of."""
+        expected = values["expected"]
+        derived = {"images", "top1", "top5", "tolerance", "checks", "outcome"}
+        return cls(
+            **{
+                **{name: value for name, value in values.items() if name not in derived},
+                "measured": _hits_from_json(values),
+                "expected": expected
+                and Expected(_hits_from_json(expected), Decimal(str(values["tolerance"])), expected["origin"]),
+                "verdict": Verdict(tuple(map(_check_from_json, values["checks"]))),
+                "seconds": Phases(**values["seconds"]),
+            }
+        )
+
+
+def pack(correct: NDArray[np.bool_]) -> str:
+    """Return (N,) booleans as the hexadecimal text of their packed bits."""
+    return np.packbits(correct).tobytes().hex()
+
+
+def _hits_to_json(hits: TopK) -> dict[str, int]:
+    return {"images": hits.n, "top1": hits.top1, "top5": hits.top5}
+
+
+def _hits_from_json(values: dict[str, Any]) -> TopK:
+    return TopK(n=values["images"], top1=values["top1"], top5=values["top5"])
+
+
+def _check_to_json(check: Check) -> dict[str, Any]:
+    outcome = "held" if check.held else "failed"
+    return {"name": check.name, "outcome": outcome, "detail": check.detail, "could_miss": check.could_miss}
+
+
+def _check_from_json(values: dict[str, Any]) -> Check:
+    return Check(values["name"], values["outcome"] == "held", values["detail"], values["could_miss"])

@@ -1,0 +1,272 @@
+"""Tests of harness.reporting.run_folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.errors import RecordError, ResultsError
+from harness.evaluation.predictions import Predictions
+from harness.reporting.record import Unmeasured
+from harness.reporting.run_folder import NewRun, benchmark_json, read_run, write_predictions
+from tests.records import case_record, run_record, timing_record
+
+CASE, TIMING = case_record(correct=np.array([True, False]), top5=2), timing_record(seconds=(0.25, 0.5))
+RECORD = run_record([CASE, Unmeasured("vgg16-fp32", "error", "no weights")], [TIMING, Unmeasured("vgg16-b32")])
+ANSWERS = Predictions(
+    ids=("n01440764/a.JPEG", "n01443537/ü.JPEG"),
+    top5=np.array([[0, 1, 2, 3, 4], [9, 8, 7, 6, 5]], np.int16),
+    logits=np.array([[5, 4, 3, 2, 1], [9, 8, 7, 6, 5.5]], np.float32),
+    classes=1000,
+    batch_size=2,
+    seconds=1.0,
+)
+
+
+def _write(folder: Path) -> Path:
+    """Write the run, and return its folder."""
+    run = NewRun(folder)
+    write_predictions(run.staging, CASE.id, ANSWERS, np.array([True, False]))
+    run.finish(RECORD)
+    return folder
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Record and answers come back as they went in, in folders that did not exist."""
+    folder = _write(tmp_path / "new" / "run")
+
+    run = read_run(folder)
+
+    answers = run.answers(CASE.id)
+    assert answers is not None
+    assert run.record.to_json() == RECORD.to_json()
+    assert answers.ids.tolist() == list(ANSWERS.ids)
+    np.testing.assert_array_equal(answers.top5, ANSWERS.top5, strict=True)
+    np.testing.assert_array_equal(answers.logits, ANSWERS.logits, strict=True)
+    np.testing.assert_array_equal(answers.correct, np.array([True, False]), strict=True)
+
+
+def test_a_run_folder_holds_what_is_documented(tmp_path: Path) -> None:
+    """``record.json`` and ``predictions/<id>.npz``, and nothing beside the folder."""
+    _write(tmp_path / "run")
+
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+
+    assert found == ["run/predictions/resnet18-IMAGENET1K_V1-fp32.npz", "run/record.json"]
+
+
+def test_an_id_is_no_path(tmp_path: Path) -> None:
+    """A team's model may be called anything; its answers stay in the run's folder."""
+    run = NewRun(tmp_path / "run")
+
+    write_predictions(run.staging, "../../own/net-fp32", ANSWERS, np.array([True, False]))
+    run.finish(RECORD)
+
+    assert [path.name for path in (tmp_path / "run" / "predictions").iterdir()] == ["..%2F..%2Fown%2Fnet-fp32.npz"]
+
+
+def test_a_run_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    """Nothing of the earlier run is left, and nothing beside it."""
+    folder = _write(tmp_path / "run")
+    (folder / "predictions" / "old.npz").touch()
+
+    _write(folder)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not (folder / "predictions" / "old.npz").exists()
+
+
+def test_until_the_end_the_earlier_run_is_there(tmp_path: Path) -> None:
+    """A run that is not finished changes nothing, and once discarded leaves nothing."""
+    folder = _write(tmp_path / "run")
+    before = (folder / "record.json").read_bytes()
+
+    run = NewRun(folder)
+    write_predictions(run.staging, CASE.id, ANSWERS, np.array([True, False]))
+    assert (folder / "record.json").read_bytes() == before
+    run.discard()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    """As a CI job makes it beforehand."""
+    (tmp_path / "run").mkdir()
+
+    assert read_run(_write(tmp_path / "run")).record.to_json() == RECORD.to_json()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """It is named by what is in it, and stays."""
+    (tmp_path / "thesis.tex").touch()
+
+    with pytest.raises(ResultsError, match=r"or an earlier run to be replaced; found a folder .* holds 'thesis.tex'$"):
+        NewRun(tmp_path)
+
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    """A path to a file is refused before anything is evaluated."""
+    (tmp_path / "run").touch()
+
+    with pytest.raises(ResultsError, match=r"expected a folder, found a file$"):
+        NewRun(tmp_path / "run")
+
+
+def test_a_place_where_nothing_can_be_written_is_told_at_once(tmp_path: Path) -> None:
+    """Before the evaluation, not after it."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ResultsError, match=r"^the results cannot be written to .*file/run: Not a directory$"):
+        NewRun(tmp_path / "file" / "run")
+
+
+def test_a_run_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+    """As when the disk is full at the end."""
+    folder = _write(tmp_path / "run")
+    run = NewRun(folder)
+    shutil.rmtree(run.staging)
+
+    with pytest.raises(ResultsError, match="No such file or directory"):
+        run.finish(RECORD)
+
+    assert read_run(folder).record.to_json() == RECORD.to_json()
+
+
+def _benchmark_file(path: Path, **changes: Any) -> Path:
+    """Write what pytest-benchmark writes of the run, with ``changes`` to our part of it."""
+    info = {**TIMING.info(), "environment": RECORD.to_json()["environment"]}
+    benchmarks = [
+        {
+            "fullname": "tests/test_throughput.py::test_throughput[x]",
+            "extra_info": info,
+            "stats": {"data": [0.25, 0.5]},
+        },
+        {"fullname": "tests/test_other.py::test_other", "extra_info": {}, "stats": {"data": [1.0]}},
+    ]
+    values = {"machine_info": {}, "benchmarks": benchmarks, "imagenet_gate": {**benchmark_json(RECORD), **changes}}
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_a_benchmark_file_tells_the_same(tmp_path: Path) -> None:
+    """The JSON of pytest-benchmark gives the same record, others' benchmarks left out; it holds no answers."""
+    run = read_run(_benchmark_file(tmp_path / "benchmark.json"))
+
+    expected = {**RECORD.to_json()}
+    expected["timings"] = expected["timings"][::-1]  # those without values stand in our part, the others are benchmarks
+    assert run.record.to_json() == expected
+    assert run.answers(CASE.id) is None
+
+
+def test_our_part_of_a_benchmark_file_is_small() -> None:
+    """It holds no call's seconds, which stand in the benchmarks, and no image's answers."""
+    values = benchmark_json(RECORD)
+
+    assert values["timings"] == [{"id": "vgg16-b32", "outcome": "not run", "detail": ""}]
+    assert "correct" not in values["cases"][0]
+
+
+def _changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        values = json.loads((_write(folder) / "record.json").read_text())
+        change(values)
+        (folder / "record.json").write_text(json.dumps(values))
+        return folder
+
+    return write
+
+
+def _cut_off(folder: Path) -> Path:
+    record = _write(folder) / "record.json"
+    record.write_bytes(record.read_bytes()[:1000])
+    return folder
+
+
+def _text(text: str) -> Callable[[Path], Path]:
+    def write(path: Path) -> Path:
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def _empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda path: path, r"run: expected a run folder \(--results\) or its JSON \(--benchmark-json\), found not"),
+        (_empty, r"run: expected a run folder, found no record\.json in it; a run that was killed leaves none"),
+        (_cut_off, r"record\.json: not whole JSON \(.* line \d+ column \d+ .*\); it may have been cut off"),
+        (_text(""), r"run: not whole JSON \(Expecting value: line 1 column 1 \(char 0\)\); it may have been cut off"),
+        (_text("\x80"), r"run: expected a record of this harness, found other JSON|not whole JSON"),
+        (_text("[1]"), r"run: expected a record of this harness, found other JSON"),
+        (_text('{"a": 1}'), r"run: expected a record of this harness, found other JSON"),
+        (_text('{"benchmarks": []}'), r"run: a file of pytest-benchmark, but not of this harness: .* 'imagenet_gate'"),
+        (
+            _changed(lambda values: values.update(schema_version=0)),
+            r"record\.json: schema_version is 0, this harness reads 1: read it with the version that wrote it, or run",
+        ),
+        (
+            _changed(lambda values: values["timings"][0].update(seconds=[float("nan")])),
+            r"record\.json: holds NaN, which is no measurement; the run that wrote it is not to be used",
+        ),
+        (
+            _changed(lambda values: values["environment"].pop("torch")),
+            r"record\.json: not as this harness writes it: TypeError .*'torch'",
+        ),
+        (
+            _changed(lambda values: values["cases"][0].pop("top1")),
+            r"record\.json: not as this harness writes it: KeyError 'top1'",
+        ),
+        (
+            _changed(lambda values: values.update(cases=None)),
+            r"record\.json: not as this harness writes it: TypeError",
+        ),
+    ],
+    ids=[
+        "nothing", "empty folder", "cut off", "empty file", "binary", "a list", "other JSON", "another benchmark",
+        "older schema", "NaN", "no torch", "no hits", "no cases",
+    ],
+)  # fmt: skip
+def test_what_is_no_run_is_told_in_one_sentence(make: Callable[[Path], Path], sentence: str, tmp_path: Path) -> None:
+    """What was expected, what was found, and where."""
+    path = make(tmp_path / "run")
+
+    with pytest.raises(RecordError, match=sentence) as caught:
+        read_run(path)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_answers_that_are_missing_are_told(tmp_path: Path) -> None:
+    """A record without its answers is not compared as if there were none."""
+    folder = _write(tmp_path / "run")
+    (folder / "predictions" / f"{CASE.id}.npz").unlink()
+
+    with pytest.raises(RecordError, match=r"resnet18.*\.npz: missing, though record\.json tells of the case"):
+        read_run(folder).answers(CASE.id)
+
+
+@pytest.mark.parametrize("size", [0, 100, 500])
+def test_answers_that_were_cut_off_are_told(size: int, tmp_path: Path) -> None:
+    """So are damaged ones."""
+    folder = _write(tmp_path / "run")
+    file = folder / "predictions" / f"{CASE.id}.npz"
+    file.write_bytes(file.read_bytes()[:size])
+
+    with pytest.raises(
+        RecordError, match=r"resnet18.*\.npz: damaged \(.*\); the run cannot be compared image by image"
+    ):
+        read_run(folder).answers(CASE.id)
