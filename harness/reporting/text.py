@@ -17,6 +17,7 @@ from harness.reporting.timing_record import TimingRecord
 # Neighbours in the ranking whose difference is less sure than this are ties.
 SIGNIFICANT = 0.05
 TIE = "~"
+_ENOUGH_CALLS = 10
 
 
 def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
@@ -81,7 +82,8 @@ def throughput_table(records: Iterable[TimingRecord], unmeasured: Sequence[Unmea
         )
     yield from _unmeasured_lines(unmeasured)
     for record in records:
-        if not record.warm_up["stable"]:
+        # Of long calls there are too few to tell.
+        if not record.warm_up["stable"] and record.warm_up["calls"] > _ENOUGH_CALLS:
             yield f"{record.id}: not stable after {record.warm_up['seconds']:.1f} s of warm-up"
         if record.clocks and record.clocks["throttled"]:
             yield f"{record.id}: the GPU is held back by {', '.join(record.clocks['throttled'])}"

@@ -41,3 +41,9 @@ def gate(pytester: pytest.Pytester, project: Path) -> Gate:
         return pytester.runpytest_inprocess("-m", "imagenet", "--workers=2", *arguments)
 
     return run
+
+
+def table_line(result: pytest.RunResult) -> str:
+    """Return the row of the summary, without its images a second."""
+    [row] = [row for line in result.outlines if (row := line.strip("~").split())[:2] == ["nearest", "V1"]]
+    return " ".join(row[:-2])

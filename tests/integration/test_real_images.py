@@ -25,7 +25,7 @@ from harness.gate.scores import score
 from tests import independent_loop
 
 ROOT = Path(__file__).parents[2]
-IMAGES = 40
+IMAGES = 24
 GRAY = "n02676566/n02676566_acoustic_guitar.JPEG"
 
 

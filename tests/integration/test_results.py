@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from harness.__main__ import main
+from harness.data.inventory import kept_in
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.record import Unmeasured
 from harness.reporting.run_folder import read_run
 from tests.colours import EXPECTED, TOP1, TOP5
-from tests.integration.conftest import Gate
+from tests.integration.conftest import Gate, table_line
 
 ROOT = Path(__file__).parents[2]
 CASE = "nearest-V1-fp32"
@@ -68,12 +69,19 @@ def test_the_answers_are_each_images(gate: Gate, project: Path) -> None:
 
 
 def test_workers_of_xdist_come_together_in_one_record(gate: Gate, project: Path) -> None:
-    """The same cases as without ``-n``, but for the time that they took, and the same answers; in one folder."""
+    """The same cases as without ``-n``, but for the time that they took, and the same answers; in one folder.
+
+    Two workers want the same pixels at once: there is one store, and the table is that of a single run.
+    """
     (project / "expected_accuracy.yaml").write_text(EXPECTED + MORE)
-    gate("--imagenet=colours", "--models=all", "--results=one")
+    single = gate("--imagenet=colours", "--models=all", "--results=one", "--no-store")
 
-    gate("--imagenet=colours", "--models=all", "--results=two", "-n", "2", "-p", "xdist")
+    both = gate("--imagenet=colours", "--models=all", "--results=two", "-n", "2", "-p", "xdist")
 
+    both.assert_outcomes(passed=1, failed=1, errors=1)
+    both.stdout.re_match_lines([r"split: colours", r" +again .* 75.000 .* - .* FAILED$", r"~ +nearest .* held$"])
+    assert table_line(single) == table_line(both)
+    assert [kept.there for kept in kept_in(project / "store")] == [16]
     one, two = (sorted(_json(project / name)["cases"], key=lambda case: str(case["id"])) for name in ("one", "two"))
     for case in [*one, *two]:
         case.pop("seconds", None)

@@ -14,7 +14,7 @@ from harness.data.inventory import kept_in
 from tests.builder import Builder
 from tests.colours import WNIDS
 from tests.images import noise, save
-from tests.integration.conftest import Gate
+from tests.integration.conftest import Gate, table_line
 
 KILLS = int(os.environ.get("KILLS", "2"))
 IMAGES = 160 * KILLS
@@ -23,12 +23,6 @@ IMAGES = 160 * KILLS
 def decoding_lines(result: pytest.RunResult) -> list[str]:
     """Return the lines of progress."""
     return [line for line in result.outlines if line.startswith("decoding: ")]
-
-
-def table_line(result: pytest.RunResult) -> str:
-    """Return the row of the summary, without its images a second."""
-    [row] = [row for line in result.outlines if (row := line.strip("~").split())[:2] == ["nearest", "V1"]]
-    return " ".join(row[:-2])
 
 
 def test_a_second_run_decodes_nothing(gate: Gate) -> None:
@@ -51,23 +45,6 @@ def test_an_image_that_changes_is_decoded_anew(gate: Gate, project: Path) -> Non
 
     assert (before.ret, after.ret) == (0, 1)
     after.stdout.fnmatch_lines(["top-1: FAILED: measured 68.750, published 75.000, *"])
-
-
-def test_workers_of_xdist_share_one_store(gate: Gate, project: Path) -> None:
-    """Two workers want the same pixels at once: there is one store, and the table is that of a single run."""
-    again = "  - {model: again, weights: V1, builder: tests.colours:nearest_colour, preset: *preset}\n"
-    with (project / "expected_accuracy.yaml").open("a") as file:
-        file.write(again)
-    single = gate("--imagenet=colours", "--no-store")
-
-    both = gate("--imagenet=colours", "--models=all", "-n", "2", "-p", "xdist")
-
-    both.assert_outcomes(passed=1, failed=1)
-    both.stdout.re_match_lines(
-        [r"split: colours", r" +again .* 75.000 .* - .* FAILED$", r"~ +nearest .* 75.000 .* held$"]
-    )
-    assert table_line(single) == table_line(both)
-    assert [kept.there for kept in kept_in(project / "store")] == [16]
 
 
 def test_a_flipped_byte_is_told_in_the_table(gate: Gate, project: Path) -> None:

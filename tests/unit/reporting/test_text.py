@@ -140,3 +140,40 @@ def test_a_tie_is_with_the_row_above_alone() -> None:
     actual = [line[0] for line in lines[1:4]]
     expected = [" ", "~", "~"]
     assert expected == actual
+
+
+TIMINGS = """\
+timing                           images/s  ms a call  spread  calls  GFLOPs  TFLOP/s  of peak   memory
+alexnet-IMAGENET1K_V1-fp32-b32      128.0     250.00   0.0 %      1    1.81    0.464     93 %  1.25 GB
+resnet18-IMAGENET1K_V1-fp32-b32      64.0     500.00  50.0 %      3    1.81    0.232     46 %        -
+images/s from the median call; spread: interquartile range over median; peak: 0.500 TFLOP/s in fp32 by a product of \
+large matrices
+  vgg16-IMAGENET1K_V1-fp32-b32: not run
+resnet18-IMAGENET1K_V1-fp32-b32: not stable after 5.1 s of warm-up
+resnet18-IMAGENET1K_V1-fp32-b32: the GPU is held back by power cap"""
+
+
+def test_table_of_timings() -> None:
+    """In the order in which they were made, then those without values, then what a reader should know."""
+    records = [
+        timing_record("alexnet", warm_up={"calls": 3, "seconds": 9.0, "stable": False}),
+        timing_record(
+            seconds=(0.25, 0.5, 0.75),
+            peak_memory=None,
+            warm_up={"calls": 40, "seconds": 5.1, "stable": False},
+            clocks={"throttled": ["power cap"]},
+        ),
+    ]
+
+    actual = list(throughput_table(records, [Unmeasured("vgg16-IMAGENET1K_V1-fp32-b32")]))
+
+    assert "\n".join(actual) == TIMINGS
+
+
+def test_a_setting_of_its_own_is_told_in_the_table() -> None:
+    """Cases that differ only in their setting are told apart."""
+    records = [case_record(), case_record(id="other", memory_format="contiguous", compiled=True)]
+
+    rows = list(accuracy_table(records, []))[1:3]
+
+    assert sum("fp32-contiguous-compiled" in row for row in rows) == 1
