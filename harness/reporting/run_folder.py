@@ -79,7 +79,12 @@ class NewRun:
             write_whole(self.staging / RECORD, _json(record.to_json()))
             if self.folder.exists():
                 self.folder.rename(before)
-            self.staging.rename(self.folder)
+            try:
+                self.staging.rename(self.folder)
+            except OSError:
+                if before.exists():
+                    before.rename(self.folder)
+                raise
         shutil.rmtree(before, ignore_errors=True)
 
     def discard(self) -> None:

@@ -140,6 +140,26 @@ def test_a_run_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> 
     assert read_run(folder).record.to_json() == RECORD.to_json()
 
 
+def test_a_run_that_cannot_be_moved_gives_the_earlier_one_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the very last step, when the earlier run has made room already."""
+    folder = _write(tmp_path / "run")
+    run = NewRun(folder)
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path == run.staging:
+            raise OSError(30, "Read-only file system")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(ResultsError, match="Read-only file system"):
+        run.finish(RECORD)
+    run.discard()
+
+    assert read_run(folder).record.to_json() == RECORD.to_json()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def _benchmark_file(path: Path, **changes: Any) -> Path:
     """Write what pytest-benchmark writes of the run, with ``changes`` to our part of it."""
     info = {**TIMING.info(), "environment": RECORD.to_json()["environment"]}

@@ -10,8 +10,8 @@ import pytest
 from harness.gate.verdict import Check, Verdict
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.record import Unmeasured
-from harness.reporting.text import accuracy_table
-from tests.records import case_record, expected
+from harness.reporting.text import accuracy_table, throughput_table
+from tests.records import case_record, expected, timing_record
 
 IMAGES = 1000
 HELD, FAILED = Check("top-1", held=True, detail=""), Check("top-5", held=False, detail="")
