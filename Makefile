@@ -1,7 +1,9 @@
-# Two commands for a bare machine: python3 with venv and pip is all that is assumed.
+# Commands for a bare machine: python3 with venv and pip is all that is assumed.
 #
-#   make gate    the accuracy gate on $IMAGENET_DIR, or on the embedded split where that is not set
-#   make test    formatting, lint, types, layers, and all tests
+#   make gate          the accuracy gate on $IMAGENET_DIR, or on the embedded split where that is not set
+#   make throughput    images per second of the models
+#   make compare       what differs between two runs, RUNS="OLD NEW"
+#   make test          formatting, lint, types, layers, and all tests
 #
 # Where `python` has torch, as in an activated environment, it is used and its torch is left as it is, since it is
 # what is under test; missing tools are added to that environment. Anywhere else .venv is made.
@@ -25,11 +27,19 @@ endef
 
 .PHONY: help
 help:
-	@sed -n '3,4s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,6s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: gate
 gate: $(READY)
 	$(PYTHON) -m pytest -m imagenet --imagenet="$(or $(IMAGENET_DIR),embedded)" $(ARGS)
+
+.PHONY: throughput
+throughput: $(READY)
+	$(PYTHON) -m pytest -m throughput $(ARGS)
+
+.PHONY: compare
+compare: $(READY)
+	$(PYTHON) -m harness compare $(RUNS) $(ARGS)
 
 .PHONY: test
 test: $(READY)

@@ -20,7 +20,7 @@ class Phases:
     """Seconds of wall clock that one case took, by what the host waited for; ``total`` is all of it.
 
     Attributes:
-        decode: images being decoded, or read for the first time from the store.
+        decode: images being decoded.
         load: the model being built, its weights read and brought to the device.
         transfer: crops read from the store and brought to the device; on a GPU as far as the host could not go on.
         forward: the rest of the evaluation loop.
