@@ -124,7 +124,7 @@ class Run:
             return None
         path = _predictions_path(self.path, case)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return Answers(**{name: arrays[name] for name in ("ids", "top5", "logits", "correct")})
         except FileNotFoundError:
             raise RecordError(f"{path}: missing, though {RECORD} tells of the case; the run is not whole") from None

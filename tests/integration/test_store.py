@@ -16,8 +16,8 @@ from tests.colours import WNIDS
 from tests.images import noise, save
 from tests.integration.conftest import Gate, table_line
 
-KILLS = int(os.environ.get("KILLS", "2"))
-IMAGES = 160 * KILLS
+KILLS = int(os.environ.get("KILLS", "1"))
+IMAGES = 160 * max(KILLS, 2)
 
 
 def decoding_lines(result: pytest.RunResult) -> list[str]:

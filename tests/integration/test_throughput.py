@@ -145,7 +145,9 @@ def test_github_action_benchmark_finds_its_values(benchmark_file: Path) -> None:
         assert chart["extra"].endswith(f"rounds: {len(seconds)}")
 
 
-def test_pytest_benchmarks_own_comparison_reads_it(benchmark_file: Path) -> None:
+def test_pytest_benchmarks_own_comparison_reads_it(
+    benchmark_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Two of our files beside each other, by the package's command."""
     second = benchmark_file.with_name("second.json")
     second.write_text(benchmark_file.read_text())
@@ -155,7 +157,7 @@ def test_pytest_benchmarks_own_comparison_reads_it(benchmark_file: Path) -> None
         capture_output=True,
         text=True,
         check=True,
-        cwd=benchmark_file.parent,
+        cwd=tmp_path_factory.mktemp("elsewhere"),
     )
 
     assert shown.stdout.count(f"test_throughput[{CASE}-b4]") == 2
