@@ -133,7 +133,8 @@ class _Pairs(Generic[_Result]):
 
 def _pair_up(old: Sequence[_Result | Unmeasured], new: Sequence[_Result | Unmeasured]) -> _Pairs[_Result]:
     before, after = _by_id(old), _by_id(new)
-    pairs = _Pairs[_Result](both=[], missing=[], added=[identity for identity in after if identity not in before])
+    added = [name for name, result in after.items() if name not in before and not isinstance(result, Unmeasured)]
+    pairs = _Pairs[_Result](both=[], missing=[], added=added)
     for identity, old_result in before.items():
         new_result = after.get(identity)
         if new_result is None:

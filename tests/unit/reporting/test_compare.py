@@ -126,6 +126,7 @@ def test_what_has_no_values_is_a_failure(
         comparison = _compared(run_record([], timed[0]), run_record([], timed[1]))
 
     assert comparison.missing == (Missing("resnet18-IMAGENET1K_V1-fp32", missing),)
+    assert comparison.added == ()
     assert _failures(comparison) == [("resnet18-IMAGENET1K_V1-fp32", missing)]
     assert _failures(comparison, "accuracy", "speed") == []
 
