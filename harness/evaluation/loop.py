@@ -34,9 +34,9 @@ def predict(
         model: in eval mode, on the feed's device.
         crops: the split's, in the preset's geometry.
         feed: brings them to the device.
-        setting: the model's.
         batch_size: images in a forward call; halved, from the first image on, as often as memory runs out, after the
             feed has given up what it keeps on the device.
+        setting: the model's.
 
     Raises:
         EvaluationError: the model is in train mode, or an image's logits are not finite or all equal.
