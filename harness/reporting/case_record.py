@@ -128,7 +128,7 @@ def _hits_to_json(hits: TopK) -> dict[str, int]:
 
 
 def _hits_from_json(values: dict[str, Any]) -> TopK:
-    return TopK(n=values["images"], top1=values["top1"], top5=values["top5"])
+    return TopK(n=int(values["images"]), top1=int(values["top1"]), top5=int(values["top5"]))
 
 
 def _check_to_json(check: Check) -> dict[str, Any]:

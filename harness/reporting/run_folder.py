@@ -56,7 +56,7 @@ class NewRun:
         Raises:
             ResultsError: something is there that is no run, or nothing can be written there.
         """
-        self.folder = folder.absolute()
+        self.folder = folder.resolve()
         self.staging = self.folder.with_name(f"{self.folder.name}.partial-{secrets.token_hex(4)}")
         if self.folder.is_dir() and not (self.folder / RECORD).exists() and any(self.folder.iterdir()):
             raise ResultsError(

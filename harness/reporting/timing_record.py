@@ -83,4 +83,7 @@ class TimingRecord:
         """Return the record that ``to_json`` made ``values`` of."""
         derived = {"images_per_second", "spread", "tflops", "share_of_peak"}
         known = {name: value for name, value in values.items() if name not in derived}
-        return cls(**{**known, "seconds": tuple(values["seconds"])})
+        seconds = tuple(float(value) for value in values["seconds"])
+        if not seconds or min(seconds) <= 0:
+            raise ValueError(f"{values['id']}: no calls, or calls that took no time")
+        return cls(**{**known, "seconds": seconds})

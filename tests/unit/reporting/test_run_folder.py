@@ -95,6 +95,17 @@ def test_until_the_end_the_earlier_run_is_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """The run takes the place of what the link points to, as a job does that links its latest run."""
+    _write(tmp_path / "first")
+    (tmp_path / "latest").symlink_to("first")
+
+    _write(tmp_path / "latest")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "latest"]
+    assert (tmp_path / "latest").is_symlink()
+
+
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     """As a CI job makes it beforehand."""
     (tmp_path / "run").mkdir()
@@ -251,13 +262,25 @@ def _empty(folder: Path) -> Path:
             r"record\.json: not as this harness writes it: KeyError 'top1'",
         ),
         (
+            _changed(lambda values: values["cases"][0].update(top1="many")),
+            r"record\.json: not as this harness writes it: ValueError .*'many'",
+        ),
+        (
+            _changed(lambda values: values["timings"][0].update(seconds=[])),
+            r"record\.json: not as this harness writes it: ValueError .*-b32: no calls, or calls that took no time",
+        ),
+        (
+            _changed(lambda values: values["timings"][0].update(seconds=[0.25, 0])),
+            r"record\.json: not as this harness writes it: ValueError .*-b32: no calls, or calls that took no time",
+        ),
+        (
             _changed(lambda values: values.update(cases=None)),
             r"record\.json: not as this harness writes it: TypeError",
         ),
     ],
     ids=[
         "nothing", "empty folder", "cut off", "empty file", "binary", "a list", "other JSON", "another benchmark",
-        "older schema", "NaN", "no torch", "no hits", "no cases",
+        "older schema", "NaN", "no torch", "no hits", "hits in words", "no calls", "no time", "no cases",
     ],
 )  # fmt: skip
 def test_what_is_no_run_is_told_in_one_sentence(make: Callable[[Path], Path], sentence: str, tmp_path: Path) -> None:
