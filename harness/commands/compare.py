@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data.files import write_whole
 from harness.errors import ResultsError
-from harness.reporting.compare import FAILURES, compare
+from harness.reporting.compare import FAILURES, compare, refuse_different_splits
 from harness.reporting.comparison_text import Section, as_markdown, as_text, sections_of, series_sections
 from harness.reporting.run_folder import read_run
 
@@ -25,7 +26,8 @@ def add(commands: Commands) -> None:
         "compare",
         help="what differs between two runs; exit 1 if something fails; or the series of many runs",
         description="Compare two runs: environment, accuracy image by image, speed with an interval. Exit 1 if "
-        "something fails. With more than two runs, print what each measured, by case.",
+        "something fails, 2 if they cannot be compared. With more than two runs, print what each measured, by case; "
+        "nothing fails then.",
     )
     command.add_argument(
         "runs",
@@ -64,12 +66,14 @@ def _compare(options: argparse.Namespace) -> int:
         options.usage("give two runs, OLD and NEW, or more for a series")
     runs = [read_run(path) for path in options.runs]
     if len(runs) > 2:
+        for run, other in combinations(runs, 2):
+            refuse_different_splits(run, other)
         _show(series_sections(runs), options.markdown)
         return 0
     old, new = runs
     comparison = compare(old, new, options.noise)
     failures = list(comparison.failures(options.fail_on, options.max_slowdown))
-    _show(sections_of(comparison, failures), options.markdown)
+    _show(sections_of(comparison, failures, options.fail_on), options.markdown)
     return 1 if failures else 0
 
 

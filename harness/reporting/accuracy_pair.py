@@ -103,9 +103,16 @@ def accuracy_pair(old: Run, new: Run, before: CaseRecord, after: CaseRecord, alp
     Raises:
         RecordError: an image's answers cannot be read.
     """
-    answers = old.answers(before.id), new.answers(after.id)
+    answers = _answers(old, before), _answers(new, after)
     paired = None if answers[0] is None or answers[1] is None else pair(answers[0], answers[1])
     return AccuracyPair(before, after, paired, significant=paired is not None and paired.p < alpha)
+
+
+def _answers(run: Run, case: CaseRecord) -> Answers | None:
+    answers = run.answers(case.id)
+    if answers is not None and (len(answers.ids), int(answers.correct.sum())) != (case.measured.n, case.measured.top1):
+        raise RecordError(f"{run.path}: the answers of {case.id} are not those that its record tells of")
+    return answers
 
 
 def pair(old: Answers, new: Answers) -> Paired:

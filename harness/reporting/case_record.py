@@ -128,7 +128,10 @@ def _hits_to_json(hits: TopK) -> dict[str, int]:
 
 
 def _hits_from_json(values: dict[str, Any]) -> TopK:
-    return TopK(n=int(values["images"]), top1=int(values["top1"]), top5=int(values["top5"]))
+    n, top1, top5 = (int(values[name]) for name in ("images", "top1", "top5"))
+    if not (n > 0 and 0 <= top1 <= top5 <= n):
+        raise ValueError(f"{top1} and {top5} hits of {n} images")
+    return TopK(n, top1, top5)
 
 
 def _check_to_json(check: Check) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def compare(old: Run, new: Run, noise: float) -> Comparison:
     Raises:
         RecordError: they evaluated different images, or an image's answers cannot be read.
     """
-    _refuse_different_splits(old, new)
+    refuse_different_splits(old, new)
     cases = _pair_up(old.record.cases, new.record.cases)
     timings = _pair_up(old.record.timings, new.record.timings)
     refused = _why_speed_is_refused(old, new) if timings.both else ""
@@ -98,7 +98,12 @@ def compare(old: Run, new: Run, noise: float) -> Comparison:
     )
 
 
-def _refuse_different_splits(old: Run, new: Run) -> None:
+def refuse_different_splits(old: Run, new: Run) -> None:
+    """Raise for runs whose hits mean nothing to each other.
+
+    Raises:
+        RecordError: they evaluated different images.
+    """
     before, after = old.record.split, new.record.split
     if before and after and before.digest != after.digest:
         raise RecordError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.gate.scores import METRICS
 from harness.reporting.accuracy_pair import AccuracyPair
 from harness.reporting.case_record import CaseRecord
-from harness.reporting.compare import ALPHA, Comparison
+from harness.reporting.compare import ALPHA, FAILURES, Comparison
 from harness.reporting.record import Record, measured_cases, measured_timings
 from harness.reporting.run_folder import Run
 from harness.reporting.speed_pair import SpeedPair
@@ -68,8 +68,15 @@ def _wrapped(line: str) -> list[str]:
     )
 
 
-def sections_of(comparison: Comparison, failures: Sequence[tuple[str, str]]) -> list[Section]:
-    """Return the report of a comparison: environment, accuracy, speed, and what fails."""
+def sections_of(
+    comparison: Comparison, failures: Sequence[tuple[str, str]], fail_on: Sequence[str] = FAILURES
+) -> list[Section]:
+    """Return the report of a comparison: environment, accuracy, speed, and what fails.
+
+    Args:
+        failures: id of each, and what it is.
+        fail_on: what was counted as a failure.
+    """
     sections = [_environment_section(comparison)]
     if comparison.accuracy:
         sections.append(_accuracy_section(comparison))
@@ -79,7 +86,12 @@ def sections_of(comparison: Comparison, failures: Sequence[tuple[str, str]]) -> 
         lines = [f"{missing.id}: {missing.why}" for missing in comparison.missing]
         lines += [f"{identity}: only in the new run" for identity in comparison.added]
         sections.append(Section("in one run only, or without values", None, tuple(lines)))
+    ignored = [kind for kind in FAILURES if kind not in fail_on]
     verdict = f"FAILED: {len(failures)} of {_compared(comparison)}" if failures else "no failure"
+    if ignored:
+        verdict += f", not counting {' and '.join(ignored)}"
+    if comparison.speed_refused:
+        verdict += "; speed was not compared"
     sections.append(Section(verdict, None, tuple(f"{identity}: {why}" for identity, why in failures)))
     return sections
 

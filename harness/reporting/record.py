@@ -70,9 +70,19 @@ class Record:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Record:
-        """Return the record that ``to_json`` made ``values`` of."""
+        """Return the record that ``to_json`` made ``values`` of.
+
+        Raises:
+            ValueError: two cases or two timings have one id, or there are cases and no split.
+        """
+        for results in (values["cases"], values["timings"]):
+            ids = [str(result["id"]) for result in results]
+            if len(set(ids)) < len(ids):
+                raise ValueError(f"two results are called {max(ids, key=ids.count)}")
+        if values["cases"] and not values["split"]:
+            raise ValueError("cases without a split")
         return cls(
-            created=values["created"],
+            created=str(values["created"]),
             environment=Environment(**values["environment"]),
             split=values["split"] and SplitFacts(**values["split"]),
             cases=tuple(

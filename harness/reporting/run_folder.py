@@ -58,13 +58,15 @@ class NewRun:
         """
         self.folder = folder.resolve()
         self.staging = self.folder.with_name(f"{self.folder.name}.partial-{secrets.token_hex(4)}")
-        if self.folder.is_dir() and not (self.folder / RECORD).exists() and any(self.folder.iterdir()):
-            raise ResultsError(
-                f"--results {folder}: expected a new or empty folder, or an earlier run to be replaced; found a folder "
-                f"without {RECORD} that holds {min(path.name for path in self.folder.iterdir())!r}"
-            )
         if self.folder.exists() and not self.folder.is_dir():
             raise ResultsError(f"--results {folder}: expected a folder, found a file")
+        if self.folder.is_mount():
+            raise ResultsError(f"--results {folder}: nothing can take the place of a mount point; name a folder in it")
+        if self.folder.is_dir() and (foreign := _foreign(self.folder)):
+            raise ResultsError(
+                f"--results {folder}: expected a new or empty folder, or an earlier run to be replaced; found a folder "
+                f"with something else in it: {foreign}"
+            )
         with _as_results_error(self.folder):
             (self.staging / PREDICTIONS).mkdir(parents=True)
 
@@ -125,11 +127,16 @@ class Run:
         path = _predictions_path(self.path, case)
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return Answers(**{name: arrays[name] for name in ("ids", "top5", "logits", "correct")})
+                answers = Answers(**{name: arrays[name] for name in ("ids", "top5", "logits", "correct")})
         except FileNotFoundError:
             raise RecordError(f"{path}: missing, though {RECORD} tells of the case; the run is not whole") from None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise RecordError(f"{path}: damaged ({error}); the run cannot be compared image by image") from error
+        n = len(answers.ids)
+        shapes = [array.shape for array in (answers.ids, answers.top5, answers.logits, answers.correct)]
+        if shapes != [(n,), (n, 5), (n, 5), (n,)] or not np.isfinite(answers.logits).all():
+            raise RecordError(f"{path}: not as this harness writes it: shapes {shapes}, or logits that are not finite")
+        return answers
 
 
 def read_run(path: Path) -> Run:
@@ -167,6 +174,20 @@ def benchmark_json(record: Record) -> dict[str, Any]:
     """Return what goes into a pytest-benchmark JSON file under ``BENCHMARK_KEY``: timings only if they are none."""
     values = record.to_json()
     return {**values, "timings": [timing for timing in values["timings"] if "seconds" not in timing]}
+
+
+def _foreign(folder: Path) -> str:
+    """Return the name of something that no run has in its folder; empty if there is nothing."""
+    ours = {folder / RECORD, folder / PREDICTIONS, *(folder / PREDICTIONS).glob("*.npz")}
+    if foreign := sorted(set(folder.rglob("*")) - ours):
+        return str(foreign[0].relative_to(folder))
+    if not (folder / RECORD).exists():
+        return PREDICTIONS if (folder / PREDICTIONS).exists() else ""
+    try:
+        values = json.loads((folder / RECORD).read_bytes())
+    except (OSError, ValueError):
+        values = None
+    return "" if isinstance(values, dict) and "schema_version" in values else f"a {RECORD} of another kind"
 
 
 def _ours(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -84,6 +84,7 @@ class TimingRecord:
         derived = {"images_per_second", "spread", "tflops", "share_of_peak"}
         known = {name: value for name, value in values.items() if name not in derived}
         seconds = tuple(float(value) for value in values["seconds"])
-        if not seconds or min(seconds) <= 0:
+        yardstick, batch_size = values["yardstick"], values["batch_size"]
+        if not seconds or min(seconds) <= 0 or int(batch_size) < 1 or (yardstick is not None and float(yardstick) <= 0):
             raise ValueError(f"{values['id']}: no calls, or calls that took no time")
         return cls(**{**known, "seconds": seconds})

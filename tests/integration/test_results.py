@@ -176,10 +176,15 @@ def test_a_planted_wrong_answer_is_named(gate: Gate, project: Path, capsys: pyte
     answers["top5"][3] = answers["top5"][3][[1, 0, 2, 3, 4]]
     answers["correct"][3] = False
     np.savez(file, **answers)
+    refused = main(["compare", str(project / "old"), str(project / "new")])
+    record = _json(project / "new")
+    record["cases"][0]["top1"] -= 1
+    (project / "new" / "record.json").write_text(json.dumps(record))
     changed = main(["compare", str(project / "old"), str(project / "new"), "--markdown", str(project / "report.md")])
-    report = capsys.readouterr().out
+    report, errors = capsys.readouterr()
 
-    assert (same, changed) == (0, 0)
+    assert (same, refused, changed) == (0, 2, 1)
+    assert f"the answers of {CASE} are not those that its record tells of" in errors
     assert "    0  1   equal" in equal
     [line] = [line for line in report.splitlines() if "03.JPEG" in line]
     assert line.startswith("    03.JPEG: class 375 -> ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from harness.__main__ import main
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.record import Record, Unmeasured
 from harness.reporting.timing_record import TimingRecord
-from tests.records import FAILED, case_record, run_record, timing_record
+from tests.records import FAILED, SPLIT, case_record, run_record, timing_record
 
 SLOW, FAST = timing_record(seconds=[1.2, 1.21, 1.22] * 3), timing_record(seconds=[1.0, 1.01, 1.02] * 3)
 
@@ -144,3 +145,30 @@ def test_many_runs_are_a_series(
         "images/s                          [1]   [2]   [3]",
         "resnet18-IMAGENET1K_V1-fp32-b32  31.7  26.4  31.7",
     ]
+
+
+def test_a_series_of_different_images_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their hits would stand beside each other as if they could be compared."""
+    record = run_record([case_record()])
+    other = replace(record, split=replace(SPLIT, digest="0ther"))
+    paths = [_write(tmp_path / f"{n}.json", run) for n, run in enumerate((record, record, other))]
+
+    assert main(["compare", *paths]) == 2
+    assert "evaluated different images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [
+        ([], "FAILED: 1 of 1 result"),
+        (["--fail-on=accuracy,speed"], "no failure, not counting missing"),
+        (["--fail-on=none"], "no failure, not counting accuracy and speed and missing"),
+    ],
+)
+def test_what_is_not_counted_is_said(
+    options: list[str], verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a case has vanished, "no failure" alone would read as if nothing had."""
+    main(["compare", *_pair(tmp_path, run_record([case_record()]), run_record()), *options])
+
+    assert verdict in capsys.readouterr().out.splitlines()

@@ -167,6 +167,7 @@ def test_refused_speed_says_why() -> None:
     start = lines.index("speed")
     why = "not compared, since the hardware differs: device NVIDIA H100 80GB HBM3 and NVIDIA A100"
     assert lines[start + 1] == why
+    assert lines[-1] == "no failure; speed was not compared"
 
 
 def test_markdown_begins_with_what_it_comes_to() -> None:

@@ -101,7 +101,9 @@ def test_bits_are_those_that_were_packed(images: int) -> None:
     """Each image's bit is found again in its place, also where the images do not fill the last byte."""
     bits = np.random.default_rng(images).random(images) < 0.7
 
-    actual = CaseRecord.from_json(json.loads(json.dumps(case_record(correct=bits).to_json()))).correct_bits()
+    actual = CaseRecord.from_json(
+        json.loads(json.dumps(case_record(correct=bits, top5=images).to_json()))
+    ).correct_bits()
 
     np.testing.assert_array_equal(actual, bits, strict=True)
 

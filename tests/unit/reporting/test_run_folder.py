@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from harness.errors import RecordError, ResultsError
 from harness.evaluation.predictions import Predictions
@@ -117,10 +118,50 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     """It is named by what is in it, and stays."""
     (tmp_path / "thesis.tex").touch()
 
-    with pytest.raises(ResultsError, match=r"or an earlier run to be replaced; found a folder .* holds 'thesis.tex'$"):
+    with pytest.raises(ResultsError, match=r"or an earlier run to be replaced; found .* in it: thesis\.tex$"):
         NewRun(tmp_path)
 
     assert (tmp_path / "thesis.tex").exists()
+
+
+def _notes_beside(folder: Path) -> None:
+    (_write(folder) / "notes.txt").write_text("mine")
+
+
+def _notes_among_the_answers(folder: Path) -> None:
+    (_write(folder) / "predictions" / "notes.txt").write_text("mine")
+
+
+def _another_record(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "record.json").write_text('{"mine": 1}')
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (_notes_beside, "notes.txt"),
+        (_notes_among_the_answers, "predictions/notes.txt"),
+        (_another_record, "a record.json of another kind"),
+    ],
+)
+def test_what_a_user_put_beside_a_run_is_not_replaced(make: Callable[[Path], None], named: str, tmp_path: Path) -> None:
+    """A run is replaced only where there is nothing else."""
+    make(tmp_path / "run")
+    before = sorted(tmp_path.rglob("*"))
+
+    with pytest.raises(ResultsError, match=f"something else in it: {named}$"):
+        NewRun(tmp_path / "run")
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_mount_point_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be moved; better told before hours of evaluation than after."""
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+
+    with pytest.raises(ResultsError, match=r"mount point; name a folder in it$"):
+        NewRun(tmp_path)
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
@@ -274,13 +315,26 @@ def _empty(folder: Path) -> Path:
             r"record\.json: not as this harness writes it: ValueError .*-b32: no calls, or calls that took no time",
         ),
         (
+            _changed(lambda values: values["cases"][0].update(top1=1000)),
+            r"record\.json: not as this harness writes it: ValueError 1000 and 2 hits of 2 images",
+        ),
+        (
+            _changed(lambda values: values["timings"].append(values["timings"][0])),
+            r"record\.json: not as this harness writes it: ValueError two results are called resnet18.*-b32",
+        ),
+        (
+            _changed(lambda values: values.update(split=None)),
+            r"record\.json: not as this harness writes it: ValueError cases without a split",
+        ),
+        (
             _changed(lambda values: values.update(cases=None)),
             r"record\.json: not as this harness writes it: TypeError",
         ),
     ],
     ids=[
         "nothing", "empty folder", "cut off", "empty file", "binary", "a list", "other JSON", "another benchmark",
-        "older schema", "NaN", "no torch", "no hits", "hits in words", "no calls", "no time", "no cases",
+        "older schema", "NaN", "no torch", "no hits", "hits in words", "no calls", "no time", "too many hits",
+        "twice", "no split", "no cases",
     ],
 )  # fmt: skip
 def test_what_is_no_run_is_told_in_one_sentence(make: Callable[[Path], Path], sentence: str, tmp_path: Path) -> None:
@@ -299,6 +353,27 @@ def test_answers_that_are_missing_are_told(tmp_path: Path) -> None:
     (folder / "predictions" / f"{CASE.id}.npz").unlink()
 
     with pytest.raises(RecordError, match=r"resnet18.*\.npz: missing, though record\.json tells of the case"):
+        read_run(folder).answers(CASE.id)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"top5": np.zeros((3, 5), np.int16)},
+        {"top5": np.zeros(2, np.int16)},
+        {"correct": np.zeros(1, bool)},
+        {"logits": np.full((2, 5), np.nan, np.float32)},
+    ],
+)
+def test_answers_of_another_shape_are_told(changes: dict[str, NDArray[Any]], tmp_path: Path) -> None:
+    """Before they are compared with anything."""
+    folder = _write(tmp_path / "run")
+    file = folder / "predictions" / f"{CASE.id}.npz"
+    with np.load(file) as arrays:
+        values = {**arrays, **changes}
+    np.savez(file, **values)
+
+    with pytest.raises(RecordError, match="not as this harness writes it: shapes"):
         read_run(folder).answers(CASE.id)
 
 
