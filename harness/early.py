@@ -17,7 +17,7 @@ import pytest
 # What the first start has imported is there already when the second would rewrite its assertions.
 _STARTED_OVER = ("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning")
 # The options whose values are paths.
-_PATH_OPTIONS = frozenset({"--imagenet", "--expected", "--store", "--results", "--baseline"})
+_PATH_OPTIONS = frozenset({"--imagenet", "--expected", "--store", "--results"})
 
 
 @pytest.hookimpl(tryfirst=True)

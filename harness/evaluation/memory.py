@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -36,7 +37,8 @@ def reset_peak_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     elif platform.libc_ver()[0] == "glibc" and _CLEAR_REFS.exists():
         ctypes.CDLL(None).malloc_trim(0)
-        _CLEAR_REFS.write_text(_RESET_PEAK)
+        with suppress(OSError):  # a container may forbid it; the peak is then that of the process so far
+            _CLEAR_REFS.write_text(_RESET_PEAK)
 
 
 def peak_memory(device: torch.device) -> int | None:

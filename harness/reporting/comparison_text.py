@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 from harness.gate.scores import METRICS
 from harness.reporting.accuracy_pair import AccuracyPair
-from harness.reporting.case_record import CaseRecord
 from harness.reporting.compare import ALPHA, FAILURES, Comparison
-from harness.reporting.record import Record, measured_cases, measured_timings
+from harness.reporting.record import measured_cases, measured_timings
 from harness.reporting.run_folder import Run
 from harness.reporting.speed_pair import SpeedPair
 from harness.reporting.table import Table, escaped
-from harness.reporting.timing_record import TimingRecord
 
 _WIDTH = 100
 _LONGEST_LIST = 10
@@ -100,13 +98,17 @@ def series_sections(runs: Sequence[Run]) -> list[Section]:
     """Return the report of many runs, oldest first as given: what each measured, by case."""
     listed = tuple(f"[{number}] {_named(run)}" for number, run in enumerate(runs, start=1))
     sections = [Section(f"{len(runs)} runs", None, listed)]
-    records = [run.record for run in runs]
-    accuracy = [(case, _hits(records, case)) for case in _ids([measured_cases(record.cases) for record in records])]
-    speed = [(case, _speeds(records, case)) for case in _ids([measured_timings(record.timings) for record in records])]
-    for title, series in (("top-1 hits", accuracy), ("images/s", speed)):
-        for first in range(0, len(runs) if series else 0, _RUNS_ABREAST):
-            head = [title, *(f"[{number}]" for number in range(1, len(runs) + 1)[first : first + _RUNS_ABREAST])]
-            rows = [[case, *values[first : first + _RUNS_ABREAST]] for case, values in series]
+    hits = [{case.id: f"{case.measured.top1:,}" for case in measured_cases(run.record.cases)} for run in runs]
+    speeds = [
+        {timing.id: f"{timing.images_per_second:,.1f}" for timing in measured_timings(run.record.timings)}
+        for run in runs
+    ]
+    for title, by_run in (("top-1 hits", hits), ("images/s", speeds)):
+        cases = list(dict.fromkeys(case for found in by_run for case in found))
+        for first in range(0, len(runs) if cases else 0, _RUNS_ABREAST):
+            abreast = range(len(runs))[first : first + _RUNS_ABREAST]
+            head = [title, *(f"[{number + 1}]" for number in abreast)]
+            rows = [[case, *(by_run[number].get(case, "-") for number in abreast)] for case in cases]
             sections.append(Section("", Table(head, rows, frozenset({0}))))
     return sections
 
@@ -205,20 +207,6 @@ def _speed_row(pair: SpeedPair) -> list[str]:
 def _compared(comparison: Comparison) -> str:
     number = len(comparison.accuracy) + len(comparison.speed) + len(comparison.missing)
     return f"{number} {'result' if number == 1 else 'results'}"
-
-
-def _ids(measured: Sequence[Sequence[CaseRecord]] | Sequence[Sequence[TimingRecord]]) -> list[str]:
-    return list(dict.fromkeys(result.id for results in measured for result in results))
-
-
-def _hits(records: Sequence[Record], case: str) -> list[str]:
-    found = [{result.id: result for result in measured_cases(record.cases)}.get(case) for record in records]
-    return ["-" if result is None else f"{result.measured.top1:,}" for result in found]
-
-
-def _speeds(records: Sequence[Record], case: str) -> list[str]:
-    found = [{result.id: result for result in measured_timings(record.timings)}.get(case) for record in records]
-    return ["-" if result is None else f"{result.images_per_second:,.1f}" for result in found]
 
 
 def _named(run: Run) -> str:

@@ -22,7 +22,6 @@ from harness.data.files import write_whole
 from harness.errors import RecordError, ResultsError
 from harness.evaluation.predictions import Predictions
 from harness.reporting.record import SCHEMA_VERSION, Record
-from harness.reporting.timing_record import TimingRecord
 
 RECORD = "record.json"
 PREDICTIONS = "predictions"
@@ -196,7 +195,7 @@ def _ours(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _timing(benchmark: dict[str, Any]) -> dict[str, Any]:
     info = {name: value for name, value in benchmark["extra_info"].items() if name != "environment"}
-    return TimingRecord.from_json({**info, "seconds": benchmark["stats"]["data"]}).to_json()
+    return {**info, "seconds": benchmark["stats"]["data"]}
 
 
 def _predictions_path(folder: Path, case: str) -> Path:
