@@ -17,7 +17,7 @@ import pytest
 # What the first start has imported is there already when the second would rewrite its assertions.
 _STARTED_OVER = ("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning")
 # The options whose values are paths.
-_PATH_OPTIONS = frozenset({"--imagenet", "--expected", "--store", "--results"})
+_PATH_OPTIONS = frozenset({"--imagenet", "--expected", "--store", "--results", "--baseline"})
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -37,7 +37,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def _joined(args: Sequence[str]) -> list[str] | None:
     """Return the command line with its path options joined to their values, None if there is nothing to join."""
     marks = [mark for option, mark in pairwise(args) if option == "-m"]
-    if not {"--imagenet", "--results"}.intersection(args) and not any("imagenet" in mark for mark in marks):
+    if not {"--imagenet", "--results", "--baseline"}.intersection(args) and not any(
+        "imagenet" in mark for mark in marks
+    ):
         return None
     joined: list[str] = []
     for arg in args:

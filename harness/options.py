@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from harness.commands.options import available_cores, folder, positive, positives
 from harness.data.decoder import DECODERS
 from harness.data.inventory import default_store
-from harness.errors import ExpectedError
+from harness.data.layouts import EMBEDDED
+from harness.errors import ExpectedError, ResultsError
 from harness.evaluation.precision import PRECISIONS
 from harness.evaluation.setting import CHANNELS_LAST, MEMORY_FORMATS, Setting
 from harness.gate.expected_file import DEFAULT_FILE
+from harness.reporting.baseline import EMBEDDED_BASELINE, BaselineOptions
 
 if TYPE_CHECKING:
     import pytest
@@ -28,6 +30,7 @@ class Options:
         settings: every combination of precision, memory format, and eager or compiled that was asked for.
         batch_sizes: to be timed; None for those that suit the device.
         results: folder for the run; None to write none.
+        baseline: an earlier run to pair with, and how; None to pair with none.
     """
 
     imagenet: str | None
@@ -42,6 +45,7 @@ class Options:
     workers: int
     store: Path | None
     results: Path | None
+    baseline: BaselineOptions | None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -121,6 +125,28 @@ def add_options(parser: pytest.Parser) -> None:
         type=folder,
         help="write the run there, to be compared later: record.json and each image's answers; replaces an earlier run",
     )
+    group.addoption(
+        "--baseline",
+        metavar="DIR",
+        type=folder,
+        help="an earlier run (of --results) to pair with, image by image (default: none; for the embedded split the "
+        "project's own)",
+    )
+    group.addoption(
+        "--baseline-update",
+        action="store_true",
+        help="make this run the baseline: pair with what --baseline holds, show what changed, and replace it",
+    )
+    group.addoption(
+        "--baseline-accept-failed",
+        action="store_true",
+        help="let --baseline-update store a run that failed the check against the published values",
+    )
+    group.addoption(
+        "--strict-drift",
+        action="store_true",
+        help="fail also where logits moved beyond arithmetic, or images differ, while no answer changed",
+    )
 
 
 def read_options(config: pytest.Config) -> Options:
@@ -128,6 +154,7 @@ def read_options(config: pytest.Config) -> Options:
 
     Raises:
         ExpectedError: a name in a list is not known.
+        ResultsError: options that do not go together.
     """
     precisions = _known(config, "precision", tuple(PRECISIONS))
     memory_formats = _known(config, "memory_format", tuple(MEMORY_FORMATS))
@@ -145,7 +172,26 @@ def read_options(config: pytest.Config) -> Options:
         workers=config.getoption("workers"),
         store=None if config.getoption("no_store") else Path(config.getoption("store") or default_store()),
         results=config.getoption("results"),
+        baseline=_baseline(config),
     )
+
+
+def _baseline(config: pytest.Config) -> BaselineOptions | None:
+    path, updating = config.getoption("baseline"), config.getoption("baseline_update")
+    accept_failed, strict = config.getoption("baseline_accept_failed"), config.getoption("strict_drift")
+    if updating and path is None:
+        raise ResultsError("--baseline-update needs --baseline DIR: the folder to write")
+    if updating and config.getoption("results") is not None:
+        raise ResultsError("--baseline-update writes the run to --baseline: leave out --results")
+    if accept_failed and not updating:
+        raise ResultsError("--baseline-accept-failed was given without --baseline-update, which it is for")
+    if updating and strict:
+        raise ResultsError("--strict-drift and --baseline-update exclude each other: what is replaced cannot fail")
+    if path is None and config.getoption("imagenet") == EMBEDDED:
+        path = EMBEDDED_BASELINE
+    if path is None and strict:
+        raise ResultsError("--strict-drift needs --baseline DIR: logits drift from an earlier run")
+    return path and BaselineOptions(path, strict=strict, updating=updating, accept_failed=accept_failed)
 
 
 def _known(config: pytest.Config, option: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from harness.evaluation.setting import Setting
 from harness.gate.cases import Case, Workload, select_cases
 from harness.gate.expected_file import read_expected
 from harness.options import Options, add_options, read_options
+from harness.reporting.baseline import refuse_to_lose
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.progress import show_progress
 from harness.reporting.run_folder import NewRun
@@ -133,8 +134,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         staging: Path | None = None
         if hasattr(config, "workerinput"):
             staging = Path(config.workerinput[STAGING]) if config.workerinput[STAGING] else None
+        elif options.baseline and options.baseline.updating:
+            refuse_to_lose(options.baseline.path, [str(case) for case in config.stash[CASES]])
+            summary.updates = options.baseline
+            summary.new_run = NewRun(options.baseline.path, "--baseline")
         elif options.results is not None:
-            summary.new_run = NewRun(options.results)
+            summary.new_run = NewRun(options.results, "--results")
+        if summary.new_run is not None:
             stack.callback(summary.new_run.discard)
             staging = summary.new_run.staging
         if is_selected(config, THROUGHPUT):
@@ -163,6 +169,7 @@ def _open_run(options: Options, staging: Path | None) -> Run:
         workers=options.workers,
         store=options.store,
         staging=staging,
+        baseline=options.baseline,
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 
@@ -15,7 +18,7 @@ from harness.data.decode import open_image
 from harness.data.decoded import DecodedSplit, Progress
 from harness.data.decoder import Decoder
 from harness.data.layouts import open_split
-from harness.data.preset import Geometry
+from harness.data.preset import Geometry, Preset
 from harness.data.split import Split
 from harness.data.store import Store
 from harness.errors import DeviceError, EvaluationError, ExpectedError
@@ -26,13 +29,16 @@ from harness.evaluation.loop import predict
 from harness.evaluation.memory import keep_freed_memory
 from harness.evaluation.models import Loaded, geometry_of, load
 from harness.evaluation.predictions import Predictions
+from harness.gate.answers import Answers
 from harness.gate.cases import Case
-from harness.gate.scores import correct, score
+from harness.gate.cause import Evaluated
+from harness.gate.scores import score
 from harness.gate.verdict import judge
+from harness.reporting.baseline import BaselineOptions, conditions, known_facts, open_baseline
 from harness.reporting.case_record import CaseRecord, Phases, pack
 from harness.reporting.environment import Environment, environment, versions
 from harness.reporting.record import SplitFacts
-from harness.reporting.run_folder import write_predictions
+from harness.reporting.run_folder import write_answers, write_inputs
 
 
 class Run:
@@ -49,6 +55,7 @@ class Run:
         workers: int,
         store: Path | None,
         staging: Path | None = None,
+        baseline: BaselineOptions | None = None,
     ) -> None:
         """Open the split and the device.
 
@@ -61,6 +68,7 @@ class Run:
             workers: decoding processes.
             store: folder that keeps decoded images; None to keep none.
             staging: folder of a run that is being made, to write each image's answers into; None to write none.
+            baseline: what to pair each case with; None to pair with nothing.
 
         Raises:
             HarnessError: either is not there.
@@ -76,6 +84,7 @@ class Run:
         self._store_folder = store
         self._store = Store(self.split, self._decoder, store, workers)
         self._staging = staging
+        self._baseline = None if baseline is None else open_baseline(self.split, baseline)
 
     def __enter__(self) -> Run:
         return self
@@ -104,6 +113,8 @@ class Run:
         if split.ignored:
             lines.append(f"split: ignored {len(split.ignored):,} files that are no images, such as {split.ignored[0]}")
         kept = f"kept in {self._store_folder}" if self._store_folder else "not kept"
+        if self._baseline:
+            lines.append(f"baseline: {self._baseline}")
         lines += [
             f"device: {describe_device(self._device)}, {', '.join(settings)}, batches of {self._batch_size}"
             + (", freed memory kept" if self._keeps_memory else ""),
@@ -151,10 +162,27 @@ class Run:
             batch_size=self._batch_size,
             setting=case.setting,
         )
-        right = correct(predictions, self.split.targets)
         measured = score(predictions, self.split.targets, len(self.split.classes))
+        answers = Answers(np.array(predictions.ids), self.split.targets, predictions.top5, predictions.logits)
+        switches, preparation = dict(predictions.switches), self._preparation(loaded.preset)
+        check, paired = None, None
+        if self._baseline is not None:
+            now = Evaluated(
+                answers=answers,
+                counted=measured,
+                total=self.split.total,
+                parameters=loaded.parameters,
+                weights=loaded.sha256,
+                fingerprints=decoded.fingerprints,
+                preparation=preparation,
+                first_input=predictions.first_input,
+                conditions=conditions(switches, str(case.setting), predictions.batch_size),
+                environment=known_facts(self.environment()),
+            )
+            check, paired = self._baseline.judge(case, now)
         if self._staging is not None:
-            write_predictions(self._staging, str(case), predictions, right)
+            write_answers(self._staging, str(case), answers)
+            write_inputs(self._staging, decoded.fingerprints)
         return CaseRecord(
             id=str(case),
             model=spec.model,
@@ -165,7 +193,7 @@ class Run:
             split=self.split.name,
             measured=measured,
             expected=case.entry.expected_on(self.split.name),
-            verdict=judge(case.entry, self.split, measured),
+            verdict=judge(case.entry, self.split, measured, check),
             seconds=Phases(
                 decode=decoded.seconds - waited,
                 load=load_seconds,
@@ -178,10 +206,18 @@ class Run:
             parameters=loaded.parameters,
             gflops=loaded.gflops,
             weights_sha256=loaded.sha256,
-            inputs_digest=decoded.digest,
-            correct=pack(right),
+            inputs_digest=decoded.fingerprints.digest,
+            preparation=preparation,
+            switches=switches,
+            first_input=dict(predictions.first_input),
+            paired=paired,
+            correct=pack(answers.correct),
             note="; ".join([*_notes(predictions, self._batch_size), *decoded.notes()]),
         )
+
+    def _preparation(self, preset: Preset) -> dict[str, Any]:
+        recipe = {**asdict(preset.geometry), "mean": list(preset.mean), "std": list(preset.std)}
+        return {"decoder": self._decoder.name, **recipe}
 
     def _check_recipe(self, loaded: Loaded, decoded: DecodedSplit) -> None:
         """Compare the first image with what torchvision's own preset makes of its file, bit for bit."""

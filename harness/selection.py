@@ -14,6 +14,10 @@ _NEEDS = {
     "--limit": (ACCURACY,),
     "--batch-sizes": (THROUGHPUT,),
     "--results": (ACCURACY, THROUGHPUT),
+    "--baseline": (ACCURACY,),
+    "--baseline-update": (ACCURACY,),
+    "--baseline-accept-failed": (ACCURACY,),
+    "--strict-drift": (ACCURACY,),
 }
 
 

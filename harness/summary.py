@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import ResultsError
+from harness.reporting.baseline import BaselineOptions, why_not_to_store
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.environment import Environment
 from harness.reporting.record import ERROR, Record, SplitFacts, Unmeasured, measured_cases, measured_timings, unmeasured
 from harness.reporting.run_folder import BENCHMARK_KEY, NewRun, benchmark_json
-from harness.reporting.text import accuracy_table, throughput_table
+from harness.reporting.text import accuracy_table, baseline_table, throughput_table
 from harness.reporting.timing_record import TimingRecord
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ class Summary:
         environment: what it runs on, once that is open.
         split: what is evaluated, once that is open.
         new_run: where the run is to be written.
+        updates: the baseline, where the run is to become the next one.
     """
 
     environment: Environment | None = None
     split: SplitFacts | None = None
     new_run: NewRun | None = None
+    updates: BaselineOptions | None = None
 
     def __init__(self) -> None:
         self._cases: dict[str, CaseRecord | Unmeasured] = {}
@@ -82,9 +85,13 @@ class Summary:
         record = self._record()
         if self.new_run is None or record is None:
             return
+        if self.updates and (why_not := why_not_to_store(record, self.updates)):
+            self._written = f"BASELINE NOT REPLACED: {why_not}"
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+            return
         try:
             self.new_run.finish(record)
-            self._written = f"results: {self.new_run.folder}"
+            self._written = f"{'baseline' if self.updates else 'results'}: {self.new_run.folder}"
         except ResultsError as error:
             self._written = f"NO RESULTS: {error}"
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
@@ -112,6 +119,8 @@ class Summary:
             )
             terminalreporter.write_sep("=", f"accuracy in percent: {where}")
             for line in accuracy_table(records, unmeasured(tuple(self._cases.values()))):
+                terminalreporter.write_line(line)
+            for line in baseline_table(records):
                 terminalreporter.write_line(line)
         if self._timings:
             terminalreporter.write_sep("=", "throughput: forward alone, images on the device, seeded weights")

@@ -33,8 +33,8 @@ ENVIRONMENT = Environment(
     threads=16,
 )
 SPLIT = SplitFacts("imagenet-1k", "d1ge57", images=1000, total=1000, classes=100)
-HELD = Verdict((Check("top-1", held=True, detail="±0.05 points"), Check("top-5", held=True, detail="±0.05 points")))
-FAILED = Verdict((Check("top-1", held=False, detail="-3 images"),))
+HELD = Verdict((Check("top-1", "held", "±0.05 points"), Check("top-5", "held", "±0.05 points")))
+FAILED = Verdict((Check("top-1", "failed", "-3 images"),))
 
 
 def expected(images: int, top1: int, top5: int, tolerance: str = "0.05", origin: str = "published") -> Expected:

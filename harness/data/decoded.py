@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import time
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 from harness.data.build import Build, Target
 from harness.data.decode import decode
 from harness.data.decoder import Decoder
-from harness.data.pixels import HASH_BYTES, Pixels, hash_of
+from harness.data.fingerprints import Fingerprints, sampled
+from harness.data.pixels import Pixels, hash_of
 from harness.data.preset import Geometry
 from harness.data.split import Split
 from harness.errors import HarnessError, SplitError, StoreError
@@ -77,7 +77,7 @@ class DecodedSplit:
         self._build: Build | None = None
         self._complete = False
         self._failure: HarnessError | None = None
-        self._hashes = np.zeros((len(split), HASH_BYTES), np.uint8)
+        self._seen = Fingerprints.room_for(len(split))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,13 +88,10 @@ class DecodedSplit:
         return self._target.decoder
 
     @property
-    def digest(self) -> str:
-        """The sha256 of all N images' hashes, in the split's order; all of them must have been read.
-
-        It depends on the pixels alone, so that two runs that saw the same have the same.
-        """
-        assert self._hashes.any(axis=1).all()
-        return hashlib.sha256(self._hashes.tobytes()).hexdigest()
+    def fingerprints(self) -> Fingerprints:
+        """What was read of the N images, in the split's order; all of them must have been read."""
+        assert self._seen.hashes.any(axis=1).all()
+        return self._seen
 
     def notes(self) -> list[str]:
         """Return what a reader of the results should know of the pixels."""
@@ -130,7 +127,8 @@ class DecodedSplit:
         pixels = self._await(places)
         for row, place, image in zip(range(*rows.indices(len(self))), places.tolist(), into, strict=True):
             found = pixels.read(place, image) or self._repair(pixels, row, place, image)
-            self._hashes[row] = np.frombuffer(found, np.uint8)
+            self._seen.hashes[row] = np.frombuffer(found, np.uint8)
+            self._seen.samples[row] = sampled(image)
         return into
 
     def begin(self) -> None:

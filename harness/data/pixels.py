@@ -19,9 +19,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from harness.data.fingerprints import HASH_BYTES
 from harness.errors import StoreError
-
-HASH_BYTES = 16
 
 
 class Pixels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -117,10 +117,7 @@ class Split:
     @cached_property
     def digest(self) -> str:
         """The sha256 of the ids and targets."""
-        digest = hashlib.sha256()
-        for identity, target in zip(self.ids, self.targets.tolist(), strict=True):
-            digest.update(f"{identity}\0{target}\n".encode())
-        return digest.hexdigest()
+        return digest_of(self.ids, self.targets)
 
     def subset(self, images: int) -> Split:
         """Return a fixed, class-balanced subset, the same on every machine and for every form on disk.
@@ -149,3 +146,11 @@ class Split:
             targets=self.targets[chosen],
             whole=self.whole or self,
         )
+
+
+def digest_of(ids: Sequence[str], targets: NDArray[np.int16]) -> str:
+    """Return the sha256 of N ids and targets, in the order of the ids."""
+    digest = hashlib.sha256()
+    for identity, target in zip(ids, targets.tolist(), strict=True):
+        digest.update(f"{identity}\0{target}\n".encode())
+    return digest.hexdigest()

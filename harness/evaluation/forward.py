@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import functional as F
 
 from harness.data.preset import Preset
@@ -28,8 +30,9 @@ class Normalize:
         return images.div_(self._full).sub_(self._mean).div_(self._std)
 
     def _check(self, preset: Preset, device: torch.device) -> None:
-        """Compare all 256 values of the three channels with torchvision's own functions on the CPU."""
-        values = torch.arange(256, dtype=torch.uint8).view(1, 256, 1, 1).expand(1, 256, 1, 3)
+        """Compare all 256 values, other ones in each channel, with torchvision's own functions on the CPU."""
+        ramp = torch.arange(256, dtype=torch.uint8)
+        values = torch.stack([ramp, ramp.roll(85), ramp.roll(170)], dim=1).view(1, 256, 1, 3)
         images = F.convert_image_dtype(values.permute(0, 3, 1, 2), torch.float32)
         if not torch.equal(self(values.to(device)).cpu(), F.normalize(images, preset.mean, preset.std)):
             raise EvaluationError(
@@ -38,7 +41,7 @@ class Normalize:
             )
 
 
-def forward(model: nn.Module, normalize: Normalize, crops: Tensor) -> Tensor:
+def forward(model: Callable[[Tensor], Tensor], normalize: Normalize, crops: Tensor) -> Tensor:
     """Return the logits, (B, classes), of ``crops``: (B, S, S, 3) uint8 on the model's device.
 
     Raises:

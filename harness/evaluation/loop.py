@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +48,11 @@ def predict(
     if any(module.training for module in model.modules()):
         raise EvaluationError("the model is in train mode, where dropout and batch statistics change its answers")
     device = feed.device
-    with in_force(PRECISIONS[setting.precision]), torch.inference_mode(), current(device):
+    with in_force(PRECISIONS[setting.precision]) as switches, torch.inference_mode(), current(device):
         while True:
             try:
-                return _predict(model, crops, Normalize(preset, device, setting.memory_format), feed, batch_size)
+                normalize = Normalize(preset, device, setting.memory_format)
+                return replace(_predict(model, crops, normalize, feed, batch_size), switches=switches)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -75,9 +79,10 @@ def _predict(model: nn.Module, crops: Crops, normalize: Normalize, feed: Feed, b
     finite = torch.empty(images, dtype=torch.bool, device=device)
     varied = torch.empty(images, dtype=torch.bool, device=device)
     first = classes = 0
+    watched = Watched(model)
     batches = Stopwatch(feed.batches(crops, batch_size))
     for batch in batches:
-        logits = forward(model, normalize, batch).float()
+        logits = forward(model if first else watched, normalize, batch).float()
         rows = slice(first, first + len(batch))
         best[rows], top5[rows] = logits.topk(5, dim=1)
         finite[rows] = logits.isfinite().all(dim=1)
@@ -98,7 +103,27 @@ def _predict(model: nn.Module, crops: Crops, normalize: Normalize, feed: Feed, b
         seconds=time.perf_counter() - started,
         waited=crops.seconds - waited,
         fed=batches.seconds - (crops.seconds - waited),
+        first_input={"id": crops.ids[0], **watched.told()},
     )
+
+
+class Watched:
+    """A model that notes what it is given for the first image, however it came to be."""
+
+    def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
+        self._model = model
+        self._image = torch.empty(0)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the model's logits."""
+        self._image = images[0].clone()  # models may work in place
+        return self._model(images)
+
+    def told(self) -> dict[str, Any]:
+        """Return the sha256 of the (3, S, S) float32 values, the smallest and the largest."""
+        image = self._image.float().cpu().contiguous()
+        digest = hashlib.sha256(image.numpy().tobytes()).hexdigest()
+        return {"sha256": digest, "low": float(image.min()), "high": float(image.max())}
 
 
 class Stopwatch(Iterator[Tensor]):

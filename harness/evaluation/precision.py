@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -27,53 +27,71 @@ class Precision:
 PRECISIONS = {row.name: row for row in (Precision("fp32", tf32=False),)}
 
 
+class Switch(NamedTuple):
+    """A process-wide setting of torch: its name, how to read and write it, and the value wanted."""
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+    value: Any
+
+
 @contextmanager
-def in_force(precision: Precision) -> Iterator[None]:
+def in_force(precision: Precision) -> Iterator[dict[str, Any]]:
     """Set every switch of ``precision``, and cuDNN to choose its algorithms reproducibly; restore all at the end.
 
-    torch's own default is not float32: cuDNN convolutions run in TF32 unless they are told not to.
+    torch's own default is not float32: cuDNN convolutions run in TF32 unless they are told not to. What is yielded
+    are the values in force, as torch tells them.
     """
     switches = list(_switches(precision.tf32))
-    before = [(set_value, value) for get_value, set_value, _ in switches for value in _readable(get_value)]
+    before = [(switch, value) for switch in switches for value in _readable(switch)]
     try:
-        for _, set_value, value in switches:
-            set_value(value)
-        yield
+        for switch in switches:
+            switch.write(switch.value)
+        yield {switch.name: value for switch in switches for value in _readable(switch)}
     finally:
-        for set_value, value in before:
-            set_value(value)
+        for switch, value in before:
+            switch.write(value)
 
 
-def _switches(tf32: bool) -> Iterator[tuple[Callable[[], Any], Callable[[Any], None], Any]]:
-    """Yield a getter, a setter and the value wanted, in the order in which they must be set.
+def _switches(tf32: bool) -> Iterator[Switch]:
+    """Yield the switches in the order in which they must be set.
 
     torch 2.9 put ``fp32_precision`` beside ``allow_tf32``. Each is silently ignored where the other has been
     used, and reading the old one raises while the two disagree; so both are set, the old one first.
     """
     import torch
 
-    yield (
+    yield Switch(
+        "float32_matmul_precision",
         torch.get_float32_matmul_precision,
         torch.set_float32_matmul_precision,
         "high" if tf32 else "highest",
     )
-    yield _attribute(torch.backends.cudnn, "allow_tf32", tf32)
+    yield _attribute("cudnn", torch.backends.cudnn, "allow_tf32", tf32)
     if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         cudnn: Any = torch.backends.cudnn
         mkldnn: Any = torch.backends.mkldnn
-        for operator in (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv):
-            yield _attribute(operator, "fp32_precision", "tf32" if tf32 else "ieee")
-    yield _attribute(torch.backends.cudnn, "benchmark", False)
-    yield _attribute(torch.backends.cudnn, "deterministic", True)
+        operators = {
+            "cuda.matmul": torch.backends.cuda.matmul,
+            "cudnn.conv": cudnn.conv,
+            "cudnn.rnn": cudnn.rnn,
+            "mkldnn.matmul": mkldnn.matmul,
+            "mkldnn.conv": mkldnn.conv,
+        }
+        for owner, operator in operators.items():
+            yield _attribute(owner, operator, "fp32_precision", "tf32" if tf32 else "ieee")
+    yield _attribute("cudnn", torch.backends.cudnn, "benchmark", False)
+    yield _attribute("cudnn", torch.backends.cudnn, "deterministic", True)
 
 
-def _attribute(module: Any, name: str, value: Any) -> tuple[Callable[[], Any], Callable[[Any], None], Any]:
-    return (lambda: getattr(module, name)), (lambda new: setattr(module, name, new)), value
+def _attribute(owner: str, module: Any, name: str, value: Any) -> Switch:
+    return Switch(f"{owner}.{name}", lambda: getattr(module, name), lambda new: setattr(module, name, new), value)
 
 
-def _readable(get_value: Callable[[], Any]) -> Iterator[Any]:
+def _readable(switch: Switch) -> Iterator[Any]:
     """Yield the value, or nothing where the caller has mixed torch's two APIs and torch refuses to say."""
     try:
-        yield get_value()
+        yield switch.read()
     except RuntimeError:
         return

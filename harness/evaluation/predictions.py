@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,9 @@ class Predictions:
         waited: how much of it was waiting for images that were still being decoded.
         fed: how much of it was reading crops and bringing them to the device, as the host sees it: on a GPU, where
             copies run beside the model, only as far as the host could not go on.
+        switches: of torch's arithmetic, as they were in force.
+        first_input: what the model was given for the first image: its id, the sha256 of the float32 values, the
+            smallest and the largest of them.
     """
 
     ids: tuple[str, ...]
@@ -32,6 +37,8 @@ class Predictions:
     seconds: float
     waited: float = 0.0
     fed: float = 0.0
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    first_input: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -48,7 +48,7 @@ class Band:
 
 
 @cache
-def sampling_band(population: int, hits: int, tolerance: int, sample: int) -> Band:
+def sampling_band(population: int, hits: int, tolerance: int, sample: int, power: float = POWER) -> Band:
     """Return the band around ``hits`` of ``population`` for a random sample, widened by the tolerance.
 
     The hits of a simple random sample without replacement are hypergeometric. A class-balanced subset varies
@@ -59,6 +59,7 @@ def sampling_band(population: int, hits: int, tolerance: int, sample: int) -> Ba
         hits: published hits on it.
         tolerance: hits by which a sound model may differ on the whole split.
         sample: images of the subset.
+        power: the probability with which a larger drop than ``could_miss`` would be found.
 
     Raises:
         ValueError: the sample is larger than the population.
@@ -67,15 +68,15 @@ def sampling_band(population: int, hits: int, tolerance: int, sample: int) -> Ba
         raise ValueError(f"no sample of {sample} among {population}")
     low = _quantile(population, max(hits - tolerance, 0), sample, BAND_ALPHA / 2)
     high = _quantile(population, min(hits + tolerance, population), sample, 1 - BAND_ALPHA / 2)
-    return Band(low, high, could_miss=100 * (hits - _fewest_missed(population, hits, sample, low)) / population)
+    return Band(low, high, could_miss=100 * (hits - _fewest_missed(population, hits, sample, low, power)) / population)
 
 
-def _fewest_missed(population: int, hits: int, sample: int, low: int) -> int:
-    """Return the fewest hits on the whole split that fall below ``low`` on the sample less often than POWER."""
+def _fewest_missed(population: int, hits: int, sample: int, low: int, power: float) -> int:
+    """Return the fewest hits on the whole split that fall below ``low`` on the sample less often than ``power``."""
     found, missed = -1, hits
     while missed - found > 1:
         middle = (found + missed) // 2
-        if low > 0 and _cdf(population, middle, sample)[low - 1] >= POWER:
+        if low > 0 and _cdf(population, middle, sample)[low - 1] >= power:
             found = middle
         else:
             missed = middle

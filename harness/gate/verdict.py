@@ -12,6 +12,9 @@ from harness.gate.stats import sampling_band
 # The one check of a case without a value to compare with.
 _NOTHING_TO_COMPARE = "published values"
 
+HELD, WARNED, FAILED = "held", "warned", "failed"
+UNJUDGED = "unjudged"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -19,15 +22,20 @@ class Check:
 
     Attributes:
         name: what was checked.
-        held: whether it did.
+        outcome: ``held``, ``warned`` (it held, but a reader should look), or ``failed``.
         detail: measured, expected, difference and what is allowed, in one line.
         could_miss: the largest drop, in points, that would pass on a subset; 0 where all images were judged.
     """
 
     name: str
-    held: bool
+    outcome: str
     detail: str
     could_miss: float = 0.0
+
+    @property
+    def held(self) -> bool:
+        """Whether it did, if only with a warning."""
+        return self.outcome != FAILED
 
 
 @dataclass(frozen=True)
@@ -38,10 +46,10 @@ class Verdict:
 
     @property
     def outcome(self) -> str:
-        """``held``, ``failed``, or ``unjudged`` where there was nothing to compare with: not held either."""
+        """``held``, ``warned``, ``failed``, or ``unjudged`` where there was nothing to compare with."""
         if self.held:
-            return "held"
-        return "unjudged" if all(check.name == _NOTHING_TO_COMPARE for check in self.checks) else "failed"
+            return WARNED if any(check.outcome == WARNED for check in self.checks) else HELD
+        return UNJUDGED if all(check.name == _NOTHING_TO_COMPARE for check in self.checks) else FAILED
 
     @property
     def held(self) -> bool:
@@ -49,23 +57,35 @@ class Verdict:
         return bool(self.checks) and all(check.held for check in self.checks)
 
     def __str__(self) -> str:
-        return "\n".join(f"{check.name}: {'held' if check.held else 'FAILED'}: {check.detail}" for check in self.checks)
+        return "\n".join(f"{check.name}: {_shown(check.outcome)}: {check.detail}" for check in self.checks)
 
 
-def judge(entry: Entry, split: Split, measured: TopK) -> Verdict:
+def judge(entry: Entry, split: Split, measured: TopK, pairing: Check | None = None) -> Verdict:
     """Compare ``measured`` with what ``entry`` expects on ``split``.
 
     On a whole split with published values: hits within the tolerance, above as well as below, since a wrong
     setting can raise accuracy. On a subset of one: within the sampling band, widened by the tolerance. On any
-    other split there is nothing to compare with, and that is a failure, never a pass.
+    other split the baseline alone judges; without one there is nothing to compare with, and that is a failure, never
+    a pass.
+
+    Args:
+        pairing: the check against a baseline, if there is one.
     """
     expected = entry.expected_on(split.name)
-    if expected is None:
-        return _unjudged(entry, split, measured, "none")
-    if split.total != expected.hits.n:
-        return _unjudged(entry, split, measured, f"for {expected.hits.n:,} images, the split has {split.total:,}")
+    paired = () if pairing is None else (pairing,)
+    if expected is None or split.total != expected.hits.n:
+        why = "none" if expected is None else f"for {expected.hits.n:,} images, the split has {split.total:,}"
+        return Verdict(paired or (_unjudged(entry, split, measured, why),))
     compare = _on_subset if split.is_subset else _on_whole_split
-    return Verdict(tuple(compare(metric, expected, measured) for metric in METRICS))
+    return Verdict((*(compare(metric, expected, measured) for metric in METRICS), *paired))
+
+
+def _shown(outcome: str) -> str:
+    return outcome if outcome == HELD else outcome.upper()
+
+
+def _outcome(*, held: bool) -> str:
+    return HELD if held else FAILED
 
 
 def _on_whole_split(metric: str, expected: Expected, measured: TopK) -> Check:
@@ -76,7 +96,7 @@ def _on_whole_split(metric: str, expected: Expected, measured: TopK) -> Check:
         f"difference {100 * difference / measured.n:+.3f} points = {difference:+,} of {measured.n:,} images, "
         f"tolerance ±{expected.tolerance} points = {allowed} images"
     )
-    return Check(NAMES[metric], abs(difference) <= allowed, detail)
+    return Check(NAMES[metric], _outcome(held=abs(difference) <= allowed), detail)
 
 
 def _on_subset(metric: str, expected: Expected, measured: TopK) -> Check:
@@ -90,17 +110,18 @@ def _on_subset(metric: str, expected: Expected, measured: TopK) -> Check:
         f"a drop of up to {band.could_miss:.2f} points could be missed"
     )
     if (band.low, band.high) == (0, measured.n):
-        return Check(NAMES[metric], False, f"{detail}; so few images cannot fail: raise --limit", band.could_miss)
-    return Check(NAMES[metric], band.low <= hits <= band.high, detail, band.could_miss)
+        return Check(NAMES[metric], FAILED, f"{detail}; so few images cannot fail: raise --limit", band.could_miss)
+    return Check(NAMES[metric], _outcome(held=band.low <= hits <= band.high), detail, band.could_miss)
 
 
-def _unjudged(entry: Entry, split: Split, measured: TopK, why: str) -> Verdict:
+def _unjudged(entry: Entry, split: Split, measured: TopK, why: str) -> Check:
     """Return a failure that still tells what was measured, and what to do."""
     hits = ", ".join(f"{NAMES[m]} {measured.percent(m):.3f} ({measured.hits(m)} hits)" for m in METRICS)
     caveat = f" ({split.caveat})" if split.caveat else ""
     detail = (
         f"{why} for {entry.spec} on {split.name}{caveat}; known on: {', '.join(entry.splits) or 'no split'}. "
         f"Measured on {measured.n:,} images: {hits}. "
-        f"Point --imagenet at a split with published values, or add {split.name!r} to a file for --expected"
+        f"Point --imagenet at a split with published values, add {split.name!r} to a file for --expected, or record "
+        "this run as a baseline to be compared with: --baseline DIR --baseline-update"
     )
-    return Verdict((Check(_NOTHING_TO_COMPARE, False, detail),))
+    return Check(_NOTHING_TO_COMPARE, FAILED, detail)

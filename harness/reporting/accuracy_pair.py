@@ -7,49 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import RecordError
+from harness.gate.answers import Answers
+from harness.gate.pairing import Paired, pair
 from harness.gate.scores import METRICS, NAMES
-from harness.gate.stats import mcnemar
+from harness.gate.tolerance import floor_of
 from harness.reporting.case_record import CaseRecord
-from harness.reporting.run_folder import Answers, Run
+from harness.reporting.run_folder import Run
 
 # Where a model has no expected value, and so no tolerance of its own: the default of expected_accuracy.yaml.
 _TOLERANCE_POINTS = 0.05
-
-
-@dataclass(frozen=True)
-class Changed:
-    """An image that the two runs answer differently: its id, and the best class and whether it is right in each."""
-
-    id: str
-    old: int
-    new: int
-    was_right: bool
-    is_right: bool
-
-
-@dataclass(frozen=True)
-class Paired:
-    """The same images' answers in two runs.
-
-    Attributes:
-        changed: images with another best class.
-        p: of the exact McNemar test on right and wrong.
-        drift: the largest change of a best class's logit, where that class is still the same.
-    """
-
-    changed: tuple[Changed, ...]
-    p: float
-    drift: float
-
-    @property
-    def lost(self) -> int:
-        """Images that were right and are wrong."""
-        return sum(change.was_right and not change.is_right for change in self.changed)
-
-    @property
-    def gained(self) -> int:
-        """Images that were wrong and are right."""
-        return sum(change.is_right and not change.was_right for change in self.changed)
 
 
 @dataclass(frozen=True)
@@ -103,32 +69,17 @@ def accuracy_pair(old: Run, new: Run, before: CaseRecord, after: CaseRecord, alp
     Raises:
         RecordError: an image's answers cannot be read.
     """
-    answers = _answers(old, before), _answers(new, after)
-    paired = None if answers[0] is None or answers[1] is None else pair(answers[0], answers[1])
+    here, there = _answers(old, before), _answers(new, after)
+    paired = None
+    if here is not None and there is not None:
+        if not np.array_equal(here.ids, there.ids):
+            raise RecordError(f"{old.path} and {new.path} hold answers to different images; one is not what it says")
+        paired = pair(here, there, floor_of(before.precision, after.precision))
     return AccuracyPair(before, after, paired, significant=paired is not None and paired.p < alpha)
 
 
 def _answers(run: Run, case: CaseRecord) -> Answers | None:
     answers = run.answers(case.id)
-    if answers is not None and (len(answers.ids), int(answers.correct.sum())) != (case.measured.n, case.measured.top1):
+    if answers is not None and answers.hits != case.measured:
         raise RecordError(f"{run.path}: the answers of {case.id} are not those that its record tells of")
     return answers
-
-
-def pair(old: Answers, new: Answers) -> Paired:
-    """Compare two runs' answers to the same images.
-
-    Raises:
-        RecordError: they are not the same images, in the same order.
-    """
-    if not np.array_equal(old.ids, new.ids):
-        raise RecordError("the two runs hold answers to different images; one of them is not what its record says")
-    before, after = old.top5[:, 0], new.top5[:, 0]
-    differ = before != after
-    changed = tuple(
-        Changed(str(old.ids[i]), int(before[i]), int(after[i]), bool(old.correct[i]), bool(new.correct[i]))
-        for i in np.flatnonzero(differ)
-    )
-    drift = np.abs(old.logits[:, 0] - new.logits[:, 0])[~differ]
-    lost, gained = int(np.sum(old.correct & ~new.correct)), int(np.sum(new.correct & ~old.correct))
-    return Paired(changed, mcnemar(lost, gained), float(drift.max(initial=0.0)))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.evaluation.setting import Setting
 from harness.gate.expected import Expected
 from harness.gate.scores import TopK
-from harness.gate.verdict import Check, Verdict
+from harness.gate.verdict import FAILED, HELD, WARNED, Check, Verdict
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class CaseRecord:
         images_per_second: of the whole loop, less the time that it waited for images to be decoded.
         weights_sha256: of all parameters and buffers.
         inputs_digest: sha256 of the hashes of all decoded images, in the split's order.
+        preparation: decoder, resize, crop, interpolation, mean and std.
+        switches: of torch's arithmetic, as they were in force.
+        first_input: what the model was given for the first image: id, sha256, smallest and largest value.
+        paired: how it compares with a baseline, in numbers; None without one.
         note: something odd that a reader should know, empty if nothing was.
         correct: for each image, in the split's order, whether top-1 is right: packed bits, as hexadecimal. Not part
             of ``record.json``, which it would swell; it lies beside the predictions.
@@ -70,6 +74,10 @@ class CaseRecord:
     gflops: float
     weights_sha256: str
     inputs_digest: str
+    preparation: dict[str, Any] = field(default_factory=dict)
+    switches: dict[str, Any] = field(default_factory=dict)
+    first_input: dict[str, Any] = field(default_factory=dict)
+    paired: dict[str, Any] | None = None
     note: str = ""
     correct: str = field(default="", repr=False)
 
@@ -80,7 +88,7 @@ class CaseRecord:
 
     @property
     def outcome(self) -> str:
-        """``held``, ``failed``, or ``unjudged`` where there was nothing to compare with."""
+        """``held``, ``warned``, ``failed``, or ``unjudged`` where there was nothing to compare with."""
         return self.verdict.outcome
 
     def correct_bits(self) -> NDArray[np.bool_]:
@@ -135,9 +143,10 @@ def _hits_from_json(values: dict[str, Any]) -> TopK:
 
 
 def _check_to_json(check: Check) -> dict[str, Any]:
-    outcome = "held" if check.held else "failed"
-    return {"name": check.name, "outcome": outcome, "detail": check.detail, "could_miss": check.could_miss}
+    return asdict(check)
 
 
 def _check_from_json(values: dict[str, Any]) -> Check:
-    return Check(values["name"], values["outcome"] == "held", values["detail"], values["could_miss"])
+    if values["outcome"] not in (HELD, WARNED, FAILED):
+        raise ValueError(f"the outcome {values['outcome']!r} of a check")
+    return Check(**values)

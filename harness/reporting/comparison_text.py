@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.gate.pairing import Changed
 from harness.gate.scores import METRICS
 from harness.reporting.accuracy_pair import AccuracyPair
 from harness.reporting.compare import ALPHA, FAILURES, Comparison
@@ -124,13 +125,13 @@ def _environment_section(comparison: Comparison) -> Section:
 
 
 def _accuracy_section(comparison: Comparison) -> Section:
-    head = ["accuracy", "top-1", "diff", "points", "top-5", "diff", "changed", "p", "logits", "new run"]
+    head = ["accuracy", "top-1", "diff", "points", "top-5", "diff", "changed", "real", "p", "drift", "new"]
     rows = [_accuracy_row(pair) for pair in comparison.accuracy]
     split = comparison.split
     where = f" on {split.name}, {split.images:,} images" if split else ""
     return Section(
         f"accuracy{where}: hits in the new run, and the difference to the old",
-        Table(head, rows, frozenset({0, 9})),
+        Table(head, rows, frozenset({0, 10})),
         tuple(_accuracy_notes(comparison.accuracy)),
     )
 
@@ -142,16 +143,17 @@ def _accuracy_row(pair: AccuracyPair) -> list[str]:
         if metric == "top1":
             cells.append(f"{pair.points(metric):+.3f}")
     if pair.paired is None:
-        return [*cells, "-", "-", "-", pair.new.outcome]
-    drift = f"{pair.paired.drift:.0e}" if pair.paired.drift else "equal"
-    return [*cells, f"{len(pair.paired.changed):,}", f"{pair.paired.p:.2g}", drift, pair.new.outcome]
+        return [*cells, "-", "-", "-", "-", pair.new.outcome]
+    changed, drift = pair.paired.changed, pair.paired.drift
+    cells += [f"{len(changed):,}", f"{len(pair.paired.real):,}", f"{pair.paired.p:.2g}"]
+    return [*cells, "-" if drift is None else f"{drift.largest:.0e}" if drift.largest else "equal", pair.new.outcome]
 
 
 def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
     if any(pair.paired for pair in pairs):
         yield (
-            "changed: images with another best class; p: exact McNemar test of right and wrong; "
-            "logits: largest change of the best"
+            "changed: images with another best class; real: those that arithmetic alone cannot have changed; p: exact "
+            "McNemar test of right and wrong; drift: how far an image's logits moved at most, in units of their spread"
         )
     else:
         yield "images were not paired, since a JSON file holds no answers: compare the run folders of --results"
@@ -159,18 +161,18 @@ def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
         if pair.moved:
             yield f"{pair.new.id}: other {' and other '.join(pair.moved)} than in the old run"
         if pair.paired and pair.paired.changed:
-            changed, lost, gained = pair.paired.changed, pair.paired.lost, pair.paired.gained
+            lost, gained = pair.paired.lost, pair.paired.gained
+            changed = sorted(pair.paired.changed, key=lambda change: change.near_tie)
             yield f"{pair.new.id}: {lost:,} went from right to wrong, {gained:,} from wrong to right"
             for change in changed[:_LONGEST_LIST]:
-                yield f"    {change.id}: class {change.old} -> {change.new}{_turn(change.was_right, change.is_right)}"
+                yield f"    {change.id}: class {change.old} -> {change.new}{_turn(change)}"
             if len(changed) > _LONGEST_LIST:
                 yield f"    and {len(changed) - _LONGEST_LIST:,} more"
 
 
-def _turn(was_right: bool, is_right: bool) -> str:
-    if was_right == is_right:
-        return ""
-    return ", wrong now" if was_right else ", right now"
+def _turn(change: Changed) -> str:
+    turn = "" if change.was_right == change.is_right else ", wrong now" if change.was_right else ", right now"
+    return f"{turn}{', a near-tie' if change.near_tie else ''}"
 
 
 def _speed_section(comparison: Comparison) -> Section:

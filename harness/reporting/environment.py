@@ -13,6 +13,8 @@ from harness.data.decoder import libjpeg_turbo_version, pillow_version
 PACKAGES = ("torch", "torchvision", "numpy")
 
 Fact = str | int | None
+UNKNOWN = "unknown"
+"""A fact about a run that this harness did not make."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,10 @@ class Environment:
     driver: str | None
     device: str
     cpu: str
-    threads: int
+    threads: int | None
 
     @property
-    def hardware(self) -> tuple[str, str, int]:
+    def hardware(self) -> tuple[str, str, int | None]:
         """What two runs must share for their speeds to be comparable."""
         return self.device, self.cpu, self.threads
 

@@ -10,7 +10,7 @@ from harness.reporting.case_record import CaseRecord
 from harness.reporting.environment import Environment
 from harness.reporting.timing_record import TimingRecord
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NOT_RUN = "not run"
 ERROR = "error"
 

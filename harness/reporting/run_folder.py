@@ -1,4 +1,8 @@
-"""A run on disk: ``record.json`` and ``predictions/<id>.npz``, written whole or not at all."""
+"""A run on disk, written whole or not at all.
+
+``record.json``, what each model answered in ``predictions/<id>.npz``, and what it was shown in
+``inputs/<digest>.npz``, which models of one geometry share.
+"""
 
 from __future__ import annotations
 
@@ -16,41 +20,29 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.data.files import write_whole
+from harness.data.fingerprints import Fingerprints
 from harness.errors import RecordError, ResultsError
-from harness.evaluation.predictions import Predictions
+from harness.gate.answers import Answers
 from harness.reporting.record import SCHEMA_VERSION, Record
 
 RECORD = "record.json"
 PREDICTIONS = "predictions"
+INPUTS = "inputs"
 BENCHMARK_KEY = "imagenet_gate"
 """Of a pytest-benchmark JSON file: the record, but for the timings, which are its benchmarks."""
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What a model answered.
-
-    Attributes:
-        ids: N image ids.
-        top5: (N, 5) int16 class indices, best first.
-        logits: (N, 5) float32, theirs.
-        correct: (N,) bool, whether the best class is the target.
-    """
-
-    ids: NDArray[np.str_]
-    top5: NDArray[np.int16]
-    logits: NDArray[np.float32]
-    correct: NDArray[np.bool_]
 
 
 class NewRun:
     """A run folder being made beside its place, into which it is moved when it is whole."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, option: str = "--results") -> None:
         """Begin; what is at ``folder`` stays as it is until ``finish``.
+
+        Args:
+            folder: to be made, or replaced.
+            option: that names it, for messages.
 
         Raises:
             ResultsError: something is there that is no run, or nothing can be written there.
@@ -58,16 +50,17 @@ class NewRun:
         self.folder = folder.resolve()
         self.staging = self.folder.with_name(f"{self.folder.name}.partial-{secrets.token_hex(4)}")
         if self.folder.exists() and not self.folder.is_dir():
-            raise ResultsError(f"--results {folder}: expected a folder, found a file")
+            raise ResultsError(f"{option} {folder}: expected a folder, found a file")
         if self.folder.is_mount():
-            raise ResultsError(f"--results {folder}: nothing can take the place of a mount point; name a folder in it")
+            raise ResultsError(f"{option} {folder}: nothing can take the place of a mount point; name a folder in it")
         if self.folder.is_dir() and (foreign := _foreign(self.folder)):
             raise ResultsError(
-                f"--results {folder}: expected a new or empty folder, or an earlier run to be replaced; found a folder "
+                f"{option} {folder}: expected a new or empty folder, or an earlier run to be replaced; found a folder "
                 f"with something else in it: {foreign}"
             )
         with _as_results_error(self.folder):
-            (self.staging / PREDICTIONS).mkdir(parents=True)
+            for part in (PREDICTIONS, INPUTS):
+                (self.staging / part).mkdir(parents=True)
 
     def finish(self, record: Record) -> None:
         """Write the record and move the folder into its place; an earlier run there is removed.
@@ -93,17 +86,29 @@ class NewRun:
         shutil.rmtree(self.staging, ignore_errors=True)
 
 
-def write_predictions(staging: Path, case: str, predictions: Predictions, correct: NDArray[np.bool_]) -> None:
+def write_answers(staging: Path, case: str, answers: Answers) -> None:
     """Write a model's answers into the folder of a run that is being made.
 
     Raises:
         ResultsError: they cannot be written.
     """
+    _write_arrays(_predictions_path(staging, case), vars(answers))
+
+
+def write_inputs(staging: Path, fingerprints: Fingerprints) -> None:
+    """Write there what a model was shown, unless another has been shown the same.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    path = _inputs_path(staging, fingerprints.digest)
+    if not path.exists():
+        _write_arrays(path, vars(fingerprints))
+
+
+def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, ids=np.array(predictions.ids), top5=predictions.top5, logits=predictions.logits, correct=correct
-    )
-    path = _predictions_path(staging, case)
+    np.savez_compressed(buffer, **{name: array for name, array in arrays.items() if array is not None})
     with _as_results_error(path):
         write_whole(path, buffer.getvalue())
 
@@ -124,18 +129,32 @@ class Run:
         if not self.path.is_dir():
             return None
         path = _predictions_path(self.path, case)
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                answers = Answers(**{name: arrays[name] for name in ("ids", "top5", "logits", "correct")})
-        except FileNotFoundError:
-            raise RecordError(f"{path}: missing, though {RECORD} tells of the case; the run is not whole") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise RecordError(f"{path}: damaged ({error}); the run cannot be compared image by image") from error
-        n = len(answers.ids)
-        shapes = [array.shape for array in (answers.ids, answers.top5, answers.logits, answers.correct)]
-        if shapes != [(n,), (n, 5), (n, 5), (n,)] or not np.isfinite(answers.logits).all():
+        arrays = _read_arrays(path)
+        found = [arrays.get(name) for name in ("ids", "targets", "top5", "logits")]
+        n = -1 if found[0] is None else len(found[0])
+        shapes = [() if array is None else array.shape for array in found]
+        finite = found[3] is None or np.isfinite(found[3]).all()
+        if shapes not in ([(n,), (n,), (n, 5), (n, 5)], [(n,), (n,), (n, 5), ()]) or not finite:
             raise RecordError(f"{path}: not as this harness writes it: shapes {shapes}, or logits that are not finite")
-        return answers
+        return Answers(*found)  # type: ignore[arg-type]
+
+    def fingerprints(self, digest: str) -> Fingerprints | None:
+        """Return what models were shown, by the digest in their record; None if the record tells of none.
+
+        Raises:
+            RecordError: the file is missing or damaged.
+        """
+        if not digest or not self.path.is_dir():
+            return None
+        path = _inputs_path(self.path, digest)
+        try:
+            fingerprints = Fingerprints(**_read_arrays(path))
+            found = fingerprints.digest
+        except TypeError as error:
+            raise RecordError(f"{path}: not as this harness writes it: {error}") from error
+        if found != digest:
+            raise RecordError(f"{path}: damaged: its digest should be {digest}, and is {found}")
+        return fingerprints
 
 
 def read_run(path: Path) -> Run:
@@ -177,7 +196,8 @@ def benchmark_json(record: Record) -> dict[str, Any]:
 
 def _foreign(folder: Path) -> str:
     """Return the name of something that no run has in its folder; empty if there is nothing."""
-    ours = {folder / RECORD, folder / PREDICTIONS, *(folder / PREDICTIONS).glob("*.npz")}
+    parts = [folder / PREDICTIONS, folder / INPUTS]
+    ours = {folder / RECORD, *parts, *(array for part in parts for array in part.glob("*.npz"))}
     if foreign := sorted(set(folder.rglob("*")) - ours):
         return str(foreign[0].relative_to(folder))
     if not (folder / RECORD).exists():
@@ -196,6 +216,20 @@ def _ours(benchmarks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _timing(benchmark: dict[str, Any]) -> dict[str, Any]:
     info = {name: value for name, value in benchmark["extra_info"].items() if name != "environment"}
     return {**info, "seconds": benchmark["stats"]["data"]}
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except FileNotFoundError:
+        raise RecordError(f"{path}: missing, though {RECORD} tells of it; the run is not whole") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise RecordError(f"{path}: damaged ({error}); the run cannot be compared image by image") from error
+
+
+def _inputs_path(folder: Path, digest: str) -> Path:
+    return folder / INPUTS / f"{quote(digest[:32], safe='')}.npz"
 
 
 def _predictions_path(folder: Path, case: str) -> Path:

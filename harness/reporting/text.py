@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from harness.evaluation.setting import DEFAULT
 from harness.gate.scores import METRICS
 from harness.gate.stats import mcnemar
+from harness.gate.verdict import WARNED
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.record import ERROR, Unmeasured
 from harness.reporting.table import Table
@@ -52,6 +54,32 @@ def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[Unmeasure
     for record in ranked:
         if record.note:
             yield f"{record.id}: {record.note}"
+
+
+def baseline_table(records: Sequence[CaseRecord]) -> Iterator[str]:
+    """Yield a table of the cases that were paired with a baseline, and what is to be said of them; or nothing."""
+    paired = [(record, record.paired) for record in records if record.paired is not None]
+    if paired:
+        head = ["against the baseline", "changed", "real", "lost", "gained", "p", "top-5", "drift: median", "99 %"]
+        head += ["largest", "floor"]
+        yield ""
+        yield from Table(head, [_paired_row(*pair) for pair in paired], frozenset({0})).lines()
+        yield (
+            "changed: images with another best class; real: those that arithmetic alone cannot have changed; drift: of "
+            "an image's logits, in units of their spread; floor: what arithmetic moves at most"
+        )
+    for record in records:
+        for check in record.verdict.checks:
+            if check.outcome == WARNED:
+                yield f"warning: {record.id}: {check.name}: {check.detail}"
+
+
+def _paired_row(record: CaseRecord, paired: dict[str, Any]) -> list[str]:
+    counts = [f"{paired[name]:,}" for name in ("changed", "real", "lost", "gained")]
+    drift = paired["drift"]
+    moved = ["-"] * 3 if drift is None else [f"{drift[name]:.0e}" for name in ("median", "p99", "largest")]
+    floor = f"{paired['floor']['largest']:.0e}"
+    return [record.id, *counts, f"{paired['p']:.2g}", f"{paired['top5_changed']:,}", *moved, floor]
 
 
 def throughput_table(records: Iterable[TimingRecord], unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
@@ -106,7 +134,7 @@ def _row(record: CaseRecord, *, tie: bool) -> list[str]:
             expected = record.expected.hits.percent(metric)
             cells += [f"{expected:.3f}", f"{percent - expected:+.3f}"]
     cells += [f"{record.parameters / 1e6:.1f}M", f"{record.gflops:.2f}", f"{record.images_per_second:,.0f}"]
-    return [*cells, "held" if record.verdict.held else "FAILED"]
+    return [*cells, record.outcome if record.verdict.held else "FAILED"]
 
 
 def _are_tied(first: CaseRecord, second: CaseRecord) -> bool:

@@ -151,7 +151,7 @@ def test_a_second_run_decodes_nothing(opened: Opened, no_decoding: Callable[[], 
     second = opened()
 
     assert np.array_equal(second.read(slice(0, 37)), before)
-    assert first.digest == second.digest
+    assert first.fingerprints.digest == second.fingerprints.digest
 
 
 def test_a_subset_is_part_of_the_whole(split: Split, opened: Opened, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_the_digest_is_that_of_the_pixels_in_order(split: Split, opened: Opened)
     decoded.read(slice(0, 37))
 
     expected = hashlib.sha256(b"".join(xxhash.xxh3_128_digest(crop.tobytes()) for crop in crops(split))).hexdigest()
-    assert expected == decoded.digest
+    assert expected == decoded.fingerprints.digest
 
 
 def flip(tmp_path: Path, *rows: int) -> None:
@@ -204,7 +204,7 @@ def test_a_flipped_byte_is_found_named_and_put_right(split: Split, opened: Opene
     assert damaged.notes() == [
         "2 of 37 images had changed in the store and were decoded again, the first of them 07.JPEG"
     ]
-    assert damaged.digest == first.digest == mended.digest
+    assert damaged.fingerprints.digest == first.fingerprints.digest == mended.fingerprints.digest
     assert mended.repaired == []
 
 

@@ -236,10 +236,11 @@ def test_split_without_published_values_fails() -> None:
         (
             Check(
                 "published values",
-                held=False,
+                "failed",
                 detail="none for resnet18-IMAGENET1K_V1 on holiday-pictures; known on: imagenet-1k. "
                 "Measured on 300 images: top-1 66.667 (200 hits), top-5 83.333 (250 hits). "
-                "Point --imagenet at a split with published values, or add 'holiday-pictures' to a file for --expected",
+                "Point --imagenet at a split with published values, add 'holiday-pictures' to a file for --expected, "
+                "or record this run as a baseline to be compared with: --baseline DIR --baseline-update",
             ),
         )
     )
@@ -327,7 +328,7 @@ def test_verdict_without_a_check_has_not_held() -> None:
 )
 def test_verdict_holds_if_every_check_did(outcomes: tuple[bool, ...], expected: bool) -> None:
     """One failed check is enough, wherever it stands."""
-    verdict = Verdict(tuple(Check("top-1", held, "") for held in outcomes))
+    verdict = Verdict(tuple(Check("top-1", "held" if held else "failed", "") for held in outcomes))
 
     actual = verdict.held
 

@@ -11,24 +11,26 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.errors import RecordError
-from harness.evaluation.predictions import Predictions
+from harness.gate.answers import Answers
 from harness.gate.stats import mcnemar
 from harness.gate.verdict import Verdict
-from harness.reporting.accuracy_pair import Changed, pair
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.compare import FAILURES, Comparison, Missing, compare
 from harness.reporting.record import Record, SplitFacts, Unmeasured
-from harness.reporting.run_folder import Answers, NewRun, Run, read_run, write_predictions
+from harness.reporting.run_folder import NewRun, Run, read_run, write_answers
 from tests.records import FAILED, SPLIT, case_record, expected, run_record, timing_record
 
 IDS = tuple(f"{number:04}.JPEG" for number in range(1000))
 
 
-def _answers(best: NDArray[np.int64], correct: NDArray[np.bool_], shift: float = 0.0) -> Answers:
-    top5 = np.tile(np.arange(100, 105, dtype=np.int16), (len(best), 1))
+def _answers(best: NDArray[np.int64], correct: NDArray[np.bool_]) -> Answers:
+    """Return answers of 1000 images: class 1, 2 or so, then 100 to 103; right ones where that is wanted."""
+    top5 = np.tile(np.arange(99, 104, dtype=np.int16), (len(best), 1))
     top5[:, 0] = best
-    logits = np.tile(np.arange(5, 0, -1, dtype=np.float32), (len(best), 1))
-    return Answers(np.array(IDS[: len(best)]), top5, logits + np.float32(shift), correct)
+    targets = np.where(correct, top5[:, 0], 500).astype(np.int16)
+    return Answers(
+        np.array(IDS[: len(best)]), targets, top5, np.tile(np.arange(5, 0, -1, dtype=np.float32), (len(best), 1))
+    )
 
 
 def _run(record: Record, path: str = "run.json") -> Run:
@@ -42,45 +44,6 @@ def _compared(old: Record, new: Record, noise: float = 0.05) -> Comparison:
 
 def _failures(comparison: Comparison, *fail_on: str) -> list[tuple[str, str]]:
     return list(comparison.failures(fail_on or FAILURES, max_slowdown=0.05))
-
-
-def test_images_are_paired_one_by_one() -> None:
-    """Changed, lost and gained against a loop over the images, for random answers."""
-    rng = np.random.default_rng(0)
-    targets = rng.integers(0, 3, 500)
-    best = rng.integers(0, 3, (2, 500))
-    old, new = (_answers(answers, answers == targets) for answers in best)
-
-    paired = pair(old, new)
-
-    changed, lost, gained = [], 0, 0
-    for image in range(500):
-        before, after, target = best[0][image], best[1][image], targets[image]
-        if before != after:
-            changed.append(Changed(IDS[image], int(before), int(after), bool(before == target), bool(after == target)))
-            lost += int(before == target)
-            gained += int(after == target)
-    assert list(paired.changed) == changed
-    assert (paired.lost, paired.gained, paired.p) == (lost, gained, mcnemar(lost, gained))
-    assert 0 < lost != gained > 0
-
-
-def test_drift_is_that_of_images_with_the_same_answer() -> None:
-    """The largest change of the best logit, where it belongs to the same class."""
-    correct = np.array([True, True, False])
-    old, new = _answers(np.array([1, 2, 3]), correct), _answers(np.array([1, 2, 4]), correct)
-    new.logits[:, 0] = [5.25, 4.5, 77]
-
-    assert pair(old, new).drift == 0.5
-    assert pair(old, old).drift == 0.0
-
-
-def test_other_images_are_not_paired() -> None:
-    """Answers whose ids differ belong to another run than their record says."""
-    answers = _answers(np.arange(3), np.ones(3, bool))
-
-    with pytest.raises(RecordError, match="answers to different images"):
-        pair(answers, replace(answers, ids=answers.ids[::-1]))
 
 
 def test_equal_runs_have_nothing_to_tell() -> None:
@@ -177,10 +140,9 @@ def _written(folder: Path, correct: NDArray[np.bool_], best: NDArray[np.int64], 
     """Return a run on disk, of one case with answers."""
     run = NewRun(folder)
     answers = _answers(best, correct)
-    predictions = Predictions(IDS, answers.top5, answers.logits, classes=1000, batch_size=32, seconds=1.0)
-    known = expected(1000, 700, 900, tolerance="5")
-    record = run_record([case_record(correct=correct, expected=known, **changes)])
-    write_predictions(run.staging, record.cases[0].id, predictions, correct)
+    known = expected(1000, 700, 700, tolerance="5")
+    record = run_record([case_record(correct=correct, top5=answers.hits.top5, expected=known, **changes)])
+    write_answers(run.staging, record.cases[0].id, answers)
     run.finish(record)
     return read_run(folder)
 
@@ -207,12 +169,10 @@ def test_the_bar_rises_with_the_number_of_cases(tmp_path: Path) -> None:
     after = np.where(np.arange(1000) < 8, False, before)
     old = _written(tmp_path / "old", before, np.where(before, 1, 2))
     new = _written(tmp_path / "new", after, np.where(after, 1, 2))
-    more = [case_record(f"m{number}") for number in range(9)]
+    more = [case_record(f"m{number}", top5=700) for number in range(9)]
     for run in (old, new):
         for case in more:
-            predictions = Predictions(IDS, _answers(np.ones(1000, int), before).top5, np.ones((1000, 5), np.float32),
-                                      classes=1000, batch_size=32, seconds=1.0)  # fmt: skip
-            write_predictions(run.path, case.id, predictions, before)
+            write_answers(run.path, case.id, _answers(np.ones(1000, int), before))
     old, new = (replace(run, record=replace(run.record, cases=(*run.record.cases, *more))) for run in (old, new))
 
     assert _failures(compare(old, new, 0.05)) == []
@@ -350,3 +310,25 @@ def test_a_yardstick_alone_accuses_nobody(yardsticks: tuple[float, float]) -> No
     old, new = (run_record([], [timing_record(seconds=_seconds(1), yardstick=found)]) for found in yardsticks)
 
     assert [pair.significant for pair in _compared(old, new).speed] == [False]
+
+
+def test_answers_to_other_images_are_refused(tmp_path: Path) -> None:
+    """A run whose answers are to other images than those of its record's split is not what it says."""
+    right = np.arange(1000) < 700
+    old = _written(tmp_path / "old", right, np.where(right, 1, 2))
+    new = _written(tmp_path / "new", right, np.where(right, 1, 2))
+    answers = _answers(np.where(right, 1, 2), right)
+    write_answers(new.path, case_record().id, replace(answers, ids=np.char.add("x", answers.ids)))
+
+    with pytest.raises(RecordError, match="hold answers to different images"):
+        compare(old, new, 0.05)
+
+
+def test_answers_that_are_not_the_records_are_refused(tmp_path: Path) -> None:
+    """Hits that the record does not tell of."""
+    right = np.arange(1000) < 700
+    old = _written(tmp_path / "old", right, np.where(right, 1, 2))
+    write_answers(old.path, case_record().id, _answers(np.where(right, 1, 2), np.arange(1000) < 699))
+
+    with pytest.raises(RecordError, match=r"the answers of resnet18.* are not those that its record tells of"):
+        compare(old, old, 0.05)

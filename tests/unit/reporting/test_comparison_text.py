@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.gate.pairing import Changed, Drift, Paired
 from harness.gate.scores import TopK
-from harness.reporting.accuracy_pair import AccuracyPair, Changed, Paired
+from harness.reporting.accuracy_pair import AccuracyPair
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.compare import FAILURES, Comparison, compare
 from harness.reporting.comparison_text import as_markdown, as_text, sections_of, series_sections
@@ -60,15 +61,15 @@ torch        2.9.1                  2.14.1
 torchvision  0.24.1                 0.29.1
 
 accuracy on imagenet-1k, 50,000 images: hits in the new run, and the difference to the old
-accuracy                       top-1  diff  points   top-5  diff  changed    p  logits  new run
-alexnet-IMAGENET1K_V1-fp32    28,261    +0  +0.000  37,261    +0        0    1   equal  held
-vgg16-IMAGENET1K_V1-fp32      35,796    +0  +0.000  44,796    +0        0    1   equal  held
-resnet18-IMAGENET1K_V1-fp32   34,839   -40  -0.080  43,879    +0       12  0.5   2e-03  held
-googlenet-IMAGENET1K_V1-fp32  34,889    +0  +0.000  43,889    +0        0    1   equal  held
-changed: images with another best class; p: exact McNemar test of right and wrong; logits: largest
-  change of the best
+accuracy                       top-1  diff  points   top-5  diff  changed  real    p  drift  new
+alexnet-IMAGENET1K_V1-fp32    28,261    +0  +0.000  37,261    +0        0     0    1  equal  held
+vgg16-IMAGENET1K_V1-fp32      35,796    +0  +0.000  44,796    +0        0     0    1  equal  held
+resnet18-IMAGENET1K_V1-fp32   34,839   -40  -0.080  43,879    +0       12    11  0.5  2e-03  held
+googlenet-IMAGENET1K_V1-fp32  34,889    +0  +0.000  43,889    +0        0     0    1  equal  held
+changed: images with another best class; real: those that arithmetic alone cannot have changed; p:
+  exact McNemar test of right and wrong; drift: how far an image's logits moved at most, in units of
+  their spread
 resnet18-IMAGENET1K_V1-fp32: 6 went from right to wrong, 3 from wrong to right
-    00.JPEG: class 0 -> 1, wrong now
     01.JPEG: class 0 -> 1, right now
     02.JPEG: class 0 -> 1, wrong now
     03.JPEG: class 0 -> 1
@@ -78,6 +79,7 @@ resnet18-IMAGENET1K_V1-fp32: 6 went from right to wrong, 3 from wrong to right
     07.JPEG: class 0 -> 1
     08.JPEG: class 0 -> 1, wrong now
     09.JPEG: class 0 -> 1, right now
+    10.JPEG: class 0 -> 1, wrong now
     and 2 more
 
 speed: images/s from the median call
@@ -102,11 +104,16 @@ resnet18-IMAGENET1K_V1-fp32-b256: takes 25.0 % longer, allowed 5 %"""
 
 def _with_answers(comparison: Comparison) -> Comparison:
     """Return the comparison as if images had been paired; of ResNet18's twelve changed, in turns lost and gained."""
-    changed = tuple(Changed(f"{i:02}.JPEG", 0, 1, was_right=i % 2 == 0, is_right=i % 4 == 1) for i in range(12))
+    changed = tuple(
+        Changed(f"{i:02}.JPEG", 0, 1, was_right=i % 2 == 0, is_right=i % 4 == 1, margin=0.5, near_tie=i == 0)
+        for i in range(12)
+    )
+    nothing = Paired(50_000, (), 0, 0, 0, 1.0, Drift(0.0, 0.0, 0.0))
+    something = Paired(50_000, changed, 20, lost=6, gained=3, p=0.5, drift=Drift(1e-4, 1e-3, 2e-3))
 
     def paired(accuracy: AccuracyPair) -> AccuracyPair:
         is_changed = accuracy.new.model == "resnet18"
-        return replace(accuracy, paired=Paired(changed, 0.5, 2e-3) if is_changed else Paired((), 1.0, 0.0))
+        return replace(accuracy, paired=something if is_changed else nothing)
 
     return replace(comparison, accuracy=tuple(map(paired, comparison.accuracy)))
 
@@ -182,9 +189,12 @@ def test_markdown_begins_with_what_it_comes_to() -> None:
         r"- resnet18-IMAGENET1K\_V1-fp32: top-1 differs by -0.080 points, tolerance ±0.05",
     ]
     assert r"| torch | 2.9.1 | \<script\>\| |" in lines
-    head = lines.index("| accuracy | top-1 | diff | points | top-5 | diff | changed | p | logits | new run |")
-    assert lines[head + 1] == "| :-- | --: | --: | --: | --: | --: | --: | --: | --: | :-- |"
-    assert lines[head + 2] == r"| alexnet-IMAGENET1K\_V1-fp32 | 28,261 | +0 | +0.000 | 37,261 | +0 | - | - | - | held |"
+    head = lines.index("| accuracy | top-1 | diff | points | top-5 | diff | changed | real | p | drift | new |")
+    assert lines[head + 1] == "| :-- | --: | --: | --: | --: | --: | --: | --: | --: | --: | :-- |"
+    assert (
+        lines[head + 2]
+        == r"| alexnet-IMAGENET1K\_V1-fp32 | 28,261 | +0 | +0.000 | 37,261 | +0 | - | - | - | - | held |"
+    )
 
 
 @pytest.mark.parametrize("number", [3, 6, 7, 13])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,19 @@ from harness.reporting.record import Record, Unmeasured
 from harness.reporting.timing_record import TimingRecord
 from tests.records import case_record, expected, run_record, timing_record
 
+MADE_WITH: dict[str, Any] = {
+    "preparation": {"decoder": "pillow", "crop": 224, "mean": [0.485, 0.456, 0.406]},
+    "switches": {"cudnn.allow_tf32": False},
+    "first_input": {"id": "a.JPEG", "low": -2.0},
+    "paired": {"changed": 0, "drift": {"median": 0.0}},
+}
 CASE = case_record(
     correct=np.array([True, False]),
     top5=2,
     expected=expected(50_000, 34_879, 44_539),
-    verdict=Verdict((Check("top-1", True, "±0.05 points"), Check("top-5", False, "none", could_miss=10.11))),
+    verdict=Verdict((Check("top-1", "held", "±0.05 points"), Check("top-5", "failed", "none", could_miss=10.11))),
     note="ran in batches of 8",
+    **MADE_WITH,
 )
 TIMING = timing_record(
     seconds=(0.5, 0.25, 0.25, 0.75), device_seconds=0.24, clocks={"sm_mhz": 1980, "throttled": ["power cap"]}
@@ -82,6 +90,7 @@ def test_the_json_of_a_case_is_as_documented() -> None:
         "gflops": 1.814,
         "weights_sha256": "5ha256",
         "inputs_digest": "1nput5",
+        **MADE_WITH,
         "note": "ran in batches of 8",
     }
 

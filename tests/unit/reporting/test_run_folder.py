@@ -13,27 +13,25 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.errors import RecordError, ResultsError
-from harness.evaluation.predictions import Predictions
+from harness.gate.answers import Answers
 from harness.reporting.record import Unmeasured
-from harness.reporting.run_folder import NewRun, benchmark_json, read_run, write_predictions
+from harness.reporting.run_folder import NewRun, benchmark_json, read_run, write_answers
 from tests.records import case_record, run_record, timing_record
 
 CASE, TIMING = case_record(correct=np.array([True, False]), top5=2), timing_record(seconds=(0.25, 0.5))
 RECORD = run_record([CASE, Unmeasured("vgg16-fp32", "error", "no weights")], [TIMING, Unmeasured("vgg16-b32")])
-ANSWERS = Predictions(
-    ids=("n01440764/a.JPEG", "n01443537/ü.JPEG"),
+ANSWERS = Answers(
+    ids=np.array(["n01440764/a.JPEG", "n01443537/ü.JPEG"]),
+    targets=np.array([0, 6], np.int16),
     top5=np.array([[0, 1, 2, 3, 4], [9, 8, 7, 6, 5]], np.int16),
     logits=np.array([[5, 4, 3, 2, 1], [9, 8, 7, 6, 5.5]], np.float32),
-    classes=1000,
-    batch_size=2,
-    seconds=1.0,
 )
 
 
 def _write(folder: Path) -> Path:
     """Write the run, and return its folder."""
     run = NewRun(folder)
-    write_predictions(run.staging, CASE.id, ANSWERS, np.array([True, False]))
+    write_answers(run.staging, CASE.id, ANSWERS)
     run.finish(RECORD)
     return folder
 
@@ -47,10 +45,9 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     answers = run.answers(CASE.id)
     assert answers is not None
     assert run.record.to_json() == RECORD.to_json()
-    assert answers.ids.tolist() == list(ANSWERS.ids)
-    np.testing.assert_array_equal(answers.top5, ANSWERS.top5, strict=True)
-    np.testing.assert_array_equal(answers.logits, ANSWERS.logits, strict=True)
-    np.testing.assert_array_equal(answers.correct, np.array([True, False]), strict=True)
+    for name, array in vars(ANSWERS).items():
+        np.testing.assert_array_equal(getattr(answers, name), array, strict=True)
+    assert answers.hits == CASE.measured
 
 
 def test_a_run_folder_holds_what_is_documented(tmp_path: Path) -> None:
@@ -66,7 +63,7 @@ def test_an_id_is_no_path(tmp_path: Path) -> None:
     """A team's model may be called anything; its answers stay in the run's folder."""
     run = NewRun(tmp_path / "run")
 
-    write_predictions(run.staging, "../../own/net-fp32", ANSWERS, np.array([True, False]))
+    write_answers(run.staging, "../../own/net-fp32", ANSWERS)
     run.finish(RECORD)
 
     assert [path.name for path in (tmp_path / "run" / "predictions").iterdir()] == ["..%2F..%2Fown%2Fnet-fp32.npz"]
@@ -89,7 +86,7 @@ def test_until_the_end_the_earlier_run_is_there(tmp_path: Path) -> None:
     before = (folder / "record.json").read_bytes()
 
     run = NewRun(folder)
-    write_predictions(run.staging, CASE.id, ANSWERS, np.array([True, False]))
+    write_answers(run.staging, CASE.id, ANSWERS)
     assert (folder / "record.json").read_bytes() == before
     run.discard()
 
@@ -288,7 +285,7 @@ def _empty(folder: Path) -> Path:
         (_text('{"benchmarks": []}'), r"run: a file of pytest-benchmark, but not of this harness: .* 'imagenet_gate'"),
         (
             _changed(lambda values: values.update(schema_version=0)),
-            r"record\.json: schema_version is 0, this harness reads 1: read it with the version that wrote it, or run",
+            r"record\.json: schema_version is 0, this harness reads 2: read it with the version that wrote it, or run",
         ),
         (
             _changed(lambda values: values["timings"][0].update(seconds=[float("nan")])),
@@ -352,7 +349,7 @@ def test_answers_that_are_missing_are_told(tmp_path: Path) -> None:
     folder = _write(tmp_path / "run")
     (folder / "predictions" / f"{CASE.id}.npz").unlink()
 
-    with pytest.raises(RecordError, match=r"resnet18.*\.npz: missing, though record\.json tells of the case"):
+    with pytest.raises(RecordError, match=r"resnet18.*\.npz: missing, though record\.json tells of it"):
         read_run(folder).answers(CASE.id)
 
 
@@ -361,7 +358,7 @@ def test_answers_that_are_missing_are_told(tmp_path: Path) -> None:
     [
         {"top5": np.zeros((3, 5), np.int16)},
         {"top5": np.zeros(2, np.int16)},
-        {"correct": np.zeros(1, bool)},
+        {"targets": np.zeros(1, np.int16)},
         {"logits": np.full((2, 5), np.nan, np.float32)},
     ],
 )

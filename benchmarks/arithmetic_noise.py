@@ -1,0 +1,130 @@
+"""What arithmetic alone moves: the same weights and pixels, computed in other ways, paired image by image.
+
+    python -m benchmarks.arithmetic_noise SPLIT [--models LIST] [--limit N]
+
+SPLIT is a folder of images, or ``embedded``. Each model is evaluated as the gate does by default, and then again: the
+same once more, in batches of 1, 7 and 64, on one thread, contiguous, compiled, and in bfloat16 by autocast. Drift and
+margins are in units of the logits' spread, see harness/gate/pairing.py. The floors of harness/gate/tolerance.py stand
+on these tables (docs/tolerance.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.data.decoded import DecodedSplit
+from harness.data.decoder import Decoder
+from harness.data.layouts import EMBEDDED, open_split
+from harness.data.store import Store
+from harness.evaluation.device import default_batch_size, describe_device, resolve_device
+from harness.evaluation.feed import Feed
+from harness.evaluation.loop import predict
+from harness.evaluation.memory import keep_freed_memory
+from harness.evaluation.models import geometry_of, load
+from harness.evaluation.setting import DEFAULT, Setting
+from harness.gate.answers import Answers
+from harness.gate.cases import Case, select_cases
+from harness.gate.expected_file import DEFAULT_FILE, read_expected
+from harness.gate.pairing import Paired, pair
+from harness.gate.tolerance import Floor
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way of computing the same."""
+
+    name: str
+    setting: Setting = DEFAULT
+    batch_size: int | None = None
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _variants(device: torch.device) -> tuple[Variant, ...]:
+    bfloat16 = lambda: torch.autocast(device.type, torch.bfloat16)  # noqa: E731
+    return (
+        Variant("the same again"),
+        Variant("batches of 1", batch_size=1),
+        Variant("batches of 7", batch_size=7),
+        Variant("batches of 64", batch_size=64),
+        Variant("one thread", around=_one_thread),
+        Variant("contiguous", Setting(memory_format="contiguous")),
+        Variant("compiled", Setting(compiled=True)),
+        Variant("bf16", around=bfloat16),
+        Variant("bf16 contiguous", Setting(memory_format="contiguous"), around=bfloat16),
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("split", metavar="SPLIT")
+    parser.add_argument("--models", default="core")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    device = resolve_device(options.device)
+    keep_freed_memory()
+    split = open_split(options.split)
+    split = split.subset(options.limit) if options.limit else split
+    entries = read_expected(Path(__file__).parents[1] / DEFAULT_FILE)
+    cases = select_cases(entries, options.models.split(","), (DEFAULT,), embedded=options.split == EMBEDDED)
+    print(f"{len(split):,} images of {split.name}, torch {torch.__version__}, {describe_device(device)}")
+    print(f"{'':34}  {'median':>8}  {'p99':>8}  {'largest':>8}  {'changed':>7}  {'margin':>8}  {'top-5':>5}")
+    with Store(split, Decoder(), None, workers=2) as store:
+        for case in cases:
+            decoded = store.decoded(geometry_of(case.entry.spec), lambda *_: None)
+            decoded.finish()
+            before = _answers(case, DEFAULT, None, decoded, split.targets, device)
+            for variant in _variants(device):
+                with variant.around():
+                    after = _answers(case, variant.setting, variant.batch_size, decoded, split.targets, device)
+                paired = pair(before, after, Floor(0.0, 0.0, 0.0))
+                print(f"{case.entry.spec.model:17} {variant.name:16}  {_told(paired)}", flush=True)
+
+
+def _answers(
+    case: Case,
+    setting: Setting,
+    batch_size: int | None,
+    decoded: DecodedSplit,
+    targets: np.ndarray[tuple[int, ...], np.dtype[np.int16]],
+    device: torch.device,
+) -> Answers:
+    loaded = load(case.entry.spec, device, setting)
+    found = predict(
+        loaded.model,
+        decoded,
+        loaded.preset,
+        feed=Feed(device),
+        batch_size=batch_size or default_batch_size(device),
+        setting=setting,
+    )
+    return Answers(np.array(found.ids), targets, found.top5, found.logits)
+
+
+def _told(paired: Paired) -> str:
+    assert paired.drift is not None
+    margin = "-" if paired.largest_margin is None else f"{paired.largest_margin:.1e}"
+    drift = f"{paired.drift.median:8.1e}  {paired.drift.p99:8.1e}  {paired.drift.largest:8.1e}"
+    return f"{drift}  {len(paired.changed):7,}  {margin:>8}  {paired.top5_changed:5,}"
+
+
+if __name__ == "__main__":
+    main()

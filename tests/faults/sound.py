@@ -1,0 +1,47 @@
+"""Ways of running the gate that must not matter: not one may raise an alarm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A run of the unpatched project.
+
+    Attributes:
+        name: in a few words.
+        arguments: for pytest.
+        environment: variables.
+    """
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+SOUND = (
+    Sound("the same again"),
+    Sound("batches of 1", ("--batch-size=1",)),
+    Sound("batches of 2", ("--batch-size=2",)),
+    Sound("batches of 7", ("--batch-size=7",)),
+    Sound("batches of 50", ("--batch-size=50",)),
+    Sound("batches of 64", ("--batch-size=64",)),
+    Sound("batches of 128", ("--batch-size=128",)),
+    Sound("1 decoding process", ("--workers=1",)),
+    Sound("3 decoding processes", ("--workers=3",)),
+    Sound("1 thread", environment={"OMP_NUM_THREADS": "1"}),
+    Sound("3 threads", environment={"OMP_NUM_THREADS": "3"}),
+    Sound("1 thread, batches of 7", ("--batch-size=7",), {"OMP_NUM_THREADS": "1"}),
+    Sound("contiguous too", ("--memory-format=channels_last,contiguous",)),
+    Sound("contiguous, batches of 7", ("--memory-format=contiguous", "--batch-size=7")),
+    Sound("contiguous, 1 thread", ("--memory-format=contiguous",), {"OMP_NUM_THREADS": "1"}),
+    Sound("compiled too", ("--compile",)),
+    Sound("compiled, contiguous", ("--compile", "--memory-format=contiguous")),
+    Sound("a subset of 100", ("--limit=100",)),
+    Sound("a subset of 50, batches of 3", ("--limit=50", "--batch-size=3")),
+    Sound("decoded images kept", ("--store=kept",)),
+    Sound("decoded images read again", ("--store=kept",)),
+    Sound("two processes", ("-n", "2")),
+    Sound("AVX2 kernels", environment={"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
+)

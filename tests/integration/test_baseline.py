@@ -1,0 +1,280 @@
+"""``--baseline``: real runs against real earlier runs, and what may become the next baseline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from harness.reporting.run_folder import read_run
+from tests.colours import COLOURS, EXPECTED, WNIDS
+from tests.images import save
+from tests.integration.conftest import Gate
+
+CASE = "nearest-V1-fp32"
+BASE = "--baseline=base"
+UPDATE = "--baseline-update"
+MORE = "  - {model: again, weights: V1, builder: tests.colours:nearest_colour, preset: *preset, colours: *values}\n"
+NAN = "  - {model: nan, weights: V1, builder: tests.colours:always_nan, preset: *preset}\n"
+
+
+def _record(project: Path) -> str:
+    return (project / "base" / "record.json").read_text()
+
+
+def _unpublished(project: Path) -> str:
+    """Give the images a name for which nothing was published."""
+    (project / "colours").rename(project / "mine")
+    return "--imagenet=mine"
+
+
+def test_a_split_without_published_values_is_gated_by_its_baseline(gate: Gate, project: Path) -> None:
+    """Without either it fails and says how to record one; once that is done it is held, image by image."""
+    mine = _unpublished(project)
+
+    neither = gate(mine)
+    recorded = gate(mine, BASE, UPDATE)
+    paired = gate(mine, BASE)
+
+    neither.assert_outcomes(failed=1)
+    neither.stdout.fnmatch_lines(
+        ["*record this run as a baseline to be compared with: --baseline DIR --baseline-upda*"]
+    )
+    recorded.assert_outcomes(passed=1)
+    recorded.stdout.fnmatch_lines(["baseline: none yet, to be recorded", "*held", f"baseline: {project}/base"])
+    paired.assert_outcomes(passed=1)
+    paired.stdout.re_match_lines(
+        [
+            r"baseline: base, of \d{4}-\d\d-\d\d, torch ",
+            r"against the baseline +changed +real +lost +gained +p +top-5 +drift: median +99 % +largest +floor",
+            rf"{CASE} +0 +0 +0 +0 +1 +0 +0e\+00 +0e\+00 +0e\+00 +1e-04$",
+        ]
+    )
+
+
+def test_the_record_tells_of_the_pairing(gate: Gate, project: Path) -> None:
+    """What it was paired with and the numbers, for those who read JSON; and what went in."""
+    gate("--imagenet=colours", BASE, UPDATE)
+
+    gate("--imagenet=colours", BASE, "--results=run", "--limit=8")
+
+    [case] = json.loads((project / "run" / "record.json").read_text())["cases"]
+    assert [(check["name"], check["outcome"]) for check in case["checks"]] == [
+        ("top-1", "held"), ("top-5", "held"), ("baseline", "held")
+    ]  # fmt: skip
+    assert {name: case["paired"][name] for name in ("against", "images", "changed", "real", "near_ties", "p")} == {
+        "against": CASE, "images": 8, "changed": 0, "real": 0, "near_ties": 0, "p": 1.0
+    }  # fmt: skip
+    assert case["preparation"] == {
+        "decoder": "pillow", "resize": 8, "crop": 8, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3
+    }  # fmt: skip
+    assert case["switches"]["cudnn.allow_tf32"] is False
+    assert -1 < case["first_input"]["low"] < case["first_input"]["high"] < 1
+
+
+def _other_weights(project: Path) -> None:
+    (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("nearest_colour", "nearest_colour_brighter"))
+
+
+def _another_label(project: Path) -> None:
+    (project / "colours" / WNIDS[0] / "00.JPEG").rename(project / "colours" / WNIDS[1] / "00.JPEG")
+
+
+def _an_image_less(project: Path) -> None:
+    (project / "colours" / WNIDS[0] / "00.JPEG").unlink()
+
+
+def _another_image(project: Path) -> None:
+    save(Image.new("RGB", (20, 14), COLOURS[7]), project / "colours" / WNIDS[0] / "00.JPEG", quality=95)
+
+
+def _another_mean(project: Path) -> None:
+    (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("mean: [0.5, 0.5", "mean: [0.9, 0.1"))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_other_weights, "baseline: FAILED: weights: their sha256 is *..., in the baseline *..."),
+        (
+            _another_label,
+            "baseline: FAILED: labels: 1 of 16 images have another class, such as 00.JPEG: 125, in the b*",
+        ),
+        (
+            _an_image_less,
+            "baseline: FAILED: cannot be paired: set of images: 15 images, in the baseline 16; only there: 1, *",
+        ),
+        (
+            _another_image,
+            "baseline: FAILED: decoded inputs: 1 of 16 images have other pixels, such as 00.JPEG: 100 % of *",
+        ),
+        (
+            _another_mean,
+            "baseline: FAILED: normalization: the same pixels of 00.JPEG reach the model as values from *; mean *",
+        ),
+    ],
+)
+def test_a_fail_names_the_cause(change: object, sentence: str, gate: Gate, project: Path) -> None:
+    """The first link that differs, in a real run."""
+    gate("--imagenet=colours", BASE, UPDATE).assert_outcomes(passed=1)
+    assert callable(change)
+    change(project)
+
+    result = gate("--imagenet=colours", BASE)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*{sentence}"])
+
+
+def test_drift_without_a_changed_answer_is_a_warning(gate: Gate, project: Path) -> None:
+    """Shown with its cause below the table; a fail by ``--strict-drift``."""
+    gate("--imagenet=colours", BASE, UPDATE).assert_outcomes(passed=1)
+    brighter = tuple(value + 2 for value in COLOURS[0])
+    save(Image.new("RGB", (20, 14), brighter), project / "colours" / WNIDS[0] / "00.JPEG", quality=95)
+
+    warned = gate("--imagenet=colours", BASE)
+    strict = gate("--imagenet=colours", BASE, "--strict-drift")
+
+    warned.assert_outcomes(passed=1)
+    warned.stdout.fnmatch_lines(
+        [
+            "*warned",
+            f"warning: {CASE}: baseline: decoded inputs: 1 of 16 images have other pixels, such as 00.JPEG*",
+            "    0 of 16 answers changed",
+        ]
+    )
+    strict.assert_outcomes(failed=1)
+
+
+def test_what_a_new_baseline_replaces_is_shown(gate: Gate, project: Path) -> None:
+    """Changed answers are no failure then, and the next run is paired with the new one."""
+    mine = _unpublished(project)
+    gate(mine, BASE, UPDATE)
+    save(Image.new("RGB", (20, 14), COLOURS[7]), project / "mine" / WNIDS[0] / "00.JPEG", quality=95)
+
+    result = gate(mine, BASE, UPDATE)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            f"warning: {CASE}: baseline: replaces what differed: decoded inputs: 1 of 16 images*",
+            "    1 of 16 answers changed: 1 real*",
+            f"baseline: {project}/base",
+        ]
+    )
+    gate(mine, BASE).assert_outcomes(passed=1)
+
+
+def test_a_run_that_failed_the_published_check_is_no_baseline(gate: Gate, project: Path) -> None:
+    """Unless that is wanted; until then the earlier one stays."""
+    gate("--imagenet=colours", BASE, UPDATE)
+    before = _record(project)
+    (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 81.25"))
+
+    refused = gate("--imagenet=colours", BASE, UPDATE)
+    kept = _record(project)
+    accepted = gate("--imagenet=colours", BASE, UPDATE, "--baseline-accept-failed")
+
+    refused.assert_outcomes(failed=1)
+    refused.stdout.fnmatch_lines(
+        [f"BASELINE NOT REPLACED: 1 of 1 cases failed the check against the published values, such as {CASE};*"]
+    )
+    assert kept == before
+    accepted.assert_outcomes(failed=1)
+    accepted.stdout.fnmatch_lines([f"baseline: {project}/base"])
+    [case] = read_run(project / "base").record.cases
+    assert case.outcome == "failed"
+    assert sorted(path.name for path in project.iterdir() if path.name.startswith("base")) == ["base"]
+
+
+def test_a_run_that_is_not_whole_is_no_baseline(gate: Gate, project: Path) -> None:
+    """A model without answers, or one that the baseline has and this run does not."""
+    (project / "expected_accuracy.yaml").write_text(EXPECTED + MORE)
+    gate("--imagenet=colours", "--models=all", BASE, UPDATE).assert_outcomes(passed=2)
+    before = _record(project)
+
+    fewer = gate("--imagenet=colours", "--models=nearest", BASE, UPDATE)
+    deselected = gate("--imagenet=colours", "--models=all", BASE, UPDATE, "-k", "nearest")
+    (project / "expected_accuracy.yaml").write_text(EXPECTED + MORE + NAN)
+    error = gate("--imagenet=colours", "--models=all", BASE, UPDATE)
+
+    assert fewer.ret == pytest.ExitCode.USAGE_ERROR
+    fewer.stderr.fnmatch_lines(["*--baseline-update: base would lose again-V1-fp32, not among the cases of this run;*"])
+    assert deselected.ret == pytest.ExitCode.TESTS_FAILED
+    deselected.stdout.fnmatch_lines(["BASELINE NOT REPLACED: base would lose again-V1-fp32*"])
+    assert error.ret == pytest.ExitCode.TESTS_FAILED
+    error.stdout.fnmatch_lines(["BASELINE NOT REPLACED: 1 of 3 cases were not evaluated, such as nan-V1-fp32"])
+    assert _record(project) == before
+
+
+def test_a_case_that_the_baseline_lacks_is_told(gate: Gate, project: Path) -> None:
+    """It is judged by its published values, and the reader knows that nothing else was compared."""
+    gate("--imagenet=colours", BASE, UPDATE)
+    (project / "expected_accuracy.yaml").write_text(EXPECTED + MORE)
+
+    result = gate("--imagenet=colours", "--models=again", BASE)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["warning: again-V1-fp32: baseline: *base, of * holds no case of again-V1, so its*"])
+
+
+def test_another_setting_is_paired_with_the_default_one(gate: Gate) -> None:
+    """Contiguous against the baseline's channels_last."""
+    gate("--imagenet=colours", BASE, UPDATE)
+
+    result = gate("--imagenet=colours", BASE, "--memory-format=contiguous", "--strict-drift")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.re_match_lines([rf"{CASE}-contiguous +0 +0 "])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((BASE,), "--baseline base: expected a run folder * found nothing; record one by --baseline-update"),
+        (("--baseline=colours",), "--baseline colours: expected a run folder, found no record.json in it; *"),
+        (("--baseline=expected_accuracy.yaml",), "--baseline expected_accuracy.yaml: not whole JSON *"),
+        ((UPDATE,), "--baseline-update needs --baseline DIR: the folder to write"),
+        ((BASE, UPDATE, "--results=run"), "--baseline-update writes the run to --baseline: leave out --results"),
+        (
+            (BASE, "--baseline-accept-failed"),
+            "--baseline-accept-failed was given without --baseline-update, which it *",
+        ),
+        (("--strict-drift",), "--strict-drift needs --baseline DIR: logits drift from an earlier run"),
+        ((BASE, UPDATE, "--strict-drift"), "--strict-drift and --baseline-update exclude each other: *"),
+        (
+            ("--baseline=colours", UPDATE),
+            "--baseline colours: expected a new or empty folder, *; found * else in it: *",
+        ),
+    ],
+)
+def test_what_is_no_baseline_is_refused(arguments: tuple[str, ...], sentence: str, gate: Gate) -> None:
+    """Before anything is evaluated, with what to do."""
+    result = gate("--imagenet=colours", *arguments)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {sentence}"])
+
+
+def test_a_baseline_of_other_images_or_an_older_schema_is_refused(gate: Gate, project: Path) -> None:
+    """Refused when it is to be paired with; replaced when it is to be replaced."""
+    gate("--imagenet=colours", BASE, UPDATE)
+    for folder in sorted((project / "colours").iterdir()):
+        for number, image in enumerate(sorted(folder.iterdir())):
+            (project / "other" / folder.name).mkdir(parents=True, exist_ok=True)
+            image.rename(project / "other" / folder.name / f"other-{number}-{image.name}")
+
+    other = gate("--imagenet=other", BASE)
+    values = json.loads(_record(project))
+    (project / "base" / "record.json").write_text(json.dumps({**values, "schema_version": 1}))
+    older = gate("--imagenet=other", BASE)
+    replaced = gate("--imagenet=other", BASE, UPDATE)
+
+    assert (other.ret, older.ret) == (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.USAGE_ERROR)
+    other.stderr.fnmatch_lines(
+        ["ERROR: --baseline base: is of colours, 16 images, and none of them is among the 16 of *"]
+    )
+    older.stderr.fnmatch_lines(["ERROR: --baseline base/record.json: schema_version is 1, this harness reads 2: *"])
+    replaced.assert_outcomes(passed=1)
