@@ -20,6 +20,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     wanted = {
         "test_accuracy.py": is_selected(config, ACCURACY),
         "test_throughput.py": is_selected(config, THROUGHPUT),
+        "faults": False,
         "unit": False,
         "integration": False,
     }

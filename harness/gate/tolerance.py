@@ -22,7 +22,7 @@ class Floor:
 
 FLOORS = {
     "fp32": Floor(median=4e-5, largest=1e-4, margin=2e-4),
-    "bf16": Floor(median=0.15, largest=0.4, margin=0.4),
+    "bf16": Floor(median=0.15, largest=0.4, margin=0.3),
 }
 
 

@@ -27,13 +27,14 @@ def main() -> int:
     parser.add_argument("--imagenet", type=Path, required=True, help="folder of real images")
     parser.add_argument("--keep", type=Path, help="folder for the runs, and where earlier ones are looked for")
     parser.add_argument("--only", default="", help="only faults and sound runs whose name holds this text")
+    parser.add_argument("--no-sound", action="store_true", help="leave out the sound runs")
     parser.add_argument("--sets", default=f"{REAL},{EMBEDDED}", help="of the image sets (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="the page to write (default: none)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         runner = Runner(options.imagenet.resolve(), (options.keep or Path(temporary)).resolve())
         faults = [fault for fault in FAULTS if options.only in fault.name]
-        sound = [variant for variant in SOUND if options.only in variant.name]
+        sound = [variant for variant in SOUND if options.only in variant.name and not options.no_sound]
         for image_set in options.sets.split(","):
             for fault in faults:
                 print(f"{image_set}: {fault.name}: {runner.planted(fault, image_set).told()}", flush=True)

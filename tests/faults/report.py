@@ -62,7 +62,7 @@ _SOUND_HEAD = (
     "## Sound runs",
     "",
     "What must not matter, in the unpatched project, against the same baselines. An alarm would be `warned` or",
-    "`failed`.",
+    "`failed`. The four models are run on 100 of the rendered images, unless the run has a subset of its own.",
 )
 
 
