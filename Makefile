@@ -3,6 +3,7 @@
 #   make gate          the accuracy gate on $IMAGENET_DIR, or on the embedded split where that is not set
 #   make throughput    images per second of the models
 #   make compare       what differs between two runs, RUNS="OLD NEW"
+#   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the embedded split; an hour
 #   make test          formatting, lint, types, layers, and all tests
 #
 # Where `python` has torch, as in an activated environment, it is used and its torch is left as it is, since it is
@@ -27,7 +28,7 @@ endef
 
 .PHONY: help
 help:
-	@sed -n '3,6s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,7s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: gate
 gate: $(READY)
@@ -40,6 +41,11 @@ throughput: $(READY)
 .PHONY: compare
 compare: $(READY)
 	$(PYTHON) -m harness compare $(RUNS) $(ARGS)
+
+.PHONY: faults
+faults: $(READY)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'simplejpeg>=1.7'
+	$(PYTHON) -m tests.faults --imagenet "$(IMAGENET_DIR)" $(ARGS)
 
 .PHONY: test
 test: $(READY)

@@ -54,6 +54,16 @@ def test_images_come_out_in_channels_last_order() -> None:
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_channels_in_another_order_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where all channels share a mean and a standard deviation."""
+    gray = Preset(PRESET.geometry, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    right = Normalize.__call__
+    monkeypatch.setattr(Normalize, "__call__", lambda self, crops: right(self, crops.flip(3)))
+
+    with pytest.raises(EvaluationError, match="does not give the bits that torchvision gives"):
+        Normalize(gray, CPU)
+
+
 def test_arithmetic_that_rounds_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device whose division is a product with the reciprocal would be found before the first image."""
     monkeypatch.setattr(Tensor, "div_", lambda self, other: self.mul_(1 / other))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -239,3 +240,38 @@ def test_the_precision_is_in_force_in_the_forward_and_not_after() -> None:
 
     assert seen == [(False, True)]
     assert torch.backends.cudnn.allow_tf32 == before
+
+
+class InPlace(Linear):
+    """Works on the images themselves, as some models do."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, classes)."""
+        return super().forward(images.mul_(2))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_what_the_model_is_given_first_is_told(batch_size: int) -> None:
+    """Id, digest, smallest and largest value of the normalized first image, whatever the batches."""
+    split = decoded(7)
+    image = (torch.from_numpy(split.images[0]).permute(2, 0, 1) / 255 - torch.tensor(PRESET.mean).view(3, 1, 1)).div_(
+        torch.tensor(PRESET.std).view(3, 1, 1)
+    )
+
+    predictions = run(InPlace(), split, batch_size)
+
+    assert predictions.first_input == {
+        "id": "image-0",
+        "sha256": hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest(),
+        "low": float(image.min()),
+        "high": float(image.max()),
+    }
+
+
+def test_the_switches_that_were_in_force_are_told() -> None:
+    """By name, as torch read them."""
+    switches = run(Linear(), decoded(2)).switches
+
+    assert switches["float32_matmul_precision"] == "highest"
+    assert switches["cudnn.allow_tf32"] is False
+    assert switches["cudnn.deterministic"] is True
