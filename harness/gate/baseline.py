@@ -41,7 +41,7 @@ def judge_pair(old: Evaluated, new: Evaluated, floor: Floor, *, strict: bool) ->
     """
     if old.parameters and old.parameters != new.parameters:
         return _refused(
-            f"another model under the same name: {new.parameters:,} parameters, in the baseline {old.parameters:,}"
+            f"another model under the same name: {new.parameters:,} parameters, before {old.parameters:,}"
         ), None
     if missing := images_missing(old, new):
         return _refused(str(missing)), None
@@ -91,7 +91,8 @@ def _numbers(paired: Paired, floor: Floor) -> Iterator[str]:
         margin = "" if paired.largest_margin is None else f", largest margin {paired.largest_margin:.1e}"
         changed += (
             f": {len(paired.real):,} real, {paired.near_ties:,} near-ties (margin up to {floor.margin:.1e}){margin}; "
-            f"{paired.lost:,} right to wrong, {paired.gained:,} wrong to right, p = {paired.p:.2g}"
+            f"{paired.lost:,} right to wrong, {paired.gained:,} wrong to right, p = {paired.p:.2g}; "
+            f"{paired.top5_changed:,} have other five best"
         )
     elif paired.lost or paired.gained:
         changed += f", {paired.lost:,} right to wrong, {paired.gained:,} wrong to right, p = {paired.p:.2g}"

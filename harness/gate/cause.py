@@ -92,10 +92,10 @@ def images_missing(old: Evaluated, new: Evaluated) -> Cause | None:
             f"the baseline holds {len(old.answers):,} of {old.total:,} images, too few for the {len(new.answers):,} "
             f"here; give --limit {len(old.answers)} or less, or record a baseline of all",
         )
-    sizes = f"{new.total:,} images, in the baseline {old.total:,}"
+    sizes = f"{new.total:,} images, before {old.total:,}"
     gone = old.answers.ids[new.answers.places_of(old.answers.ids) < 0] if len(new.answers) == new.total else missing[:0]
-    named = [f"not in the baseline: {_some(missing)}"] if len(missing) else []
-    named += [f"only there: {_some(gone)}"] if len(gone) else []
+    named = [f"new: {_some(missing)}"] if len(missing) else []
+    named += [f"gone: {_some(gone)}"] if len(gone) else []
     return Cause(IMAGES, "; ".join([sizes, *named]))
 
 
@@ -111,7 +111,7 @@ def _some(ids: np.ndarray[tuple[int, ...], np.dtype[np.str_]]) -> str:
 def _weights(old: Evaluated, new: Evaluated) -> str:
     if not old.weights or old.weights == new.weights:
         return ""
-    return f"their sha256 is {new.weights[:16]}..., in the baseline {old.weights[:16]}..."
+    return f"their sha256 is {new.weights[:16]}..., before {old.weights[:16]}..."
 
 
 def _labels(old: Evaluated, new: Evaluated) -> str:
@@ -122,7 +122,7 @@ def _labels(old: Evaluated, new: Evaluated) -> str:
     first = differ[0]
     return (
         f"{len(differ):,} of {len(after):,} images have another class, such as {new.answers.ids[first]}: "
-        f"{after[first]}, in the baseline {before[first]}"
+        f"{after[first]}, before {before[first]}"
     )
 
 
@@ -154,9 +154,8 @@ def _normalization(old: Evaluated, new: Evaluated) -> str:
     if here.get("id") != there.get("id") or here.get("sha256") == there.get("sha256"):
         return ", ".join(changes)
     return (
-        f"the same pixels of {here['id']} reach the model as values from {here['low']:.4g} to {here['high']:.4g}, in "
-        f"the baseline from {there['low']:.4g} to {there['high']:.4g}; "
-        f"{', '.join(changes) or 'mean and std are the same'}"
+        f"the same pixels of {here['id']} reach the model as values from {here['low']:.4g} to {here['high']:.4g}, "
+        f"before from {there['low']:.4g} to {there['high']:.4g}; {', '.join(changes) or 'mean and std are the same'}"
     )
 
 
@@ -164,10 +163,10 @@ def _arithmetic(old: Evaluated, new: Evaluated) -> str:
     changes = [*moved(old.conditions, new.conditions), *moved(old.environment, new.environment)]
     known = ", ".join(_same(old, new))
     if changes:
-        return f"{', '.join(changes)}; {known} are the baseline's"
+        return f"{', '.join(changes)}; {known} are the same"
     return (
-        f"{known} are the baseline's, and so are versions, hardware and switches: the code of the model or of this "
-        "harness, or a computation that does not give the same twice"
+        f"{known}, versions, hardware and switches are the same: the code of the model or of this harness is another, "
+        "or a computation does not give the same twice"
     )
 
 
@@ -188,10 +187,11 @@ def _counting(_old: Evaluated, new: Evaluated) -> str:
     )
 
 
+# Hits that are not those of the answers come first: whatever else differs, they are wrong.
 _LINKS: tuple[tuple[str, Callable[[Evaluated, Evaluated], str]], ...] = (
+    (COUNTING, _counting),
     (WEIGHTS, _weights),
     (LABELS, _labels),
     (INPUTS, _inputs),
     (NORMALIZATION, _normalization),
-    (COUNTING, _counting),
 )

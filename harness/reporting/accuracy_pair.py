@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import RecordError
-from harness.gate.answers import Answers
+from harness.gate.cause import ARITHMETIC, Cause, first_difference
 from harness.gate.pairing import Paired, pair
 from harness.gate.scores import METRICS, NAMES
 from harness.gate.tolerance import floor_of
+from harness.reporting.baseline import evaluated
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.run_folder import Run
 
@@ -24,12 +25,14 @@ class AccuracyPair:
 
     Attributes:
         paired: image by image; None where one of the runs holds no answers.
+        cause: the first link before the arithmetic that differs; None if none does, or no answers are at hand.
         significant: whether the McNemar test calls the difference more than chance.
     """
 
     old: CaseRecord
     new: CaseRecord
     paired: Paired | None
+    cause: Cause | None
     significant: bool
 
     def difference(self, metric: str) -> int:
@@ -69,17 +72,13 @@ def accuracy_pair(old: Run, new: Run, before: CaseRecord, after: CaseRecord, alp
     Raises:
         RecordError: an image's answers cannot be read.
     """
-    here, there = _answers(old, before), _answers(new, after)
-    paired = None
-    if here is not None and there is not None:
-        if not np.array_equal(here.ids, there.ids):
-            raise RecordError(f"{old.path} and {new.path} hold answers to different images; one is not what it says")
-        paired = pair(here, there, floor_of(before.precision, after.precision))
-    return AccuracyPair(before, after, paired, significant=paired is not None and paired.p < alpha)
-
-
-def _answers(run: Run, case: CaseRecord) -> Answers | None:
-    answers = run.answers(case.id)
-    if answers is not None and answers.hits != case.measured:
-        raise RecordError(f"{run.path}: the answers of {case.id} are not those that its record tells of")
-    return answers
+    here, there = evaluated(old, before), evaluated(new, after)
+    if here is None or there is None:
+        return AccuracyPair(before, after, paired=None, cause=None, significant=False)
+    if not np.array_equal(here.answers.ids, there.answers.ids):
+        raise RecordError(f"{old.path} and {new.path} hold answers to different images; one is not what it says")
+    paired = pair(here.answers, there.answers, floor_of(before.precision, after.precision))
+    cause = first_difference(here, there)
+    return AccuracyPair(
+        before, after, paired, cause=None if cause.link == ARITHMETIC else cause, significant=paired.p < alpha
+    )

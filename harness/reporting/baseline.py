@@ -69,7 +69,9 @@ class Baseline:
         if self._run is None or before is None:
             return self._nothing_for(case), None
         floor = floor_of(before.precision, case.setting.precision)
-        check, paired = judge_pair(_evaluated(self._run, before), now, floor, strict=self._options.strict)
+        earlier = evaluated(self._run, before)
+        assert earlier is not None  # a folder, see open_baseline
+        check, paired = judge_pair(earlier, now, floor, strict=self._options.strict)
         if self._options.updating and check.outcome != HELD:
             check = Check(BASELINE, WARNED, f"replaces what differed: {check.detail}")
         return check, None if paired is None else _numbers(paired, before.id, floor)
@@ -155,9 +157,15 @@ def _failed_published(case: CaseRecord) -> bool:
     return any(not check.held and check.name != BASELINE for check in case.verdict.checks)
 
 
-def _evaluated(run: Run, case: CaseRecord) -> Evaluated:
+def evaluated(run: Run, case: CaseRecord) -> Evaluated | None:
+    """Return what went into an earlier evaluation and what came out; None for a JSON file, which holds no answers.
+
+    Raises:
+        RecordError: its files cannot be read, or are not those of its record.
+    """
     answers = run.answers(case.id)
-    assert answers is not None
+    if answers is None:
+        return None
     if answers.hits != case.measured:
         raise RecordError(f"{run.path}: the answers of {case.id} are not those that its record tells of")
     assert run.record.split is not None

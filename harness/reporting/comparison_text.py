@@ -158,7 +158,9 @@ def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
     else:
         yield "images were not paired, since a JSON file holds no answers: compare the run folders of --results"
     for pair in pairs:
-        if pair.moved:
+        if pair.cause:
+            yield f"{pair.new.id}: {pair.cause}"
+        elif pair.moved:
             yield f"{pair.new.id}: other {' and other '.join(pair.moved)} than in the old run"
         if pair.paired and pair.paired.changed:
             lost, gained = pair.paired.lost, pair.paired.gained

@@ -141,7 +141,7 @@ def test_other_labels_fail_whatever_they_change() -> None:
     check, paired = judge_pair(old, new, FLOOR, strict=False)
 
     assert (check.outcome, paired and paired.lost) == ("failed", 0)
-    assert check.detail.startswith("labels: 1 of 40 images have another class, such as 05.JPEG: 78, in the baseline 77")
+    assert check.detail.startswith("labels: 1 of 40 images have another class, such as 05.JPEG: 78, before 77")
 
 
 def test_hits_that_are_not_the_answers_fail() -> None:
@@ -186,10 +186,10 @@ def test_a_fail_tells_the_cause_first_and_then_the_numbers() -> None:
     check, _ = judge_pair(OLD, evaluated(**_answering(0.5, swapped=12)), FLOOR, strict=False)
 
     first, changed, drift, *named = check.detail.splitlines()
-    assert first.startswith("arithmetic: weights, labels, set of images, decoded inputs, normalization are the")
+    assert first.startswith("arithmetic: weights, labels, set of images, decoded inputs, normalization, versions")
     assert changed == (
         "    12 of 40 answers changed: 12 real, 0 near-ties (margin up to 2.0e-02), largest margin 2.5e-01; "
-        "12 right to wrong, 0 wrong to right, p = 0.00049"
+        "12 right to wrong, 0 wrong to right, p = 0.00049; 0 have other five best"
     )
     assert drift.startswith("    logits moved by 5.0e-01 of their spread (median)")
     assert named == [f"    {number:02}.JPEG: class 0 -> 1, wrong now, margin 2.5e-01" for number in range(3)]
@@ -213,13 +213,12 @@ def test_a_subset_is_paired_with_its_part_of_the_baseline() -> None:
     [
         (
             {"parameters": 101},
-            "cannot be paired: another model under the same name: 101 parameters, in the baseline 100. Record another: "
+            "cannot be paired: another model under the same name: 101 parameters, before 100. Record another: "
             "--baseline DIR --baseline-update",
         ),
         (
             {"total": 41},
-            "cannot be paired: set of images: 41 images, in the baseline 40. Record another: --baseline DIR "
-            "--baseline-update",
+            "cannot be paired: set of images: 41 images, before 40. Record another: --baseline DIR --baseline-update",
         ),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.data.fingerprints import Fingerprints
 from harness.errors import RecordError
 from harness.gate.answers import Answers
 from harness.gate.stats import mcnemar
@@ -17,10 +18,11 @@ from harness.gate.verdict import Verdict
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.compare import FAILURES, Comparison, Missing, compare
 from harness.reporting.record import Record, SplitFacts, Unmeasured
-from harness.reporting.run_folder import NewRun, Run, read_run, write_answers
+from harness.reporting.run_folder import NewRun, Run, read_run, write_answers, write_inputs
 from tests.records import FAILED, SPLIT, case_record, expected, run_record, timing_record
 
 IDS = tuple(f"{number:04}.JPEG" for number in range(1000))
+PIXELS = Fingerprints(np.ones((1000, 16), np.uint8), np.ones((1000, 4, 4, 3), np.uint8))
 
 
 def _answers(best: NDArray[np.int64], correct: NDArray[np.bool_]) -> Answers:
@@ -136,13 +138,17 @@ def test_accuracy_may_differ_by_the_tolerance(hits: int, top5: int, tolerance: s
     assert [text for _, text in _failures(comparison)] == why
 
 
-def _written(folder: Path, correct: NDArray[np.bool_], best: NDArray[np.int64], **changes: Any) -> Run:
+def _written(
+    folder: Path, correct: NDArray[np.bool_], best: NDArray[np.int64], pixels: Fingerprints = PIXELS, **changes: Any
+) -> Run:
     """Return a run on disk, of one case with answers."""
     run = NewRun(folder)
     answers = _answers(best, correct)
     known = expected(1000, 700, 700, tolerance="5")
+    changes = {"inputs_digest": PIXELS.digest, **changes}
     record = run_record([case_record(correct=correct, top5=answers.hits.top5, expected=known, **changes)])
     write_answers(run.staging, record.cases[0].id, answers)
+    write_inputs(run.staging, pixels)
     run.finish(record)
     return read_run(folder)
 
@@ -169,7 +175,7 @@ def test_the_bar_rises_with_the_number_of_cases(tmp_path: Path) -> None:
     after = np.where(np.arange(1000) < 8, False, before)
     old = _written(tmp_path / "old", before, np.where(before, 1, 2))
     new = _written(tmp_path / "new", after, np.where(after, 1, 2))
-    more = [case_record(f"m{number}", top5=700) for number in range(9)]
+    more = [case_record(f"m{number}", top5=700, inputs_digest=PIXELS.digest) for number in range(9)]
     for run in (old, new):
         for case in more:
             write_answers(run.path, case.id, _answers(np.ones(1000, int), before))
@@ -182,12 +188,27 @@ def test_other_weights_and_other_pixels_are_told(tmp_path: Path) -> None:
     """The same name may stand for something else."""
     right = np.arange(1000) < 700
     old = _written(tmp_path / "old", right, np.where(right, 1, 2))
-    new = _written(tmp_path / "new", right, np.where(right, 1, 2), weights_sha256="0ther", inputs_digest="0ther")
+    pixels = replace(PIXELS, hashes=PIXELS.hashes * np.uint8(2))
+    weights = _written(tmp_path / "weights", right, np.where(right, 1, 2), weights_sha256="0ther")
+    inputs = _written(tmp_path / "inputs", right, np.where(right, 1, 2), pixels, inputs_digest=pixels.digest)
 
-    [accuracy] = compare(old, new, 0.05).accuracy
+    found = [str(compare(old, new, 0.05).accuracy[0].cause) for new in (old, weights, inputs)]
+
+    assert found[0] == "None"
+    assert found[1] == "weights: their sha256 is 0ther..., before 5ha256..."
+    assert found[2].startswith(
+        "decoded inputs: 1,000 of 1,000 images have other pixels, such as 0000.JPEG: 0 % of their"
+    )
+
+
+def test_without_answers_digests_tell_of_other_weights_and_pixels() -> None:
+    """As from JSON files."""
+    new = case_record(weights_sha256="0ther", inputs_digest="0ther")
+
+    [accuracy] = _compared(run_record([case_record()]), run_record([new])).accuracy
 
     assert accuracy.moved == ("weights", "decoded images")
-    assert [accuracy.moved for accuracy in compare(old, old, 0.05).accuracy] == [()]
+    assert accuracy.cause is None
 
 
 def test_runs_on_different_images_are_not_compared() -> None:
