@@ -33,7 +33,7 @@ from harness.gate.answers import Answers
 from harness.gate.cases import Case
 from harness.gate.cause import Evaluated
 from harness.gate.scores import score
-from harness.gate.verdict import judge
+from harness.gate.verdict import judge, published_on
 from harness.reporting.baseline import BaselineOptions, conditions, known_facts, open_baseline
 from harness.reporting.case_record import CaseRecord, Phases, pack
 from harness.reporting.environment import Environment, environment, versions
@@ -179,7 +179,7 @@ class Run:
                 conditions=conditions(switches, str(case.setting), predictions.batch_size),
                 environment=known_facts(self.environment()),
             )
-            check, paired = self._baseline.judge(case, now)
+            check, paired = self._baseline.judge(case, now, published=published_on(case.entry, self.split) is not None)
         if self._staging is not None:
             write_answers(self._staging, str(case), answers)
             write_inputs(self._staging, decoded.fingerprints)

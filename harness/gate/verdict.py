@@ -71,13 +71,18 @@ def judge(entry: Entry, split: Split, measured: TopK, pairing: Check | None = No
     Args:
         pairing: the check against a baseline, if there is one.
     """
-    expected = entry.expected_on(split.name)
+    expected = published_on(entry, split)
     paired = () if pairing is None else (pairing,)
-    if expected is None or split.total != expected.hits.n:
-        why = "none" if expected is None else f"for {expected.hits.n:,} images, the split has {split.total:,}"
-        return Verdict(paired or (_unjudged(entry, split, measured, why),))
+    if expected is None:
+        return Verdict(paired or (_unjudged(entry, split, measured),))
     compare = _on_subset if split.is_subset else _on_whole_split
     return Verdict((*(compare(metric, expected, measured) for metric in METRICS), *paired))
+
+
+def published_on(entry: Entry, split: Split) -> Expected | None:
+    """Return what the case is judged by on ``split``; None where there is nothing, or it is of a larger set."""
+    expected = entry.expected_on(split.name)
+    return None if expected is None or split.total != expected.hits.n else expected
 
 
 def _shown(outcome: str) -> str:
@@ -114,8 +119,10 @@ def _on_subset(metric: str, expected: Expected, measured: TopK) -> Check:
     return Check(NAMES[metric], _outcome(held=band.low <= hits <= band.high), detail, band.could_miss)
 
 
-def _unjudged(entry: Entry, split: Split, measured: TopK, why: str) -> Check:
+def _unjudged(entry: Entry, split: Split, measured: TopK) -> Check:
     """Return a failure that still tells what was measured, and what to do."""
+    expected = entry.expected_on(split.name)
+    why = "none" if expected is None else f"for {expected.hits.n:,} images, the split has {split.total:,}"
     hits = ", ".join(f"{NAMES[m]} {measured.percent(m):.3f} ({measured.hits(m)} hits)" for m in METRICS)
     caveat = f" ({split.caveat})" if split.caveat else ""
     detail = (

@@ -17,7 +17,7 @@ from harness.gate.cases import Case
 from harness.gate.cause import Evaluated
 from harness.gate.pairing import Paired
 from harness.gate.tolerance import Floor, floor_of
-from harness.gate.verdict import HELD, WARNED, Check
+from harness.gate.verdict import FAILED, HELD, WARNED, Check
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.environment import UNKNOWN, Environment
 from harness.reporting.record import Record, measured_cases, unmeasured
@@ -47,41 +47,60 @@ class BaselineOptions:
 class Baseline:
     """The run that cases are paired with."""
 
-    def __init__(self, run: Run | None, options: BaselineOptions) -> None:
-        """Take the run; None where there is none yet."""
+    def __init__(self, run: Run | None, options: BaselineOptions, unreadable: str = "") -> None:
+        """Take the run.
+
+        Args:
+            run: None where there is none that can be paired with, and one is to be recorded.
+            options: how it is used.
+            unreadable: why what is there cannot be paired with.
+        """
         self._run = run
         self._options = options
+        self._unreadable = unreadable
         self._cases = {} if run is None else {case.id: case for case in measured_cases(run.record.cases)}
 
     def __str__(self) -> str:
+        if self._unreadable:
+            return f"to be replaced without pairing: {self._unreadable}"
         if self._run is None:
-            return "none yet, to be recorded"
+            return f"{self._options.path}, none yet, to be recorded"
         record = self._run.record
         return f"{self._run.path}, of {record.created[:10]}, torch {record.environment.torch}"
 
-    def judge(self, case: Case, now: Evaluated) -> tuple[Check, dict[str, Any] | None]:
+    def judge(self, case: Case, now: Evaluated, *, published: bool) -> tuple[Check, dict[str, Any] | None]:
         """Return the check of a case against the baseline, and the pairing in numbers if there was one.
 
+        Args:
+            case: what was evaluated.
+            now: what came of it.
+            published: whether it is judged by published values too.
+
         Raises:
-            RecordError: the baseline's files of the case cannot be read.
+            RecordError: the baseline's files of the case cannot be read, and it is not to be replaced.
         """
         before = self._cases.get(str(case)) or self._cases.get(f"{case.entry.spec}-{DEFAULT}")
         if self._run is None or before is None:
-            return self._nothing_for(case), None
-        floor = floor_of(before.precision, case.setting.precision)
-        earlier = evaluated(self._run, before)
+            return self._nothing_for(case, published=published), None
+        try:
+            earlier = evaluated(self._run, before)
+        except RecordError as error:
+            if not self._options.updating:
+                raise
+            return Check(BASELINE, WARNED, f"recorded without pairing: {error}"), None
         assert earlier is not None  # a folder, see open_baseline
+        floor = floor_of(before.precision, case.setting.precision)
         check, paired = judge_pair(earlier, now, floor, strict=self._options.strict)
         if self._options.updating and check.outcome != HELD:
             check = Check(BASELINE, WARNED, f"replaces what differed: {check.detail}")
         return check, None if paired is None else _numbers(paired, before.id, floor)
 
-    def _nothing_for(self, case: Case) -> Check:
+    def _nothing_for(self, case: Case, *, published: bool) -> Check:
         if self._options.updating:
             return Check(BASELINE, HELD, "recorded; there was nothing to pair it with")
         return Check(
             BASELINE,
-            WARNED,
+            WARNED if published else FAILED,
             f"{self} holds no case of {case.entry.spec}, so its answers are compared with nothing; record a baseline "
             "that does: --baseline DIR --baseline-update",
         )
@@ -92,6 +111,7 @@ def open_baseline(split: Split, options: BaselineOptions) -> Baseline:
 
     Raises:
         RecordError: there is none, it cannot be read, or it is of other images altogether.
+        ResultsError: it would lose images, were it replaced.
     """
     path = options.path
     if options.updating and not path.exists():
@@ -105,16 +125,21 @@ def open_baseline(split: Split, options: BaselineOptions) -> Baseline:
             raise RecordError(f"{path}: holds no evaluated case")
         answers = run.answers(cases[0].id)
         assert answers is not None
-        if not (answers.places_of(np.array(split.ids)) >= 0).any():
-            raise RecordError(
-                f"{path}: is of {cases[0].split}, {len(answers):,} images, and none of them is among "
-                f"the {len(split):,} of {split.name}"
-            )
     except RecordError as error:
         if options.updating:
-            return Baseline(None, options)
+            return Baseline(None, options, unreadable=str(error))
         hint = "" if path.exists() else "; record one by --baseline-update"
         raise RecordError(f"--baseline {error}{hint}") from error
+    if not (answers.places_of(np.array(split.ids)) >= 0).any():
+        raise RecordError(
+            f"--baseline {path}: is of {cases[0].split}, {len(answers):,} images, and none of them is among "
+            f"the {len(split):,} of {split.name}; name another folder"
+        )
+    if options.updating and split.is_subset and len(split) < len(answers):
+        raise ResultsError(
+            f"--baseline-update: {path} holds {len(answers):,} images and would keep {len(split):,} of them; leave out "
+            "--limit, or name another folder"
+        )
     return Baseline(run, options)
 
 

@@ -32,10 +32,10 @@ class Environment:
     driver: str | None
     device: str
     cpu: str
-    threads: int | None
+    threads: int
 
     @property
-    def hardware(self) -> tuple[str, str, int | None]:
+    def hardware(self) -> tuple[str, str, int]:
         """What two runs must share for their speeds to be comparable."""
         return self.device, self.cpu, self.threads
 

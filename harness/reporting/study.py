@@ -13,6 +13,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from datetime import datetime, timezone
 from http.client import HTTPException
 from pathlib import Path
@@ -123,20 +124,7 @@ def fetch(source: str, folder: Path, models: Sequence[str], step: Callable[[str]
     return record
 
 
-_ENVIRONMENT = Environment(
-    torch=UNKNOWN,
-    torchvision=UNKNOWN,
-    python=UNKNOWN,
-    numpy=UNKNOWN,
-    pillow=UNKNOWN,
-    libjpeg_turbo=UNKNOWN,
-    cuda=None,
-    cudnn=None,
-    driver=None,
-    device=UNKNOWN,
-    cpu=UNKNOWN,
-    threads=None,
-)
+_ENVIRONMENT = Environment(**{fact.name: UNKNOWN for fact in fields(Environment)})  # type: ignore[arg-type]
 
 
 def _read(source: str, name: str) -> bytes:

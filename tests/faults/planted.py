@@ -115,8 +115,9 @@ FAULTS = (
         DECODE,
         _OPENED,
         "import simplejpeg\n\n"
-        "    if not simplejpeg.is_jpeg(data):\n"
-        f"        {_OPENED}\n"
+        "    with Image.open(io.BytesIO(data)) as header:\n"
+        '        if (header.format, header.mode) != ("JPEG", "RGB"):\n'
+        f"            {_OPENED}\n"
         "    return Image.fromarray(simplejpeg.decode_jpeg(data, fastdct=True))",
         INPUTS,
         needs="simplejpeg",

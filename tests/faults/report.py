@@ -57,8 +57,8 @@ _EMBEDDED_HEAD = (
     "",
     "100 of the 500 rendered images (`--limit 100`), against the baseline that is part of the project. *Accuracy*: how",
     "many of the models fail the check against the recorded values, by the band of such a subset",
-    "([embedded.md](embedded.md) has all 500). *Changed*: answers of all models. A model without the layer in question is",
-    "untouched: it gives the same bits.",
+    "([embedded.md](embedded.md) has all 500). *Changed*: answers of all models. A model without the layer in question",
+    "is untouched: it gives the same bits.",
 )
 _SOUND_HEAD = (
     "## Sound runs",

@@ -43,7 +43,7 @@ def test_a_split_without_published_values_is_gated_by_its_baseline(gate: Gate, p
         ["*record this run as a baseline to be compared with: --baseline DIR --baseline-upda*"]
     )
     recorded.assert_outcomes(passed=1)
-    recorded.stdout.fnmatch_lines(["baseline: none yet, to be recorded", "*held", f"baseline: {project}/base"])
+    recorded.stdout.fnmatch_lines(["baseline: base, none yet, to be recorded", "*held", f"baseline: {project}/base"])
     paired.assert_outcomes(passed=1)
     paired.stdout.re_match_lines(
         [
@@ -220,6 +220,52 @@ def test_a_case_that_the_baseline_lacks_is_told(gate: Gate, project: Path) -> No
     result.stdout.fnmatch_lines(["warning: again-V1-fp32: baseline: *base, of * holds no case of again-V1, so its*"])
 
 
+def test_a_case_that_nothing_judges_fails(gate: Gate, project: Path) -> None:
+    """No published values, and not in the baseline."""
+    mine = _unpublished(project)
+    gate(mine, BASE, UPDATE)
+    (project / "expected_accuracy.yaml").write_text(EXPECTED + MORE)
+
+    result = gate(mine, "--models=again", BASE)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["baseline: FAILED: base, of * holds no case of again-V1, so its answers are compared *"]
+    )
+
+
+def test_a_damaged_baseline_is_told_and_can_be_replaced(gate: Gate, project: Path) -> None:
+    """An error while it is paired with; named when it is replaced."""
+    gate("--imagenet=colours", BASE, UPDATE)
+    [inputs] = (project / "base" / "inputs").iterdir()
+    inputs.write_bytes(inputs.read_bytes()[:100])
+
+    paired = gate("--imagenet=colours", BASE)
+    replaced = gate("--imagenet=colours", BASE, UPDATE)
+
+    paired.assert_outcomes(errors=1)
+    paired.stdout.fnmatch_lines(["base/inputs/*.npz: damaged (*); the run cannot be compared image by image"])
+    replaced.assert_outcomes(passed=1)
+    replaced.stdout.fnmatch_lines(
+        [f"warning: {CASE}: baseline: recorded without pairing: base/inputs/*.npz: damaged *"]
+    )
+    gate("--imagenet=colours", BASE, "--strict-drift").assert_outcomes(passed=1)
+
+
+def test_a_baseline_loses_no_images(gate: Gate, project: Path) -> None:
+    """A subset does not take the place of the whole."""
+    gate("--imagenet=colours", BASE, UPDATE)
+    before = _record(project)
+
+    result = gate("--imagenet=colours", BASE, UPDATE, "--limit=8")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --baseline-update: base holds 16 images and would keep 8 of them; leave out --limit*"]
+    )
+    assert _record(project) == before
+
+
 def test_another_setting_is_paired_with_the_default_one(gate: Gate) -> None:
     """Contiguous against the baseline's channels_last."""
     gate("--imagenet=colours", BASE, UPDATE)
@@ -259,7 +305,7 @@ def test_what_is_no_baseline_is_refused(arguments: tuple[str, ...], sentence: st
 
 
 def test_a_baseline_of_other_images_or_an_older_schema_is_refused(gate: Gate, project: Path) -> None:
-    """Refused when it is to be paired with; replaced when it is to be replaced."""
+    """Nor is a baseline of other images replaced by mistake; one of an older schema can be, and that is told."""
     gate("--imagenet=colours", BASE, UPDATE)
     for folder in sorted((project / "colours").iterdir()):
         for number, image in enumerate(sorted(folder.iterdir())):
@@ -267,14 +313,19 @@ def test_a_baseline_of_other_images_or_an_older_schema_is_refused(gate: Gate, pr
             image.rename(project / "other" / folder.name / f"other-{number}-{image.name}")
 
     other = gate("--imagenet=other", BASE)
+    kept = gate("--imagenet=other", BASE, UPDATE)
     values = json.loads(_record(project))
     (project / "base" / "record.json").write_text(json.dumps({**values, "schema_version": 1}))
     older = gate("--imagenet=other", BASE)
     replaced = gate("--imagenet=other", BASE, UPDATE)
 
-    assert (other.ret, older.ret) == (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.USAGE_ERROR)
+    assert {other.ret, kept.ret, older.ret} == {pytest.ExitCode.USAGE_ERROR}
     other.stderr.fnmatch_lines(
         ["ERROR: --baseline base: is of colours, 16 images, and none of them is among the 16 of *"]
     )
     older.stderr.fnmatch_lines(["ERROR: --baseline base/record.json: schema_version is 1, this harness reads 2: *"])
     replaced.assert_outcomes(passed=1)
+    kept.stderr.fnmatch_lines(["ERROR: --baseline base: is of colours, * name another folder"])
+    replaced.stdout.fnmatch_lines(
+        ["baseline: to be replaced without pairing: base/record.json: schema_version is 1, *"]
+    )
