@@ -187,11 +187,17 @@ def _baseline(config: pytest.Config) -> BaselineOptions | None:
         raise ResultsError("--baseline-accept-failed was given without --baseline-update, which it is for")
     if updating and strict:
         raise ResultsError("--strict-drift and --baseline-update exclude each other: what is replaced cannot fail")
+    if path is not None and not updating and _same(path, config.getoption("results")):
+        raise ResultsError("--results would replace the baseline: name another folder, or give --baseline-update")
     if path is None and config.getoption("imagenet") == EMBEDDED:
         path = EMBEDDED_BASELINE
     if path is None and strict:
         raise ResultsError("--strict-drift needs --baseline DIR: logits drift from an earlier run")
     return path and BaselineOptions(path, strict=strict, updating=updating, accept_failed=accept_failed)
+
+
+def _same(one: Path, other: Path | None) -> bool:
+    return other is not None and one.resolve() == other.resolve()
 
 
 def _known(config: pytest.Config, option: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ class Summary:
             self.new_run.finish(record)
             self._written = f"{'baseline' if self.updates else 'results'}: {self.new_run.folder}"
         except ResultsError as error:
-            self._written = f"NO RESULTS: {error}"
+            self._written = f"{'BASELINE NOT REPLACED' if self.updates else 'NO RESULTS'}: {error}"
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(optionalhook=True)

@@ -44,7 +44,9 @@ def add(commands: Commands) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    models = list(study.HITS) if options.models == "all" else [name.strip() for name in options.models.split(",")]
+    models = list(study.HITS)
+    if options.models != "all":
+        models = list(dict.fromkeys(name.strip() for name in options.models.split(",")))
     if unknown := [name for name in models if name not in study.HITS]:
         raise RecordError(f"--models: {unknown[0]!r} is not among the study's: {', '.join(study.HITS)}")
     record = study.fetch(options.source, options.to, models, lambda name: print(f"fetching {name}", file=sys.stderr))

@@ -39,11 +39,13 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--tolerance", metavar="POINTS", type=_points, default=0.0005, help="of that value (default: 0.05 points)"
     )
-    command.set_defaults(run=_plan)
+    command.set_defaults(run=_plan, usage=command.error)
 
 
 def _plan(options: argparse.Namespace) -> int:
     regression, power = options.regression, options.power
+    if regression > options.accuracy:
+        options.usage(f"nothing can lose {100 * regression:g} of {100 * options.accuracy:g} points")
     print(f"To see a loss of {100 * regression:g} points of top-1 with a probability of {power:g}:")
     print()
     images = unpaired_images(regression, options.accuracy, options.tolerance, power)
@@ -60,7 +62,8 @@ def _plan(options: argparse.Namespace) -> int:
     print()
     print(f"right and wrong: exact McNemar test, p < {BAND_ALPHA:g}; -: the change cannot lose so much")
     print("a changed answer: at least one image with another best class; drift: at least one whose logits moved beyond")
-    print("arithmetic, and the chance of that with so many images. --limit N takes the same N images everywhere.")
+    print("arithmetic, and the chance of that with so many images; both see the change itself, whatever it costs.")
+    print("--limit N takes the same N images everywhere.")
     return 0
 
 

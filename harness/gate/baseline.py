@@ -59,7 +59,7 @@ def judge_pair(old: Evaluated, new: Evaluated, floor: Floor, *, strict: bool) ->
 
 
 def _refused(why: str) -> Check:
-    return Check(BASELINE, FAILED, f"cannot be paired: {why}. Record another: --baseline DIR --baseline-update")
+    return Check(BASELINE, FAILED, f"cannot be paired: {why}")
 
 
 def _shared(old: Evaluated, new: Evaluated) -> Evaluated:

@@ -86,14 +86,15 @@ def images_missing(old: Evaluated, new: Evaluated) -> Cause | None:
     missing = new.answers.ids[old.answers.places_of(new.answers.ids) < 0]
     if new.total == old.total and not len(missing):
         return None
-    if new.total == old.total and len(old.answers) < old.total:
+    if new.total == old.total and len(old.answers) < min(old.total, len(new.answers)):
         return Cause(
             IMAGES,
             f"the baseline holds {len(old.answers):,} of {old.total:,} images, too few for the {len(new.answers):,} "
             f"here; give --limit {len(old.answers)} or less, or record a baseline of all",
         )
     sizes = f"{new.total:,} images, before {old.total:,}"
-    gone = old.answers.ids[new.answers.places_of(old.answers.ids) < 0] if len(new.answers) == new.total else missing[:0]
+    alike = len(new.answers) == new.total or len(new.answers) == len(old.answers)
+    gone = old.answers.ids[new.answers.places_of(old.answers.ids) < 0] if alike else missing[:0]
     named = [f"new: {_some(missing)}"] if len(missing) else []
     named += [f"gone: {_some(gone)}"] if len(gone) else []
     return Cause(IMAGES, "; ".join([sizes, *named]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,8 @@ class Baseline:
         check, paired = judge_pair(earlier, now, floor, strict=self._options.strict)
         if self._options.updating and check.outcome != HELD:
             check = Check(BASELINE, WARNED, f"replaces what differed: {check.detail}")
+        elif paired is None:
+            check = replace(check, detail=f"{check.detail}. Record another: --baseline DIR --baseline-update")
         return check, None if paired is None else _numbers(paired, before.id, floor)
 
     def _nothing_for(self, case: Case, *, published: bool) -> Check:
@@ -128,12 +130,18 @@ def open_baseline(split: Split, options: BaselineOptions) -> Baseline:
     except RecordError as error:
         if options.updating:
             return Baseline(None, options, unreadable=str(error))
-        hint = "" if path.exists() else "; record one by --baseline-update"
+        hint = "" if path.exists() else f"; {_where_to_find_one(path)}"
         raise RecordError(f"--baseline {error}{hint}") from error
     if not (answers.places_of(np.array(split.ids)) >= 0).any():
         raise RecordError(
             f"--baseline {path}: is of {cases[0].split}, {len(answers):,} images, and none of them is among "
             f"the {len(split):,} of {split.name}; name another folder"
+        )
+    places = answers.places_of(np.array(split.ids))
+    if options.updating and cases[0].split != split.name and (places < 0).any():
+        raise ResultsError(
+            f"--baseline-update: {path} is of {cases[0].split}, and {int((places < 0).sum()):,} of the {len(split):,} "
+            f"images of {split.name} are not among its {len(answers):,}; name another folder"
         )
     if options.updating and split.is_subset and len(split) < len(answers):
         raise ResultsError(
@@ -141,6 +149,16 @@ def open_baseline(split: Split, options: BaselineOptions) -> Baseline:
             "--limit, or name another folder"
         )
     return Baseline(run, options)
+
+
+def _where_to_find_one(path: Path) -> str:
+    """Return what to do where there is no baseline: a run that was killed while it replaced one leaves it beside."""
+    aside = sorted(path.parent.glob(f"{path.name}.replaced-*"))
+    return (
+        f"a run was killed while it replaced it: rename {aside[-1]} back"
+        if aside
+        else "record one by --baseline-update"
+    )
 
 
 def refuse_to_lose(path: Path, ids: Sequence[str]) -> None:
@@ -193,6 +211,12 @@ def evaluated(run: Run, case: CaseRecord) -> Evaluated | None:
         return None
     if answers.hits != case.measured:
         raise RecordError(f"{run.path}: the answers of {case.id} are not those that its record tells of")
+    fingerprints = run.fingerprints(case.inputs_digest)
+    if fingerprints is not None and len(fingerprints.hashes) != len(answers):
+        raise RecordError(
+            f"{run.path}: holds the pixels of {len(fingerprints.hashes):,} images and {len(answers):,} answers of "
+            f"{case.id}"
+        )
     assert run.record.split is not None
     return Evaluated(
         answers=answers,
@@ -200,7 +224,7 @@ def evaluated(run: Run, case: CaseRecord) -> Evaluated | None:
         total=run.record.split.total,
         parameters=case.parameters,
         weights=case.weights_sha256,
-        fingerprints=run.fingerprints(case.inputs_digest),
+        fingerprints=fingerprints,
         preparation=case.preparation,
         first_input=case.first_input,
         conditions=conditions(case.switches, str(case.setting), case.batch_size) if case.switches else {},

@@ -12,7 +12,19 @@ from numpy.typing import NDArray
 from harness.evaluation.setting import Setting
 from harness.gate.expected import Expected
 from harness.gate.scores import TopK
+from harness.gate.tolerance import FLOORS
 from harness.gate.verdict import FAILED, HELD, WARNED, Check, Verdict
+from harness.reporting.checked import NUMBER, checked
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "model", "weights", "precision", "memory_format", "split", "note"), str),
+    **dict.fromkeys(("weights_sha256", "inputs_digest"), str),
+    **dict.fromkeys(("images", "top1", "top5", "batch_size", "parameters"), int),
+    **dict.fromkeys(("images_per_second", "gflops"), NUMBER),
+    **dict.fromkeys(("seconds", "preparation", "switches", "first_input"), dict),
+    "compiled": bool,
+    "checks": list,
+}
 
 
 @dataclass(frozen=True)
@@ -111,7 +123,16 @@ class CaseRecord:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> CaseRecord:
-        """Return the record that ``to_json`` made ``values`` of."""
+        """Return the record that ``to_json`` made ``values`` of.
+
+        Raises:
+            ValueError: a value is not as it is written; so is a KeyError or TypeError.
+        """
+        checked(values, _KINDS)
+        if values["precision"] not in FLOORS:
+            raise ValueError(f"precision should be one of {', '.join(FLOORS)}, and is {values['precision']!r}")
+        if values["first_input"]:
+            checked(values["first_input"], {"id": str, "sha256": str, "low": NUMBER, "high": NUMBER})
         expected = values["expected"]
         derived = {"images", "top1", "top5", "tolerance", "checks", "outcome"}
         return cls(

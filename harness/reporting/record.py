@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.reporting.case_record import CaseRecord
+from harness.reporting.checked import checked
 from harness.reporting.environment import Environment
 from harness.reporting.timing_record import TimingRecord
 
@@ -81,6 +82,9 @@ class Record:
                 raise ValueError(f"two results are called {max(ids, key=ids.count)}")
         if values["cases"] and not values["split"]:
             raise ValueError("cases without a split")
+        if values["split"]:
+            checked(values["split"], {"name": str, "digest": str, "images": int, "total": int, "classes": int})
+        checked(values, {"created": str, "environment": dict})
         return cls(
             created=str(values["created"]),
             environment=Environment(**values["environment"]),

@@ -22,7 +22,7 @@ from urllib.parse import quote
 import numpy as np
 
 from harness.data.files import write_whole
-from harness.data.fingerprints import Fingerprints
+from harness.data.fingerprints import GRID, HASH_BYTES, Fingerprints
 from harness.errors import RecordError, ResultsError
 from harness.gate.answers import Answers
 from harness.reporting.record import SCHEMA_VERSION, Record
@@ -130,13 +130,17 @@ class Run:
             return None
         path = _predictions_path(self.path, case)
         arrays = _read_arrays(path)
-        found = [arrays.get(name) for name in ("ids", "targets", "top5", "logits")]
-        n = -1 if found[0] is None else len(found[0])
-        shapes = [() if array is None else array.shape for array in found]
-        finite = found[3] is None or np.isfinite(found[3]).all()
-        if shapes not in ([(n,), (n,), (n, 5), (n, 5)], [(n,), (n,), (n, 5), ()]) or not finite:
-            raise RecordError(f"{path}: not as this harness writes it: shapes {shapes}, or logits that are not finite")
-        return Answers(*found)  # type: ignore[arg-type]
+        n = len(arrays["ids"]) if arrays.get("ids", np.empty(())).ndim else 0
+        expected = {"ids": ("U", (n,)), "targets": ("i2", (n,)), "top5": ("i2", (n, 5)), "logits": ("f4", (n, 5))}
+        if "logits" not in arrays:  # as in predictions that others published
+            del expected["logits"]
+        _check_arrays(path, arrays, expected)
+        answers = Answers(arrays["ids"], arrays["targets"], arrays["top5"], arrays.get("logits"))
+        if not n or (answers.ids[1:] <= answers.ids[:-1]).any():
+            raise RecordError(f"{path}: not as this harness writes it: expected ids, each once and sorted")
+        if answers.logits is not None and not (np.diff(answers.logits, axis=1) <= 0).all():
+            raise RecordError(f"{path}: not as this harness writes it: expected finite logits, best first")
+        return answers
 
     def fingerprints(self, digest: str) -> Fingerprints | None:
         """Return what models were shown, by the digest in their record; None if the record tells of none.
@@ -147,13 +151,12 @@ class Run:
         if not digest or not self.path.is_dir():
             return None
         path = _inputs_path(self.path, digest)
-        try:
-            fingerprints = Fingerprints(**_read_arrays(path))
-            found = fingerprints.digest
-        except TypeError as error:
-            raise RecordError(f"{path}: not as this harness writes it: {error}") from error
-        if found != digest:
-            raise RecordError(f"{path}: damaged: its digest should be {digest}, and is {found}")
+        arrays = _read_arrays(path)
+        n = len(arrays["hashes"]) if arrays.get("hashes", np.empty(())).ndim else 0
+        _check_arrays(path, arrays, {"hashes": ("u1", (n, HASH_BYTES)), "samples": ("u1", (n, GRID, GRID, 3))})
+        fingerprints = Fingerprints(arrays["hashes"], arrays["samples"])
+        if fingerprints.digest != digest:
+            raise RecordError(f"{path}: damaged: its digest should be {digest}, and is {fingerprints.digest}")
         return fingerprints
 
 
@@ -228,6 +231,14 @@ def _read_arrays(path: Path) -> dict[str, Any]:
         raise RecordError(f"{path}: damaged ({error}); the run cannot be compared image by image") from error
 
 
+def _check_arrays(path: Path, arrays: dict[str, Any], expected: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    for name, (kind, shape) in expected.items():
+        array = arrays.get(name)
+        if array is None or array.shape != shape or not array.dtype.str[1:].startswith(kind):
+            found = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
+            raise RecordError(f"{path}: not as this harness writes it: {name} should be {kind} {shape}, found {found}")
+
+
 def _inputs_path(folder: Path, digest: str) -> Path:
     return folder / INPUTS / f"{quote(digest[:32], safe='')}.npz"
 
@@ -259,4 +270,4 @@ def _as_results_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ResultsError(f"the results cannot be written to {path}: {error.strerror or error}") from error
+        raise ResultsError(f"the run cannot be written to {path}: {error.strerror or error}") from error

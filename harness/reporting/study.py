@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from harness.data import imagenet
 from harness.data.split import digest_of
-from harness.errors import RecordError
+from harness.errors import RecordError, ResultsError
 from harness.gate.answers import Answers
 from harness.gate.scores import TopK
 from harness.gate.verdict import Verdict
@@ -86,13 +86,15 @@ def fetch(source: str, folder: Path, models: Sequence[str], step: Callable[[str]
     Args:
         source: URL or folder that holds the study's ``data``.
         folder: of the run.
-        models: of ``HITS``.
+        models: of ``HITS``, each once.
         step: called before each file with its name.
 
     Raises:
         RecordError: a file is not there, or is not the published one.
-        ResultsError: the run cannot be written.
+        ResultsError: the run cannot be written, or something is there.
     """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ResultsError(f"--to {folder}: expected a new or empty folder; what is there is not replaced")
     run = NewRun(folder, "--to")
     try:
         step(DATASET)
@@ -165,10 +167,12 @@ def _order(data: bytes, where: str) -> NDArray[np.int64]:
 
 
 def _top5(data: bytes, where: str) -> NDArray[np.int16]:
+    if not data.startswith(np.lib.format.MAGIC_PREFIX):
+        raise RecordError(f"{where}: expected an array of numpy, found {data[:12]!r}")
     try:
-        found = np.load(io.BytesIO(data), allow_pickle=False)
+        found = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise RecordError(f"{where}: not an array of numpy ({error}); it may have been cut off") from error
+        raise RecordError(f"{where}: not a whole array ({error}); it may have been cut off") from error
     if found.shape != (imagenet.IMAGES, 5) or found.dtype.kind not in "iu" or found.min() < 0 or found.max() > 999:
         raise RecordError(f"{where}: expected (50000, 5) class indices, found {found.dtype} of shape {found.shape}")
     return np.asarray(found, dtype=np.int16)

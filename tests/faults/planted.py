@@ -207,7 +207,7 @@ FAULTS = (
         "one image mislabelled",
         SPLIT,
         _TARGETS,
-        "targets=np.array([row.target + (place == 7) for place, row in enumerate(ordered)], dtype=np.int16),",
+        "targets=np.array([row.target + (place == 5) for place, row in enumerate(ordered)], dtype=np.int16),",
         LABELS,
     ),
     Fault(

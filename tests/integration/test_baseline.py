@@ -266,6 +266,30 @@ def test_a_baseline_loses_no_images(gate: Gate, project: Path) -> None:
     assert _record(project) == before
 
 
+def test_where_a_killed_run_left_the_baseline_is_told(gate: Gate, project: Path) -> None:
+    """Between the two renames there is none in its place."""
+    gate("--imagenet=colours", BASE, UPDATE)
+    (project / "base").rename(project / "base.replaced-0123")
+
+    result = gate("--imagenet=colours", BASE)
+
+    result.stderr.fnmatch_lines(["ERROR: * a run was killed while it replaced it: rename base.replaced-0123 back"])
+
+
+def test_a_baseline_of_another_split_is_not_replaced_by_mistake(gate: Gate, project: Path) -> None:
+    """Though some images have the same names."""
+    gate("--imagenet=colours", BASE, UPDATE)
+    (project / "colours").rename(project / "other")
+    (project / "other" / WNIDS[0] / "00.JPEG").rename(project / "other" / WNIDS[0] / "new.JPEG")
+
+    result = gate("--imagenet=other", BASE, UPDATE)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --baseline-update: base is of colours, and 1 of the 16 images of other are not*"]
+    )
+
+
 def test_another_setting_is_paired_with_the_default_one(gate: Gate) -> None:
     """Contiguous against the baseline's channels_last."""
     gate("--imagenet=colours", BASE, UPDATE)
@@ -284,6 +308,7 @@ def test_another_setting_is_paired_with_the_default_one(gate: Gate) -> None:
         (("--baseline=expected_accuracy.yaml",), "--baseline expected_accuracy.yaml: not whole JSON *"),
         ((UPDATE,), "--baseline-update needs --baseline DIR: the folder to write"),
         ((BASE, UPDATE, "--results=run"), "--baseline-update writes the run to --baseline: leave out --results"),
+        ((BASE, "--results=./base"), "--results would replace the baseline: name another folder, or give --base*"),
         (
             (BASE, "--baseline-accept-failed"),
             "--baseline-accept-failed was given without --baseline-update, which it *",

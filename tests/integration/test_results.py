@@ -136,7 +136,7 @@ def test_a_run_that_cannot_be_written_is_no_success(gate: Gate, project: Path, m
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["NO RESULTS: the results cannot be written to *run: No space left on device"])
+    result.stdout.fnmatch_lines(["NO RESULTS: the run cannot be written to *run: No space left on device"])
     assert not list(project.glob("run*"))
 
 

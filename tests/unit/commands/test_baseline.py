@@ -150,6 +150,11 @@ def _a_page(root: Path) -> None:
     (root / study.DATASET).write_text("<html>404</html>")
 
 
+def _an_archive(root: Path) -> None:
+    with (root / study.path_of("alexnet")).open("wb") as file:
+        np.savez(file, np.zeros((50_000, 5)))
+
+
 def _missing(root: Path) -> None:
     (root / study.path_of("alexnet")).unlink()
 
@@ -158,11 +163,12 @@ def _missing(root: Path) -> None:
     ("damage", "sentence"),
     [
         (_another_answer, "alexnet.npy: not the published predictions: sha256 "),
-        (_cut_off, "alexnet.npy: not an array of numpy ("),
+        (_cut_off, "alexnet.npy: not a whole array ("),
         (_half, "alexnet.npy: expected (50000, 5) class indices, found int64 of shape (25000, 5)"),
         (_another_label, "original.json: 1 images have another class than in the validation set"),
         (_an_image_less, "original.json: expected each of 50,000 images once, found 49,999 names"),
         (_a_page, "original.json: not the study's list of images: JSONDecodeError"),
+        (_an_archive, "alexnet.npy: expected an array of numpy, found b'PK"),
         (_missing, "alexnet.npy: cannot be read: No such file or directory"),
     ],
 )
@@ -208,6 +214,20 @@ def test_hits_are_checked_where_no_digest_is_known(
         .err.splitlines()[-1]
         .endswith("resnet34.npy: not the published predictions: 28,259 and 39,535 hits, expected 36,657 and 45,710")
     )
+
+
+def test_a_folder_that_holds_something_is_not_replaced(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Least of all one's own baseline; and a model that is named twice is fetched once."""
+    fetch = ["baseline", "fetch", study.NAME, f"--from={data}", f"--to={tmp_path / 'run'}", "--models=alexnet,alexnet"]
+
+    first, second = main(fetch), main(fetch)
+
+    out, errors = capsys.readouterr()
+    assert (first, second) == (0, 2)
+    assert out.endswith(": 1 models on imagenet-1k, 50,000 images, classes without logits\n")
+    assert errors.endswith("run: expected a new or empty folder; what is there is not replaced\n")
 
 
 def test_an_unknown_model_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,8 @@ one image in a thousand                 -             2,302  2,302           0.0
 
 right and wrong: exact McNemar test, p < 0.0001; -: the change cannot lose so much
 a changed answer: at least one image with another best class; drift: at least one whose logits moved beyond
-arithmetic, and the chance of that with so many images. --limit N takes the same N images everywhere.
+arithmetic, and the chance of that with so many images; both see the change itself, whatever it costs.
+--limit N takes the same N images everywhere.
 """
 
 
@@ -46,6 +47,7 @@ def test_a_loss_within_the_tolerance(capsys: pytest.CaptureFixture[str]) -> None
         ("--regression=0", "argument --regression: expected points between 0 and 100, such as 0.1, found '0'"),
         ("--regression=much", "argument --regression: expected points between 0 and 100, such as 0.1, found 'much'"),
         ("--power=1", "argument --power: expected a probability between 0 and 1, such as 0.99, found '1'"),
+        ("--regression=71", "nothing can lose 71 of 70 points"),
         ("--power=nan", "argument --power: expected a probability between 0 and 1, such as 0.99, found 'nan'"),
     ],
 )

@@ -109,6 +109,28 @@ def test_a_class_that_fell_out_of_the_five_counts_by_how_far_it_must_have_fallen
     assert moved.tolist() == [(9 - 4) / 4]  # class 0 was 9 and is 4 at most; the spread is 4
 
 
+def test_a_class_that_came_into_the_five_counts_by_how_far_it_must_have_risen() -> None:
+    """At least from the fifth; by hand, while the others stay."""
+    old = from_logits(np.array([[9.0, 8, 7, 6, 5, 0]]), np.array([0]))
+    new = from_logits(np.array([[9.0, 8, 7, 6, 5, 12]]), np.array([0]))
+
+    moved = drifts(old, new)
+
+    assert moved is not None
+    assert moved.tolist() == [(12 - 5) / 4]
+
+
+def test_drift_is_told_by_the_median_the_99th_percentile_and_the_largest() -> None:
+    """Of a hundred images: half of them move a little, two a lot."""
+    logits = np.tile(np.array([9.0, 8, 7, 6, 5, 0]), (201, 1))
+    old = from_logits(logits, np.zeros(201, np.int64))
+    logits[:150] += 4 * 0.25
+    logits[:3] += 4 * 1.0
+    logits[0] += 4 * 2.0
+
+    assert pair(old, from_logits(logits, np.zeros(201, np.int64)), FLOOR).drift == Drift(0.25, 1.25, 3.25)
+
+
 def test_classes_that_change_places_drift() -> None:
     """The same five logits in another order of classes are no agreement."""
     old = from_logits(np.array([[5.0, 4, 3, 2, 1, 0]]), np.array([0]))

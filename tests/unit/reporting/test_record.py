@@ -18,7 +18,7 @@ from tests.records import case_record, expected, run_record, timing_record
 MADE_WITH: dict[str, Any] = {
     "preparation": {"decoder": "pillow", "crop": 224, "mean": [0.485, 0.456, 0.406]},
     "switches": {"cudnn.allow_tf32": False},
-    "first_input": {"id": "a.JPEG", "low": -2.0},
+    "first_input": {"id": "a.JPEG", "sha256": "f1r5t", "low": -2.0, "high": 2},
     "paired": {"changed": 0, "drift": {"median": 0.0}},
 }
 CASE = case_record(

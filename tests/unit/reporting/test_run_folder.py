@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.data.fingerprints import Fingerprints
 from harness.errors import RecordError, ResultsError
 from harness.gate.answers import Answers
 from harness.reporting.record import Unmeasured
-from harness.reporting.run_folder import NewRun, benchmark_json, read_run, write_answers
+from harness.reporting.run_folder import NewRun, benchmark_json, read_run, write_answers, write_inputs
 from tests.records import case_record, run_record, timing_record
 
 CASE, TIMING = case_record(correct=np.array([True, False]), top5=2), timing_record(seconds=(0.25, 0.5))
@@ -173,7 +174,7 @@ def test_a_place_where_nothing_can_be_written_is_told_at_once(tmp_path: Path) ->
     """Before the evaluation, not after it."""
     (tmp_path / "file").touch()
 
-    with pytest.raises(ResultsError, match=r"^the results cannot be written to .*file/run: Not a directory$"):
+    with pytest.raises(ResultsError, match=r"^the run cannot be written to .*file/run: Not a directory$"):
         NewRun(tmp_path / "file" / "run")
 
 
@@ -304,6 +305,30 @@ def _empty(folder: Path) -> Path:
             r"record\.json: not as this harness writes it: ValueError .*'many'",
         ),
         (
+            _changed(lambda values: values["cases"][0].update(weights_sha256=5)),
+            r"record\.json: not as this harness writes it: ValueError weights_sha256 should be str, and is 5",
+        ),
+        (
+            _changed(lambda values: values["cases"][0].update(parameters=True)),
+            r"record\.json: not as this harness writes it: ValueError parameters should be int, and is True",
+        ),
+        (
+            _changed(lambda values: values["cases"][0].update(gflops="1")),
+            r"record\.json: not as this harness writes it: ValueError gflops should be int or float, and is '1'",
+        ),
+        (
+            _changed(lambda values: values["cases"][0].update(precision="fp99")),
+            r"record\.json: not as this harness writes it: ValueError precision should be one of fp32, .*'fp99'",
+        ),
+        (
+            _changed(lambda values: values["cases"][0].update(first_input={"id": "a"})),
+            r"record\.json: not as this harness writes it: KeyError 'sha256'",
+        ),
+        (
+            _changed(lambda values: values["split"].update(total="500")),
+            r"record\.json: not as this harness writes it: ValueError total should be int, and is '500'",
+        ),
+        (
             _changed(lambda values: values["timings"][0].update(seconds=[])),
             r"record\.json: not as this harness writes it: ValueError .*-b32: no calls, or calls that took no time",
         ),
@@ -330,7 +355,8 @@ def _empty(folder: Path) -> Path:
     ],
     ids=[
         "nothing", "empty folder", "cut off", "empty file", "binary", "a list", "other JSON", "another benchmark",
-        "older schema", "NaN", "no torch", "no hits", "hits in words", "no calls", "no time", "too many hits",
+        "older schema", "NaN", "no torch", "no hits", "hits in words", "weights", "parameters", "gflops", "precision",
+        "first input", "total", "no calls", "no time", "too many hits",
         "twice", "no split", "no cases",
     ],
 )  # fmt: skip
@@ -360,6 +386,18 @@ def test_answers_that_are_missing_are_told(tmp_path: Path) -> None:
         {"top5": np.zeros(2, np.int16)},
         {"targets": np.zeros(1, np.int16)},
         {"logits": np.full((2, 5), np.nan, np.float32)},
+        {"logits": np.array([[1, 2, 3, 4, 5]] * 2, np.float32)},
+        {"logits": np.array([["5", "4", "3", "2", "1"]] * 2)},
+        {"top5": np.zeros((2, 5), np.float32)},
+        {"ids": np.array(["b", "a"])},
+        {"ids": np.array([1, 2])},
+        {"ids": np.array("a")},
+        {
+            "ids": np.array([], "U1"),
+            "targets": np.zeros(0, np.int16),
+            "top5": np.zeros((0, 5), np.int16),
+            "logits": np.zeros((0, 5), np.float32),
+        },
     ],
 )
 def test_answers_of_another_shape_are_told(changes: dict[str, NDArray[Any]], tmp_path: Path) -> None:
@@ -370,8 +408,49 @@ def test_answers_of_another_shape_are_told(changes: dict[str, NDArray[Any]], tmp
         values = {**arrays, **changes}
     np.savez(file, **values)
 
-    with pytest.raises(RecordError, match="not as this harness writes it: shapes"):
+    with pytest.raises(RecordError, match=r"not as this harness writes it: (\w+ should be|expected )"):
         read_run(folder).answers(CASE.id)
+
+
+PIXELS = Fingerprints(np.ones((2, 16), np.uint8), np.ones((2, 4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"hashes": np.zeros((2, 16), np.uint8)}, "damaged: its digest should be "),
+        ({"hashes": np.ones(32, np.uint8)}, "hashes should be u1"),
+        ({"samples": np.ones((1, 4, 4, 3), np.uint8)}, "samples should be u1"),
+        ({"samples": np.ones((2, 4, 4, 3), np.float32)}, "samples should be u1"),
+    ],
+)
+def test_pixels_that_are_not_those_of_the_record_are_told(
+    changes: dict[str, NDArray[Any]], sentence: str, tmp_path: Path
+) -> None:
+    """What models were shown is compared with its digest, and looked at before it is compared with anything."""
+    run = NewRun(tmp_path / "run")
+    write_inputs(run.staging, PIXELS)
+    run.finish(RECORD)
+    [file] = (tmp_path / "run" / "inputs").iterdir()
+    np.savez(file, **{**vars(PIXELS), **changes})
+
+    with pytest.raises(RecordError, match=sentence):
+        read_run(tmp_path / "run").fingerprints(PIXELS.digest)
+
+
+def test_models_that_were_shown_the_same_share_it(tmp_path: Path) -> None:
+    """One file for each geometry; a record that tells of none has none."""
+    run = NewRun(tmp_path / "run")
+    write_inputs(run.staging, PIXELS)
+    write_inputs(run.staging, PIXELS)
+    run.finish(RECORD)
+
+    found = read_run(tmp_path / "run").fingerprints(PIXELS.digest)
+
+    assert len(list((tmp_path / "run" / "inputs").iterdir())) == 1
+    assert found is not None
+    np.testing.assert_array_equal(found.samples, PIXELS.samples)
+    assert read_run(tmp_path / "run").fingerprints("") is None
 
 
 @pytest.mark.parametrize("size", [0, 100, 500])

@@ -1,0 +1,26 @@
+"""Values from JSON that somebody may have edited: of the types that are written there, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NUMBER = (int, float)
+
+
+def checked(values: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]]) -> None:
+    """Raise for a value of another type than is written.
+
+    Args:
+        values: by name, from JSON.
+        kinds: the types of those that are looked at.
+
+    Raises:
+        KeyError: one is missing.
+        ValueError: one is of another type.
+    """
+    for name, kind in kinds.items():
+        value = values[name]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ValueError(f"{name} should be {expected}, and is {value!r}")
