@@ -13,6 +13,10 @@ from harness.early import _joined
         ("-m imagenet --imagenet data --results runs/a", "-m imagenet --imagenet=data --results=runs/a"),
         ("-m throughput --results runs/a -q", "-m throughput --results=runs/a -q"),
         ("-m imagenet --expected own.yaml --store kept", "-m imagenet --expected=own.yaml --store=kept"),
+        (
+            "-m imagenet --imagenet=data --baseline b --strict-drift",
+            "-m imagenet --imagenet=data --baseline=b --strict-drift",
+        ),
         ("-m imagenet --imagenet=data", None),
         ("--results=runs/a -m throughput", None),
         ("--expected golden.json test_other.py", None),

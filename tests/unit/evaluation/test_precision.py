@@ -114,6 +114,17 @@ def test_fp32_is_fp32_whatever_was_set_and_all_is_restored(user_sets: Callable[[
 NEW_SWITCHES = {"cuda matmul", "cudnn conv", "cudnn rnn", "mkldnn matmul", "mkldnn conv"}
 
 
+def test_what_is_in_force_is_what_torch_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what was asked for: a torch that ignores a switch would be seen."""
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
+
+    with in_force(PRECISIONS["fp32"]) as switches:
+        pass
+
+    assert switches["float32_matmul_precision"] == "medium"
+    assert switches["cudnn.allow_tf32"] is False
+
+
 def test_switches_are_restored_after_an_error() -> None:
     """An evaluation that fails leaves no switch behind."""
     before = state()

@@ -185,6 +185,7 @@ def _with_ids(*ids: str) -> Answers:
             "record a baseline of all",
         ),
         ("abc", 6, "ac", 6, None),
+        ("abc", 6, "abd", 6, "set of images: 6 images, before 6; new: 1, such as d; gone: 1, such as c"),
     ],
 )  # fmt: skip
 def test_images_must_be_the_baselines(
