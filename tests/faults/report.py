@@ -32,7 +32,18 @@ def alarms(runner: Runner, sound: Sequence[Sound], sets: Sequence[str]) -> Itera
 
 def report(runner: Runner, faults: Sequence[Fault], sound: Sequence[Sound]) -> str:
     """Return the page."""
-    lines = [*_HEAD, "", *_real_table(runner, faults), "", *_EMBEDDED_HEAD, "", *_embedded_table(runner, faults), ""]
+    lines = [
+        *_HEAD,
+        "",
+        *_summary(runner, faults),
+        "",
+        *_real_table(runner, faults),
+        "",
+        *_EMBEDDED_HEAD,
+        "",
+        *_embedded_table(runner, faults),
+        "",
+    ]
     lines += [*_SOUND_HEAD, "", *_sound_table(runner, sound)]
     return "\n".join(lines) + "\n"
 
@@ -66,6 +77,18 @@ _SOUND_HEAD = (
     "What must not matter, in the unpatched project, against the same baselines. An alarm would be `warned` or",
     "`failed`.",
 )
+
+
+def _summary(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
+    cases = [case for fault in faults for case in runner.planted(fault, REAL).cases]
+    counts = {
+        "the accuracy gate fails": sum(_accuracy(case).startswith("fails") for case in cases),
+        "the pairing fails": sum(case.outcome == "failed" for case in cases),
+        "it warns": sum(case.outcome == "warned" for case in cases),
+        "the harness refuses": sum(case.outcome == REFUSED for case in cases),
+        "nothing is touched": sum(case.untouched for case in cases),
+    }
+    yield f"Of {len(cases)} faults: {', '.join(f'{what} on {count}' for what, count in counts.items())}."
 
 
 def _real_table(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
