@@ -102,7 +102,15 @@ def images_missing(old: Evaluated, new: Evaluated) -> Cause | None:
 
 def moved(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     """Return what both know and do not agree on, as ``name old -> new``."""
-    return [f"{name} {old[name]} -> {new[name]}" for name in old if name in new and str(old[name]) != str(new[name])]
+    return [
+        f"{name} {_shown(old[name])} -> {_shown(new[name])}"
+        for name in old
+        if name in new and str(old[name]) != str(new[name])
+    ]
+
+
+def _shown(value: object) -> str:
+    return f"({', '.join(f'{part:.6g}' for part in value)})" if isinstance(value, list) else str(value)
 
 
 def _some(ids: np.ndarray[tuple[int, ...], np.dtype[np.str_]]) -> str:
@@ -140,7 +148,7 @@ def _inputs(old: Evaluated, new: Evaluated) -> str:
     return (
         f"{difference.images:,} of {len(new.answers):,} images have other pixels, such as {new.answers.ids[first]}: "
         f"{_percent(difference.share)} of their sampled values, by up to {difference.largest} of 255 levels "
-        f"(mean {difference.mean:.1f}); {', '.join(changes) or 'the same decoder, recipe and versions: other files?'}"
+        f"(mean {difference.mean:.1f}); {', '.join(changes) or 'decoder, recipe and versions are the same: other files, or other code'}"
     )
 
 

@@ -84,7 +84,7 @@ LABELS = replace(OLD.answers, targets=np.array([10, 11, 12, 13, 15, 15], np.int1
         (
             {"fingerprints": other_pixels(1, 1)},
             "decoded inputs: 1 of 6 images have other pixels, such as 0.JPEG: 6.2 % of their sampled values, by up "
-            "to 1 of 255 levels (mean 1.0); the same decoder, recipe and versions: other files?",
+            "to 1 of 255 levels (mean 1.0); decoder, recipe and versions are the same: other files, or other code",
         ),
         (
             {
@@ -92,7 +92,7 @@ LABELS = replace(OLD.answers, targets=np.array([10, 11, 12, 13, 15, 15], np.int1
                 "first_input": {**OLD.first_input, "sha256": "bb", "low": 0.0, "high": 255.0},
             },
             "normalization: the same pixels of 0.JPEG reach the model as values from 0 to 255, before from -2 to "
-            "2.5; mean [0.5] -> [0.4]",
+            "2.5; mean (0.5) -> (0.4)",
         ),
         (
             {"first_input": {**OLD.first_input, "sha256": "bb"}},
@@ -101,7 +101,7 @@ LABELS = replace(OLD.answers, targets=np.array([10, 11, 12, 13, 15, 15], np.int1
         ),
         (
             {"first_input": {"id": "3.JPEG", "sha256": "bb"}, "preparation": {**OLD.preparation, "std": [1.0]}},
-            "normalization: std [0.25] -> [1.0]",
+            "normalization: std (0.25) -> (1)",
         ),
         (
             {"counted": TopK(N, 3, 5)},
