@@ -61,8 +61,8 @@ _HEAD = (
     "in brackets those beyond near-ties. *Drift on 50*: how far the logits of the 50 images of `--limit 50` moved,",
     "median and largest, in units of their spread; arithmetic moves them by 2e-6 at most. *Gate*: what",
     "`--baseline` says, and the cause it names. `warned` is a fail under `--strict-drift`. *refused*: the harness",
-    "itself does not let the fault get as far as a score. Faults that changed no answer are warnings; counters that are not",
-    "reset need a second model to leak into, which the embedded split has.",
+    "itself does not let the fault get as far as a score. Faults that changed no answer are warnings; counters that",
+    "are not reset need a second model to leak into, which the embedded split has.",
 )
 _EMBEDDED_HEAD = (
     "## The four models on the embedded split",
