@@ -8,7 +8,6 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from harness.data.decode import open_image
 from harness.data.decoded import DecodedSplit, Progress
 from harness.data.decoder import Decoder
 from harness.data.layouts import open_split
-from harness.data.preset import Geometry, Preset
+from harness.data.preset import Geometry
 from harness.data.split import Split
 from harness.data.store import Store
 from harness.errors import DeviceError, EvaluationError, ExpectedError
@@ -162,26 +161,13 @@ class Run:
             batch_size=self._batch_size,
             setting=case.setting,
         )
-        measured = score(predictions, self.split.targets, len(self.split.classes))
-        answers = Answers(np.array(predictions.ids), self.split.targets, predictions.top5, predictions.logits)
-        switches, preparation = dict(predictions.switches), self._preparation(loaded.preset)
+        now = self._evaluated(case, loaded, decoded, predictions)
         check, paired = None, None
         if self._baseline is not None:
-            now = Evaluated(
-                answers=answers,
-                counted=measured,
-                total=self.split.total,
-                parameters=loaded.parameters,
-                weights=loaded.sha256,
-                fingerprints=decoded.fingerprints,
-                preparation=preparation,
-                first_input=predictions.first_input,
-                conditions=conditions(switches, str(case.setting), predictions.batch_size),
-                environment=known_facts(self.environment()),
-            )
-            check, paired = self._baseline.judge(case, now, published=published_on(case.entry, self.split) is not None)
+            published = published_on(case.entry, self.split) is not None
+            check, paired = self._baseline.judge(case, now, published=published)
         if self._staging is not None:
-            write_answers(self._staging, str(case), answers)
+            write_answers(self._staging, str(case), now.answers)
             write_inputs(self._staging, decoded.fingerprints)
         return CaseRecord(
             id=str(case),
@@ -191,9 +177,9 @@ class Run:
             memory_format=case.setting.memory_format,
             compiled=case.setting.compiled,
             split=self.split.name,
-            measured=measured,
+            measured=now.counted,
             expected=case.entry.expected_on(self.split.name),
-            verdict=judge(case.entry, self.split, measured, check),
+            verdict=judge(case.entry, self.split, now.counted, check),
             seconds=Phases(
                 decode=decoded.seconds - waited,
                 load=load_seconds,
@@ -203,21 +189,38 @@ class Run:
             ),
             images_per_second=predictions.images_per_second,
             batch_size=predictions.batch_size,
-            parameters=loaded.parameters,
+            parameters=now.parameters,
             gflops=loaded.gflops,
-            weights_sha256=loaded.sha256,
+            weights_sha256=now.weights,
             inputs_digest=decoded.fingerprints.digest,
-            preparation=preparation,
-            switches=switches,
-            first_input=dict(predictions.first_input),
+            preparation=dict(now.preparation),
+            switches=dict(predictions.switches),
+            first_input=dict(now.first_input),
             paired=paired,
-            correct=pack(answers.correct),
+            correct=pack(now.answers.correct),
             note="; ".join([*_notes(predictions, self._batch_size), *decoded.notes()]),
         )
 
-    def _preparation(self, preset: Preset) -> dict[str, Any]:
-        recipe = {**asdict(preset.geometry), "mean": list(preset.mean), "std": list(preset.std)}
-        return {"decoder": self._decoder.name, **recipe}
+    def _evaluated(self, case: Case, loaded: Loaded, decoded: DecodedSplit, predictions: Predictions) -> Evaluated:
+        """Return what went into the evaluation and what came out, scored."""
+        preset = loaded.preset
+        return Evaluated(
+            answers=Answers(np.array(predictions.ids), self.split.targets, predictions.top5, predictions.logits),
+            counted=score(predictions, self.split.targets, len(self.split.classes)),
+            total=self.split.total,
+            parameters=loaded.parameters,
+            weights=loaded.sha256,
+            fingerprints=decoded.fingerprints,
+            preparation={
+                "decoder": self._decoder.name,
+                **asdict(preset.geometry),
+                "mean": list(preset.mean),
+                "std": list(preset.std),
+            },
+            first_input=predictions.first_input,
+            conditions=conditions(predictions.switches, str(case.setting), predictions.batch_size),
+            environment=known_facts(self.environment()),
+        )
 
     def _check_recipe(self, loaded: Loaded, decoded: DecodedSplit) -> None:
         """Compare the first image with what torchvision's own preset makes of its file, bit for bit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -237,7 +237,7 @@ def known_facts(environment: Environment) -> dict[str, Any]:
     return {name: value for name, value in asdict(environment).items() if value not in (None, UNKNOWN)}
 
 
-def conditions(switches: dict[str, Any], setting: str, batch_size: int) -> dict[str, Any]:
+def conditions(switches: Mapping[str, Any], setting: str, batch_size: int) -> dict[str, Any]:
     """Return how the forward was carried out, so far as it can move the last digits."""
     return {**switches, "setting": setting, "batch size": batch_size}
 
