@@ -64,10 +64,8 @@ def baseline_table(records: Sequence[CaseRecord]) -> Iterator[str]:
         head += ["largest", "floor"]
         yield ""
         yield from Table(head, [_paired_row(*pair) for pair in paired], frozenset({0})).lines()
-        yield (
-            "changed: images with another best class; real: those that arithmetic alone cannot have changed; drift: of "
-            "an image's logits, in units of their spread; floor: what arithmetic moves at most"
-        )
+        yield "changed: images with another best class; real: those that arithmetic alone cannot have changed"
+        yield "drift: of an image's logits, in units of their spread; floor: what arithmetic moves at most"
     for record in records:
         for check in record.verdict.checks:
             if check.outcome == WARNED:
