@@ -3,7 +3,7 @@
 #   make gate          the accuracy gate on $IMAGENET_DIR, or on the embedded split where that is not set
 #   make throughput    images per second of the models
 #   make compare       what differs between two runs, RUNS="OLD NEW"
-#   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the embedded split; an hour
+#   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the embedded split; half an hour
 #   make test          formatting, lint, types, layers, and all tests
 #
 # Where `python` has torch, as in an activated environment, it is used and its torch is left as it is, since it is

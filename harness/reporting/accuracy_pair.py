@@ -45,15 +45,20 @@ class AccuracyPair:
 
     @property
     def moved(self) -> tuple[str, ...]:
-        """What the two runs were not given alike: weights, decoded images."""
-        same = (("weights", "weights_sha256"), ("decoded images", "inputs_digest"))
-        return tuple(name for name, field in same if getattr(self.old, field) != getattr(self.new, field))
+        """What the two runs were not given alike, as far as both tell: weights, decoded images."""
+        digests = {
+            "weights": (self.old.weights_sha256, self.new.weights_sha256),
+            "decoded images": (self.old.inputs_digest, self.new.inputs_digest),
+        }
+        return tuple(name for name, (old, new) in digests.items() if old and new and old != new)
 
     def failure(self) -> str:
         """Return what makes the case a failure; empty if nothing does."""
         for when, case in (("in the old run", self.old), ("in the new run", self.new)):
             if case.outcome == "failed":
                 return f"failed its check {when}"
+        if "weights" in self.moved:
+            return "has other weights than in the old run"
         points = float(self.new.expected.tolerance) if self.new.expected else _TOLERANCE_POINTS
         for metric in METRICS:
             if abs(self.points(metric)) > points:

@@ -205,10 +205,22 @@ def test_without_answers_digests_tell_of_other_weights_and_pixels() -> None:
     """As from JSON files."""
     new = case_record(weights_sha256="0ther", inputs_digest="0ther")
 
-    [accuracy] = _compared(run_record([case_record()]), run_record([new])).accuracy
+    comparison = _compared(run_record([case_record()]), run_record([new]))
 
+    [accuracy] = comparison.accuracy
     assert accuracy.moved == ("weights", "decoded images")
     assert accuracy.cause is None
+    assert _failures(comparison) == [(new.id, "has other weights than in the old run")]
+
+
+def test_what_a_run_does_not_tell_is_not_called_other() -> None:
+    """As the predictions that others published."""
+    unknown = case_record(weights_sha256="", inputs_digest="")
+
+    comparison = _compared(run_record([unknown]), run_record([case_record()]))
+
+    assert comparison.accuracy[0].moved == ()
+    assert _failures(comparison) == []
 
 
 def test_runs_on_different_images_are_not_compared() -> None:
