@@ -150,6 +150,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             summary.environment = config.stash[BENCH].environment()
         if is_selected(config, ACCURACY):
             config.stash[RUN] = stack.enter_context(_open_run(options, staging))
+            config.stash[RUN].refuse_damaged_baseline(config.stash[CASES])
             config.stash[ORDER] = config.stash[RUN].order(config.stash[CASES])
             summary.environment = config.stash[RUN].environment()
             summary.split = config.stash[RUN].split_facts()

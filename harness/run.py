@@ -122,6 +122,15 @@ class Run:
         ]
         return lines
 
+    def refuse_damaged_baseline(self, cases: tuple[Case, ...]) -> None:
+        """Raise before anything is evaluated if what the cases will be paired with cannot be read.
+
+        Raises:
+            RecordError: it is damaged.
+        """
+        if self._baseline is not None:
+            self._baseline.refuse_damage(cases)
+
     def order(self, cases: tuple[Case, ...]) -> dict[str, int]:
         """Return each case's place, by id, in an order that keeps cases of one geometry together.
 

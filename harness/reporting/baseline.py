@@ -79,7 +79,7 @@ class Baseline:
         Raises:
             RecordError: the baseline's files of the case cannot be read, and it is not to be replaced.
         """
-        before = self._cases.get(str(case)) or self._cases.get(f"{case.entry.spec}-{DEFAULT}")
+        before = self._before(case)
         if self._run is None or before is None:
             return self._nothing_for(case, published=published), None
         try:
@@ -96,6 +96,20 @@ class Baseline:
         elif paired is None:
             check = replace(check, detail=f"{check.detail}. Record another: --baseline DIR --baseline-update")
         return check, None if paired is None else _numbers(paired, before.id, floor)
+
+    def refuse_damage(self, cases: Sequence[Case]) -> None:
+        """Read what these cases will be paired with, so that damage is told before hours are spent on them.
+
+        Raises:
+            RecordError: it cannot be read, and is not to be replaced.
+        """
+        if self._run is not None and not self._options.updating:
+            for before in {before.id: before for case in cases if (before := self._before(case))}.values():
+                evaluated(self._run, before)
+
+    def _before(self, case: Case) -> CaseRecord | None:
+        """Return the earlier evaluation of the case, or else of its model as it runs by default."""
+        return self._cases.get(str(case)) or self._cases.get(f"{case.entry.spec}-{DEFAULT}")
 
     def _nothing_for(self, case: Case, *, published: bool) -> Check:
         if self._options.updating:

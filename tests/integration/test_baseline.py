@@ -235,7 +235,7 @@ def test_a_case_that_nothing_judges_fails(gate: Gate, project: Path) -> None:
 
 
 def test_a_damaged_baseline_is_told_and_can_be_replaced(gate: Gate, project: Path) -> None:
-    """An error while it is paired with; named when it is replaced."""
+    """Before anything is evaluated, if it is to be paired with; named when it is replaced."""
     gate("--imagenet=colours", BASE, UPDATE)
     [inputs] = (project / "base" / "inputs").iterdir()
     inputs.write_bytes(inputs.read_bytes()[:100])
@@ -243,8 +243,8 @@ def test_a_damaged_baseline_is_told_and_can_be_replaced(gate: Gate, project: Pat
     paired = gate("--imagenet=colours", BASE)
     replaced = gate("--imagenet=colours", BASE, UPDATE)
 
-    paired.assert_outcomes(errors=1)
-    paired.stdout.fnmatch_lines(["base/inputs/*.npz: damaged (*); the run cannot be compared image by image"])
+    assert paired.ret == pytest.ExitCode.USAGE_ERROR
+    paired.stderr.fnmatch_lines(["ERROR: base/inputs/*.npz: damaged (*); the run cannot be compared image by image"])
     replaced.assert_outcomes(passed=1)
     replaced.stdout.fnmatch_lines(
         [f"warning: {CASE}: baseline: recorded without pairing: base/inputs/*.npz: damaged *"]
