@@ -52,12 +52,14 @@ class PixelDifference:
 
     Attributes:
         images: number of images that differ at all.
+        first: place of the first of them; 0 if there are none.
         share: of the values sampled from those, how many differ.
         largest: change among the sampled values, in levels of 255.
         mean: change of the sampled values that differ, in levels.
     """
 
     images: int
+    first: int
     share: float
     largest: int
     mean: float
@@ -70,6 +72,7 @@ def pixel_difference(old: Fingerprints, new: Fingerprints) -> PixelDifference:
     moved = levels[levels > 0]
     return PixelDifference(
         images=int(differ.sum()),
+        first=int(differ.argmax()),
         share=len(moved) / levels.size if levels.size else 0.0,
         largest=int(moved.max(initial=0)),
         mean=float(moved.mean()) if len(moved) else 0.0,

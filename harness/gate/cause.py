@@ -141,14 +141,14 @@ def _inputs(old: Evaluated, new: Evaluated) -> str:
     difference = pixel_difference(old.fingerprints, new.fingerprints)
     if not difference.images:
         return ""
-    first = np.flatnonzero((old.fingerprints.hashes != new.fingerprints.hashes).any(axis=1))[0]
     recipe = {name: value for name, value in old.preparation.items() if name not in _NORMALIZING}
     libraries = {name: old.environment[name] for name in _DECODERS if name in old.environment}
     changes = [*moved(recipe, new.preparation), *moved(libraries, new.environment)]
     what_moved = ", ".join(changes) or "decoder, recipe and versions are the same: other files, or other code"
     return (
-        f"{difference.images:,} of {len(new.answers):,} images have other pixels, such as {new.answers.ids[first]}: "
-        f"{_percent(difference.share)} of their sampled values, by up to {difference.largest} of 255 levels "
+        f"{difference.images:,} of {len(new.answers):,} images have other pixels, such as "
+        f"{new.answers.ids[difference.first]}: {_percent(difference.share)} of their sampled values, by up to "
+        f"{difference.largest} of 255 levels "
         f"(mean {difference.mean:.1f}); {what_moved}"
     )
 

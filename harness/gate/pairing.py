@@ -109,6 +109,7 @@ def pair(old: Answers, new: Answers, floor: Floor) -> Paired:
     if not np.array_equal(old.ids, new.ids):
         raise ValueError("answers to different images cannot be paired")
     before, after = old.top5[:, 0], new.top5[:, 0]
+    was_right, is_right = old.correct, new.correct
     margins = _margins(old) if old.logits is not None else _margins(new)
     changed = []
     for place in np.flatnonzero(before != after).tolist():
@@ -118,13 +119,13 @@ def pair(old: Answers, new: Answers, floor: Floor) -> Paired:
                 id=str(old.ids[place]),
                 old=int(before[place]),
                 new=int(after[place]),
-                was_right=bool(old.correct[place]),
-                is_right=bool(new.correct[place]),
+                was_right=bool(was_right[place]),
+                is_right=bool(is_right[place]),
                 margin=margin,
                 near_tie=margin is not None and margin <= floor.margin,
             )
         )
-    lost, gained = int(np.sum(old.correct & ~new.correct)), int(np.sum(new.correct & ~old.correct))
+    lost, gained = int(np.sum(was_right & ~is_right)), int(np.sum(is_right & ~was_right))
     same_five = np.sort(old.top5, axis=1) == np.sort(new.top5, axis=1)
     return Paired(
         images=len(old),

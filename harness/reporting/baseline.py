@@ -146,15 +146,15 @@ def open_baseline(split: Split, options: BaselineOptions) -> Baseline:
             return Baseline(None, options, unreadable=str(error))
         hint = "" if path.exists() else f"; {_where_to_find_one(path)}"
         raise RecordError(f"--baseline {error}{hint}") from error
-    if not (answers.places_of(np.array(split.ids)) >= 0).any():
+    new = int((answers.places_of(np.array(split.ids)) < 0).sum())
+    if new == len(split):
         raise RecordError(
             f"--baseline {path}: is of {cases[0].split}, {len(answers):,} images, and none of them is among "
             f"the {len(split):,} of {split.name}; name another folder"
         )
-    places = answers.places_of(np.array(split.ids))
-    if options.updating and cases[0].split != split.name and (places < 0).any():
+    if options.updating and cases[0].split != split.name and new:
         raise ResultsError(
-            f"--baseline-update: {path} is of {cases[0].split}, and {int((places < 0).sum()):,} of the {len(split):,} "
+            f"--baseline-update: {path} is of {cases[0].split}, and {new:,} of the {len(split):,} "
             f"images of {split.name} are not among its {len(answers):,}; name another folder"
         )
     if options.updating and split.is_subset and len(split) < len(answers):

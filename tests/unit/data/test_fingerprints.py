@@ -28,7 +28,9 @@ def _random(images: int) -> Fingerprints:
 
 def test_equal_images_do_not_differ() -> None:
     """Nothing is divided by zero."""
-    assert pixel_difference(_random(5), _random(5)) == PixelDifference(images=0, share=0.0, largest=0, mean=0.0)
+    assert pixel_difference(_random(5), _random(5)) == PixelDifference(
+        images=0, first=0, share=0.0, largest=0, mean=0.0
+    )
 
 
 def test_differences_are_counted_over_the_images_that_differ() -> None:
@@ -40,7 +42,7 @@ def test_differences_are_counted_over_the_images_that_differ() -> None:
 
     found = pixel_difference(old, new)
 
-    assert found == PixelDifference(images=2, share=3 / 96, largest=150, mean=51.0)
+    assert found == PixelDifference(images=2, first=1, share=3 / 96, largest=150, mean=51.0)
 
 
 def test_the_digest_is_of_the_hashes_in_order() -> None:
