@@ -3,7 +3,8 @@
     python -m benchmarks.arithmetic_noise SPLIT [--models LIST] [--limit N]
 
 SPLIT is a folder of images, or ``embedded``. Each model is evaluated as the gate does by default, and then again: the
-same once more, in batches of 1, 7 and 64, on one thread, contiguous, compiled, and in bfloat16 by autocast. Drift and
+same once more, in batches of 1, 7 and 64, on one thread, contiguous, compiled, in bf16 and fp16, and, on a device that
+has no TF32, as TF32 would: with the factors of each product and convolution rounded to 10 bits of fraction. Drift and
 margins are in units of the logits' spread, see harness/gate/pairing.py. The floors of harness/gate/tolerance.py stand
 on these tables (docs/tolerance.md).
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from harness.data.decoded import DecodedSplit
 from harness.data.decoder import Decoder
@@ -44,6 +46,7 @@ class Variant:
     setting: Setting = DEFAULT
     batch_size: int | None = None
     around: Callable[[], AbstractContextManager[object]] = nullcontext
+    change: Callable[[nn.Module], object] = nn.Module.eval
 
 
 @contextmanager
@@ -56,8 +59,22 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _rounded_to_tf32(values: Tensor) -> Tensor:
+    """Round float32 values to the nearest that have 10 bits of fraction, ties to even, as tensor cores do."""
+    bits = values.contiguous().view(torch.int32)
+    return (bits + 0xFFF + ((bits >> 13) & 1) & ~0x1FFF).view(torch.float32).view_as(values)
+
+
+def _as_in_tf32(model: nn.Module) -> None:
+    """Let each convolution and each product of the model round what it multiplies."""
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            with torch.no_grad():
+                module.weight.copy_(_rounded_to_tf32(module.weight))
+            module.register_forward_pre_hook(lambda _module, given: (_rounded_to_tf32(given[0]),))
+
+
 def _variants(device: torch.device) -> tuple[Variant, ...]:
-    bfloat16 = lambda: torch.autocast(device.type, torch.bfloat16)  # noqa: E731
     return (
         Variant("the same again"),
         Variant("batches of 1", batch_size=1),
@@ -66,8 +83,11 @@ def _variants(device: torch.device) -> tuple[Variant, ...]:
         Variant("one thread", around=_one_thread),
         Variant("contiguous", Setting(memory_format="contiguous")),
         Variant("compiled", Setting(compiled=True)),
-        Variant("bf16", around=bfloat16),
-        Variant("bf16 contiguous", Setting(memory_format="contiguous"), around=bfloat16),
+        Variant("tf32", Setting("tf32")) if device.type == "cuda" else Variant("like tf32", change=_as_in_tf32),
+        Variant("bf16", Setting("bf16")),
+        Variant("bf16 contiguous", Setting("bf16", "contiguous")),
+        Variant("bf16 compiled", Setting("bf16", compiled=True)),
+        Variant("fp16", Setting("fp16")),
     )
 
 
@@ -78,6 +98,7 @@ def main() -> None:
     parser.add_argument("--models", default="core")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--only", metavar="LIST", help="of the ways, comma-separated (default: all)")
     options = parser.parse_args()
     device = resolve_device(options.device)
     keep_freed_memory()
@@ -91,30 +112,32 @@ def main() -> None:
         for case in cases:
             decoded = store.decoded(geometry_of(case.entry.spec), lambda *_: None)
             decoded.finish()
-            before = _answers(case, DEFAULT, None, decoded, split.targets, device)
+            before = _answers(case, Variant("the default"), decoded, split.targets, device)
             for variant in _variants(device):
+                if options.only and variant.name not in options.only.split(","):
+                    continue
                 with variant.around():
-                    after = _answers(case, variant.setting, variant.batch_size, decoded, split.targets, device)
+                    after = _answers(case, variant, decoded, split.targets, device)
                 paired = pair(before, after, Floor(0.0, 0.0, 0.0))
                 print(f"{case.entry.spec.model:17} {variant.name:16}  {_told(paired)}", flush=True)
 
 
 def _answers(
     case: Case,
-    setting: Setting,
-    batch_size: int | None,
+    variant: Variant,
     decoded: DecodedSplit,
     targets: np.ndarray[tuple[int, ...], np.dtype[np.int16]],
     device: torch.device,
 ) -> Answers:
-    loaded = load(case.entry.spec, device, setting)
+    loaded = load(case.entry.spec, device, variant.setting)
+    variant.change(loaded.model)
     found = predict(
         loaded.model,
         decoded,
         loaded.preset,
         feed=Feed(device),
-        batch_size=batch_size or default_batch_size(device),
-        setting=setting,
+        batch_size=variant.batch_size or default_batch_size(device),
+        setting=variant.setting,
     )
     return Answers(np.array(found.ids), targets, found.top5, found.logits)
 

@@ -54,7 +54,7 @@ def main() -> None:
         batches = [normalize(batch.clone()) for batch in Feed(device).batches(crops, batch_size)]
 
         def bare() -> None:
-            with in_force(precision), torch.inference_mode():
+            with in_force(precision, device), torch.inference_mode():
                 for batch in batches:
                     logits = model(batch)
             logits.cpu()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from statistics import mean, median
@@ -11,6 +11,7 @@ from harness.evaluation.clocks import read_clocks
 from harness.evaluation.device import describe_device, device_facts, resolve_device
 from harness.evaluation.memory import keep_freed_memory, peak_memory, reset_peak_memory
 from harness.evaluation.models import Loaded, load_seeded
+from harness.evaluation.precision import refuse_lacking
 from harness.evaluation.setting import Setting
 from harness.evaluation.spec import ModelSpec
 from harness.evaluation.throughput import TimedForward, conditions, peak_tflops
@@ -58,13 +59,18 @@ class Timed:
 class Bench:
     """A device, the peak it reaches, and the model that was timed last."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, precisions: Sequence[str]) -> None:
         """Open the device.
 
+        Args:
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            precisions: that will be asked for.
+
         Raises:
-            DeviceError: it is not there.
+            DeviceError: it is not there, or does not have a precision.
         """
         self.device = resolve_device(device)
+        refuse_lacking(precisions, self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self._last: tuple[ModelSpec, Setting, Loaded] | None = None

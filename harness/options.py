@@ -47,6 +47,11 @@ class Options:
     results: Path | None
     baseline: BaselineOptions | None
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions among the settings."""
+        return tuple(dict.fromkeys(setting.precision for setting in self.settings))
+
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare them."""
@@ -70,7 +75,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="file of expected accuracies (default: expected_accuracy.yaml of the project)",
     )
     group.addoption("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    group.addoption("--precision", metavar="LIST", default="fp32", help="comma-separated: fp32 (default: fp32)")
+    group.addoption(
+        "--precision",
+        metavar="LIST",
+        default="fp32",
+        help=f"comma-separated: {', '.join(PRECISIONS)} (default: %(default)s)",
+    )
     group.addoption(
         "--memory-format",
         metavar="LIST",

@@ -146,7 +146,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         if is_selected(config, THROUGHPUT):
             from harness.bench import Bench
 
-            config.stash[BENCH] = Bench(options.device)
+            config.stash[BENCH] = Bench(options.device, options.precisions)
             summary.environment = config.stash[BENCH].environment()
         if is_selected(config, ACCURACY):
             config.stash[RUN] = stack.enter_context(_open_run(options, staging))
@@ -168,6 +168,7 @@ def _open_run(options: Options, staging: Path | None) -> Run:
         limit=options.limit,
         decoder=options.decoder,
         workers=options.workers,
+        precisions=options.precisions,
         store=options.store,
         staging=staging,
         baseline=options.baseline,

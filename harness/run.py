@@ -27,6 +27,7 @@ from harness.evaluation.forward import Normalize
 from harness.evaluation.loop import predict
 from harness.evaluation.memory import keep_freed_memory
 from harness.evaluation.models import Loaded, geometry_of, load
+from harness.evaluation.precision import refuse_lacking
 from harness.evaluation.predictions import Predictions
 from harness.gate.answers import Answers
 from harness.gate.cases import Case
@@ -34,7 +35,7 @@ from harness.gate.cause import Evaluated
 from harness.gate.scores import score
 from harness.gate.verdict import judge, published_on
 from harness.reporting.baseline import BaselineOptions, conditions, known_facts, open_baseline
-from harness.reporting.case_record import CaseRecord, Phases, pack
+from harness.reporting.case_record import CaseRecord, Phases, pack, pack_classes
 from harness.reporting.environment import Environment, environment, versions
 from harness.reporting.record import SplitFacts
 from harness.reporting.run_folder import write_answers, write_inputs
@@ -52,6 +53,7 @@ class Run:
         limit: int | None,
         decoder: str,
         workers: int,
+        precisions: Sequence[str],
         store: Path | None,
         staging: Path | None = None,
         baseline: BaselineOptions | None = None,
@@ -65,6 +67,7 @@ class Run:
             limit: evaluate a fixed, class-balanced subset of so many images; None for all.
             decoder: ``pillow``, ``torchvision`` or ``nvjpeg``.
             workers: decoding processes.
+            precisions: that will be asked for.
             store: folder that keeps decoded images; None to keep none.
             staging: folder of a run that is being made, to write each image's answers into; None to write none.
             baseline: what to pair each case with; None to pair with nothing.
@@ -73,6 +76,7 @@ class Run:
             HarnessError: either is not there.
         """
         self._device = resolve_device(device)
+        refuse_lacking(precisions, self._device)
         self._keeps_memory = self._device.type == "cpu" and keep_freed_memory()
         self._feed = Feed(self._device)
         split = open_split(imagenet)
@@ -152,7 +156,8 @@ class Run:
         Raises:
             HarnessError: its weights, its images or its answers are not usable.
         """
-        spec, started = case.entry.spec, time.perf_counter()
+        entry, started = case.entry.at(case.setting.precision), time.perf_counter()
+        spec = entry.spec
         decoded = self._store.decoded(geometry_of(spec), progress)
         waited = decoded.seconds
         decoded.begin()  # while the weights are loaded
@@ -173,7 +178,7 @@ class Run:
         now = self._evaluated(case, loaded, decoded, predictions)
         check, paired = None, None
         if self._baseline is not None:
-            published = published_on(case.entry, self.split) is not None
+            published = published_on(entry, self.split) is not None
             check, paired = self._baseline.judge(case, now, published=published)
         if self._staging is not None:
             write_answers(self._staging, str(case), now.answers)
@@ -187,8 +192,8 @@ class Run:
             compiled=case.setting.compiled,
             split=self.split.name,
             measured=now.counted,
-            expected=case.entry.expected_on(self.split.name),
-            verdict=judge(case.entry, self.split, now.counted, check),
+            expected=entry.expected_on(self.split.name),
+            verdict=judge(entry, self.split, now.counted, check),
             seconds=Phases(
                 decode=decoded.seconds - waited,
                 load=load_seconds,
@@ -207,6 +212,7 @@ class Run:
             first_input=dict(now.first_input),
             paired=paired,
             correct=pack(now.answers.correct),
+            best=pack_classes(now.answers.top5[:, 0]),
             note="; ".join([*_notes(predictions, self._batch_size), *decoded.notes()]),
         )
 

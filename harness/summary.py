@@ -15,7 +15,7 @@ from harness.reporting.case_record import CaseRecord
 from harness.reporting.environment import Environment
 from harness.reporting.record import ERROR, Record, SplitFacts, Unmeasured, measured_cases, measured_timings, unmeasured
 from harness.reporting.run_folder import BENCHMARK_KEY, NewRun, benchmark_json
-from harness.reporting.text import accuracy_table, baseline_table, throughput_table
+from harness.reporting.text import accuracy_table, baseline_table, settings_table, throughput_table
 from harness.reporting.timing_record import TimingRecord
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ class Summary:
             )
             terminalreporter.write_sep("=", f"accuracy in percent: {where}")
             for line in accuracy_table(records, unmeasured(tuple(self._cases.values()))):
+                terminalreporter.write_line(line)
+            for line in settings_table(records):
                 terminalreporter.write_line(line)
             for line in baseline_table(records):
                 terminalreporter.write_line(line)

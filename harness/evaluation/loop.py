@@ -48,7 +48,7 @@ def predict(
     if any(module.training for module in model.modules()):
         raise EvaluationError("the model is in train mode, where dropout and batch statistics change its answers")
     device = feed.device
-    with in_force(PRECISIONS[setting.precision]) as switches, torch.inference_mode(), current(device):
+    with in_force(PRECISIONS[setting.precision], device) as switches, torch.inference_mode(), current(device):
         while True:
             try:
                 normalize = Normalize(preset, device, setting.memory_format)

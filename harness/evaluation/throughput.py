@@ -107,7 +107,7 @@ class TimedForward:
 @contextmanager
 def conditions(setting: Setting, device: torch.device) -> Iterator[None]:
     """Have the switches of the setting's precision in force, no gradients, and the device current."""
-    with in_force(PRECISIONS[setting.precision]), torch.inference_mode(), current(device):
+    with in_force(PRECISIONS[setting.precision], device), torch.inference_mode(), current(device):
         yield
 
 
@@ -130,7 +130,8 @@ def peak_tflops(setting: Setting, device: torch.device) -> float:
     """
     side = _PRODUCT_SIDE[device.type]
     with conditions(setting, device):
-        left, right = torch.ones((2, side, side), device=device)
+        dtype = getattr(torch, PRECISIONS[setting.precision].autocast or "float32")  # or each product would cast anew
+        left, right = torch.ones((2, side, side), device=device, dtype=dtype)
         best = float("inf")
         for _ in range(_PRODUCTS):
             started = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from harness.data import imagenet
@@ -21,16 +21,22 @@ class Expected:
         hits: of all images of the split, the published percentages to the nearest image.
         tolerance: in percentage points, for both metrics and both directions.
         origin: ``published`` by the model's authors, or ``recorded`` by an earlier run of this harness.
+        tolerances: of other precisions than fp32, by name, where they have one of their own.
     """
 
     hits: TopK
     tolerance: Decimal
     origin: str
+    tolerances: tuple[tuple[str, Decimal], ...] = ()
 
     @property
     def tolerance_hits(self) -> int:
         """The tolerance in whole images."""
         return int(self.tolerance * self.hits.n / 100)
+
+    def at(self, precision: str) -> Expected:
+        """Return what is expected in that precision: the same hits, within its own tolerance."""
+        return replace(self, tolerance=dict(self.tolerances).get(precision, self.tolerance), tolerances=())
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,10 @@ class Entry:
     def expected_on(self, split: str) -> Expected | None:
         """Return what is expected on the split of that name, or None if nothing was published."""
         return dict(self.by_split).get(split)
+
+    def at(self, precision: str) -> Entry:
+        """Return the entry with the tolerances of that precision."""
+        return replace(self, by_split=tuple((split, expected.at(precision)) for split, expected in self.by_split))
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -13,19 +13,25 @@ import yaml
 
 from harness.data.preset import INTERPOLATIONS, Geometry, Preset
 from harness.errors import ExpectedError
+from harness.evaluation.precision import PRECISIONS
 from harness.evaluation.spec import ModelSpec
 from harness.gate.expected import ORIGINS, Entry, Expected
 from harness.gate.scores import TopK
 
 SCHEMA_VERSION = 1
+_FP32 = "fp32"
 _ENTRY_KEYS = frozenset({"model", "weights", "builder", "preset"})
 DEFAULT_FILE = Path("expected_accuracy.yaml")
+
+
+# By precision, of each that is named; the others have that of fp32.
+_Tolerances = dict[str, Decimal]
 
 
 @dataclass(frozen=True)
 class _SplitFacts:
     images: int
-    tolerance: Decimal
+    tolerances: _Tolerances
     origin: str
 
 
@@ -73,9 +79,11 @@ class _File:
         top = self._mapping(document, "", required={"schema_version", "tolerance", "splits", "models"})
         if type(top["schema_version"]) is not int or top["schema_version"] != SCHEMA_VERSION:
             raise self._error("schema_version", f"expected {SCHEMA_VERSION}, found {top['schema_version']!r}")
-        tolerance = self._tolerance(top["tolerance"], "tolerance")
+        tolerances = self._tolerances(top["tolerance"], "tolerance", {})
+        if _FP32 not in tolerances:
+            raise self._error("tolerance", f"{_FP32!r} is missing, whose tolerance holds for all that have none")
         splits = {
-            name: self._split(facts, f"splits.{name}", tolerance)
+            name: self._split(facts, f"splits.{name}", tolerances)
             for name, facts in self._mapping(top["splits"], "splits").items()
         }
         if not isinstance(top["models"], list):
@@ -90,7 +98,7 @@ class _File:
             seen[identity] = key
             yield entry
 
-    def _split(self, value: Any, key: str, tolerance: Decimal) -> _SplitFacts:
+    def _split(self, value: Any, key: str, tolerances: _Tolerances) -> _SplitFacts:
         if key.partition(".")[2] in _ENTRY_KEYS:
             raise self._error(key, "a split cannot be called as a key of an entry is")
         facts = self._mapping(value, key, required={"images", "source"}, optional={"tolerance", "origin"})
@@ -98,11 +106,11 @@ class _File:
             raise self._error(f"{key}.images", f"expected a number of images, found {facts['images']!r}")
         self._text(facts["source"], f"{key}.source")
         if "tolerance" in facts:
-            tolerance = self._tolerance(facts["tolerance"], f"{key}.tolerance")
+            tolerances = self._tolerances(facts["tolerance"], f"{key}.tolerance", tolerances)
         origin = facts.get("origin", ORIGINS[0])
         if origin not in ORIGINS:
             raise self._error(f"{key}.origin", f"expected one of {', '.join(ORIGINS)}, found {origin!r}")
-        return _SplitFacts(facts["images"], tolerance, origin)
+        return _SplitFacts(facts["images"], tolerances, origin)
 
     def _entry(self, value: Any, key: str, splits: dict[str, _SplitFacts]) -> Entry:
         item = self._mapping(value, key, required={"model", "weights"}, optional={"builder", "preset", *splits})
@@ -137,9 +145,12 @@ class _File:
         )
         if top5 < top1:
             raise self._error(f"{key}.acc@5", f"{top5} is below acc@1, {top1}")
-        tolerance = self._tolerance(item["tolerance"], f"{key}.tolerance") if "tolerance" in item else facts.tolerance
+        tolerances = facts.tolerances
+        if "tolerance" in item:
+            tolerances = self._tolerances(item["tolerance"], f"{key}.tolerance", tolerances)
         hits = TopK(facts.images, *(round(accuracy * facts.images / 100) for accuracy in (top1, top5)))
-        return Expected(hits, tolerance, facts.origin)
+        own = tuple((name, tolerance) for name, tolerance in tolerances.items() if name != _FP32)
+        return Expected(hits, tolerances[_FP32], facts.origin, own)
 
     def _preset(self, value: Any, key: str) -> Preset:
         item = self._mapping(value, key, required={"resize", "crop", "interpolation", "mean", "std"})
@@ -170,6 +181,13 @@ class _File:
         if not 0 <= number <= 100:
             raise self._error(key, f"expected percent between 0 and 100, found {number}")
         return number
+
+    def _tolerances(self, value: Any, key: str, outer: _Tolerances) -> _Tolerances:
+        """Return ``outer`` with what is given here: one number for all precisions, or some by name."""
+        if not isinstance(value, dict):
+            return {_FP32: self._tolerance(value, key)}
+        named = self._mapping(value, key, required=frozenset(), optional=frozenset(PRECISIONS))
+        return {**outer, **{name: self._tolerance(number, f"{key}.{name}") for name, number in named.items()}}
 
     def _tolerance(self, value: Any, key: str) -> Decimal:
         number = self._number(value, key)

@@ -67,6 +67,7 @@ class CaseRecord:
         note: something odd that a reader should know, empty if nothing was.
         correct: for each image, in the split's order, whether top-1 is right: packed bits, as hexadecimal. Not part
             of ``record.json``, which it would swell; it lies beside the predictions.
+        best: for each image its best class, 16 bits, as hexadecimal. Not part of ``record.json`` either.
     """
 
     id: str
@@ -92,6 +93,7 @@ class CaseRecord:
     paired: dict[str, Any] | None = None
     note: str = ""
     correct: str = field(default="", repr=False)
+    best: str = field(default="", repr=False)
 
     @property
     def setting(self) -> Setting:
@@ -107,6 +109,10 @@ class CaseRecord:
         """Return (N,) whether top-1 is right."""
         packed = np.frombuffer(bytes.fromhex(self.correct), dtype=np.uint8)
         return np.unpackbits(packed, count=self.measured.n).astype(np.bool_)
+
+    def best_classes(self) -> NDArray[np.int16]:
+        """Return (N,) the best class of each image."""
+        return np.frombuffer(bytes.fromhex(self.best), dtype="<i2").astype(np.int16)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for JSON and for messages between processes."""
@@ -150,6 +156,11 @@ class CaseRecord:
 def pack(correct: NDArray[np.bool_]) -> str:
     """Return (N,) booleans as the hexadecimal text of their packed bits."""
     return np.packbits(correct).tobytes().hex()
+
+
+def pack_classes(best: NDArray[np.int16]) -> str:
+    """Return (N,) classes as hexadecimal text, 16 bits each."""
+    return best.astype("<i2").tobytes().hex()
 
 
 def _hits_to_json(hits: TopK) -> dict[str, int]:

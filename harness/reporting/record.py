@@ -119,4 +119,4 @@ def _plain(result: CaseRecord | TimingRecord | Unmeasured) -> dict[str, Any]:
 
 
 def _without_answers(case: CaseRecord | Unmeasured) -> dict[str, Any]:
-    return {name: value for name, value in _plain(case).items() if name != "correct"}
+    return {name: value for name, value in _plain(case).items() if name not in ("correct", "best")}

@@ -56,6 +56,42 @@ def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[Unmeasure
             yield f"{record.id}: {record.note}"
 
 
+def settings_table(records: Sequence[CaseRecord]) -> Iterator[str]:
+    """Yield a table of the models that were evaluated in several settings, each against its first; or nothing."""
+    rows = []
+    for several in _in_several_settings(records):
+        first = several[0]
+        rows.append([first.model, first.weights, str(first.setting), *_percents(first), *["-"] * 3, _speed(first), "-"])
+        for record in several[1:]:
+            gained = [record.measured.percent(metric) - first.measured.percent(metric) for metric in METRICS]
+            changed = int(np.sum(record.best_classes() != first.best_classes()))
+            speed_up = record.images_per_second / first.images_per_second
+            row = [record.model, record.weights, str(record.setting), *_percents(record)]
+            rows.append(
+                [*row, *(f"{points:+.3f}" for points in gained), f"{changed:,}", _speed(record), f"{speed_up:.2f}"]
+            )
+    if rows:
+        head = ["model", "weights", "setting", "top-1", "top-5", "diff", "diff", "changed", "images/s", "speed-up"]
+        yield ""
+        yield from Table(head, rows, frozenset({0, 1, 2})).lines()
+        yield "diff: of top-1 and top-5 against the model's first setting; changed: images with another best class"
+
+
+def _in_several_settings(records: Sequence[CaseRecord]) -> Iterator[list[CaseRecord]]:
+    by_model: dict[tuple[str, str], list[CaseRecord]] = {}
+    for record in records:
+        by_model.setdefault((record.model, record.weights), []).append(record)
+    yield from (several for several in by_model.values() if len(several) > 1)
+
+
+def _percents(record: CaseRecord) -> list[str]:
+    return [f"{record.measured.percent(metric):.3f}" for metric in METRICS]
+
+
+def _speed(record: CaseRecord) -> str:
+    return f"{record.images_per_second:,.0f}"
+
+
 def baseline_table(records: Sequence[CaseRecord]) -> Iterator[str]:
     """Yield a table of the cases that were paired with a baseline, and what is to be said of them; or nothing."""
     paired = [(record, record.paired) for record in records if record.paired is not None]
@@ -83,11 +119,24 @@ def _paired_row(record: CaseRecord, paired: dict[str, Any]) -> list[str]:
 def throughput_table(records: Iterable[TimingRecord], unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
     """Yield a table of the timings in the order in which they were made, then those that have no values."""
     records = list(records)
-    head = ["timing", "images/s", "ms a call", "spread", "calls", "GFLOPs", "TFLOP/s", "of peak", "memory"]
+    speed_ups = _speed_ups(records)
+    head = [
+        "timing",
+        "images/s",
+        *(["speed-up"] if speed_ups else []),
+        "ms a call",
+        "spread",
+        "calls",
+        "GFLOPs",
+        "TFLOP/s",
+        "of peak",
+        "memory",
+    ]
     rows = [
         [
             record.id,
             f"{record.images_per_second:,.1f}",
+            *([speed_ups.get(record.id, "-")] if speed_ups else []),
             f"{1e3 * record.median:,.2f}",
             f"{100 * record.spread:.1f} %",
             f"{len(record.seconds):,}",
@@ -102,7 +151,9 @@ def throughput_table(records: Iterable[TimingRecord], unmeasured: Sequence[Unmea
         yield from Table(head, rows, frozenset({0})).lines()
         peaks = {record.precision: record.peak_tflops for record in records}
         yield (
-            "images/s from the median call; spread: interquartile range over median; peak: "
+            "images/s from the median call; "
+            + ("speed-up: against the model's first setting, in batches of one size; " if speed_ups else "")
+            + "spread: interquartile range over median; peak: "
             + ", ".join(f"{peak:.3f} TFLOP/s in {precision}" for precision, peak in peaks.items())
             + " by a product of large matrices"
         )
@@ -113,6 +164,18 @@ def throughput_table(records: Iterable[TimingRecord], unmeasured: Sequence[Unmea
             yield f"{record.id}: not stable after {record.warm_up['seconds']:.1f} s of warm-up"
         if record.clocks and record.clocks["throttled"]:
             yield f"{record.id}: the GPU is held back by {', '.join(record.clocks['throttled'])}"
+
+
+def _speed_ups(records: Sequence[TimingRecord]) -> dict[str, str]:
+    """Return how much faster each is than its model's first setting in batches of its size, by id; of others."""
+    first: dict[tuple[str, str, int], TimingRecord] = {}
+    for record in records:
+        first.setdefault((record.model, record.weights, record.batch_size), record)
+    return {
+        record.id: f"{record.images_per_second / reference.images_per_second:.2f}"
+        for record in records
+        if (reference := first[record.model, record.weights, record.batch_size]) is not record
+    }
 
 
 def _unmeasured_lines(unmeasured: Sequence[Unmeasured]) -> Iterator[str]:

@@ -32,6 +32,7 @@ def test_the_record_holds_the_digest_of_the_pixels(keep: bool, tmp_path: Path) -
         batch_size=5,
         limit=None,
         decoder="pillow",
+        precisions=["fp32"],
         workers=1,
         store=store,
     ) as run:

@@ -39,7 +39,7 @@ def _workload(function: str, setting: Setting = CHANNELS_LAST, batch_size: int =
 
 def test_the_record_is_that_of_the_workload() -> None:
     """Its names, its setting, the calls, and what was measured around them."""
-    with Bench("cpu").prepared(_workload("small", CONTIGUOUS, batch_size=3)) as timed:
+    with Bench("cpu", ["fp32"]).prepared(_workload("small", CONTIGUOUS, batch_size=3)) as timed:
         timed.forward()
         record = timed.record([0.5, 0.25])
 
@@ -54,7 +54,7 @@ def test_the_record_is_that_of_the_workload() -> None:
 
 def test_the_next_batch_size_has_the_same_model_and_the_next_setting_its_own() -> None:
     """Building a model takes longer than timing it; but a model in another memory format is another one."""
-    bench = Bench("cpu")
+    bench = Bench("cpu", ["fp32"])
 
     first, again = bench.loaded(_workload("small")), bench.loaded(_workload("small", batch_size=64))
     other = bench.loaded(_workload("small", CONTIGUOUS))
@@ -68,12 +68,15 @@ def test_the_peak_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a session all timings of a precision are told as a share of one peak."""
     peaks = iter([1.0, 2.0])
     monkeypatch.setattr("harness.bench.peak_tflops", lambda _setting, _device: next(peaks))
-    bench = Bench("cpu")
+    bench = Bench("cpu", ["fp32"])
 
     assert [bench.peak(CHANNELS_LAST), bench.peak(CONTIGUOUS)] == [1.0, 1.0]
 
 
 def test_a_model_without_logits_is_refused_before_it_is_timed() -> None:
     """As the gate refuses it."""
-    with pytest.raises(EvaluationError, match="expected logits of shape"), Bench("cpu").prepared(_workload("broken")):
+    with (
+        pytest.raises(EvaluationError, match="expected logits of shape"),
+        Bench("cpu", ["fp32"]).prepared(_workload("broken")),
+    ):
         pass

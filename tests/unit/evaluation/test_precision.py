@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from harness.evaluation.precision import PRECISIONS, in_force
+from harness.errors import DeviceError, EvaluationError
+from harness.evaluation.precision import PRECISIONS, in_force, observe, refuse_lacking
+
+CPU = torch.device("cpu")
 
 NEW_API = hasattr(torch.backends.cuda.matmul, "fp32_precision")
 needs_new_api = pytest.mark.skipif(not NEW_API, reason="this torch has no fp32_precision")
@@ -22,6 +25,9 @@ def state() -> dict[str, Any]:
         "cudnn tf32": lambda: torch.backends.cudnn.allow_tf32,
         "cudnn benchmark": lambda: torch.backends.cudnn.benchmark,
         "cudnn deterministic": lambda: torch.backends.cudnn.deterministic,
+        "fp16 sums": lambda: torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
+        "bf16 sums": lambda: torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
+        "autocast": lambda: (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
     }
     if NEW_API:
         backends: Any = torch.backends
@@ -102,7 +108,7 @@ def test_fp32_is_fp32_whatever_was_set_and_all_is_restored(user_sets: Callable[[
     user_sets()
     before = state()
 
-    with in_force(PRECISIONS["fp32"]):
+    with in_force(PRECISIONS["fp32"], CPU):
         inside = state()
 
     assert (inside["cuda matmul tf32"], inside["cudnn tf32"], inside["matmul precision"]) == (False, False, "highest")
@@ -118,7 +124,7 @@ def test_what_is_in_force_is_what_torch_says(monkeypatch: pytest.MonkeyPatch) ->
     """Not what was asked for: a torch that ignores a switch would be seen."""
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
 
-    with in_force(PRECISIONS["fp32"]) as switches:
+    with in_force(PRECISIONS["fp32"], CPU) as switches:
         pass
 
     assert switches["float32_matmul_precision"] == "medium"
@@ -129,7 +135,100 @@ def test_switches_are_restored_after_an_error() -> None:
     """An evaluation that fails leaves no switch behind."""
     before = state()
 
-    with pytest.raises(ZeroDivisionError), in_force(PRECISIONS["fp32"]):
+    with pytest.raises(ZeroDivisionError), in_force(PRECISIONS["fp32"], CPU):
         raise ZeroDivisionError
 
     assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "bits"),
+    [
+        ("fp32", torch.float32, 23),
+        ("bf16", torch.bfloat16, 7),
+        ("fp16", torch.float16, 10),
+    ],
+)
+def test_a_precision_is_seen_to_be_in_force(name: str, dtype: torch.dtype, bits: int) -> None:
+    """A product has the type and the bits of its row, in every layer that multiplies, and the record says so."""
+    before = state()
+
+    with in_force(PRECISIONS[name], CPU) as switches, torch.inference_mode():
+        types = {
+            torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype,
+            torch.nn.Conv2d(3, 3, 1)(torch.ones(1, 3, 2, 2)).dtype,
+        }
+
+    assert {dtype} == types
+    seen = f"{str(dtype).removeprefix('torch.')}, {bits} bits"
+    assert (seen, seen) == (switches["product"], switches["convolution"])
+    assert ("off" if name == "fp32" else str(dtype).removeprefix("torch.")) == switches["autocast"]
+    assert state() == before
+
+
+@pytest.mark.parametrize("bits", [10, 7])
+def test_silent_rounding_is_an_error(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torch that multiplies in TF32 or bfloat16 while float32 is asked for gives no accuracy."""
+
+    def rounded(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        drop = 1 << (23 - bits)
+        kept = ((image.view(torch.int32) + drop // 2 - 1) & -drop).view(torch.float32)
+        return torch.nn.functional.conv2d(kept, weight)
+
+    monkeypatch.setattr(torch, "conv2d", rounded)
+
+    with pytest.raises(EvaluationError) as raised, in_force(PRECISIONS["fp32"], CPU):
+        pass
+
+    assert (
+        "under fp32 a convolution on cpu should give float32 and keep 23 bits, and it gives float32 and keeps "
+        f"{bits}: this torch does not heed its own switches" == str(raised.value)
+    )
+
+
+def test_an_autocast_that_does_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of lower precision is never evaluated in float32 under its name."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: torch.inference_mode())
+    reason = r"under bf16 a product on cpu should give bfloat16 .* it gives float32 and keeps 23"
+
+    with pytest.raises(EvaluationError, match=reason), in_force(PRECISIONS["bf16"], CPU):
+        pass
+
+
+def test_what_is_observed_is_exact_in_float64_too() -> None:
+    """The observation itself is checked by an independent one: numbers that only wider types can tell apart."""
+    seen = observe(CPU)
+
+    assert {"product": ("float32", 23), "convolution": ("float32", 23)} == seen
+    assert torch.tensor(1 + 2.0**-23) != 1.0
+    assert torch.tensor(1 + 2.0**-24) == 1.0
+
+
+def test_a_cpu_has_no_tf32() -> None:
+    """What a device lacks is named, with what it has."""
+    with pytest.raises(DeviceError) as raised:
+        refuse_lacking(["fp32", "tf32"], CPU)
+
+    assert (
+        "--precision tf32: a CPU does not have it; it needs a CUDA device of compute capability 8.0. "
+        "There are fp32, bf16, fp16" == str(raised.value)
+    )
+
+
+@pytest.mark.parametrize(
+    ("capability", "lacking"),
+    [((7, 5), "tf32"), ((7, 5), "bf16"), ((5, 2), "fp16"), ((8, 0), None)],
+)
+def test_a_gpu_has_what_its_generation_has(
+    capability: tuple[int, int], lacking: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emulated types count as lacking: they would be measured as what they are not."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    gpu = torch.device("cuda", 0)
+
+    if lacking is None:
+        refuse_lacking(list(PRECISIONS), gpu)
+    else:
+        with pytest.raises(DeviceError, match=rf"--precision {lacking}: Tesla T4 \(compute capability \d\.\d\)"):
+            refuse_lacking(["fp32", lacking], gpu)

@@ -62,6 +62,21 @@ BAD = {
         "tolerance: 100.5",
         "tolerance: expected percentage points between 0 and 100, found 100.5",
     ),
+    "tolerance of no precision": (
+        "tolerance: 0.05",
+        "tolerance: {fp32: 0.05, fp8: 1}",
+        "tolerance: unknown key 'fp8'",
+    ),
+    "tolerances without that of fp32": (
+        "tolerance: 0.05",
+        "tolerance: {bf16: 0.2}",
+        "tolerance: 'fp32' is missing, whose tolerance holds for all that have none",
+    ),
+    "bad tolerance of a precision": (
+        "tolerance: 0.4",
+        "tolerance: {bf16: -2}",
+        "splits.ours.tolerance.bf16: expected percentage points between 0 and 100, found -2",
+    ),
     "infinite tolerance": ("tolerance: 0.05", "tolerance: .inf", "tolerance: expected a number, found inf"),
     "splits are a list": (
         "splits:\n  imagenet-1k: {images: 50000, source: torchvision}\n"
@@ -566,3 +581,26 @@ def test_merge_keys_work_or_are_refused_by_name(tmp_path: Path) -> None:
     (_, entry, _) = _read(tmp_path, "  - {model: resnet18,", merged)
 
     assert str(entry.spec) == "resnet18-V1"
+
+
+def test_each_precision_has_the_tolerance_that_is_nearest_to_it(tmp_path: Path) -> None:
+    """What an accuracy says goes before what its split says, and that before the file; one number is for all."""
+    text = GOOD.replace("tolerance: 0.05", "tolerance: {fp32: 0.05, bf16: 0.2, fp16: 0.1}")
+    text = text.replace("tolerance: 0.4", "tolerance: {bf16: 2.0}").replace(
+        "90.01, tolerance: 0.1", "90.01, tolerance: 0.3"
+    )
+    (tmp_path / "expected.yaml").write_text(text)
+    entries = read_expected(tmp_path / "expected.yaml")
+
+    actual = {
+        (entry.spec.model, split): [str(expected.at(name).tolerance) for name in ("fp32", "tf32", "bf16", "fp16")]
+        for entry in entries
+        for split, expected in entry.by_split
+    }
+
+    expected = {
+        ("resnet18", "imagenet-1k"): ["0.05", "0.05", "0.2", "0.1"],
+        ("net", "imagenet-1k"): ["0.3", "0.3", "0.3", "0.3"],
+        ("net", "ours"): ["0.05", "0.05", "2.0", "0.1"],
+    }
+    assert expected == actual

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from harness.gate.verdict import Check, Verdict
-from harness.reporting.case_record import CaseRecord
+from harness.reporting.case_record import CaseRecord, pack_classes
 from harness.reporting.record import Unmeasured
-from harness.reporting.text import accuracy_table, throughput_table
+from harness.reporting.text import accuracy_table, settings_table, throughput_table
 from tests.records import case_record, expected, timing_record
 
 IMAGES = 1000
@@ -177,3 +177,54 @@ def test_a_setting_of_its_own_is_told_in_the_table() -> None:
     rows = list(accuracy_table(records, []))[1:3]
 
     assert sum("fp32-contiguous-compiled" in row for row in rows) == 1
+
+
+def test_settings_of_a_model_are_told_against_its_first() -> None:
+    """Difference, changed answers and speed-up are those against the first setting, also where hits are the same."""
+    best = np.arange(IMAGES, dtype=np.int16)
+    bf16 = best.copy()
+    bf16[[3, 5, 8]] = 999
+    records = [
+        _record("vgg16", range(716), best=pack_classes(best)),
+        _record("alexnet", range(565), top5=790, best=pack_classes(best), images_per_second=200.0),
+        _record("alexnet", range(1, 566), top5=790, precision="bf16", best=pack_classes(bf16), images_per_second=500.0),
+        _record(
+            "alexnet",
+            range(566),
+            top5=789,
+            precision="bf16",
+            compiled=True,
+            best=pack_classes(best),
+            images_per_second=150.0,
+        ),
+    ]
+
+    actual = list(settings_table(records))
+
+    expected = """
+model    weights        setting         top-1   top-5    diff    diff  changed  images/s  speed-up
+alexnet  IMAGENET1K_V1  fp32           56.500  79.000       -       -        -       200         -
+alexnet  IMAGENET1K_V1  bf16           56.500  79.000  +0.000  +0.000        3       500      2.50
+alexnet  IMAGENET1K_V1  bf16-compiled  56.600  78.900  +0.100  -0.100        0       150      0.75
+diff: of top-1 and top-5 against the model's first setting; changed: images with another best class"""
+    assert expected == "\n".join(actual)
+
+
+def test_models_in_one_setting_have_no_table_of_settings() -> None:
+    """Nor does it take room where there is nothing to compare."""
+    assert [] == list(settings_table([_record("alexnet", range(565)), _record("vgg16", range(716))]))
+
+
+def test_timings_in_several_settings_tell_the_speed_up() -> None:
+    """It is against the first setting in batches of the same size; a timing without one has a dash."""
+    records = [
+        timing_record("alexnet", seconds=[0.25]),
+        timing_record("alexnet", seconds=[0.1], id="alexnet-IMAGENET1K_V1-bf16-b64", precision="bf16"),
+        timing_record("alexnet", seconds=[0.5], id="alexnet-IMAGENET1K_V1-fp32-b1", batch_size=1),
+    ]
+
+    head, *rows, legend = throughput_table(records, [])
+
+    assert "speed-up" in head.split()
+    assert ["-", "2.50", "-"] == [row.split()[2] for row in rows]
+    assert "speed-up: against the model's first setting, in batches of one size" in legend
