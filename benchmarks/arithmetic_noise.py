@@ -134,7 +134,7 @@ def _answers(
     found = predict(
         loaded.model,
         decoded,
-        loaded.preset,
+        loaded.facts.preset,
         feed=Feed(device),
         batch_size=variant.batch_size or default_batch_size(device),
         setting=variant.setting,

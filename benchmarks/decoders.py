@@ -58,7 +58,7 @@ def main() -> None:
         reference: tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], Predictions] | None = None
         for decoder in decoders:
             with tempfile.TemporaryDirectory() as folder, Store(split, decoder, Path(folder), options.workers) as store:
-                decoded = store.decoded(loaded.preset.geometry, lambda *_: None)
+                decoded = store.decoded(loaded.facts.preset.geometry, lambda *_: None)
                 started = time.perf_counter()
                 decoded.finish()
                 seconds = time.perf_counter() - started
@@ -66,7 +66,7 @@ def main() -> None:
                 predictions = predict(
                     loaded.model,
                     decoded,
-                    loaded.preset,
+                    loaded.facts.preset,
                     feed=Feed(device),
                     batch_size=default_batch_size(device),
                 )

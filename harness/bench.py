@@ -47,7 +47,7 @@ class Timed:
             batch_size=workload.batch_size,
             seconds=tuple(seconds),
             device_seconds=median(on_device) if on_device else None,
-            gflops=bench.loaded(workload).gflops,
+            gflops=bench.loaded(workload).facts.gflops,
             peak_tflops=bench.peak(workload.setting),
             peak_memory=peak_memory(bench.device),
             warm_up=asdict(self._warm_up),

@@ -25,6 +25,10 @@ class DeviceError(HarnessError, RuntimeError):
     """The device asked for is not there, or lacks room."""
 
 
+class RanksError(HarnessError, RuntimeError):
+    """The processes of one run do not come together: one is missing, hangs, or was started otherwise."""
+
+
 class StoreError(HarnessError, OSError):
     """Decoded images cannot be kept or read where they should be."""
 

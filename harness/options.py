@@ -8,11 +8,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.options import available_cores, folder, positive, positives
+from harness.commands.options import folder, positive, positives
 from harness.data.decoder import DECODERS
 from harness.data.inventory import default_store
 from harness.data.layouts import EMBEDDED
 from harness.errors import ExpectedError, ResultsError
+from harness.evaluation.place import Place, available_cores
 from harness.evaluation.precision import PRECISIONS
 from harness.evaluation.setting import CHANNELS_LAST, MEMORY_FORMATS, Setting
 from harness.gate.expected_file import DEFAULT_FILE
@@ -110,8 +111,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--workers",
         metavar="N",
         type=positive,
-        default=available_cores(),
-        help="decoding processes (default: one for each CPU core that may be used, %(default)s here)",
+        help=f"decoding processes (default: one for each CPU core that may be used, {available_cores()} here, shared "
+        "out among the workers of -n)",
     )
     group.addoption(
         "--decoder",
@@ -128,6 +129,13 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in TMPDIR"
+    )
+    group.addoption(
+        "--rank-timeout",
+        metavar="SECONDS",
+        type=positive,
+        default=600,
+        help="under torchrun: how long the processes wait for each other before the run ends (default: %(default)s)",
     )
     group.addoption(
         "--results",
@@ -159,8 +167,8 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
-def read_options(config: pytest.Config) -> Options:
-    """Return them.
+def read_options(config: pytest.Config, place: Place) -> Options:
+    """Return them, as they are for one of several processes.
 
     Raises:
         ExpectedError: a name in a list is not known.
@@ -168,6 +176,9 @@ def read_options(config: pytest.Config) -> Options:
     """
     precisions = _known(config, "precision", tuple(PRECISIONS))
     memory_formats = _known(config, "memory_format", tuple(MEMORY_FORMATS))
+    store = None if config.getoption("no_store") else Path(config.getoption("store") or default_store())
+    # Ranks want one geometry at a time, which one of them decodes while the others wait.
+    one_decodes = place.world > 1 and store is not None
     compiled = (False, True) if config.getoption("compile") else (False,)
     return Options(
         imagenet=config.getoption("imagenet"),
@@ -179,8 +190,8 @@ def read_options(config: pytest.Config) -> Options:
         batch_sizes=config.getoption("batch_sizes"),
         limit=config.getoption("limit"),
         decoder=config.getoption("decoder"),
-        workers=config.getoption("workers"),
-        store=None if config.getoption("no_store") else Path(config.getoption("store") or default_store()),
+        workers=config.getoption("workers") or max(1, available_cores() // (1 if one_decodes else place.local_world)),
+        store=store,
         results=config.getoption("results"),
         baseline=_baseline(config),
     )

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,12 @@ import pytest
 
 from harness.data.layouts import EMBEDDED
 from harness.data.workers import warm_up
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RanksError
 from harness.evaluation.setting import Setting
 from harness.gate.cases import Case, Workload, select_cases
 from harness.gate.expected_file import read_expected
 from harness.options import Options, add_options, read_options
+from harness.parallel import place_of, ranks_of
 from harness.reporting.baseline import refuse_to_lose
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.progress import show_progress
@@ -37,12 +39,15 @@ if TYPE_CHECKING:
     from harness.evaluation.throughput import TimedForward
     from harness.run import Run
 
+pytest_plugins = ["harness.parallel"]
+
 OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
 CASES: pytest.StashKey[tuple[Case, ...]] = pytest.StashKey()
 SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 BENCH: pytest.StashKey[Bench] = pytest.StashKey()
 ORDER: pytest.StashKey[dict[str, int]] = pytest.StashKey()
+MISTAKE: pytest.StashKey[str] = pytest.StashKey()
 RECORD: pytest.StashKey[CaseRecord] = pytest.StashKey()
 TIMED: pytest.StashKey[Timed] = pytest.StashKey()
 
@@ -57,18 +62,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{ACCURACY}: evaluates a pretrained model on the image set given by --imagenet")
     config.addinivalue_line("markers", f"{THROUGHPUT}: times a model's forward on images that lie on the device")
     selected = {mark for mark in (ACCURACY, THROUGHPUT) if is_selected(config, mark)}
-    refuse_what_does_not_fit(config, selected)
     # A team's builders lie beside their own file of expected values, in the folder they work in.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    with _usage_errors():
-        options = config.stash[OPTIONS] = read_options(config)
+    try:
+        refuse_what_does_not_fit(config, selected)
+        options = config.stash[OPTIONS] = read_options(config, place_of(config))
         config.stash[CASES] = select_cases(
             read_expected(options.expected),
             options.models,
             options.settings,
             embedded=options.imagenet == EMBEDDED,
         )
+    except (HarnessError, pytest.UsageError) as error:
+        if ranks_of(config) is None:
+            raise pytest.UsageError(str(error)) from error
+        config.stash[MISTAKE] = str(error)  # to be told to the other ranks
     if selected:
         config.stash[SUMMARY] = Summary()
         config.pluginmanager.register(config.stash[SUMMARY], "imagenet-summary")
@@ -123,40 +132,75 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if SUMMARY not in config.stash or config.option.collectonly:
         return
-    summary, options = config.stash[SUMMARY], config.stash[OPTIONS]
     stack = ExitStack()
     config.add_cleanup(stack.close)
+    ranks = ranks_of(config)
+    if threading.current_thread() is threading.main_thread():
+        # A job that is cancelled gets SIGTERM: let it end as by Ctrl-C, with the table and without leftovers.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler if ranks is None else _end_with_the_others)
+        stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
     with _usage_errors():
-        if threading.current_thread() is threading.main_thread():
-            # A job that is cancelled gets SIGTERM: let it end as by Ctrl-C, with the table and without leftovers.
-            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-            stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
-        staging: Path | None = None
-        if hasattr(config, "workerinput"):
-            staging = Path(config.workerinput[STAGING]) if config.workerinput[STAGING] else None
-        elif options.baseline and options.baseline.updating:
-            refuse_to_lose(options.baseline.path, [str(case) for case in config.stash[CASES]])
-            summary.updates = options.baseline
-            summary.new_run = NewRun(options.baseline.path, "--baseline")
-        elif options.results is not None:
-            summary.new_run = NewRun(options.results, "--results")
-        if summary.new_run is not None:
-            stack.callback(summary.new_run.discard)
-            staging = summary.new_run.staging
-        if is_selected(config, THROUGHPUT):
-            from harness.bench import Bench
-
-            config.stash[BENCH] = Bench(options.device, options.precisions)
-            summary.environment = config.stash[BENCH].environment()
-        if is_selected(config, ACCURACY):
-            config.stash[RUN] = stack.enter_context(_open_run(options, staging))
-            config.stash[RUN].refuse_damaged_baseline(config.stash[CASES])
-            config.stash[ORDER] = config.stash[RUN].order(config.stash[CASES])
-            summary.environment = config.stash[RUN].environment()
-            summary.split = config.stash[RUN].split_facts()
+        if ranks is None:
+            _open(config, stack)
+        else:
+            ranks.gather("the start", lambda: _open(config, stack))
+            ranks.agree(_facts(config))
 
 
-def _open_run(options: Options, staging: Path | None) -> Run:
+def _end_with_the_others(_signal: int, _frame: object) -> None:
+    pytest.exit("told to end: torchrun does so when another rank has ended, and says why; nothing is judged", 1)
+
+
+def _open(config: pytest.Config, stack: ExitStack) -> None:
+    """Open what the session needs; the stack closes it.
+
+    Raises:
+        HarnessError: something cannot be opened, or the options are wrong.
+    """
+    if MISTAKE in config.stash:
+        raise HarnessError(config.stash[MISTAKE])
+    summary, options = config.stash[SUMMARY], config.stash[OPTIONS]
+    staging: Path | None = None
+    if hasattr(config, "workerinput"):
+        staging = Path(config.workerinput[STAGING]) if config.workerinput[STAGING] else None
+    elif place_of(config).rank > 0:
+        options = config.stash[OPTIONS] = replace(options, baseline=None, results=None)  # the first rank's affairs
+    elif options.baseline and options.baseline.updating:
+        refuse_to_lose(options.baseline.path, [str(case) for case in config.stash[CASES]])
+        summary.updates = options.baseline
+        summary.new_run = NewRun(options.baseline.path, "--baseline")
+    elif options.results is not None:
+        summary.new_run = NewRun(options.results, "--results")
+    if summary.new_run is not None:
+        stack.callback(summary.new_run.discard)
+        staging = summary.new_run.staging
+    if is_selected(config, THROUGHPUT):
+        from harness.bench import Bench
+
+        config.stash[BENCH] = Bench(options.device, options.precisions)
+        summary.environment = config.stash[BENCH].environment()
+    if is_selected(config, ACCURACY):
+        run = config.stash[RUN] = stack.enter_context(_open_run(config, staging))
+        run.refuse_damaged_baseline(config.stash[CASES])
+        config.stash[ORDER] = run.order(config.stash[CASES])
+        summary.environment = run.environment()
+        summary.split = run.split_facts()
+
+
+def _facts(config: pytest.Config) -> dict[str, str]:
+    """Return what the ranks of one run must have in common, by what a user calls it."""
+    environment, split = config.stash[RUN].environment(), config.stash[RUN].split_facts()
+    options = ("models", "precision", "memory_format", "compile", "batch_size", "decoder", "keyword", "maxfail")
+    software = ("torch", "torchvision", "numpy", "pillow", "libjpeg_turbo", "cuda", "cudnn", "device")
+    return {
+        **{f"--{name.replace('_', '-')}": str(config.getoption(name)) for name in options},
+        "the image set": f"{split.name}, {split.images:,} images, labels {split.digest[:8]}",
+        **{name: str(getattr(environment, name)) for name in software},
+    }
+
+
+def _open_run(config: pytest.Config, staging: Path | None) -> Run:
+    options = config.stash[OPTIONS]
     assert options.imagenet is not None
     warm_up()
     from harness.run import Run
@@ -172,6 +216,8 @@ def _open_run(options: Options, staging: Path | None) -> Run:
         store=options.store,
         staging=staging,
         baseline=options.baseline,
+        place=place_of(config),
+        ranks=ranks_of(config),
     )
 
 
@@ -198,7 +244,11 @@ def evaluated(case: Case, request: pytest.FixtureRequest) -> CaseRecord:
     if RUN not in config.stash:
         pytest.fail(f"select the gate by -m {ACCURACY}; without it no image set is opened", pytrace=False)
     with _failures():
-        record = config.stash[RUN].evaluate(case, _progress(config))
+        try:
+            record = config.stash[RUN].evaluate(case, _progress(config))
+        except RanksError:
+            request.session.shouldfail = "the ranks have lost each other"
+            raise
     request.node.stash[RECORD] = record
     return record
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -11,24 +12,26 @@ from types import TracebackType
 
 import numpy as np
 import torch
-import torchvision
 
 from harness.data.decode import open_image
 from harness.data.decoded import DecodedSplit, Progress
-from harness.data.decoder import Decoder
 from harness.data.layouts import open_split
 from harness.data.preset import Geometry
 from harness.data.split import Split
 from harness.data.store import Store
-from harness.errors import DeviceError, EvaluationError, ExpectedError
-from harness.evaluation.device import default_batch_size, describe_device, device_facts, resolve_device
+from harness.errors import EvaluationError, ExpectedError
+from harness.evaluation.device import decoder_on, default_batch_size, describe_device, device_facts, resolve_device
 from harness.evaluation.feed import Feed
 from harness.evaluation.forward import Normalize
 from harness.evaluation.loop import predict
 from harness.evaluation.memory import keep_freed_memory
-from harness.evaluation.models import Loaded, geometry_of, load
+from harness.evaluation.models import Loaded, cost_of, geometry_of, load
+from harness.evaluation.place import ALONE, Place, dealt, share_threads
 from harness.evaluation.precision import refuse_lacking
 from harness.evaluation.predictions import Predictions
+from harness.evaluation.ranks import Ranks
+from harness.evaluation.share import Share, join
+from harness.evaluation.spec import ModelFacts
 from harness.gate.answers import Answers
 from harness.gate.cases import Case
 from harness.gate.cause import Evaluated
@@ -57,6 +60,8 @@ class Run:
         store: Path | None,
         staging: Path | None = None,
         baseline: BaselineOptions | None = None,
+        place: Place = ALONE,
+        ranks: Ranks | None = None,
     ) -> None:
         """Open the split and the device.
 
@@ -71,10 +76,13 @@ class Run:
             store: folder that keeps decoded images; None to keep none.
             staging: folder of a run that is being made, to write each image's answers into; None to write none.
             baseline: what to pair each case with; None to pair with nothing.
+            place: of this process among others.
+            ranks: those that the images of each case are shared with; None for all images in this process.
 
         Raises:
             HarnessError: either is not there.
         """
+        share_threads(place, os.environ)
         self._device = resolve_device(device)
         refuse_lacking(precisions, self._device)
         self._keeps_memory = self._device.type == "cpu" and keep_freed_memory()
@@ -83,9 +91,12 @@ class Run:
         self.split: Split = split.subset(limit) if limit is not None else split
         self._batch_size = batch_size or default_batch_size(self._device)
         self._workers = workers
-        self._decoder = _decoder(decoder, self._device)
+        self._decoder = decoder_on(decoder, self._device)
         self._store_folder = store
-        self._store = Store(self.split, self._decoder, store, workers)
+        self._place = place
+        self._ranks = ranks
+        self._own = self.split.share(place.rank, place.world)
+        self._store = Store(self._own, self._decoder, store, workers)
         self._staging = staging
         self._baseline = None if baseline is None else open_baseline(self.split, baseline)
 
@@ -99,7 +110,7 @@ class Run:
 
     def environment(self) -> Environment:
         """Return what is evaluated on."""
-        return environment(device_facts(self._device))
+        return environment(device_facts(self._device), self._place.processes)
 
     def split_facts(self) -> SplitFacts:
         """Return what is evaluated."""
@@ -120,7 +131,8 @@ class Run:
             lines.append(f"baseline: {self._baseline}")
         lines += [
             f"device: {describe_device(self._device)}, {', '.join(settings)}, batches of {self._batch_size}"
-            + (", freed memory kept" if self._keeps_memory else ""),
+            + (", freed memory kept" if self._keeps_memory else "")
+            + (f", {self._place.processes} processes" if self._place.processes > 1 else ""),
             f"decoder: {self._decoder.name}, {self._workers} processes, decoded images {kept}",
             "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()),
         ]
@@ -138,6 +150,8 @@ class Run:
     def order(self, cases: tuple[Case, ...]) -> dict[str, int]:
         """Return each case's place, by id, in an order that keeps cases of one geometry together.
 
+        Where several processes have cases of their own, large models come first, so that none is left over at the end.
+
         Raises:
             ExpectedError: torchvision does not know a model or its weights; named with its place in the file.
         """
@@ -148,16 +162,31 @@ class Run:
             except ExpectedError as error:
                 raise ExpectedError(f"{case.entry.where}: {error}") from error
             geometries.setdefault(geometry, []).append(str(case))
-        return {case: place for place, case in enumerate(chain.from_iterable(geometries.values()))}
+        ordered = list(chain.from_iterable(geometries.values()))
+        if self._place.world < self._place.processes:
+            costs = {str(case): cost_of(case.entry.spec) for case in cases}
+            ordered = dealt(sorted(ordered, key=lambda case: -costs[case]), self._place.processes)
+        return {case: place for place, case in enumerate(ordered)}
 
     def evaluate(self, case: Case, progress: Progress) -> CaseRecord:
-        """Evaluate and judge one case.
+        """Evaluate and judge one case; with ranks, each answers its share of the images, and the first judges all.
 
         Raises:
-            HarnessError: its weights, its images or its answers are not usable.
+            HarnessError: its weights, its images or its answers are not usable, here or on another rank.
         """
-        entry, started = case.entry.at(case.setting.precision), time.perf_counter()
-        spec = entry.spec
+        started = time.perf_counter()
+        if self._ranks is None:
+            return self._judged(case, self._answered(case, progress), started)
+        shares = self._ranks.gather(str(case), lambda: self._answered(case, progress))
+        return self._ranks.from_first(
+            f"the verdict of {case}", lambda: self._judged(case, join(shares, self.split.ids), started)
+        )
+
+    def _answered(self, case: Case, progress: Progress) -> Share:
+        """Return the model's answers to the images of this process."""
+        if not len(self._own):
+            return Share.none()
+        spec = case.entry.spec
         decoded = self._store.decoded(geometry_of(spec), progress)
         waited = decoded.seconds
         decoded.begin()  # while the weights are loaded
@@ -170,23 +199,36 @@ class Run:
         predictions = predict(
             loaded.model,
             decoded,
-            loaded.preset,
+            loaded.facts.preset,
             feed=self._feed,
             batch_size=self._batch_size,
             setting=case.setting,
         )
-        now = self._evaluated(case, loaded, decoded, predictions)
+        return Share(
+            predictions=predictions,
+            fingerprints=decoded.fingerprints,
+            model=loaded.facts,
+            decode_seconds=decoded.seconds - waited,
+            load_seconds=load_seconds,
+            notes=(*_notes(predictions, self._batch_size), *decoded.notes()),
+        )
+
+    def _judged(self, case: Case, share: Share, started: float) -> CaseRecord:
+        """Judge the answers to all images, write them where a run is being made, and return the record."""
+        assert share.model is not None
+        entry, predictions = case.entry.at(case.setting.precision), share.predictions
+        now = self._evaluated(case, share, share.model)
         check, paired = None, None
         if self._baseline is not None:
             published = published_on(entry, self.split) is not None
             check, paired = self._baseline.judge(case, now, published=published)
         if self._staging is not None:
             write_answers(self._staging, str(case), now.answers)
-            write_inputs(self._staging, decoded.fingerprints)
+            write_inputs(self._staging, share.fingerprints)
         return CaseRecord(
             id=str(case),
-            model=spec.model,
-            weights=spec.weights,
+            model=entry.spec.model,
+            weights=entry.spec.weights,
             precision=case.setting.precision,
             memory_format=case.setting.memory_format,
             compiled=case.setting.compiled,
@@ -195,8 +237,8 @@ class Run:
             expected=entry.expected_on(self.split.name),
             verdict=judge(entry, self.split, now.counted, check),
             seconds=Phases(
-                decode=decoded.seconds - waited,
-                load=load_seconds,
+                decode=share.decode_seconds,
+                load=share.load_seconds,
                 transfer=predictions.fed,
                 forward=predictions.seconds - predictions.waited - predictions.fed,
                 total=time.perf_counter() - started,
@@ -204,28 +246,28 @@ class Run:
             images_per_second=predictions.images_per_second,
             batch_size=predictions.batch_size,
             parameters=now.parameters,
-            gflops=loaded.gflops,
+            gflops=share.model.gflops,
             weights_sha256=now.weights,
-            inputs_digest=decoded.fingerprints.digest,
+            inputs_digest=share.fingerprints.digest,
             preparation=dict(now.preparation),
             switches=dict(predictions.switches),
             first_input=dict(now.first_input),
             paired=paired,
             correct=pack(now.answers.correct),
             best=pack_classes(now.answers.top5[:, 0]),
-            note="; ".join([*_notes(predictions, self._batch_size), *decoded.notes()]),
+            note="; ".join(share.notes),
         )
 
-    def _evaluated(self, case: Case, loaded: Loaded, decoded: DecodedSplit, predictions: Predictions) -> Evaluated:
+    def _evaluated(self, case: Case, share: Share, model: ModelFacts) -> Evaluated:
         """Return what went into the evaluation and what came out, scored."""
-        preset = loaded.preset
+        preset, predictions = model.preset, share.predictions
         return Evaluated(
             answers=Answers(np.array(predictions.ids), self.split.targets, predictions.top5, predictions.logits),
             counted=score(predictions, self.split.targets, len(self.split.classes)),
             total=self.split.total,
-            parameters=loaded.parameters,
-            weights=loaded.sha256,
-            fingerprints=decoded.fingerprints,
+            parameters=model.parameters,
+            weights=model.sha256,
+            fingerprints=share.fingerprints,
             preparation={
                 "decoder": self._decoder.name,
                 **asdict(preset.geometry),
@@ -241,52 +283,13 @@ class Run:
         """Compare the first image with what torchvision's own preset makes of its file, bit for bit."""
         if loaded.transform is None or self._decoder.name != "pillow":
             return
-        ours = Normalize(loaded.preset, torch.device("cpu"))(torch.tensor(decoded.read(slice(0, 1))))[0]
-        theirs = loaded.transform(open_image(self.split.sources[0].read()))
+        ours = Normalize(loaded.facts.preset, torch.device("cpu"))(torch.tensor(decoded.read(slice(0, 1))))[0]
+        theirs = loaded.transform(open_image(self._own.sources[0].read()))
         if not torch.equal(ours, theirs):
             raise EvaluationError(
                 f"the pixels of {decoded.ids[0]} are not those of torchvision's own preset ({decoded.geometry}): "
                 "this torchvision prepares images in a way that the harness does not know"
             )
-
-
-def decode_ahead(
-    imagenet: str,
-    cases: Sequence[Case],
-    *,
-    device: str,
-    decoder: str,
-    workers: int,
-    store: Path,
-    progress: Progress,
-) -> Iterator[tuple[Geometry, float]]:
-    """Fill the store with all that the cases need; yield each geometry with the seconds that it took.
-
-    Raises:
-        HarnessError: the images or the store cannot be used, or a model is not known.
-    """
-    geometries = dict.fromkeys(geometry_of(case.entry.spec) for case in cases)
-    found = _decoder(decoder, resolve_device(device) if decoder == "nvjpeg" else torch.device("cpu"))
-    with Store(open_split(imagenet), found, store, workers) as decoding:
-        for geometry in geometries:
-            started = time.perf_counter()
-            decoding.decoded(geometry, progress).finish()
-            yield geometry, time.perf_counter() - started
-
-
-def _decoder(name: str, device: torch.device) -> Decoder:
-    """Return the decoder by name.
-
-    Raises:
-        DeviceError: nvjpeg without a CUDA device, or with a torchvision that decodes no batches there.
-    """
-    if name != "nvjpeg":
-        return Decoder(name)
-    if device.type != "cuda":
-        raise DeviceError(f"--decoder nvjpeg decodes on a CUDA device, and the device is {device}; use torchvision")
-    if tuple(int(part) for part in torchvision.__version__.split(".")[:2]) < (0, 20):
-        raise DeviceError(f"--decoder nvjpeg needs torchvision 0.20, found {torchvision.__version__}; use torchvision")
-    return Decoder(name, str(device))
 
 
 def _notes(predictions: Predictions, batch_size: int) -> list[str]:

@@ -18,6 +18,7 @@ _NEEDS = {
     "--baseline-update": (ACCURACY,),
     "--baseline-accept-failed": (ACCURACY,),
     "--strict-drift": (ACCURACY,),
+    "--rank-timeout": (ACCURACY,),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 
@@ -25,8 +24,3 @@ def folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("expected a folder, found nothing")
     return Path(text).expanduser()
-
-
-def available_cores() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

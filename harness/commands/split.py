@@ -6,10 +6,11 @@ import argparse
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from harness.commands.options import available_cores, positive
+from harness.commands.options import positive
 from harness.data import imagenet
 from harness.data.layouts import open_split
 from harness.data.split import Split
+from harness.evaluation.place import available_cores
 from harness.reporting.progress import progress_on_stderr
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.options import available_cores, folder, positive
+from harness.commands.options import folder, positive
 from harness.data.decoder import DECODERS
 from harness.data.inventory import Kept, damaged_images, default_store, kept_in, prune
 from harness.data.layouts import EMBEDDED
 from harness.errors import StoreError
+from harness.evaluation.place import available_cores
 from harness.evaluation.setting import Setting
 from harness.gate.cases import select_cases
 from harness.gate.expected_file import DEFAULT_FILE, read_expected
@@ -79,7 +80,7 @@ def _build(options: argparse.Namespace) -> int:
     cases = select_cases(
         read_expected(options.expected), options.models.split(","), [Setting()], embedded=options.split == EMBEDDED
     )
-    from harness.run import decode_ahead  # imports torch
+    from harness.decode_ahead import decode_ahead  # imports torch
 
     for geometry, seconds in decode_ahead(
         options.split,

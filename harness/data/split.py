@@ -139,11 +139,19 @@ class Split:
             seen[target] += 1
         # The sort is stable: within a round the shuffled order stays.
         chosen = sorted(index for _, index in sorted(rounds, key=lambda pair: pair[0])[:images])
+        return self._of(chosen)
+
+    def share(self, rank: int, world: int) -> Split:
+        """Return every ``world``-th image from the ``rank``-th on; of few images some shares are empty."""
+        return self if world == 1 else self._of(range(rank, len(self), world))
+
+    def _of(self, chosen: Sequence[int]) -> Split:
+        """Return the images at these places, in ascending order."""
         return replace(
             self,
             ids=tuple(self.ids[i] for i in chosen),
             sources=tuple(self.sources[i] for i in chosen),
-            targets=self.targets[chosen],
+            targets=self.targets[list(chosen)],
             whole=self.whole or self,
         )
 

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import torch
+import torchvision
 
+from harness.data.decoder import Decoder
 from harness.errors import DeviceError
 
 # Large enough to fill an accelerator on any of the models; memory that runs out halves it.
@@ -75,6 +77,21 @@ def device_facts(device: torch.device) -> dict[str, str | int | None]:
 def default_batch_size(device: torch.device) -> int:
     """Return the number of images in a forward call when nobody says otherwise."""
     return _CUDA_BATCH if device.type == "cuda" else _CPU_BATCH
+
+
+def decoder_on(name: str, device: torch.device) -> Decoder:
+    """Return the decoder by name; nvjpeg decodes on ``device``.
+
+    Raises:
+        DeviceError: nvjpeg without a CUDA device, or with a torchvision that decodes no batches there.
+    """
+    if name != "nvjpeg":
+        return Decoder(name)
+    if device.type != "cuda":
+        raise DeviceError(f"--decoder nvjpeg decodes on a CUDA device, and the device is {device}; use torchvision")
+    if tuple(int(part) for part in torchvision.__version__.split(".")[:2]) < (0, 20):
+        raise DeviceError(f"--decoder nvjpeg needs torchvision 0.20, found {torchvision.__version__}; use torchvision")
+    return Decoder(name, str(device))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

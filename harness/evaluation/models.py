@@ -26,7 +26,7 @@ from harness.data.preset import Geometry, Preset
 from harness.errors import DeviceError, ExpectedError, WeightsError
 from harness.evaluation.device import is_out_of_memory
 from harness.evaluation.setting import DEFAULT, MEMORY_FORMATS, Setting
-from harness.evaluation.spec import ModelSpec
+from harness.evaluation.spec import ModelFacts, ModelSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,19 +35,13 @@ class Loaded:
 
     Attributes:
         model: in eval mode, on the device, in the memory format of its setting.
-        preset: what it expects of its input.
         transform: torchvision's own preprocessing of a PIL image to (3, S, S) float32; None for a built model.
-        parameters: number of weights and biases.
-        gflops: multiply-adds of one image, in 10^9: from torchvision's metadata, or counted for a built model.
-        sha256: of all parameters and buffers, as they are on the host.
+        facts: about it; the GFLOPs are from torchvision's metadata, or counted for a built model.
     """
 
     model: nn.Module
-    preset: Preset
     transform: Callable[[Image.Image], Tensor] | None
-    parameters: int
-    gflops: float
-    sha256: str
+    facts: ModelFacts
 
 
 # What torchvision's constructors set only where they are given weights.
@@ -122,11 +116,13 @@ def _place(spec: ModelSpec, model: nn.Module, weights: Any, device: torch.device
     compiled: Any = torch.compile(model) if setting.compiled else model
     return Loaded(
         model=compiled,
-        preset=preset,
         transform=transform,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        gflops=gflops,
-        sha256=digest,
+        facts=ModelFacts(
+            preset=preset,
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            gflops=gflops,
+            sha256=digest,
+        ),
     )
 
 
@@ -166,6 +162,18 @@ def geometry_of(spec: ModelSpec) -> Geometry:
     preset = spec.preset if spec.builder else preset_of(_torchvision_weights(spec).transforms())
     assert preset is not None
     return preset.geometry
+
+
+def cost_of(spec: ModelSpec) -> float:
+    """Return about how many multiply-adds an image takes, in 10^9; infinite where nobody knows.
+
+    A builder's model is taken for torchvision's of that name, as long as there is one.
+    """
+    if spec.model not in torchvision.models.list_models(module=torchvision.models):
+        return math.inf
+    members = torchvision.models.get_model_weights(spec.model).__members__
+    weights = members.get(spec.weights, next(iter(members.values())))
+    return float(weights.meta["_ops"])
 
 
 def preset_of(transform: Any) -> Preset:

@@ -40,6 +40,11 @@ class Predictions:
     switches: Mapping[str, Any] = field(default_factory=dict)
     first_input: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def none(cls) -> Predictions:
+        """Return those of no images."""
+        return cls((), np.empty((0, 5), np.int16), np.empty((0, 5), np.float32), classes=0, batch_size=0, seconds=0.0)
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -25,3 +25,20 @@ class ModelSpec:
 
     def __str__(self) -> str:
         return f"{self.model}-{self.weights}"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a loaded model is, without the model.
+
+    Attributes:
+        preset: what it expects of its input.
+        parameters: number of weights and biases.
+        gflops: multiply-adds of one image, in 10^9.
+        sha256: of all parameters and buffers, as they are on the host.
+    """
+
+    preset: Preset
+    parameters: int
+    gflops: float
+    sha256: str

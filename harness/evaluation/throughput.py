@@ -57,8 +57,8 @@ class TimedForward:
         self.images = batch_size
         self._model = loaded.model
         self._device = device
-        self._normalize = Normalize(loaded.preset, device, setting.memory_format)
-        self._crops = _crops(loaded.preset, batch_size).to(device)
+        self._normalize = Normalize(loaded.facts.preset, device, setting.memory_format)
+        self._crops = _crops(loaded.facts.preset, batch_size).to(device)
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def __call__(self) -> Tensor:

@@ -13,10 +13,10 @@ import yaml
 
 from harness.data.preset import INTERPOLATIONS, Geometry, Preset
 from harness.errors import ExpectedError
-from harness.evaluation.precision import PRECISIONS
 from harness.evaluation.spec import ModelSpec
 from harness.gate.expected import ORIGINS, Entry, Expected
 from harness.gate.scores import TopK
+from harness.gate.tolerance import FLOORS
 
 SCHEMA_VERSION = 1
 _FP32 = "fp32"
@@ -186,7 +186,7 @@ class _File:
         """Return ``outer`` with what is given here: one number for all precisions, or some by name."""
         if not isinstance(value, dict):
             return {_FP32: self._tolerance(value, key)}
-        named = self._mapping(value, key, required=frozenset(), optional=frozenset(PRECISIONS))
+        named = self._mapping(value, key, required=frozenset(), optional=frozenset(FLOORS))
         return {**outer, **{name: self._tolerance(number, f"{key}.{name}") for name, number in named.items()}}
 
     def _tolerance(self, value: Any, key: str) -> Decimal:

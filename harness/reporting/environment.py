@@ -19,7 +19,12 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Environment:
-    """Versions at run time, and hardware by name; None where there is no such thing, as CUDA on a CPU."""
+    """Versions at run time, and hardware by name; None where there is no such thing, as CUDA on a CPU.
+
+    Attributes:
+        threads: of torch, in each of the processes.
+        processes: that evaluated beside each other, on all machines.
+    """
 
     torch: str
     torchvision: str
@@ -33,6 +38,7 @@ class Environment:
     device: str
     cpu: str
     threads: int
+    processes: int = 1
 
     @property
     def hardware(self) -> tuple[str, str, int]:
@@ -47,14 +53,15 @@ class Environment:
                 yield field.name, here, there
 
 
-def environment(device_facts: dict[str, Fact]) -> Environment:
+def environment(device_facts: dict[str, Fact], processes: int = 1) -> Environment:
     """Return the environment of this process.
 
     Args:
         device_facts: from ``harness.evaluation.device``.
+        processes: that evaluate beside each other.
     """
     found = {name.replace("-", "_"): version for name, version in versions().items()}
-    return Environment(**{"python": platform.python_version(), **found, **device_facts})  # type: ignore[arg-type]
+    return Environment(**{"python": platform.python_version(), **found, **device_facts, "processes": processes})  # type: ignore[arg-type]
 
 
 def versions() -> dict[str, str]:

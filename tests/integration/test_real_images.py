@@ -40,12 +40,12 @@ def test_answers_are_those_of_an_independent_loop(real_images: Path) -> None:
     split = open_split(str(real_images)).subset(IMAGES)
     loaded = load(entry.spec, torch.device("cpu"))
     with Store(split, Decoder(), None, workers=2) as store:
-        decoded = store.decoded(loaded.preset.geometry, show_nothing)
+        decoded = store.decoded(loaded.facts.preset.geometry, show_nothing)
 
         predictions = predict(
             loaded.model,
             decoded,
-            loaded.preset,
+            loaded.facts.preset,
             feed=Feed(torch.device("cpu")),
             batch_size=16,
         )

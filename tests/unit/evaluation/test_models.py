@@ -71,10 +71,10 @@ def test_a_cached_file_is_loaded_by_torchvision(cache: Path, publish: Callable[.
 
     assert all(torch.equal(a, b) for a, b in zip(original.parameters(), loaded.model.parameters(), strict=True))
     assert not any(module.training for module in loaded.model.modules())
-    assert loaded.preset == PRESET
+    assert loaded.facts.preset == PRESET
     assert loaded.transform is not None
-    assert loaded.parameters == SqueezeNet1_1_Weights.IMAGENET1K_V1.meta["num_params"]
-    assert round(loaded.gflops, 3) == SqueezeNet1_1_Weights.IMAGENET1K_V1.meta["_ops"]
+    assert loaded.facts.parameters == SqueezeNet1_1_Weights.IMAGENET1K_V1.meta["num_params"]
+    assert round(loaded.facts.gflops, 3) == SqueezeNet1_1_Weights.IMAGENET1K_V1.meta["_ops"]
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
@@ -158,8 +158,8 @@ def test_googlenet_is_the_pretrained_variant(cache: Path, publish: Callable[...,
 
     assert vars(loaded.model)["transform_input"] is True
     assert loaded.model.aux1 is None
-    assert loaded.parameters == GoogLeNet_Weights.IMAGENET1K_V1.meta["num_params"]
-    assert round(loaded.gflops, 3) == GoogLeNet_Weights.IMAGENET1K_V1.meta["_ops"]
+    assert loaded.facts.parameters == GoogLeNet_Weights.IMAGENET1K_V1.meta["num_params"]
+    assert round(loaded.facts.gflops, 3) == GoogLeNet_Weights.IMAGENET1K_V1.meta["_ops"]
     assert cache.exists()
 
 
@@ -201,7 +201,7 @@ def test_operations_are_those_of_torchvisions_metadata(publish: Callable[..., Pa
     weights = torchvision.models.ViT_B_32_Weights.IMAGENET1K_V1
     publish(weights, seeded("vit_b_32").state_dict())
 
-    assert load(ModelSpec("vit_b_32", "IMAGENET1K_V1"), CPU).gflops == weights.meta["_ops"]
+    assert load(ModelSpec("vit_b_32", "IMAGENET1K_V1"), CPU).facts.gflops == weights.meta["_ops"]
 
 
 @pytest.mark.parametrize("model", ["alexnet", "resnet18", "googlenet"])
@@ -210,7 +210,7 @@ def test_counted_operations_are_those_of_torchvisions_metadata(model: str) -> No
     spec = ModelSpec(model, "EMBEDDED_V1", f"harness.evaluation.embedded_weights:{model}", PRESET)
     [weights] = torchvision.models.get_model_weights(model)
 
-    assert load(spec, CPU).gflops == pytest.approx(weights.meta["_ops"], rel=0.01)
+    assert load(spec, CPU).facts.gflops == pytest.approx(weights.meta["_ops"], rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,8 @@ def test_a_builder_makes_the_model() -> None:
     loaded = load(built("tiny"), CPU)
 
     assert not any(module.training for module in loaded.model.modules())
-    assert (loaded.preset, loaded.transform, loaded.parameters) == (PRESET, None, 32)
-    assert loaded.gflops == 224 * 224 * 24 / 1e9
+    assert (loaded.facts.preset, loaded.transform, loaded.facts.parameters) == (PRESET, None, 32)
+    assert loaded.facts.gflops == 224 * 224 * 24 / 1e9
 
 
 @pytest.mark.parametrize(
@@ -319,9 +319,9 @@ def test_seeded_weights_need_no_file(cache: Path) -> None:
     """Nothing is looked for in the cache or downloaded; the weights are the same each time."""
     first, second = load_seeded(SQUEEZENET, CPU), load_seeded(SQUEEZENET, CPU)
 
-    assert first.sha256 == second.sha256
+    assert first.facts.sha256 == second.facts.sha256
     assert not cache.exists()
-    assert first.parameters == SqueezeNet1_1_Weights.IMAGENET1K_V1.meta["num_params"]
+    assert first.facts.parameters == SqueezeNet1_1_Weights.IMAGENET1K_V1.meta["num_params"]
     assert not any(module.training for module in first.model.modules())
 
 
@@ -351,7 +351,7 @@ def test_a_seeded_vision_transformer_takes_the_images_of_its_weights() -> None:
 
 def test_a_built_model_brings_its_own_weights() -> None:
     """Also where only its speed is asked for."""
-    assert load_seeded(built("tiny"), CPU).parameters == 32
+    assert load_seeded(built("tiny"), CPU).facts.parameters == 32
 
 
 def test_a_compiled_model_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,4 +362,4 @@ def test_a_compiled_model_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert isinstance(loaded.model, nn.Sequential)
     assert isinstance(loaded.model[0], nn.Identity)
-    assert loaded.parameters == 32
+    assert loaded.facts.parameters == 32

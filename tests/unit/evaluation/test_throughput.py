@@ -13,6 +13,7 @@ from harness.errors import DeviceError, EvaluationError
 from harness.evaluation.forward import Normalize
 from harness.evaluation.models import Loaded
 from harness.evaluation.setting import DEFAULT, Setting
+from harness.evaluation.spec import ModelFacts
 from harness.evaluation.throughput import TimedForward, WarmUp, _is_stable, conditions, peak_tflops, refuse_non_finite
 
 CPU = torch.device("cpu")
@@ -36,7 +37,7 @@ class Recorder(nn.Module):
 
 
 def _timed(model: nn.Module, batch_size: int = 3, setting: Setting = DEFAULT) -> TimedForward:
-    loaded = Loaded(model.eval(), PRESET, None, parameters=0, gflops=1.0, sha256="")
+    loaded = Loaded(model.eval(), None, ModelFacts(PRESET, parameters=0, gflops=1.0, sha256=""))
     return TimedForward(loaded, CPU, setting, batch_size)
 
 
@@ -182,7 +183,7 @@ def test_the_peak_is_operations_over_the_fastest_time(monkeypatch: pytest.Monkey
 def test_on_cuda_each_call_is_timed_by_the_device_too() -> None:
     """Two events around each call; what lies between them cannot take longer than the call."""
     device = torch.device("cuda")
-    loaded = Loaded(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).to(device), PRESET, None, 0, 1.0, "")
+    loaded = Loaded(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).to(device), None, ModelFacts(PRESET, 0, 1.0, ""))
     timed = TimedForward(loaded, device, DEFAULT, 8)
 
     with conditions(DEFAULT, device):
