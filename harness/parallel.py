@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +78,8 @@ def _meet(config: pytest.Config, place: Place) -> None:
         raise pytest.UsageError(str(error)) from error
     if place.rank > 0:
         config.option.xmlpath = None
-        stack = ExitStack()
-        config.add_cleanup(stack.close)
-        silent = stack.enter_context(Path(os.devnull).open("w"))  # noqa: SIM115
-        for name in ("stdout", "stderr"):
-            stack.callback(setattr, sys, name, getattr(sys, name))
-            setattr(sys, name, silent)
+        # For the rest of this process: pytest shows usage errors after everything else.
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def pytest_internalerror(excrepr: object) -> None:

@@ -143,7 +143,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         if ranks is None:
             _open(config, stack)
         else:
-            ranks.gather("the start", lambda: _open(config, stack))
+            ranks.gather("its images and its device", lambda: _open(config, stack))
             ranks.agree(_facts(config))
 
 

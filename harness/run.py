@@ -177,7 +177,7 @@ class Run:
         started = time.perf_counter()
         if self._ranks is None:
             return self._judged(case, self._answered(case, progress), started)
-        shares = self._ranks.gather(str(case), lambda: self._answered(case, progress))
+        shares = self._ranks.gather(f"its answers of {case}", lambda: self._answered(case, progress))
         return self._ranks.from_first(
             f"the verdict of {case}", lambda: self._judged(case, join(shares, self.split.ids), started)
         )

@@ -20,9 +20,9 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class _Part:
-    """What a rank brings: where it stands, what it made or why it could not, and on which machine."""
+    """What a rank brings: what it is, its value or why there is none, and the machine."""
 
-    at: str
+    what: str
     value: Any
     problem: str
     host: str
@@ -43,7 +43,7 @@ class Ranks:
         """
         self.place = place
         self._timeout = timeout
-        self._meet("to start", lambda: dist.init_process_group("gloo", timeout=timedelta(seconds=timeout)))
+        self._meet("join", lambda: dist.init_process_group("gloo", timeout=timedelta(seconds=timeout)))
 
     def agree(self, facts: Mapping[str, str]) -> None:
         """See that all ranks were started alike.
@@ -54,7 +54,7 @@ class Ranks:
         Raises:
             RanksError: a fact of another rank is not that of rank 0.
         """
-        first, *others = self.gather("the start", lambda: dict(facts))
+        first, *others = self.gather("what it was started with", lambda: dict(facts))
         for rank, other in enumerate(others, start=1):
             for name, value in first.items():
                 if other.get(name) != value:
@@ -63,11 +63,11 @@ class Ranks:
                         f"{value!r} on rank 0; start all ranks with the same command, in the same environment"
                     )
 
-    def gather(self, at: str, make: Callable[[], _Result]) -> list[_Result]:
+    def gather(self, what: str, make: Callable[[], _Result]) -> list[_Result]:
         """Return what ``make`` returned on each rank, in their order.
 
         Args:
-            at: what all ranks are doing, the same on each.
+            what: is brought, the same on each.
             make: makes this rank's part.
 
         Raises:
@@ -75,29 +75,29 @@ class Ranks:
             RanksError: a rank has died, hangs, or is doing something else.
         """
         try:
-            mine = self._part(at, make())
+            mine = self._part(what, make())
         except HarnessError as error:
-            mine = self._part(at, problem=str(error))
+            mine = self._part(what, problem=str(error))
         except Exception as error:
-            self._exchange(at, self._part(at, problem=f"{type(error).__name__}: {error}"))
+            self._exchange(what, self._part(what, problem=f"{type(error).__name__}: {error}"))
             raise
-        parts = self._exchange(at, mine)
+        parts = self._exchange(what, mine)
         for rank, part in enumerate(parts):
-            if part.at != at:
+            if part.what != what:
                 raise RanksError(
-                    f"rank {rank} ({part.host}) is at {part.at}, rank {self.place.rank} at {at}; start all ranks with "
-                    "the same command"
+                    f"rank {rank} ({part.host}) brings {part.what}, and rank {self.place.rank} {what}; start all ranks "
+                    "with the same command"
                 )
         self._raise_problem(parts)
         return [part.value for part in parts]
 
-    def from_first(self, at: str, make: Callable[[], _Result]) -> _Result:
+    def from_first(self, what: str, make: Callable[[], _Result]) -> _Result:
         """Return what ``make`` returned on rank 0, where alone it runs; see ``gather``."""
-        value: _Result = self.gather(at, make if self.place.rank == 0 else lambda: None)[0]  # type: ignore[assignment]
+        value: _Result = self.gather(what, make if self.place.rank == 0 else lambda: None)[0]  # type: ignore[assignment]
         return value
 
-    def _part(self, at: str, value: Any = None, problem: str = "") -> _Part:
-        return _Part(at, value, problem, socket.gethostname())
+    def _part(self, what: str, value: Any = None, problem: str = "") -> _Part:
+        return _Part(what, value, problem, socket.gethostname())
 
     def _raise_problem(self, parts: list[_Part]) -> None:
         problems = {rank: part.problem for rank, part in enumerate(parts) if part.problem}
@@ -108,7 +108,7 @@ class Ranks:
         rank, problem = next(iter(problems.items()))
         raise EvaluationError(f"rank {rank} of {self.place.world} ({parts[rank].host}): {problem}")
 
-    def _exchange(self, at: str, mine: _Part) -> list[_Part]:
+    def _exchange(self, what: str, mine: _Part) -> list[_Part]:
         parts: list[Any] = [None] * self.place.world
 
         def bring() -> None:
@@ -116,10 +116,10 @@ class Ranks:
             dist.monitored_barrier(timeout=timedelta(seconds=self._timeout), wait_all_ranks=True)
             dist.all_gather_object(parts, mine)
 
-        self._meet(f"at {at}", bring)
+        self._meet(f"bring {what}", bring)
         return parts
 
-    def _meet(self, when: str, call: Callable[[], object]) -> None:
+    def _meet(self, missing: str, call: Callable[[], object]) -> None:
         """Make a call that waits for others, in a thread of its own, so that a signal can end the wait."""
         failure: list[RuntimeError] = []
 
@@ -134,12 +134,16 @@ class Ranks:
         while thread.is_alive():
             thread.join(timeout=0.1)
         if failure:
-            raise RanksError(self._lost(when, str(failure[0]))) from failure[0]
+            raise RanksError(self._lost(missing, str(failure[0]))) from failure[0]
 
-    def _lost(self, when: str, reason: str) -> str:
-        missing = re.search(r"Ranks? ([\d, ]+) failed", reason)
-        who = f"rank {missing[1].strip()}" if missing else "another rank"
+    def _lost(self, missing: str, reason: str) -> str:
+        late = re.search(r"Ranks? ([\d, ]+) failed", reason)
+        if late or "imed out" in reason:
+            who = f"rank {late[1].strip()}" if late else "another rank"
+            what = f"did not {missing} within {self._timeout:g} s: it hangs or has ended"
+        else:
+            who, what = "another rank", f"ended before it could {missing}"
         return (
-            f"{who} of {self.place.world} did not come {when} within {self._timeout:g} s: it has ended, hangs, or "
-            "cannot be reached. Nothing is judged without its images. torchrun, or its own last lines, tell why"
+            f"{who} of {self.place.world} {what}. Nothing is judged without its images; torchrun, or its own last lines, "
+            "tell why"
         )

@@ -22,9 +22,9 @@ class Floor:
 
 FLOORS = {
     "fp32": Floor(median=4e-5, largest=1e-4, margin=2e-4),
-    "tf32": Floor(median=0.02, largest=0.1, margin=0.05),
+    "tf32": Floor(median=0.02, largest=0.05, margin=0.04),
     "bf16": Floor(median=0.15, largest=0.4, margin=0.3),
-    "fp16": Floor(median=0.02, largest=0.1, margin=0.05),
+    "fp16": Floor(median=0.02, largest=0.05, margin=0.04),
 }
 
 
