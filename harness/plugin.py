@@ -8,46 +8,44 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.data.layouts import EMBEDDED
-from harness.data.workers import warm_up
 from harness.errors import HarnessError, RanksError
 from harness.evaluation.setting import Setting
 from harness.gate.cases import Case, Workload, select_cases
 from harness.gate.expected_file import read_expected
-from harness.options import Options, add_options, read_options
+from harness.opening import (
+    BENCH,
+    CASES,
+    MISTAKE,
+    OPTIONS,
+    ORDER,
+    RUN,
+    SUMMARY,
+    facts_of,
+    open_session,
+)
+from harness.options import add_options, read_options
 from harness.parallel import place_of, ranks_of
-from harness.reporting.baseline import refuse_to_lose
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.progress import show_progress
-from harness.reporting.run_folder import NewRun
 from harness.selection import is_selected, refuse_what_does_not_fit
-from harness.summary import ACCURACY, STAGING, THROUGHPUT, Summary, case_id
+from harness.summary import ACCURACY, THROUGHPUT, Summary, case_id
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
     from _pytest.terminal import TerminalReporter
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from harness.bench import Bench, Timed
+    from harness.bench import Timed
     from harness.data.decoded import Progress
     from harness.evaluation.throughput import TimedForward
-    from harness.run import Run
 
 pytest_plugins = ["harness.parallel"]
 
-OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
-CASES: pytest.StashKey[tuple[Case, ...]] = pytest.StashKey()
-SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
-RUN: pytest.StashKey[Run] = pytest.StashKey()
-BENCH: pytest.StashKey[Bench] = pytest.StashKey()
-ORDER: pytest.StashKey[dict[str, int]] = pytest.StashKey()
-MISTAKE: pytest.StashKey[str] = pytest.StashKey()
 RECORD: pytest.StashKey[CaseRecord] = pytest.StashKey()
 TIMED: pytest.StashKey[Timed] = pytest.StashKey()
 
@@ -141,84 +139,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
     with _usage_errors():
         if ranks is None:
-            _open(config, stack)
+            open_session(config, stack)
         else:
-            ranks.gather("its images and its device", lambda: _open(config, stack))
-            ranks.agree(_facts(config))
+            ranks.gather("its images and its device", lambda: open_session(config, stack))
+            ranks.agree(facts_of(config))
 
 
 def _end_with_the_others(_signal: int, _frame: object) -> None:
     pytest.exit("told to end: torchrun does so when another rank has ended, and says why; nothing is judged", 1)
-
-
-def _open(config: pytest.Config, stack: ExitStack) -> None:
-    """Open what the session needs; the stack closes it.
-
-    Raises:
-        HarnessError: something cannot be opened, or the options are wrong.
-    """
-    if MISTAKE in config.stash:
-        raise HarnessError(config.stash[MISTAKE])
-    summary, options = config.stash[SUMMARY], config.stash[OPTIONS]
-    staging: Path | None = None
-    if hasattr(config, "workerinput"):
-        staging = Path(config.workerinput[STAGING]) if config.workerinput[STAGING] else None
-    elif place_of(config).rank > 0:
-        options = config.stash[OPTIONS] = replace(options, baseline=None, results=None)  # the first rank's affairs
-    elif options.baseline and options.baseline.updating:
-        refuse_to_lose(options.baseline.path, [str(case) for case in config.stash[CASES]])
-        summary.updates = options.baseline
-        summary.new_run = NewRun(options.baseline.path, "--baseline")
-    elif options.results is not None:
-        summary.new_run = NewRun(options.results, "--results")
-    if summary.new_run is not None:
-        stack.callback(summary.new_run.discard)
-        staging = summary.new_run.staging
-    if is_selected(config, THROUGHPUT):
-        from harness.bench import Bench
-
-        config.stash[BENCH] = Bench(options.device, options.precisions)
-        summary.environment = config.stash[BENCH].environment()
-    if is_selected(config, ACCURACY):
-        run = config.stash[RUN] = stack.enter_context(_open_run(config, staging))
-        run.refuse_damaged_baseline(config.stash[CASES])
-        config.stash[ORDER] = run.order(config.stash[CASES])
-        summary.environment = run.environment()
-        summary.split = run.split_facts()
-
-
-def _facts(config: pytest.Config) -> dict[str, str]:
-    """Return what the ranks of one run must have in common, by what a user calls it."""
-    environment, split = config.stash[RUN].environment(), config.stash[RUN].split_facts()
-    options = ("models", "precision", "memory_format", "compile", "batch_size", "decoder", "keyword", "maxfail")
-    software = ("torch", "torchvision", "numpy", "pillow", "libjpeg_turbo", "cuda", "cudnn", "device")
-    return {
-        **{f"--{name.replace('_', '-')}": str(config.getoption(name)) for name in options},
-        "the image set": f"{split.name}, {split.images:,} images, labels {split.digest[:8]}",
-        **{name: str(getattr(environment, name)) for name in software},
-    }
-
-
-def _open_run(config: pytest.Config, staging: Path | None) -> Run:
-    options = config.stash[OPTIONS]
-    assert options.imagenet is not None
-    warm_up()
-    from harness.run import Run
-
-    return Run(
-        options.imagenet,
-        device=options.device,
-        batch_size=options.batch_size,
-        limit=options.limit,
-        decoder=options.decoder,
-        workers=options.workers,
-        precisions=options.precisions,
-        store=options.store,
-        staging=staging,
-        baseline=options.baseline,
-        place=place_of(config),
-        ranks=ranks_of(config),
-    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -121,18 +121,20 @@ class Ranks:
 
     def _meet(self, missing: str, call: Callable[[], object]) -> None:
         """Make a call that waits for others, in a thread of its own, so that a signal can end the wait."""
-        failure: list[RuntimeError] = []
+        failure: list[Exception] = []
 
         def work() -> None:
             try:
                 call()
-            except RuntimeError as error:
+            except Exception as error:
                 failure.append(error)
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         while thread.is_alive():
             thread.join(timeout=0.1)
+        if failure and not isinstance(failure[0], RuntimeError):
+            raise failure[0]
         if failure:
             raise RanksError(self._lost(missing, str(failure[0]))) from failure[0]
 
@@ -144,6 +146,6 @@ class Ranks:
         else:
             who, what = "another rank", f"ended before it could {missing}"
         return (
-            f"{who} of {self.place.world} {what}. Nothing is judged without its images; torchrun, or its own last lines, "
-            "tell why"
+            f"{who} of {self.place.world} {what}. Nothing is judged without its images; torchrun, or its own last "
+            "lines, tell why"
         )
