@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -129,6 +130,7 @@ class Ranks:
             except Exception as error:
                 failure.append(error)
 
+        started = time.monotonic()
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         while thread.is_alive():
@@ -136,15 +138,16 @@ class Ranks:
         if failure and not isinstance(failure[0], RuntimeError):
             raise failure[0]
         if failure:
-            raise RanksError(self._lost(missing, str(failure[0]))) from failure[0]
+            raise RanksError(self._lost(missing, str(failure[0]), time.monotonic() - started)) from failure[0]
 
-    def _lost(self, missing: str, reason: str) -> str:
-        late = re.search(r"Ranks? ([\d, ]+) failed", reason)
-        if late or "imed out" in reason:
-            who = f"rank {late[1].strip()}" if late else "another rank"
+    def _lost(self, missing: str, reason: str, waited: float) -> str:
+        named = re.search(r"Ranks? ([\d, ]+) failed", reason)
+        who = f"rank {named[1].strip()}" if named else "another rank"
+        # Gloo tells of a time-out also where a connection was closed.
+        if waited >= self._timeout:
             what = f"did not {missing} within {self._timeout:g} s: it hangs or has ended"
         else:
-            who, what = "another rank", f"ended before it could {missing}"
+            what = f"ended before it could {missing}"
         return (
             f"{who} of {self.place.world} {what}. Nothing is judged without its images; torchrun, or its own last "
             "lines, tell why"

@@ -179,5 +179,5 @@ def test_a_limit_beyond_the_split(gate: Gate) -> None:
 
 def test_an_unknown_precision(gate: Gate) -> None:
     """A precision that is not in the table is refused by name."""
-    expected = "--precision: 'fp31' is not one of fp32"
+    expected = "--precision: 'fp31' is not one of fp32, tf32, bf16, fp16"
     assert usage_error(gate("--imagenet=colours", "--precision=fp31")) == expected

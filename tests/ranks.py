@@ -1,0 +1,172 @@
+"""Ranks as torchrun starts them, but in processes that have torch imported already, so that a test takes a second."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.data.workers import warm_up
+from harness.errors import HarnessError
+from harness.evaluation.place import Place
+from harness.evaluation.ranks import Ranks
+
+Target = Callable[[Ranks], Any]
+
+
+def environment_of(rank: int, world: int, port: int) -> dict[str, str]:
+    """Return what torchrun tells a process on a machine of its own."""
+    return {
+        "TORCHELASTIC_RUN_ID": "none",
+        "RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def told(folder: Path, *targets: Target, timeout: float = 20, absent: int = 0) -> list[Any]:
+    """Let a rank do each of ``targets``, and return what each returned, or the type and message of its error.
+
+    Args:
+        folder: for the answers.
+        timeout: of the ranks.
+        absent: so many further ranks are never started.
+    """
+    processes = start(_tell, [(folder, timeout, target) for target in targets], absent)
+    for process, target in zip(processes, targets, strict=True):
+        if target is not stopped:
+            process.join(timeout=60)
+    for process in processes:
+        process.kill()
+    answers = [folder / str(rank) for rank in range(len(targets))]
+    return [json.loads(answer.read_text()) if answer.exists() else None for answer in answers]
+
+
+def run_pytest(folder: Path, *commands: list[str], out: Path) -> list[int | None]:
+    """Run pytest in ``folder``, a rank for each of ``commands``; return the exit statuses. Output goes to ``out``."""
+    processes = start(_run_pytest, [(folder, command, out) for command in commands])
+    for process in processes:
+        process.join(timeout=60)
+        process.kill()
+    return [process.exitcode for process in processes]
+
+
+def start(work: Callable[..., None], arguments: list[tuple[Any, ...]], absent: int = 0) -> list[BaseProcess]:
+    """Start a rank for each tuple of arguments."""
+    warm_up()
+    context = multiprocessing.get_context("forkserver")
+    port, world = free_port(), len(arguments) + absent
+    processes = [
+        context.Process(target=_as_rank, args=(environment_of(rank, world, port), work, *given))
+        for rank, given in enumerate(arguments)
+    ]
+    for process in processes:
+        process.start()
+    return list(processes)
+
+
+def _as_rank(environment: Mapping[str, str], work: Callable[..., None], *arguments: Any) -> None:
+    os.environ.update(environment)
+    work(*arguments)
+
+
+def _tell(folder: Path, timeout: float, target: Target) -> None:
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    try:
+        answer = target(Ranks(Place(rank, world, rank, world), timeout))
+    except (HarnessError, ZeroDivisionError) as error:
+        answer = [type(error).__name__, str(error)]
+    (folder / str(rank)).write_text(json.dumps(answer))
+    time.sleep(0.2)  # what the others still have to read of it
+
+
+def _run_pytest(folder: Path, command: list[str], out: Path) -> None:
+    os.chdir(folder)
+    with (out / os.environ["RANK"]).open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    sys.exit(pytest.main(command))
+
+
+def name(ranks: Ranks) -> list[str]:
+    """Bring a name, and return those of all."""
+    return ranks.gather("its name", lambda: f"rank {ranks.place.rank}")
+
+
+def from_first(ranks: Ranks) -> list[int]:
+    """Return what rank 0 alone has made, and whether this rank made it."""
+    made: list[int] = []
+
+    def make() -> int:
+        made.append(1)
+        return os.getpid()
+
+    value = ranks.from_first("the verdict", make)
+    return [int(value == os.getpid()), len(made)]
+
+
+def weights_missing(ranks: Ranks) -> list[str]:
+    """Fail with a mistake of the user's."""
+
+    def fail() -> str:
+        raise HarnessError("no weights here")
+
+    return ranks.gather("its name", fail)
+
+
+def division(ranks: Ranks) -> list[int]:
+    """Fail with a fault of the code."""
+    return ranks.gather("its name", lambda: 1 // 0)
+
+
+def verdict(ranks: Ranks) -> list[str]:
+    """Bring something else than the others do."""
+    return ranks.gather("its verdict", lambda: "held")
+
+
+def killed(ranks: Ranks) -> None:
+    """End without a word."""
+    assert ranks
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stopped(ranks: Ranks) -> None:
+    """Stop without ending."""
+    assert ranks
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def started_with(**facts: str) -> Target:
+    """Return what agrees on facts."""
+    return _Agree(facts)
+
+
+class _Agree:
+    def __init__(self, facts: dict[str, str]) -> None:
+        self._facts = facts
+
+    def __call__(self, ranks: Ranks) -> str:
+        ranks.agree(self._facts)
+        return "agreed"
