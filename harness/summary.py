@@ -15,7 +15,7 @@ from harness.reporting.case_record import CaseRecord
 from harness.reporting.environment import Environment
 from harness.reporting.record import ERROR, Record, SplitFacts, Unmeasured, measured_cases, measured_timings, unmeasured
 from harness.reporting.run_folder import BENCHMARK_KEY, NewRun, benchmark_json
-from harness.reporting.text import accuracy_table, baseline_table, settings_table, throughput_table
+from harness.reporting.text import THROUGHPUT_TITLE, accuracy_tables, accuracy_title, throughput_table
 from harness.reporting.timing_record import TimingRecord
 
 if TYPE_CHECKING:
@@ -112,20 +112,11 @@ class Summary:
             return
         if self._cases:
             records = measured_cases(tuple(self._cases.values()))
-            where = (
-                f"{self.split.name}, {self.split.images:,} images"
-                if records and self.split
-                else "nothing was evaluated"
-            )
-            terminalreporter.write_sep("=", f"accuracy in percent: {where}")
-            for line in accuracy_table(records, unmeasured(tuple(self._cases.values()))):
-                terminalreporter.write_line(line)
-            for line in settings_table(records):
-                terminalreporter.write_line(line)
-            for line in baseline_table(records):
+            terminalreporter.write_sep("=", accuracy_title(records, self.split))
+            for line in accuracy_tables(records, unmeasured(tuple(self._cases.values()))):
                 terminalreporter.write_line(line)
         if self._timings:
-            terminalreporter.write_sep("=", "throughput: forward alone, images on the device, seeded weights")
+            terminalreporter.write_sep("=", THROUGHPUT_TITLE)
             timings = tuple(self._timings.values())
             for line in throughput_table(measured_timings(timings), unmeasured(timings)):
                 terminalreporter.write_line(line)

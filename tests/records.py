@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.fingerprints import Fingerprints
+from harness.gate.answers import Answers
 from harness.gate.expected import Expected
 from harness.gate.scores import TopK
 from harness.gate.verdict import Check, Verdict
 from harness.reporting.case_record import CaseRecord, Phases, pack
 from harness.reporting.environment import Environment
 from harness.reporting.record import Record, SplitFacts, Unmeasured
+from harness.reporting.run_folder import NewRun, Run, read_run, write_answers, write_inputs
 from harness.reporting.timing_record import TimingRecord
 
 ENVIRONMENT = Environment(
@@ -35,6 +39,7 @@ ENVIRONMENT = Environment(
 SPLIT = SplitFacts("imagenet-1k", "d1ge57", images=1000, total=1000, classes=100)
 HELD = Verdict((Check("top-1", "held", "±0.05 points"), Check("top-5", "held", "±0.05 points")))
 FAILED = Verdict((Check("top-1", "failed", "-3 images"),))
+PIXELS = Fingerprints(np.ones((1000, 16), np.uint8), np.ones((1000, 4, 4, 3), np.uint8))
 
 
 def expected(images: int, top1: int, top5: int, tolerance: str = "0.05", origin: str = "published") -> Expected:
@@ -109,3 +114,35 @@ def run_record(
         cases=tuple(cases),
         timings=tuple(timings),
     )
+
+
+def answers_of(case: CaseRecord) -> Answers:
+    """Return answers with a case's hits: class 1 is right, and among the others where top-1 is not."""
+    right = case.correct_bits()
+    among = right | (np.cumsum(~right) <= case.measured.top5 - case.measured.top1)
+    top5 = np.where(right[:, None], [1, 2, 3, 4, 5], np.where(among[:, None], [2, 1, 3, 4, 5], [2, 3, 4, 5, 6]))
+    return Answers(
+        ids=np.array([f"{number:04}.JPEG" for number in range(len(right))]),
+        targets=np.ones(len(right), np.int16),
+        top5=top5.astype(np.int16),
+        logits=np.tile(np.arange(5, 0, -1, dtype=np.float32), (len(right), 1)),
+    )
+
+
+def write_run(folder: Path, record: Record, **answers: Answers) -> Run:
+    """Write a run folder, and return the run as it is read.
+
+    Args:
+        record: its cases were shown ``PIXELS``, whatever they tell.
+        answers: of cases by model; else those of ``answers_of``.
+    """
+    run = NewRun(folder)
+    write_inputs(run.staging, PIXELS)
+    cases: list[CaseRecord | Unmeasured] = []
+    for case in record.cases:
+        if isinstance(case, CaseRecord):
+            write_answers(run.staging, case.id, answers.get(case.model) or answers_of(case))
+            case = replace(case, inputs_digest=PIXELS.digest)
+        cases.append(case)
+    run.finish(replace(record, cases=tuple(cases)))
+    return read_run(folder)

@@ -12,7 +12,7 @@ from harness.gate.scores import METRICS
 from harness.gate.stats import mcnemar
 from harness.gate.verdict import WARNED
 from harness.reporting.case_record import CaseRecord
-from harness.reporting.record import ERROR, Unmeasured
+from harness.reporting.record import ERROR, SplitFacts, Unmeasured
 from harness.reporting.table import Table
 from harness.reporting.timing_record import TimingRecord
 
@@ -20,6 +20,21 @@ from harness.reporting.timing_record import TimingRecord
 SIGNIFICANT = 0.05
 TIE = "~"
 _ENOUGH_CALLS = 10
+
+THROUGHPUT_TITLE = "throughput: forward alone, images on the device, seeded weights"
+
+
+def accuracy_title(records: Sequence[CaseRecord], split: SplitFacts | None) -> str:
+    """Return what stands above the table of the cases."""
+    where = f"{split.name}, {split.images:,} images" if records and split else "nothing was evaluated"
+    return f"accuracy in percent: {where}"
+
+
+def accuracy_tables(records: Sequence[CaseRecord], unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
+    """Yield all that is to be told of the cases of one run: accuracy, settings, and the baseline."""
+    yield from accuracy_table(records, unmeasured)
+    yield from settings_table(records)
+    yield from baseline_table(records)
 
 
 def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
