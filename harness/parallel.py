@@ -78,7 +78,6 @@ def _meet(config: pytest.Config, place: Place) -> None:
         raise pytest.UsageError(str(error)) from error
     if place.rank > 0:
         config.option.xmlpath = None
-        # For the rest of this process: pytest shows usage errors after everything else.
         sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 

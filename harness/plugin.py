@@ -140,9 +140,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     with _usage_errors():
         if ranks is None:
             open_session(config, stack)
-        else:
+            return
+        try:
             ranks.gather("its images and its device", lambda: open_session(config, stack))
             ranks.agree(facts_of(config))
+        except HarnessError as error:
+            if ranks.place.rank > 0:  # pytest would show a usage error, however silent this process is
+                pytest.exit(str(error), pytest.ExitCode.USAGE_ERROR)
+            raise
 
 
 def _end_with_the_others(_signal: int, _frame: object) -> None:

@@ -1,0 +1,178 @@
+"""Tests of several processes: ranks of torchrun that share the images, and workers of xdist that share the models."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness import parallel
+from harness.evaluation.place import Place
+from harness.reporting.run_folder import read_run
+from tests.integration.conftest import Gate
+from tests.ranks import run_pytest
+
+CASE = "nearest-V1-fp32"
+COMMAND = ["-m", "imagenet", "--imagenet=colours", "--workers=1", "--rank-timeout=50", "-p", "no:cacheprovider"]
+# What differs between two runs of the same: time, and the check's text, which tells of a baseline's path.
+TIMES = ("seconds", "images_per_second")
+
+
+def _cases(run: Path) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = json.loads((run / "record.json").read_text())["cases"]
+    return [{name: value for name, value in case.items() if name not in TIMES} for case in cases]
+
+
+@pytest.mark.parametrize(("images", "world"), [(7, 3), (1, 2)])
+def test_ranks_come_to_what_one_process_comes_to(images: int, world: int, gate: Gate, project: Path) -> None:
+    """Hits, answers, pixels and verdict are those of a run without ranks, whatever does not divide by what."""
+    gate("--imagenet=colours", f"--limit={images}", "--results=one")
+
+    statuses = run_pytest(project, *[[*COMMAND, f"--limit={images}", "--results=ranks"]] * world, out=project)
+
+    fails = images == 1  # which no band could judge
+    assert [int(fails)] * world == statuses, (project / "0").read_text()
+    assert _cases(project / "one") == _cases(project / "ranks")
+    one, ranks = (read_run(project / name) for name in ("one", "ranks"))
+    for here, there in zip(vars(one.answers(CASE)).values(), vars(ranks.answers(CASE)).values(), strict=True):
+        np.testing.assert_array_equal(here, there)
+    assert (1, world) == (one.record.environment.processes, ranks.record.environment.processes)
+
+
+def test_the_first_rank_speaks_for_all(project: Path) -> None:
+    """The others print nothing, write nothing, and fail with it where a check fails."""
+    expected = (project / "expected_accuracy.yaml").read_text()
+    (project / "expected_accuracy.yaml").write_text(expected.replace("acc@1: 75.0", "acc@1: 50.0"))
+
+    statuses = run_pytest(project, *[[*COMMAND, "--junitxml=report.xml", "--results=run"]] * 2, out=project)
+
+    assert [1, 1] == statuses
+    lines = (project / "0").read_text()
+    assert "top-1: FAILED: measured 75.000, published 50.000" in lines
+    assert "2 processes" in lines
+    assert "" == (project / "1").read_text()
+    assert (project / "report.xml").read_text().count("<testcase") == 1
+
+
+def test_a_rank_without_the_images_ends_all(project: Path) -> None:
+    """The sentence names the rank, its machine and what it misses; it is told once, and nothing is evaluated."""
+    there = [argument.replace("colours", "nowhere") for argument in COMMAND]
+
+    statuses = run_pytest(project, [*COMMAND, "--results=run"], [*there, "--results=run"], out=project)
+
+    assert [4, 4] == statuses
+    said = (project / "0").read_text()
+    assert (
+        f"ERROR: rank 1 of 2 ({socket.gethostname()}): --imagenet 'nowhere': expected a folder or archive of images, "
+        f"found nothing at {project}/nowhere" in said
+    )
+    assert "" == (project / "1").read_text()
+    assert not list(project.glob("run*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--limit=8"], "the image set is 'colours, 8 images, labels "),
+        (["--models=none"], f"rank 1 of 2 ({socket.gethostname()}): --models: 'none' matches no model"),
+        (["-k", "near"], "--keyword is 'near' there, and '' on rank 0; start all ranks with the same command"),
+    ],
+)
+def test_a_rank_that_was_started_otherwise_ends_all(options: list[str], told: str, project: Path) -> None:
+    """What is not one run is not evaluated as one."""
+    statuses = run_pytest(project, COMMAND, [*COMMAND, *options], out=project)
+
+    assert [4, 4] == statuses
+    assert told in (project / "0").read_text()
+    assert "" == (project / "1").read_text()
+
+
+def test_torchrun_starts_it(project: Path) -> None:
+    """The real torchrun tells its processes what the harness reads."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "pytest", *COMMAND]
+
+    done = subprocess.run(
+        [*command, "--limit=7", "--results=run"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert done.stdout.count("test session starts") == 1
+    assert [7] == [case["images"] for case in _cases(project / "run")]
+
+
+def test_workers_of_xdist_and_ranks_exclude_each_other(project: Path) -> None:
+    """Who shares what would be a guess."""
+    [status] = run_pytest(project, [*COMMAND, "-n2", "-p", "xdist"], out=project)
+
+    assert 4 == status
+    assert "ERROR: -n shares out models, torchrun shares out images: give one of them" in (project / "0").read_text()
+
+
+def test_a_timing_under_torchrun_is_refused(project: Path) -> None:
+    """Ranks beside each other would time one another."""
+    [status] = run_pytest(project, ["-m", "imagenet or throughput", "--imagenet=colours"], out=project)
+
+    assert 4 == status
+    assert "-m throughput times one model on one device: run it without torchrun" in (project / "0").read_text()
+
+
+@pytest.mark.parametrize(
+    ("device", "mark", "gpus", "workers"),
+    [
+        ("auto", "imagenet", ["2", "5", "7"], 3),
+        ("auto", "imagenet", [], None),
+        ("cpu", "imagenet", ["2", "5"], None),
+        ("auto", "not imagenet", ["2", "5"], None),
+    ],
+)
+def test_as_many_workers_as_gpus(
+    device: str, mark: str, gpus: list[str], workers: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``-n auto`` is xdist's own affair without a GPU, and in runs that have nothing to do with the gate."""
+    monkeypatch.setattr(parallel, "visible_gpus", lambda _: gpus)
+    config: Any = SimpleNamespace(getoption={"device": device, "markexpr": mark}.get)
+
+    assert workers == parallel.pytest_xdist_auto_num_workers(config)
+
+
+def test_a_worker_that_follows_a_crash_has_the_gpu_that_is_free() -> None:
+    """Xdist gives it a new name; by that it would share the GPU of another."""
+    config: Any = SimpleNamespace(stash={parallel._SLOTS: {}, parallel.PLACE: Place(local_world=3)})
+    nodes = [
+        SimpleNamespace(config=config, gateway=SimpleNamespace(id=f"gw{number}"), workerinput={}) for number in range(4)
+    ]
+
+    for node in nodes[:3]:
+        parallel.pytest_configure_node(node)
+    parallel.pytest_testnodedown(nodes[1])
+    parallel.pytest_configure_node(nodes[3])
+
+    assert [(0, 3), (1, 3), (2, 3), (1, 3)] == [node.workerinput[parallel._SLOT] for node in nodes]
+
+
+def test_workers_share_the_threads_and_say_so(gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each computes with its part of the cores, and the record tells both numbers."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads = torch.get_num_threads()
+
+    try:
+        result = gate("--imagenet=colours", "--results=run", "-n", "2", "-p", "xdist")
+    finally:
+        torch.set_num_threads(threads)
+
+    result.assert_outcomes(passed=1)
+    environment = read_run(project / "run").record.environment
+    assert (max(1, threads // 2), 2) == (environment.threads, environment.processes)
