@@ -150,12 +150,12 @@ def _row(spec: ModelSpec, decoded: DecodedSplit, device: torch.device, batch_siz
         started = time.perf_counter()
         loaded = load_seeded(spec, device)
         row.build_seconds = time.perf_counter() - started
-        row.parameters, row.gflops = loaded.parameters, loaded.gflops
+        row.parameters, row.gflops = loaded.facts.parameters, loaded.facts.gflops
         if draw_zeros:
             _draw_zeros(loaded.model)
         started = time.perf_counter()
         try:
-            found = predict(loaded.model, decoded, loaded.preset, feed=Feed(device), batch_size=batch_size)
+            found = predict(loaded.model, decoded, loaded.facts.preset, feed=Feed(device), batch_size=batch_size)
         finally:
             row.predict_seconds = time.perf_counter() - started
         row.different = len(np.unique(found.logits, axis=0))

@@ -34,7 +34,10 @@ def _cases(run: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("images", "world"), [(7, 3), (1, 2)])
 def test_ranks_come_to_what_one_process_comes_to(images: int, world: int, gate: Gate, project: Path) -> None:
-    """Hits, answers, pixels and verdict are those of a run without ranks, whatever does not divide by what."""
+    """Hits, answers, pixels and verdict are those of a run without ranks, whatever does not divide by what.
+
+    Only the logits' last digits may be others, since a share makes other batches.
+    """
     gate("--imagenet=colours", f"--limit={images}", "--results=one")
 
     statuses = run_pytest(project, *[[*COMMAND, f"--limit={images}", "--results=ranks"]] * world, out=project)
@@ -43,8 +46,10 @@ def test_ranks_come_to_what_one_process_comes_to(images: int, world: int, gate: 
     assert [int(fails)] * world == statuses, (project / "0").read_text()
     assert _cases(project / "one") == _cases(project / "ranks")
     one, ranks = (read_run(project / name) for name in ("one", "ranks"))
-    for here, there in zip(vars(one.answers(CASE)).values(), vars(ranks.answers(CASE)).values(), strict=True):
-        np.testing.assert_array_equal(here, there)
+    here, there = vars(one.answers(CASE)), vars(ranks.answers(CASE))
+    np.testing.assert_allclose(here.pop("logits"), there.pop("logits"), rtol=1e-6)
+    for name, values in here.items():
+        np.testing.assert_array_equal(values, there[name])
     assert (1, world) == (one.record.environment.processes, ranks.record.environment.processes)
 
 
