@@ -13,7 +13,7 @@ from harness.data.workers import warm_up
 from harness.errors import HarnessError
 from harness.gate.cases import Case
 from harness.options import Options
-from harness.parallel import place_of, ranks_of
+from harness.parallel import MISTAKE, place_of, ranks_of
 from harness.reporting.baseline import refuse_to_lose
 from harness.reporting.run_folder import NewRun
 from harness.selection import is_selected
@@ -29,7 +29,6 @@ SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 BENCH: pytest.StashKey[Bench] = pytest.StashKey()
 ORDER: pytest.StashKey[dict[str, int]] = pytest.StashKey()
-MISTAKE: pytest.StashKey[str] = pytest.StashKey()
 
 
 def open_session(config: pytest.Config, stack: ExitStack) -> None:

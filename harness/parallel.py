@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 PLACE: pytest.StashKey[Place] = pytest.StashKey()
 RANKS: pytest.StashKey[Ranks] = pytest.StashKey()
+MISTAKE: pytest.StashKey[str] = pytest.StashKey()
+"""What is wrong with this rank, to be told to the others when they meet."""
 _SLOTS: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 _SLOT = "imagenet_slot"
 """Of an xdist worker's input: its number among the workers, and how many there are."""
@@ -54,11 +57,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[PLACE] = place
         if place.world > 1:
             _meet(config, place)
+    _pin(config)
+
+
+def _pin(config: pytest.Config) -> None:
+    """Let a worker or a rank see its own GPU; the controller of xdist asks only whether there is one for each."""
+    place, device = place_of(config), config.getoption("device")
     try:
-        if hasattr(config, "workerinput") or RANKS in config.stash:
-            pin_gpu(config.stash[PLACE], config.getoption("device"), os.environ)
+        if _SLOTS in config.stash:
+            pin_gpu(replace(place, local_rank=place.local_world - 1), device, dict(os.environ))
+        else:
+            pin_gpu(place, device, os.environ)
     except HarnessError as error:
-        raise pytest.UsageError(str(error)) from error
+        if RANKS not in config.stash:
+            raise pytest.UsageError(str(error)) from error
+        config.stash[MISTAKE] = str(error)
 
 
 def _refuse_with_ranks(config: pytest.Config) -> None:

@@ -20,7 +20,6 @@ from harness.gate.expected_file import read_expected
 from harness.opening import (
     BENCH,
     CASES,
-    MISTAKE,
     OPTIONS,
     ORDER,
     RUN,
@@ -29,7 +28,7 @@ from harness.opening import (
     open_session,
 )
 from harness.options import add_options, read_options
-from harness.parallel import place_of, ranks_of
+from harness.parallel import MISTAKE, place_of, ranks_of
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.progress import show_progress
 from harness.selection import is_selected, refuse_what_does_not_fit
@@ -75,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except (HarnessError, pytest.UsageError) as error:
         if ranks_of(config) is None:
             raise pytest.UsageError(str(error)) from error
-        config.stash[MISTAKE] = str(error)  # to be told to the other ranks
+        config.stash.setdefault(MISTAKE, str(error))
     if selected:
         config.stash[SUMMARY] = Summary()
         config.pluginmanager.register(config.stash[SUMMARY], "imagenet-summary")

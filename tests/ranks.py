@@ -103,6 +103,7 @@ def _tell(folder: Path, timeout: float, target: Target) -> None:
 
 def _run_pytest(folder: Path, command: list[str], out: Path) -> None:
     os.chdir(folder)
+    os.environ["IMAGENET_STORE"] = str(folder / "store-of-ranks")
     with (out / os.environ["RANK"]).open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

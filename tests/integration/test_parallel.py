@@ -153,6 +153,19 @@ def test_as_many_workers_as_gpus(
     assert workers == parallel.pytest_xdist_auto_num_workers(config)
 
 
+def test_more_workers_than_gpus_are_refused_at_once(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any is started: none shares a GPU with another."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,6")
+
+    result = gate("--imagenet=colours", "-n", "3", "-p", "xdist")
+
+    assert 4 == result.ret
+    result.stderr.fnmatch_lines(
+        "ERROR: 3 processes on one machine, and 2 GPUs can be used there (CUDA_VISIBLE_DEVICES=3,6): start one for each*"
+    )
+
+
 def test_a_worker_that_follows_a_crash_has_the_gpu_that_is_free() -> None:
     """Xdist gives it a new name; by that it would share the GPU of another."""
     config: Any = SimpleNamespace(stash={parallel._SLOTS: {}, parallel.PLACE: Place(local_world=3)})

@@ -6,13 +6,17 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import torch
 import xxhash
 
 from harness.data.decode import crop_image
 from harness.data.layouts import open_split
 from harness.data.preset import Geometry
+from harness.evaluation.place import ALONE, Place
 from harness.evaluation.setting import DEFAULT
-from harness.gate.cases import select_cases
+from harness.evaluation.spec import ModelSpec
+from harness.gate.cases import Case, select_cases
+from harness.gate.expected import Entry
 from harness.gate.expected_file import read_expected
 from harness.run import Run
 from tests.colours import EXPECTED, TOP1, TOP5, write_split
@@ -43,3 +47,39 @@ def test_the_record_holds_the_digest_of_the_pixels(keep: bool, tmp_path: Path) -
     expected = hashlib.sha256(b"".join(map(xxhash.xxh3_128_digest, crops))).hexdigest()
     assert expected == record.inputs_digest
     assert (record.measured.top1, record.measured.top5, record.note) == (TOP1, TOP5, "")
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        (ALONE, ["alexnet", "vgg16", "resnet18", "googlenet"]),
+        (Place(rank=1, world=2, local_rank=1, local_world=2), ["alexnet", "vgg16", "resnet18", "googlenet"]),
+        (Place(local_rank=1, local_world=2), ["vgg16", "alexnet", "resnet18", "googlenet"]),
+        (Place(local_rank=0, local_world=4), ["vgg16", "resnet18", "googlenet", "alexnet"]),
+    ],
+)
+def test_workers_with_cases_of_their_own_begin_with_the_large_ones(
+    place: Place, expected: list[str], tmp_path: Path
+) -> None:
+    """Two workers get VGG16 with AlexNet, and the two between; ranks, which share each case, keep the file's order."""
+    models = expected if place == ALONE else ["alexnet", "vgg16", "resnet18", "googlenet"]
+    cases = tuple(Case(Entry(ModelSpec(model, "IMAGENET1K_V1"), ()), DEFAULT) for model in models)
+    threads = torch.get_num_threads()
+
+    try:
+        with Run(
+            str(write_split(tmp_path / "colours")),
+            device="cpu",
+            batch_size=None,
+            limit=None,
+            decoder="pillow",
+            precisions=["fp32"],
+            workers=1,
+            store=None,
+            place=place,
+        ) as run:
+            order = run.order(cases)
+    finally:
+        torch.set_num_threads(threads)
+
+    assert [f"{model}-IMAGENET1K_V1-fp32" for model in expected] == sorted(order, key=lambda case: order[case])

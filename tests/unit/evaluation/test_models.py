@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from copy import deepcopy
@@ -18,7 +19,7 @@ from torchvision.models import GoogLeNet_Weights, SqueezeNet1_1_Weights
 
 from harness.data.preset import Geometry, Preset
 from harness.errors import ExpectedError, WeightsError
-from harness.evaluation.models import _digest, geometry_of, load, load_seeded, preset_of
+from harness.evaluation.models import _digest, cost_of, geometry_of, load, load_seeded, preset_of
 from harness.evaluation.setting import Setting
 from harness.evaluation.spec import ModelSpec
 
@@ -363,3 +364,15 @@ def test_a_compiled_model_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(loaded.model, nn.Sequential)
     assert isinstance(loaded.model[0], nn.Identity)
     assert loaded.facts.parameters == 32
+
+
+def test_what_an_image_costs_is_known_without_loading_the_model() -> None:
+    """From torchvision's metadata of the weights; a builder's model by its name; another is taken to be the largest."""
+    costs = [
+        cost_of(ModelSpec("vit_h_14", "IMAGENET1K_SWAG_E2E_V1")),
+        cost_of(ModelSpec("vit_h_14", "IMAGENET1K_SWAG_LINEAR_V1")),
+        cost_of(ModelSpec("vgg16", "EMBEDDED_V1", "nowhere:vgg16", PRESET)),
+        cost_of(ModelSpec("ours", "V1", "nowhere:ours", PRESET)),
+    ]
+
+    assert [1016.717, 167.295, 15.47, math.inf] == costs
