@@ -162,7 +162,7 @@ def test_more_workers_than_gpus_are_refused_at_once(gate: Gate, monkeypatch: pyt
 
     assert 4 == result.ret
     result.stderr.fnmatch_lines(
-        "ERROR: 3 processes on one machine, and 2 GPUs can be used there (CUDA_VISIBLE_DEVICES=3,6): start one for each*"
+        "ERROR: 3 processes on one machine, and 2 GPUs can be used there (CUDA_VISIBLE_DEVICES=3,6): start one*"
     )
 
 

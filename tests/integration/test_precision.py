@@ -1,0 +1,58 @@
+"""Tests of --precision: cases, tolerances, the table of settings, and what was in force."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.integration.conftest import Gate
+from tests.integration.test_refusals import usage_error
+
+
+def test_each_precision_is_a_case_with_its_own_tolerance(gate: Gate, project: Path) -> None:
+    """The record tells what was in force; the table has a model's settings beside each other, the first one first."""
+    expected = (project / "expected_accuracy.yaml").read_text()
+    (project / "expected_accuracy.yaml").write_text(
+        expected.replace("tolerance: 0.05", "tolerance: {fp32: 0.05, bf16: 6.25}")
+    )
+
+    result = gate("--imagenet=colours", "--precision=fp32,bf16", "--results=run")
+
+    result.assert_outcomes(passed=2)
+    fp32, bf16 = json.loads((project / "run" / "record.json").read_text())["cases"]
+    assert ["nearest-V1-fp32", "nearest-V1-bf16"] == [fp32["id"], bf16["id"]]
+    assert [0.05, 6.25] == [fp32["tolerance"], bf16["tolerance"]]
+    names = ("autocast", "product", "convolution")
+    seen = [[case["switches"][name] for name in names] for case in (fp32, bf16)]
+    assert ["off", "float32, 23 bits", "float32, 23 bits"] == seen[0]
+    assert ["bfloat16", "bfloat16, 7 bits", "bfloat16, 7 bits"] == seen[1]
+    result.stdout.re_match_lines(
+        [
+            r"^model +weights +setting +top-1 +top-5 +diff +diff +changed +images/s +speed-up$",
+            r"^nearest +V1 +fp32 +75.000 +87.500 +- +- +- +[\d,]+ +-$",
+            r"^nearest +V1 +bf16 +75.000 +87.500 +\+0.000 +\+0.000 +0 +[\d,]+ +\d+\.\d\d$",
+        ],
+        consecutive=True,
+    )
+
+
+def test_a_model_is_judged_by_the_tolerance_of_its_precision(gate: Gate, project: Path) -> None:
+    """A difference that bf16 may have and fp32 may not fails fp32 alone."""
+    changed = (project / "expected_accuracy.yaml").read_text()
+    for old, new in (("tolerance: 0.05", "tolerance: {fp32: 0.05, bf16: 6.25}"), ("acc@1: 75.0", "acc@1: 68.75")):
+        changed = changed.replace(old, new)
+    (project / "expected_accuracy.yaml").write_text(changed)
+
+    result = gate("--imagenet=colours", "--precision=bf16,fp32", "-rA")
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["PASSED *nearest-V1-bf16*", "FAILED *nearest-V1-fp32*"])
+
+
+def test_a_precision_that_the_device_lacks(gate: Gate) -> None:
+    """It is an error by name, never float32 under another name."""
+    expected = (
+        "--precision tf32: a CPU does not have it; it needs a CUDA device of compute capability 8.0. "
+        "There are fp32, bf16, fp16"
+    )
+    assert expected == usage_error(gate("--imagenet=colours", "--precision=fp32,tf32", "--device=cpu"))
