@@ -90,6 +90,8 @@ def settings_table(records: Sequence[CaseRecord]) -> Iterator[str]:
         yield ""
         yield from Table(head, rows, frozenset({0, 1, 2})).lines()
         yield "diff: of top-1 and top-5 against the model's first setting; changed: images with another best class"
+        if any(record.compiled for record in records):
+            yield "images/s of compiled models: with the time of compiling, which -m throughput leaves out"
 
 
 def _in_several_settings(records: Sequence[CaseRecord]) -> Iterator[list[CaseRecord]]:

@@ -206,7 +206,8 @@ model    weights        setting         top-1   top-5    diff    diff  changed  
 alexnet  IMAGENET1K_V1  fp32           56.500  79.000       -       -        -       200         -
 alexnet  IMAGENET1K_V1  bf16           56.500  79.000  +0.000  +0.000        3       500      2.50
 alexnet  IMAGENET1K_V1  bf16-compiled  56.600  78.900  +0.100  -0.100        0       150      0.75
-diff: of top-1 and top-5 against the model's first setting; changed: images with another best class"""
+diff: of top-1 and top-5 against the model's first setting; changed: images with another best class
+images/s of compiled models: with the time of compiling, which -m throughput leaves out"""
     assert expected == "\n".join(actual)
 
 
