@@ -53,7 +53,7 @@ test: $(READY)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -m "not imagenet and not throughput" $(ARGS)
 
 $(READY): pyproject.toml | $(PYTHON)
 	@$(PYTHON) -c '$(INSTALLED)' > $@.constraints

@@ -45,7 +45,7 @@ from harness.reporting.run_folder import write_answers, write_inputs
 
 
 class Run:
-    """A split, a device, and the decoded pixels; a context manager that removes the pixels at the end."""
+    """A split, a device, and the decoded pixels; a context manager that removes the pixels and restores the threads at the end."""
 
     def __init__(
         self,
@@ -82,6 +82,7 @@ class Run:
         Raises:
             HarnessError: either is not there.
         """
+        self._threads = torch.get_num_threads()
         share_threads(place, os.environ)
         self._device = resolve_device(device)
         refuse_lacking(precisions, self._device)
@@ -107,6 +108,7 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.__exit__(kind, error, trace)
+        torch.set_num_threads(self._threads)
 
     def environment(self) -> Environment:
         """Return what is evaluated on."""

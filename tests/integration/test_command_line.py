@@ -57,6 +57,7 @@ def test_all_on_the_embedded_split_are_the_four() -> None:
     assert sorted(ids) == [f"{name}-EMBEDDED_V1-fp32" for name in ("alexnet", "googlenet", "resnet18", "vgg16")]
 
 
+@pytest.mark.slow
 def test_a_path_may_follow_its_option_after_a_space(tmp_path: Path) -> None:
     """An existing folder elsewhere is the value of --imagenet, and not taken for a path to collect from."""
     (tmp_path / "elsewhere").mkdir()
@@ -125,6 +126,7 @@ def decoding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[signal.S
         run.process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_run_that_is_killed_leaves_nothing_behind(
     number: signal.Signals, decoding: dict[signal.Signals, Decoding]

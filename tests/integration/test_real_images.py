@@ -69,6 +69,7 @@ def test_real_images_fill_half_of_the_classes(real_images: Path) -> None:
     assert folders == [imagenet.wnids()[target] for target in split.targets]
 
 
+@pytest.mark.slow
 def test_hits_are_those_of_a_plain_loop(real_images: Path, tmp_path: Path) -> None:
     """With the same state dicts the gate counts what a loop counts that decodes anew for each model."""
     loop = real_images.parent / "baselines" / "naive_eval.py"

@@ -69,6 +69,7 @@ def test_the_answers_are_each_images(gate: Gate, project: Path) -> None:
     assert int(answers.correct.sum()) == TOP1
 
 
+@pytest.mark.slow
 def test_workers_of_xdist_come_together_in_one_record(gate: Gate, project: Path) -> None:
     """The same cases as without ``-n``, but for the time that they took, and the same answers; in one folder.
 
@@ -92,6 +93,8 @@ def test_workers_of_xdist_come_together_in_one_record(gate: Gate, project: Path)
         for name in ("seconds", "images_per_second", "checks", "paired", "outcome"):
             case.pop(name, None)
     assert one == two
+    processes = [_json(project / name)["environment"]["processes"] for name in ("one", "two")]
+    assert [1, 2] == processes
     assert sorted(path.name for path in (project / "two").iterdir()) == ["inputs", "predictions", "record.json"]
     for case_id in ("again-V1-fp32", CASE):
         before, after = (read_run(project / name).answers(case_id) for name in ("one", "two"))

@@ -64,22 +64,40 @@ def test_workers_with_cases_of_their_own_begin_with_the_large_ones(
     """Two workers get VGG16 with AlexNet, and the two between; ranks, which share each case, keep the file's order."""
     models = expected if place == ALONE else ["alexnet", "vgg16", "resnet18", "googlenet"]
     cases = tuple(Case(Entry(ModelSpec(model, "IMAGENET1K_V1"), ()), DEFAULT) for model in models)
-    threads = torch.get_num_threads()
 
-    try:
-        with Run(
-            str(write_split(tmp_path / "colours")),
-            device="cpu",
-            batch_size=None,
-            limit=None,
-            decoder="pillow",
-            precisions=["fp32"],
-            workers=1,
-            store=None,
-            place=place,
-        ) as run:
-            order = run.order(cases)
-    finally:
-        torch.set_num_threads(threads)
+    with Run(
+        str(write_split(tmp_path / "colours")),
+        device="cpu",
+        batch_size=None,
+        limit=None,
+        decoder="pillow",
+        precisions=["fp32"],
+        workers=1,
+        store=None,
+        place=place,
+    ) as run:
+        order = run.order(cases)
 
     assert [f"{model}-IMAGENET1K_V1-fp32" for model in expected] == sorted(order, key=lambda case: order[case])
+
+
+def test_the_threads_of_torch_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a run is open, one of two processes has half of them; afterwards they are as they were."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+
+    with Run(
+        str(write_split(tmp_path / "colours")),
+        device="cpu",
+        batch_size=None,
+        limit=None,
+        decoder="pillow",
+        precisions=["fp32"],
+        workers=1,
+        store=None,
+        place=Place(local_rank=1, local_world=2),
+    ) as run:
+        threads = torch.get_num_threads(), run.environment().threads
+
+    assert (max(1, before // 2),) * 2 == threads
+    assert before == torch.get_num_threads()

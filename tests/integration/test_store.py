@@ -119,6 +119,7 @@ def uninterrupted(many: Path) -> dict[str, bytes]:
     return contents(many / "uninterrupted")
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_goes_on_where_it_was(many: Path, uninterrupted: dict[str, bytes]) -> None:
     """Killed by SIGKILL at random moments: what was done is kept, and in the end every byte is the same."""
     moments = random.Random(4)
@@ -142,6 +143,7 @@ def test_a_build_that_is_killed_goes_on_where_it_was(many: Path, uninterrupted: 
     assert contents(many / "killed") == uninterrupted
 
 
+@pytest.mark.slow
 def test_two_builds_at_once_are_one(many: Path, uninterrupted: dict[str, bytes]) -> None:
     """Two processes that start together leave one store, and both end well."""
     builders = [Builder(many / "split", many / "twice") for _ in range(2)]
