@@ -1,6 +1,7 @@
 # Commands for a bare machine: python3 with venv and pip is all that is assumed.
 #
 #   make gate          the accuracy gate on $IMAGENET_DIR, or on the embedded split where that is not set
+#   make ranks         the same by RANKS processes that share each model's images, started by torchrun
 #   make throughput    images per second of the models
 #   make compare       what differs between two runs, RUNS="OLD NEW"
 #   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the embedded split; half an hour
@@ -28,11 +29,15 @@ endef
 
 .PHONY: help
 help:
-	@sed -n '3,7s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,8s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: gate
 gate: $(READY)
 	$(PYTHON) -m pytest -m imagenet --imagenet="$(or $(IMAGENET_DIR),embedded)" $(ARGS)
+
+.PHONY: ranks
+ranks: $(READY)
+	$(PYTHON) -m torch.distributed.run --nproc-per-node $(or $(RANKS),2) -m pytest -m imagenet --imagenet="$(or $(IMAGENET_DIR),embedded)" $(ARGS)
 
 .PHONY: throughput
 throughput: $(READY)

@@ -45,7 +45,7 @@ from harness.reporting.run_folder import write_answers, write_inputs
 
 
 class Run:
-    """A split, a device, and the decoded pixels; a context manager that removes the pixels and restores the threads at the end."""
+    """A split, a device, and the decoded pixels; a context manager that removes these and restores torch's threads."""
 
     def __init__(
         self,

@@ -22,24 +22,29 @@ from harness.run import Run
 from tests.colours import EXPECTED, TOP1, TOP5, write_split
 
 
-@pytest.mark.parametrize("keep", [True, False])
-def test_the_record_holds_the_digest_of_the_pixels(keep: bool, tmp_path: Path) -> None:
-    """It is that of the crops which the model saw, whether they are kept or not, and says so beside the hits."""
-    write_split(tmp_path / "colours")
-    (tmp_path / "expected.yaml").write_text(EXPECTED)
-    [case] = select_cases(read_expected(tmp_path / "expected.yaml"), ["all"], [DEFAULT], embedded=False)
-    store = tmp_path / "store" if keep else None
-
-    with Run(
-        str(tmp_path / "colours"),
+def opened(folder: Path, *, batch_size: int | None = None, store: Path | None = None, place: Place = ALONE) -> Run:
+    """Return a run on the small classifier's images, written below ``folder``."""
+    return Run(
+        str(write_split(folder / "colours")),
         device="cpu",
-        batch_size=5,
+        batch_size=batch_size,
         limit=None,
         decoder="pillow",
         precisions=["fp32"],
         workers=1,
         store=store,
-    ) as run:
+        place=place,
+    )
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_record_holds_the_digest_of_the_pixels(keep: bool, tmp_path: Path) -> None:
+    """It is that of the crops which the model saw, whether they are kept or not, and says so beside the hits."""
+    (tmp_path / "expected.yaml").write_text(EXPECTED)
+    [case] = select_cases(read_expected(tmp_path / "expected.yaml"), ["all"], [DEFAULT], embedded=False)
+    store = tmp_path / "store" if keep else None
+
+    with opened(tmp_path, batch_size=5, store=store) as run:
         record = run.evaluate(case, lambda *_: None)
 
     sources = open_split(str(tmp_path / "colours")).sources
@@ -65,17 +70,7 @@ def test_workers_with_cases_of_their_own_begin_with_the_large_ones(
     models = expected if place == ALONE else ["alexnet", "vgg16", "resnet18", "googlenet"]
     cases = tuple(Case(Entry(ModelSpec(model, "IMAGENET1K_V1"), ()), DEFAULT) for model in models)
 
-    with Run(
-        str(write_split(tmp_path / "colours")),
-        device="cpu",
-        batch_size=None,
-        limit=None,
-        decoder="pillow",
-        precisions=["fp32"],
-        workers=1,
-        store=None,
-        place=place,
-    ) as run:
+    with opened(tmp_path, place=place) as run:
         order = run.order(cases)
 
     assert [f"{model}-IMAGENET1K_V1-fp32" for model in expected] == sorted(order, key=lambda case: order[case])
@@ -86,17 +81,7 @@ def test_the_threads_of_torch_are_restored(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
 
-    with Run(
-        str(write_split(tmp_path / "colours")),
-        device="cpu",
-        batch_size=None,
-        limit=None,
-        decoder="pillow",
-        precisions=["fp32"],
-        workers=1,
-        store=None,
-        place=Place(local_rank=1, local_world=2),
-    ) as run:
+    with opened(tmp_path, place=Place(local_rank=1, local_world=2)) as run:
         threads = torch.get_num_threads(), run.environment().threads
 
     assert (max(1, before // 2),) * 2 == threads
