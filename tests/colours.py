@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +74,13 @@ def always_nan() -> nn.Module:
     with torch.no_grad():
         model.bias.fill_(float("nan"))
     return model
+
+
+def killed_on_rank_1() -> nn.Module:
+    """Build the classifier, but end the process of rank 1 without a word."""
+    if os.environ.get("RANK") == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return NearestColour()
 
 
 class Tired(NearestColour):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import torch
 from harness import parallel
 from harness.evaluation.place import Place
 from harness.reporting.run_folder import read_run
+from tests.colours import EXPECTED
 from tests.integration.conftest import Gate
 from tests.ranks import run_pytest
 
@@ -65,6 +67,29 @@ def test_the_first_rank_speaks_for_all(project: Path) -> None:
     assert "2 processes" in lines
     assert "" == (project / "1").read_text()
     assert (project / "report.xml").read_text().count("<testcase") == 1
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_run_with_what_was_done(project: Path) -> None:
+    """The case that it was at is an error, those after it did not run, those before it stay; no verdict is partial."""
+    more = "".join(
+        f"  - {{model: {model}, weights: V1, builder: 'tests.colours:{builder}', preset: *preset, colours: *values}}\n"
+        for model, builder in (("second", "killed_on_rank_1"), ("third", "nearest_colour"))
+    )
+    (project / "expected_accuracy.yaml").write_text(EXPECTED + more)
+
+    statuses = run_pytest(project, *[[*COMMAND, "--models=all", "--results=run"]] * 2, out=project)
+
+    assert [1, -signal.SIGKILL] == statuses
+    said = (project / "0").read_text()
+    sentence = "ended before it could bring its answers of second-V1-fp32. Nothing is judged without its images"
+    assert sentence in said
+    assert "the ranks have lost each other" in said
+    first, second, third = json.loads((project / "run" / "record.json").read_text())["cases"]
+    assert ("held", 16) == (first["outcome"], first["images"])
+    assert ("second-V1-fp32", "error") == (second["id"], second["outcome"])
+    assert sentence in second["detail"]
+    assert {"id": "third-V1-fp32", "outcome": "not run", "detail": ""} == third
 
 
 @pytest.mark.slow

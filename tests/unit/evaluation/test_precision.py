@@ -114,6 +114,7 @@ def test_fp32_is_fp32_whatever_was_set_and_all_is_restored(user_sets: Callable[[
     assert (inside["cuda matmul tf32"], inside["cudnn tf32"], inside["matmul precision"]) == (False, False, "highest")
     assert {value for name, value in inside.items() if name in NEW_SWITCHES} <= {"ieee"}
     assert (inside["cudnn benchmark"], inside["cudnn deterministic"]) == (False, True)
+    assert (inside["fp16 sums"], inside["bf16 sums"]) == (False, False)
     assert state() == before
 
 
