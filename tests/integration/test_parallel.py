@@ -65,7 +65,11 @@ def test_the_first_rank_speaks_for_all(project: Path) -> None:
     expected = (project / "expected_accuracy.yaml").read_text()
     (project / "expected_accuracy.yaml").write_text(expected.replace("acc@1: 75.0", "acc@1: 50.0"))
 
-    statuses = run_pytest(project, *[[*COMMAND, "--junitxml=report.xml", "--results=run"]] * 2, out=project)
+    reports = "report.xml", "silent.xml"
+
+    statuses = run_pytest(
+        project, *[[*COMMAND, f"--junitxml={report}", "--results=run"] for report in reports], out=project
+    )
 
     assert [1, 1] == statuses
     lines = _said(project, rank=0)
@@ -73,6 +77,7 @@ def test_the_first_rank_speaks_for_all(project: Path) -> None:
     assert "2 processes" in lines
     assert "" == _said(project, rank=1)
     assert (project / "report.xml").read_text().count("<testcase") == 1
+    assert not (project / "silent.xml").exists()
 
 
 @pytest.mark.slow
