@@ -44,7 +44,7 @@ def open_session(config: pytest.Config, stack: ExitStack) -> None:
     if hasattr(config, "workerinput"):
         staging = Path(config.workerinput[STAGING]) if config.workerinput[STAGING] else None
     elif place_of(config).rank > 0:
-        options = config.stash[OPTIONS] = replace(options, baseline=None, results=None)  # the first rank's affairs
+        options = config.stash[OPTIONS] = replace(options, baseline=None)  # the first rank's affair
     elif options.baseline and options.baseline.updating:
         refuse_to_lose(options.baseline.path, [str(case) for case in config.stash[CASES]])
         summary.updates = options.baseline

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +63,7 @@ def _pin(config: pytest.Config) -> None:
     """Let a worker or a rank see its own GPU; the controller of xdist asks only whether there is one for each."""
     place, device = place_of(config), config.getoption("device")
     try:
-        if _SLOTS in config.stash:
-            pin_gpu(replace(place, local_rank=place.local_world - 1), device, dict(os.environ))
-        else:
-            pin_gpu(place, device, os.environ)
+        pin_gpu(place, device, dict(os.environ) if _SLOTS in config.stash else os.environ)
     except HarnessError as error:
         if RANKS not in config.stash:
             raise pytest.UsageError(str(error)) from error

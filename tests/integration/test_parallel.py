@@ -65,11 +65,10 @@ def test_the_first_rank_speaks_for_all(project: Path) -> None:
     expected = (project / "expected_accuracy.yaml").read_text()
     (project / "expected_accuracy.yaml").write_text(expected.replace("acc@1: 75.0", "acc@1: 50.0"))
 
-    reports = "report.xml", "silent.xml"
+    first = [*COMMAND, "--results=run", "--junitxml=report.xml"]
+    second = [*COMMAND, "--results=run", "--junitxml=silent.xml", "--baseline=on-the-first-machine-alone"]
 
-    statuses = run_pytest(
-        project, *[[*COMMAND, f"--junitxml={report}", "--results=run"] for report in reports], out=project
-    )
+    statuses = run_pytest(project, first, second, out=project)
 
     assert [1, 1] == statuses
     lines = _said(project, rank=0)
@@ -176,6 +175,23 @@ def test_more_workers_than_gpus_are_refused_at_once(gate: Gate, monkeypatch: pyt
     result.stderr.fnmatch_lines(
         "ERROR: 3 processes on one machine, and 2 GPUs can be used there (CUDA_VISIBLE_DEVICES=3,6): start one*"
     )
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 1), (5, 5)])
+def test_workers_take_one_case_at_a_time(given: int | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Xdist would hand out several beforehand, the last of which would wait for a worker that is busy."""
+    monkeypatch.setattr(parallel, "parse_tx_spec_config", lambda _: ["popen"] * 3)
+    options = {"markexpr": "imagenet", "dist": "load", "device": "cpu"}
+    config: Any = SimpleNamespace(
+        getoption=lambda name, default=None: options.get(name, default),
+        option=SimpleNamespace(maxschedchunk=given, collectonly=False),
+        stash={},
+    )
+
+    parallel.pytest_configure(config)
+
+    assert expected == config.option.maxschedchunk
+    assert Place(local_world=3) == config.stash[parallel.PLACE]
 
 
 def test_a_worker_that_follows_a_crash_has_the_gpu_that_is_free() -> None:
