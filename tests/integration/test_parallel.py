@@ -103,18 +103,26 @@ def test_a_rank_that_dies_ends_the_run_with_what_was_done(project: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_rank_without_the_images_ends_all(project: Path) -> None:
-    """The sentence names the rank, its machine and what it misses; it is told once, and nothing is evaluated."""
-    there = [argument.replace("colours", "nowhere") for argument in COMMAND]
+@pytest.mark.parametrize(
+    ("old", "new", "mistake"),
+    [
+        (
+            "colours",
+            "nowhere",
+            "--imagenet 'nowhere': expected a folder or archive of images, found nothing at {}",
+        ),
+        ("--workers=1", "--models=none", "--models: 'none' matches no model in the file of expected values"),
+    ],
+)
+def test_a_mistake_on_one_rank_ends_all(old: str, new: str, mistake: str, project: Path) -> None:
+    """The sentence names the rank, its machine and what is wrong; it is told once, and nothing is evaluated."""
+    there = [argument.replace(old, new) for argument in COMMAND]
 
     statuses = run_pytest(project, [*COMMAND, "--results=run"], [*there, "--results=run"], out=project)
 
     assert [4, 4] == statuses
     said = _said(project, rank=0)
-    assert (
-        f"ERROR: rank 1 of 2 ({socket.gethostname()}): --imagenet 'nowhere': expected a folder or archive of images, "
-        f"found nothing at {project}/nowhere" in said
-    )
+    assert f"ERROR: rank 1 of 2 ({socket.gethostname()}): {mistake.format(project / 'nowhere')}" in said
     assert "" == _said(project, rank=1)
     assert not list(project.glob("run*"))
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from harness.bench import Bench
-from harness.errors import EvaluationError
+from harness.errors import DeviceError, EvaluationError
 from harness.evaluation.setting import Setting
 from harness.evaluation.spec import ModelSpec
 from harness.gate.cases import Workload
@@ -80,3 +80,9 @@ def test_a_model_without_logits_is_refused_before_it_is_timed() -> None:
         Bench("cpu", ["fp32"]).prepared(_workload("broken")),
     ):
         pass
+
+
+def test_a_precision_that_the_device_lacks_is_not_timed() -> None:
+    """It would be timed as another under its name."""
+    with pytest.raises(DeviceError, match=r"^--precision tf32: a CPU does not have it"):
+        Bench("cpu", ["fp32", "tf32"])

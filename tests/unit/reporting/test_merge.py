@@ -94,7 +94,7 @@ def test_the_files_are_those_of_the_runs(tmp_path: Path) -> None:
 
 
 def test_the_record_that_is_returned_tells_which_answers_are_right(tmp_path: Path) -> None:
-    """``record.json`` does not, and the table's ties rest on it."""
+    """``record.json`` does not, nor what the best classes are; the table's ties and changes rest on them."""
     right = np.arange(1000) >= 400
     runs = _pair(tmp_path, run_record([RESNET]), run_record([case_record("vgg16", right, top5=800)]))
 
@@ -105,6 +105,10 @@ def test_the_record_that_is_returned_tells_which_answers_are_right(tmp_path: Pat
     assert not isinstance(second, Unmeasured)
     np.testing.assert_array_equal(first.correct_bits(), np.arange(1000) < 700)
     np.testing.assert_array_equal(second.correct_bits(), right)
+    for case, run in zip((first, second), runs, strict=True):
+        answers = run.answers(case.id)
+        assert answers is not None
+        np.testing.assert_array_equal(case.best_classes(), answers.top5[:, 0])
 
 
 def test_a_run_that_is_named_twice_counts_once(tmp_path: Path) -> None:
