@@ -57,8 +57,10 @@ def join(shares: Sequence[Share], ids: Sequence[str]) -> Share:
     order = np.argsort(answered, kind="stable")
     if not np.array_equal(answered[order], np.array(ids)):
         raise RuntimeError(f"{len(answered):,} answers do not make up {len(ids):,} images, each once")
-    if len(models := {share.model for share in shares}) > 1:
-        raise EvaluationError(f"the processes did not load the same model and weights: {', '.join(map(str, models))}")
+    models = dict.fromkeys(share.model for share in shares)
+    if len(models) > 1:
+        weights = ", ".join(f"{model.sha256[:16]}..." for model in models if model)
+        raise EvaluationError(f"the processes did not load the same model and weights: their sha256 are {weights}")
     first = next(share for share in shares if share.predictions.ids[0] == ids[0])
     slowest = max(shares, key=lambda share: share.predictions.seconds - share.predictions.waited)
     predictions = [share.predictions for share in shares]

@@ -165,7 +165,8 @@ def test_a_subset_is_part_of_the_whole(split: Split, opened: Opened, tmp_path: P
 
     assert np.array_equal(few, crops(part))
     assert np.flatnonzero(on_disk).tolist() == part.rows.tolist()
-    assert numbers[0] == (10, 37)
+    assert numbers[0][0] >= 10
+    assert numbers[-1] == (37, 37)
     assert np.array_equal(everything, crops(split))
 
 

@@ -92,7 +92,9 @@ def test_shares_of_different_models_are_refused() -> None:
     """A rank with other weights in its cache would give its images to another model."""
     other = replace(MODEL, sha256="0ther")
 
-    with pytest.raises(EvaluationError, match=r"did not load the same model and weights: .*5ha.*0ther"):
+    with pytest.raises(
+        EvaluationError, match=r"did not load the same model and weights: their sha256 are 5ha\.\.\., 0ther\.\.\.$"
+    ):
         join([share_of([0, 2]), share_of([1], model=other)], ids_of(3))
 
 
