@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,14 @@ def _meet(config: pytest.Config, place: Place) -> None:
     if place.rank > 0:
         config.option.xmlpath = None
         sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let the first rank end first."""
+    ranks = ranks_of(config)
+    if ranks is not None and ranks.place.rank > 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        ranks.outlast_the_first()
 
 
 def pytest_internalerror(excrepr: object) -> None:

@@ -150,7 +150,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def _end_with_the_others(_signal: int, _frame: object) -> None:
-    pytest.exit("told to end: torchrun does so when another rank has ended, and says why; nothing is judged", 1)
+    pytest.exit("told to end: the job was cancelled, or another rank has ended, of which torchrun tells below", 1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

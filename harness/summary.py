@@ -13,7 +13,16 @@ from harness.errors import ResultsError
 from harness.reporting.baseline import BaselineOptions, why_not_to_store
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.environment import Environment
-from harness.reporting.record import ERROR, Record, SplitFacts, Unmeasured, measured_cases, measured_timings, unmeasured
+from harness.reporting.record import (
+    ERROR,
+    NOT_RUN,
+    Record,
+    SplitFacts,
+    Unmeasured,
+    measured_cases,
+    measured_timings,
+    unmeasured,
+)
 from harness.reporting.run_folder import BENCHMARK_KEY, NewRun, benchmark_json
 from harness.reporting.text import THROUGHPUT_TITLE, accuracy_tables, accuracy_title, throughput_table
 from harness.reporting.timing_record import TimingRecord
@@ -84,6 +93,11 @@ class Summary:
         """Write the run, whatever its outcome."""
         record = self._record()
         if self.new_run is None or record is None:
+            return
+        if all(
+            isinstance(result, Unmeasured) and result.outcome == NOT_RUN for result in (*record.cases, *record.timings)
+        ):
+            self._written = f"NO RESULTS: nothing was evaluated, and {self.new_run.folder} is as it was"
             return
         if self.updates and (why_not := why_not_to_store(record, self.updates)):
             self._written = f"BASELINE NOT REPLACED: {why_not}"

@@ -65,7 +65,7 @@ def told(folder: Path, *targets: Target, timeout: float = 20, absent: int = 0) -
 
 def run_pytest(folder: Path, *commands: list[str], out: Path) -> list[int | None]:
     """Run pytest in ``folder``, a rank for each of ``commands``; return the exit statuses. Output goes to ``out``."""
-    processes = start(_run_pytest, [(folder, command, out) for command in commands])
+    processes = start(run_one, [(folder, command, out) for command in commands])
     for process in processes:
         process.join(timeout=60)
         process.kill()
@@ -101,7 +101,8 @@ def _tell(folder: Path, timeout: float, target: Target) -> None:
     time.sleep(0.2)  # what the others still have to read of it
 
 
-def _run_pytest(folder: Path, command: list[str], out: Path) -> None:
+def run_one(folder: Path, command: list[str], out: Path) -> None:
+    """Run pytest in this process, a rank; its output goes to a file of the rank's number in ``out``."""
     os.chdir(folder)
     os.environ["IMAGENET_STORE"] = str(folder / "store-of-ranks")
     with (out / os.environ["RANK"]).open("w") as file:

@@ -7,10 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 
 from harness.errors import EvaluationError, HarnessError, RanksError
@@ -97,6 +99,11 @@ class Ranks:
         value: _Result = self.gather(what, make if self.place.rank == 0 else lambda: None)[0]  # type: ignore[assignment]
         return value
 
+    def outlast_the_first(self) -> None:
+        """Wait until rank 0 has ended: it has results to write, and torchrun ends all once another rank has failed."""
+        with suppress(RanksError):  # nothing will come but the end of the connection
+            self._meet("end", lambda: dist.recv(torch.empty(1), src=0))
+
     def _part(self, what: str, value: Any = None, problem: str = "") -> _Part:
         return _Part(what, value, problem, socket.gethostname())
 
@@ -143,6 +150,8 @@ class Ranks:
     def _lost(self, missing: str, reason: str, waited: float) -> str:
         named = re.search(r"Ranks? ([\d, ]+) failed", reason)
         who = f"rank {named[1].strip()}" if named else "another rank"
+        if self.place.world == 2:
+            who = f"rank {1 - self.place.rank}"
         # Gloo tells of a time-out also where a connection was closed.
         if waited >= self._timeout:
             what = f"did not {missing} within {self._timeout:g} s: it hangs or has ended"

@@ -17,6 +17,9 @@ from harness.reporting.record import ERROR, Record, SplitFacts, Unmeasured
 from harness.reporting.run_folder import Run, write_answers, write_inputs
 from harness.reporting.timing_record import TimingRecord
 
+# How a machine was shared out among processes, which changes speed, but no answer.
+_SHARED_OUT = ("threads", "processes")
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -89,9 +92,11 @@ def _evaluated(run: Run, case: CaseRecord) -> Evaluated:
 
 
 def _refuse_another_environment(first: Run, run: Run) -> None:
+    timed = first.record.timings or run.record.timings
     facts = [
         f"{name} {_shown(here)} and {_shown(there)}"
         for name, here, there in first.record.environment.differences(run.record.environment)
+        if timed or name not in _SHARED_OUT
     ]
     if facts:
         raise RecordError(

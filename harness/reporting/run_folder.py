@@ -71,12 +71,12 @@ class NewRun:
         before = self.folder.with_name(f"{self.folder.name}.replaced-{secrets.token_hex(4)}")
         with _as_results_error(self.folder):
             write_whole(self.staging / RECORD, _json(record.to_json()))
-            if self.folder.exists():
-                self.folder.rename(before)
             try:
+                if self.folder.exists():
+                    self.folder.rename(before)
                 self.staging.rename(self.folder)
-            except OSError:
-                if before.exists():
+            except BaseException:  # also a signal's
+                if before.exists() and not self.folder.exists():
                     before.rename(self.folder)
                 raise
         shutil.rmtree(before, ignore_errors=True)
@@ -170,7 +170,10 @@ def read_run(path: Path) -> Run:
         raise RecordError(f"{path}: expected a run folder (--results) or its JSON (--benchmark-json), found nothing")
     file = path / RECORD if path.is_dir() else path
     if not file.exists():
-        raise RecordError(f"{path}: expected a run folder, found no {RECORD} in it; a run that was killed leaves none")
+        raise RecordError(
+            f"{path}: expected a run folder, found no {RECORD} in it; a run that was killed leaves such a folder, "
+            "which can be deleted"
+        )
     values = _read_json(file)
     if not isinstance(values, dict) or not values.keys() & {"schema_version", "benchmarks"}:
         raise RecordError(f"{file}: expected a record of this harness, found other JSON")

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.evaluation.setting import DEFAULT
+from harness.evaluation.setting import DEFAULT, MEMORY_FORMATS
 from harness.gate.scores import METRICS
 from harness.gate.stats import mcnemar
+from harness.gate.tolerance import FLOORS
 from harness.gate.verdict import WARNED
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.record import ERROR, SplitFacts, Unmeasured
@@ -96,9 +97,14 @@ def settings_table(records: Sequence[CaseRecord]) -> Iterator[str]:
 
 def _in_several_settings(records: Sequence[CaseRecord]) -> Iterator[list[CaseRecord]]:
     by_model: dict[tuple[str, str], list[CaseRecord]] = {}
-    for record in records:
+    for record in sorted(records, key=_setting_order):
         by_model.setdefault((record.model, record.weights), []).append(record)
     yield from (several for several in by_model.values() if len(several) > 1)
+
+
+def _setting_order(record: CaseRecord | TimingRecord) -> tuple[int, int, bool]:
+    """Return the place of a setting: the default first, whatever order processes or merged runs came in."""
+    return list(FLOORS).index(record.precision), list(MEMORY_FORMATS).index(record.memory_format), record.compiled
 
 
 def _percents(record: CaseRecord) -> list[str]:
@@ -186,7 +192,7 @@ def throughput_table(records: Iterable[TimingRecord], unmeasured: Sequence[Unmea
 def _speed_ups(records: Sequence[TimingRecord]) -> dict[str, str]:
     """Return how much faster each is than its model's first setting in batches of its size, by id; of others."""
     first: dict[tuple[str, str, int], TimingRecord] = {}
-    for record in records:
+    for record in sorted(records, key=_setting_order):
         first.setdefault((record.model, record.weights, record.batch_size), record)
     return {
         record.id: f"{record.images_per_second / reference.images_per_second:.2f}"

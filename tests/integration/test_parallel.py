@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from harness.evaluation.place import Place
 from harness.reporting.run_folder import read_run
 from tests.colours import EXPECTED
 from tests.integration.conftest import Gate
-from tests.ranks import run_pytest
+from tests.ranks import run_one, run_pytest, start
 
 CASE = "nearest-V1-fp32"
 COMMAND = ["-m", "imagenet", "--imagenet=colours", "--workers=1", "--rank-timeout=50", "-p", "no:cacheprovider"]
@@ -77,6 +78,25 @@ def test_the_first_rank_speaks_for_all(project: Path) -> None:
     assert "" == _said(project, rank=1)
     assert (project / "report.xml").read_text().count("<testcase") == 1
     assert not (project / "silent.xml").exists()
+
+
+@pytest.mark.slow
+def test_the_first_rank_ends_first(project: Path) -> None:
+    """Torchrun ends all ranks once one has failed, and the first has a run to write: the others wait for that."""
+    (project / "conftest.py").write_text(
+        (project / "conftest.py").read_text()
+        + "\nimport os, time\n"
+        + "def pytest_sessionfinish():\n    time.sleep(1.5 * (os.environ['RANK'] == '0'))\n"
+    )
+
+    processes = start(run_one, [(project, [*COMMAND, "--limit=1", "--results=run"], project)] * 2)
+
+    ended = wait([process.sentinel for process in processes], timeout=60)
+    for process in processes:
+        process.join(timeout=10)
+    assert [processes[0].sentinel] == ended
+    assert [1, 1] == [process.exitcode for process in processes]
+    assert [1] == [case["images"] for case in _cases(project / "run")]
 
 
 @pytest.mark.slow

@@ -218,3 +218,17 @@ def test_comparing_needs_no_torch(gate: Gate, project: Path) -> None:
 
     assert (result.returncode, result.stderr) == (1, "")
     assert f"{CASE}: is not in the new run" in result.stdout
+
+
+def test_a_run_that_evaluated_nothing_leaves_the_earlier_one(gate: Gate, project: Path) -> None:
+    """A job that is cancelled at once has nothing to put in its place."""
+    gate("--imagenet=colours", "--results=run")
+    before = (project / "run" / "record.json").read_bytes()
+    stop = "\nimport pytest\ndef pytest_runtest_setup():\n    pytest.exit('cancelled')\n"
+    (project / "conftest.py").write_text((project / "conftest.py").read_text() + stop)
+
+    result = gate("--imagenet=colours", "--results=run")
+
+    result.stdout.fnmatch_lines([f"NO RESULTS: nothing was evaluated, and {project}/run is as it was"])
+    assert before == (project / "run" / "record.json").read_bytes()
+    assert [] == list(project.glob("run.*"))

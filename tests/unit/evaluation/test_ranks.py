@@ -88,4 +88,4 @@ def test_a_rank_that_never_came_is_waited_for_as_long_as_told(tmp_path: Path) ->
     [[kind, message]] = ranks.told(tmp_path, ranks.name, timeout=2, absent=1)
 
     assert kind == "RanksError"
-    assert message.startswith("another rank of 2 did not join within 2 s: it hangs or has ended. Nothing is judged")
+    assert message.startswith("rank 1 of 2 did not join within 2 s: it hangs or has ended. Nothing is judged")

@@ -184,15 +184,26 @@ def test_a_run_without_answers_is_refused(tmp_path: Path) -> None:
 
 def test_runs_of_different_environments_are_refused(tmp_path: Path) -> None:
     """Every fact that differs is named, with both values, and what is done with such runs."""
-    runs = _pair(tmp_path, run_record([RESNET]), run_record([VGG], torch="2.14.1", cudnn=None, threads=8))
+    runs = _pair(tmp_path, run_record([RESNET]), run_record([VGG], torch="2.14.1", cudnn=None, driver="575"))
 
     actual = _refusal(runs)
 
     expected = (
-        "TMP/a and TMP/b were made in different environments: torch 2.9.1 and 2.14.1, cudnn 91300 and none, threads 16 "
-        "and 8; such runs are compared, not merged: python -m harness compare TMP/a TMP/b"
+        "TMP/a and TMP/b were made in different environments: torch 2.9.1 and 2.14.1, cudnn 91300 and none, driver "
+        "580.65.06 and 575; such runs are compared, not merged: python -m harness compare TMP/a TMP/b"
     )
     assert expected == actual
+
+
+def test_how_a_machine_was_shared_out_parts_timings_alone(tmp_path: Path) -> None:
+    """A model that torchrun spread over GPUs is merged with those that had one each; its speed is another matter."""
+    shared = run_record([VGG], threads=8, processes=2)
+
+    merged = merge(_pair(tmp_path, run_record([RESNET]), shared)).record
+
+    assert [RESNET.id, VGG.id] == [case.id for case in merged.cases]
+    timed = [write_run(tmp_path / "timed", run_record([], [TIMING])), write_run(tmp_path / "shared", shared)]
+    assert "in different environments: threads 16 and 8, processes 1 and 2; such runs are compared" in _refusal(timed)
 
 
 @pytest.mark.parametrize(

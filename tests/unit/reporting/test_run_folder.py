@@ -277,7 +277,7 @@ def _empty(folder: Path) -> Path:
     ("make", "sentence"),
     [
         (lambda path: path, r"run: expected a run folder \(--results\) or its JSON \(--benchmark-json\), found not"),
-        (_empty, r"run: expected a run folder, found no record\.json in it; a run that was killed leaves none"),
+        (_empty, r"run: expected a run folder, found no record\.json in it; a run that was killed leaves such"),
         (_cut_off, r"record\.json: not whole JSON \(.* line \d+ column \d+ .*\); it may have been cut off"),
         (_text(""), r"run: not whole JSON \(Expecting value: line 1 column 1 \(char 0\)\); it may have been cut off"),
         (_text("\x80"), r"run: expected a record of this harness, found other JSON|not whole JSON"),
