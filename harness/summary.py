@@ -97,7 +97,7 @@ class Summary:
         if all(
             isinstance(result, Unmeasured) and result.outcome == NOT_RUN for result in (*record.cases, *record.timings)
         ):
-            self._written = f"NO RESULTS: nothing was evaluated, and {self.new_run.folder} is as it was"
+            self._written = f"NO RESULTS: nothing was measured, and {self.new_run.folder} is as it was"
             return
         if self.updates and (why_not := why_not_to_store(record, self.updates)):
             self._written = f"BASELINE NOT REPLACED: {why_not}"

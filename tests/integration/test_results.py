@@ -229,6 +229,6 @@ def test_a_run_that_evaluated_nothing_leaves_the_earlier_one(gate: Gate, project
 
     result = gate("--imagenet=colours", "--results=run")
 
-    result.stdout.fnmatch_lines([f"NO RESULTS: nothing was evaluated, and {project}/run is as it was"])
+    result.stdout.fnmatch_lines([f"NO RESULTS: nothing was measured, and {project}/run is as it was"])
     assert before == (project / "run" / "record.json").read_bytes()
     assert [] == list(project.glob("run.*"))

@@ -202,11 +202,14 @@ def test_processes_beside_each_other_are_refused(throughput: Throughput) -> None
 
 
 def test_where_benchmarks_are_disabled_nothing_is_said_to_be_timed(throughput: Throughput, project: Path) -> None:
-    """The models run once; the table says that there are no values."""
+    """The models run once; the table says that there are no values, and none are written."""
     result = throughput("--batch-sizes=4", "--benchmark-disable", "--results=run")
 
     result.assert_outcomes(passed=1)
-    assert read_run(project / "run").record.timings == (Unmeasured(f"{CASE}-b4", "not run"),)
+    result.stdout.fnmatch_lines(
+        [f"  {CASE}-b4: not run", f"NO RESULTS: nothing was measured, and {project}/run is as it was"]
+    )
+    assert not (project / "run").exists()
 
 
 def test_accuracy_and_speed_in_one_run(throughput: Throughput, project: Path) -> None:
