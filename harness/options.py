@@ -177,8 +177,6 @@ def read_options(config: pytest.Config, place: Place) -> Options:
     precisions = _known(config, "precision", tuple(PRECISIONS))
     memory_formats = _known(config, "memory_format", tuple(MEMORY_FORMATS))
     store = None if config.getoption("no_store") else Path(config.getoption("store") or default_store())
-    # Ranks want one geometry at a time, which one of them decodes while the others wait.
-    one_decodes = place.world > 1 and store is not None
     compiled = (False, True) if config.getoption("compile") else (False,)
     return Options(
         imagenet=config.getoption("imagenet"),
@@ -190,11 +188,23 @@ def read_options(config: pytest.Config, place: Place) -> Options:
         batch_sizes=config.getoption("batch_sizes"),
         limit=config.getoption("limit"),
         decoder=config.getoption("decoder"),
-        workers=config.getoption("workers") or max(1, available_cores() // (1 if one_decodes else place.local_world)),
+        workers=config.getoption("workers") or decoding_processes(available_cores(), place, keeps=store is not None),
         store=store,
         results=config.getoption("results"),
         baseline=_baseline(config),
     )
+
+
+def decoding_processes(cores: int, place: Place, *, keeps: bool) -> int:
+    """Return how many decode for this process where nobody says: its part of the cores, or all of them.
+
+    Ranks that keep what is decoded want one geometry at a time, which one of them decodes while the others wait.
+
+    >>> workers, ranks = Place(local_world=2), Place(world=2, local_world=2)
+    >>> [decoding_processes(8, place, keeps=keeps) for place in (workers, ranks) for keeps in (True, False)]
+    [4, 4, 8, 4]
+    """
+    return cores if keeps and place.world > 1 else max(1, cores // place.local_world)
 
 
 def _baseline(config: pytest.Config) -> BaselineOptions | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Precision:
-    """One row: what the arithmetic of a forward pass may use. Sums are float32 in every row.
+    """One row: what the arithmetic of a forward pass may use. On CUDA sums are float32 in every row.
 
     Attributes:
         name: as given to ``--precision``.
