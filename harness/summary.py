@@ -19,12 +19,9 @@ from harness.reporting.record import (
     Record,
     SplitFacts,
     Unmeasured,
-    measured_cases,
-    measured_timings,
-    unmeasured,
 )
 from harness.reporting.run_folder import BENCHMARK_KEY, NewRun, benchmark_json
-from harness.reporting.text import THROUGHPUT_TITLE, accuracy_tables, accuracy_title, throughput_table
+from harness.reporting.text import run_sections
 from harness.reporting.timing_record import TimingRecord
 
 if TYPE_CHECKING:
@@ -124,15 +121,12 @@ class Summary:
         """Show the tables, and where the run is."""
         if terminalreporter.config.option.collectonly:
             return
-        if self._cases:
-            records = measured_cases(tuple(self._cases.values()))
-            terminalreporter.write_sep("=", accuracy_title(records, self.split))
-            for line in accuracy_tables(records, unmeasured(tuple(self._cases.values()))):
-                terminalreporter.write_line(line)
-        if self._timings:
-            terminalreporter.write_sep("=", THROUGHPUT_TITLE)
-            timings = tuple(self._timings.values())
-            for line in throughput_table(measured_timings(timings), unmeasured(timings)):
+        for section in run_sections(tuple(self._cases.values()), tuple(self._timings.values()), self.split):
+            if section.title:
+                terminalreporter.write_sep("=", section.title)
+            else:
+                terminalreporter.write_line("")
+            for line in section.body():
                 terminalreporter.write_line(line)
         if self._written:
             terminalreporter.write_line(self._written)

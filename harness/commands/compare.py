@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from harness.data.files import write_whole
 from harness.errors import ResultsError
 from harness.reporting.compare import FAILURES, compare, refuse_different_splits
-from harness.reporting.comparison_text import Section, as_markdown, as_text, sections_of, series_sections
+from harness.reporting.comparison_text import sections_of, series_sections, verdict_first
 from harness.reporting.run_folder import read_run
+from harness.reporting.section import Section, as_markdown, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,21 +69,23 @@ def _compare(options: argparse.Namespace) -> int:
     if len(runs) > 2:
         for run, other in combinations(runs, 2):
             refuse_different_splits(run, other)
-        _show(series_sections(runs), options.markdown)
+        sections = series_sections(runs)
+        _show(sections, sections, options.markdown)
         return 0
     old, new = runs
     comparison = compare(old, new, options.noise)
     failures = list(comparison.failures(options.fail_on, options.max_slowdown))
-    _show(sections_of(comparison, failures, options.fail_on), options.markdown)
+    sections = sections_of(comparison, failures, options.fail_on)
+    _show(sections, verdict_first(sections), options.markdown)
     return 1 if failures else 0
 
 
-def _show(sections: Sequence[Section], markdown: Path | None) -> None:
-    for line in as_text(sections):
+def _show(for_terminal: Sequence[Section], for_browser: Sequence[Section], markdown: Path | None) -> None:
+    for line in as_text(for_terminal):
         print(line)
     if markdown is not None:
         try:
-            write_whole(markdown, ("\n".join(as_markdown(sections)) + "\n").encode())
+            write_whole(markdown, ("\n".join(as_markdown(for_browser)) + "\n").encode())
         except OSError as error:
             raise ResultsError(f"--markdown {markdown}: cannot be written: {error.strerror or error}") from error
 

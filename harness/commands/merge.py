@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING
 from harness.commands.options import folder
 from harness.errors import ResultsError
 from harness.reporting.merge import Merged, merge, write_files
-from harness.reporting.record import ERROR, Record, measured_cases, measured_timings, unmeasured
+from harness.reporting.record import ERROR, Record, measured_cases, unmeasured
 from harness.reporting.run_folder import NewRun, read_run
-from harness.reporting.text import (
-    THROUGHPUT_TITLE,
-    accuracy_tables,
-    accuracy_title,
-    throughput_table,
-)
+from harness.reporting.text import run_sections
 
 if TYPE_CHECKING:
     from harness.commands import Commands
@@ -76,10 +71,6 @@ def _lines(record: Record) -> Iterator[str]:
     for result in unmeasured((*record.cases, *record.timings)):
         if result.outcome == ERROR:
             yield f"error: {result.id}: {result.detail}"
-    if record.cases:
-        cases = measured_cases(record.cases)
-        yield accuracy_title(cases, record.split)
-        yield from accuracy_tables(cases, unmeasured(record.cases))
-    if record.timings:
-        yield THROUGHPUT_TITLE
-        yield from throughput_table(measured_timings(record.timings), unmeasured(record.timings))
+    for section in run_sections(record.cases, record.timings, record.split):
+        yield section.title
+        yield from section.body()

@@ -1,10 +1,8 @@
-"""A comparison of two runs, and the series of many, as lines for a terminal and as Markdown."""
+"""A comparison of two runs, and the series of many, as parts of a report."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from harness.gate.pairing import Changed
 from harness.gate.scores import METRICS
@@ -12,59 +10,12 @@ from harness.reporting.accuracy_pair import AccuracyPair
 from harness.reporting.compare import ALPHA, FAILURES, Comparison
 from harness.reporting.record import measured_cases, measured_timings
 from harness.reporting.run_folder import Run
+from harness.reporting.section import Section
 from harness.reporting.speed_pair import SpeedPair
-from harness.reporting.table import Table, escaped
+from harness.reporting.table import Table
 
-_WIDTH = 100
 _LONGEST_LIST = 10
 _RUNS_ABREAST = 6
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of a report: a title where it has one, a table where there are rows, and lines below it."""
-
-    title: str
-    table: Table | None
-    lines: tuple[str, ...] = ()
-
-
-def as_text(sections: Sequence[Section]) -> Iterator[str]:
-    """Yield lines for a terminal."""
-    for number, section in enumerate(sections):
-        if number:
-            yield ""
-        yield from _wrapped(section.title)
-        if section.table and section.table.rows:
-            yield from section.table.lines()
-        for line in section.lines:
-            yield from _wrapped(line)
-
-
-def as_markdown(sections: Sequence[Section]) -> Iterator[str]:
-    """Yield lines of Markdown, as for a CI job's summary, which is read from the top: what it comes to is first."""
-    for section in [*sections[-1:], *sections[:-1]]:
-        if section.title:
-            yield f"### {escaped(section.title)}"
-            yield ""
-        if section.table and section.table.rows:
-            yield from section.table.markdown()
-            yield ""
-        yield from (f"- {escaped(line)}" for line in section.lines)
-        if section.lines:
-            yield ""
-
-
-def _wrapped(line: str) -> list[str]:
-    indent = " " * (len(line) - len(line.lstrip()))
-    return textwrap.wrap(
-        line.strip(),
-        _WIDTH,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def sections_of(
@@ -93,6 +44,11 @@ def sections_of(
         verdict += "; speed was not compared"
     sections.append(Section(verdict, None, tuple(f"{identity}: {why}" for identity, why in failures)))
     return sections
+
+
+def verdict_first(sections: Sequence[Section]) -> list[Section]:
+    """Return the report of a comparison as it is read in a browser, from the top: what it comes to is first."""
+    return [*sections[-1:], *sections[:-1]]
 
 
 def series_sections(runs: Sequence[Run]) -> list[Section]:

@@ -1,4 +1,4 @@
-"""Lines for the terminal."""
+"""What one run measured, as parts of a report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from harness.gate.stats import mcnemar
 from harness.gate.tolerance import FLOORS
 from harness.gate.verdict import WARNED
 from harness.reporting.case_record import CaseRecord
-from harness.reporting.record import ERROR, SplitFacts, Unmeasured
+from harness.reporting.record import ERROR, SplitFacts, Unmeasured, measured_cases, measured_timings, unmeasured
+from harness.reporting.section import Section
 from harness.reporting.table import Table
 from harness.reporting.timing_record import TimingRecord
 
@@ -22,42 +23,45 @@ SIGNIFICANT = 0.05
 TIE = "~"
 _ENOUGH_CALLS = 10
 
-THROUGHPUT_TITLE = "throughput: forward alone, images on the device, seeded weights"
+_THROUGHPUT_TITLE = "throughput: forward alone, images on the device, seeded weights"
 
 
-def accuracy_title(records: Sequence[CaseRecord], split: SplitFacts | None) -> str:
-    """Return what stands above the table of the cases."""
-    where = f"{split.name}, {split.images:,} images" if records and split else "nothing was evaluated"
-    return f"accuracy in percent: {where}"
+def run_sections(
+    cases: Sequence[CaseRecord | Unmeasured], timings: Sequence[TimingRecord | Unmeasured], split: SplitFacts | None
+) -> list[Section]:
+    """Return all that is to be told of one run: its cases, and its timings."""
+    accuracy = accuracy_sections(measured_cases(cases), unmeasured(cases), split) if cases else []
+    speed = [throughput_section(measured_timings(timings), unmeasured(timings))] if timings else []
+    return [*accuracy, *speed]
 
 
-def accuracy_tables(records: Sequence[CaseRecord], unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
-    """Yield all that is to be told of the cases of one run: accuracy, settings, and the baseline."""
-    yield from accuracy_table(records, unmeasured)
-    yield from settings_table(records)
-    yield from baseline_table(records)
-
-
-def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
-    """Yield a table of the cases, best top-1 first, then those that were not measured.
+def accuracy_sections(
+    records: Sequence[CaseRecord], missing: Sequence[Unmeasured], split: SplitFacts | None
+) -> list[Section]:
+    """Return all that is to be told of the cases of one run: accuracy, settings, and the baseline.
 
     Args:
         records: of one split.
-        unmeasured: cases that were due and have no values.
+        missing: cases that were due and have no values.
     """
-    ranked = sorted(records, key=lambda record: (-record.measured.top1, record.id))
+    where = f"{split.name}, {split.images:,} images" if records and split else "nothing was evaluated"
+    accuracy = accuracy_section(records, missing, f"accuracy in percent: {where}")
+    return [accuracy, *filter(None, (settings_section(records), baseline_section(records)))]
+
+
+def accuracy_section(records: Iterable[CaseRecord], missing: Sequence[Unmeasured], title: str = "") -> Section:
+    """Return a table of the cases, best top-1 first, then those that were not measured."""
+    ranked = ranking(records)
     origin = next((record.expected.origin for record in ranked if record.expected), "expected")
     head = ["", "model", "weights", "top-1", origin, "diff", "top-5", origin, "diff"]
     head += ["params", "GFLOPs", "images/s", "verdict"]
     rows = [
-        _row(record, tie=above is not None and _are_tied(above, record))
+        _row(record, tie=above is not None and are_tied(above, record))
         for above, record in zip([None, *ranked], ranked, strict=False)
     ]
-    if rows:
-        yield from Table(head, rows, frozenset({0, 1, 2, len(head) - 1})).lines()
-    yield from _unmeasured_lines(unmeasured)
+    lines = list(_missing_lines(missing))
     if any(row[0] == TIE for row in rows):
-        yield (
+        lines.append(
             f"{TIE} not significantly different from the row above on the same images "
             f"(top-1, exact McNemar test, p >= {SIGNIFICANT})"
         )
@@ -66,14 +70,18 @@ def accuracy_table(records: Iterable[CaseRecord], unmeasured: Sequence[Unmeasure
         could_miss[check.name] = max(check.could_miss, could_miss.get(check.name, 0.0))
     if could_miss:
         drops = " and of ".join(f"{name} by up to {drop:.2f} points" for name, drop in could_miss.items())
-        yield f"judged on a subset of the images, which could miss a drop of {drops}"
-    for record in ranked:
-        if record.note:
-            yield f"{record.id}: {record.note}"
+        lines.append(f"judged on a subset of the images, which could miss a drop of {drops}")
+    lines += [f"{record.id}: {record.note}" for record in ranked if record.note]
+    return Section(title, Table(head, rows, frozenset({0, 1, 2, len(head) - 1})), tuple(lines))
 
 
-def settings_table(records: Sequence[CaseRecord]) -> Iterator[str]:
-    """Yield a table of the models that were evaluated in several settings, each against its first; or nothing."""
+def ranking(records: Iterable[CaseRecord]) -> list[CaseRecord]:
+    """Return the cases, best top-1 first."""
+    return sorted(records, key=lambda record: (-record.measured.top1, record.id))
+
+
+def settings_section(records: Sequence[CaseRecord]) -> Section | None:
+    """Return a table of the models that were evaluated in several settings, each against its first; or None."""
     rows = []
     for several in _in_several_settings(records):
         first = several[0]
@@ -86,13 +94,13 @@ def settings_table(records: Sequence[CaseRecord]) -> Iterator[str]:
             rows.append(
                 [*row, *(f"{points:+.3f}" for points in gained), f"{changed:,}", _speed(record), f"{speed_up:.2f}"]
             )
-    if rows:
-        head = ["model", "weights", "setting", "top-1", "top-5", "diff", "diff", "changed", "images/s", "speed-up"]
-        yield ""
-        yield from Table(head, rows, frozenset({0, 1, 2})).lines()
-        yield "diff: of top-1 and top-5 against the model's first setting; changed: images with another best class"
-        if any(record.compiled for record in records):
-            yield "images/s of compiled models: with the time of compiling, which -m throughput leaves out"
+    if not rows:
+        return None
+    head = ["model", "weights", "setting", "top-1", "top-5", "diff", "diff", "changed", "images/s", "speed-up"]
+    lines = ["diff: of top-1 and top-5 against the model's first setting; changed: images with another best class"]
+    if any(record.compiled for record in records):
+        lines.append("images/s of compiled models: with the time of compiling, which -m throughput leaves out")
+    return Section("", Table(head, rows, frozenset({0, 1, 2})), tuple(lines))
 
 
 def _in_several_settings(records: Sequence[CaseRecord]) -> Iterator[list[CaseRecord]]:
@@ -115,20 +123,24 @@ def _speed(record: CaseRecord) -> str:
     return f"{record.images_per_second:,.0f}"
 
 
-def baseline_table(records: Sequence[CaseRecord]) -> Iterator[str]:
-    """Yield a table of the cases that were paired with a baseline, and what is to be said of them; or nothing."""
+def baseline_section(records: Sequence[CaseRecord]) -> Section | None:
+    """Return a table of the cases that were paired with a baseline, and what is to be said of them; or None."""
     paired = [(record, record.paired) for record in records if record.paired is not None]
-    if paired:
-        head = ["against the baseline", "changed", "real", "lost", "gained", "p", "top-5", "drift: median", "99 %"]
-        head += ["largest", "floor"]
-        yield ""
-        yield from Table(head, [_paired_row(*pair) for pair in paired], frozenset({0})).lines()
-        yield "changed: images with another best class; real: those that arithmetic alone cannot have changed"
-        yield "drift: of an image's logits, in units of their spread; floor: what arithmetic moves at most"
-    for record in records:
-        for check in record.verdict.checks:
-            if check.outcome == WARNED:
-                yield f"warning: {record.id}: {check.name}: {check.detail}"
+    warnings = [
+        f"warning: {record.id}: {check.name}: {check.detail}"
+        for record in records
+        for check in record.verdict.checks
+        if check.outcome == WARNED
+    ]
+    if not paired:
+        return Section("", None, tuple(warnings)) if warnings else None
+    head = ["against the baseline", "changed", "real", "lost", "gained", "p", "top-5", "drift: median", "99 %"]
+    head += ["largest", "floor"]
+    legend = (
+        "changed: images with another best class; real: those that arithmetic alone cannot have changed",
+        "drift: of an image's logits, in units of their spread; floor: what arithmetic moves at most",
+    )
+    return Section("", Table(head, [_paired_row(*pair) for pair in paired], frozenset({0})), (*legend, *warnings))
 
 
 def _paired_row(record: CaseRecord, paired: dict[str, Any]) -> list[str]:
@@ -139,8 +151,8 @@ def _paired_row(record: CaseRecord, paired: dict[str, Any]) -> list[str]:
     return [record.id, *counts, f"{paired['p']:.2g}", f"{paired['top5_changed']:,}", *moved, floor]
 
 
-def throughput_table(records: Iterable[TimingRecord], unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
-    """Yield a table of the timings in the order in which they were made, then those that have no values."""
+def throughput_section(records: Iterable[TimingRecord], missing: Sequence[Unmeasured]) -> Section:
+    """Return a table of the timings in the order in which they were made, then those that have no values."""
     records = list(records)
     speed_ups = _speed_ups(records)
     head = [
@@ -170,23 +182,24 @@ def throughput_table(records: Iterable[TimingRecord], unmeasured: Sequence[Unmea
         ]
         for record in records
     ]
+    lines = []
     if rows:
-        yield from Table(head, rows, frozenset({0})).lines()
         peaks = {record.precision: record.peak_tflops for record in records}
-        yield (
+        lines.append(
             "images/s from the median call; "
             + ("speed-up: against the model's first setting, in batches of one size; " if speed_ups else "")
             + "spread: interquartile range over median; peak: "
             + ", ".join(f"{peak:.3f} TFLOP/s in {precision}" for precision, peak in peaks.items())
             + " by a product of large matrices"
         )
-    yield from _unmeasured_lines(unmeasured)
+    lines += _missing_lines(missing)
     for record in records:
         # Of long calls there are too few to tell.
         if not record.warm_up["stable"] and record.warm_up["calls"] > _ENOUGH_CALLS:
-            yield f"{record.id}: not stable after {record.warm_up['seconds']:.1f} s of warm-up"
+            lines.append(f"{record.id}: not stable after {record.warm_up['seconds']:.1f} s of warm-up")
         if record.clocks and record.clocks["throttled"]:
-            yield f"{record.id}: the GPU is held back by {', '.join(record.clocks['throttled'])}"
+            lines.append(f"{record.id}: the GPU is held back by {', '.join(record.clocks['throttled'])}")
+    return Section(_THROUGHPUT_TITLE, Table(head, rows, frozenset({0})), tuple(lines))
 
 
 def _speed_ups(records: Sequence[TimingRecord]) -> dict[str, str]:
@@ -201,8 +214,8 @@ def _speed_ups(records: Sequence[TimingRecord]) -> dict[str, str]:
     }
 
 
-def _unmeasured_lines(unmeasured: Sequence[Unmeasured]) -> Iterator[str]:
-    for case in unmeasured:
+def _missing_lines(missing: Sequence[Unmeasured]) -> Iterator[str]:
+    for case in missing:
         yield f"  {case.id}: {'ERROR, no values (the reason stands above)' if case.outcome == ERROR else case.outcome}"
 
 
@@ -221,7 +234,7 @@ def _row(record: CaseRecord, *, tie: bool) -> list[str]:
     return [*cells, record.outcome if record.verdict.held else "FAILED"]
 
 
-def _are_tied(first: CaseRecord, second: CaseRecord) -> bool:
+def are_tied(first: CaseRecord, second: CaseRecord) -> bool:
     """Tell whether the two models' top-1 could well differ by chance, from their answers to the same images."""
     a, b = first.correct_bits(), second.correct_bits()
     return mcnemar(int(np.sum(a & ~b)), int(np.sum(b & ~a))) >= SIGNIFICANT

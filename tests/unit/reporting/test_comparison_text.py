@@ -13,9 +13,10 @@ from harness.gate.scores import TopK
 from harness.reporting.accuracy_pair import AccuracyPair
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.compare import FAILURES, Comparison, compare
-from harness.reporting.comparison_text import as_markdown, as_text, sections_of, series_sections
+from harness.reporting.comparison_text import sections_of, series_sections, verdict_first
 from harness.reporting.record import Record, SplitFacts
 from harness.reporting.run_folder import Run
+from harness.reporting.section import as_markdown, as_text
 from tests.records import case_record, expected, run_record, timing_record
 
 HITS = {"alexnet": 28_261, "vgg16": 35_796, "resnet18": 34_879, "googlenet": 34_889}
@@ -181,7 +182,7 @@ def test_markdown_begins_with_what_it_comes_to() -> None:
     """For the summary of a CI job; what a name holds is shown, not obeyed."""
     comparison = _comparison(_record(), _record(-40, torch="<script>|"))
 
-    lines = list(as_markdown(sections_of(comparison, list(comparison.failures(FAILURES, 0.05)))))
+    lines = list(as_markdown(verdict_first(sections_of(comparison, list(comparison.failures(FAILURES, 0.05))))))
 
     assert lines[:3] == [
         "### FAILED: 1 of 12 results",

@@ -10,7 +10,7 @@ import pytest
 from harness.gate.verdict import Check, Verdict
 from harness.reporting.case_record import CaseRecord, pack_classes
 from harness.reporting.record import Unmeasured
-from harness.reporting.text import accuracy_table, settings_table, throughput_table
+from harness.reporting.text import accuracy_section, settings_section, throughput_section
 from tests.records import case_record, expected, timing_record
 
 IMAGES = 1000
@@ -53,7 +53,7 @@ def test_table() -> None:
         Unmeasured("vgg11-IMAGENET1K_V1-fp32", "error", "no weights"),
     ]
 
-    actual = list(accuracy_table(records, unmeasured))
+    actual = list(accuracy_section(records, unmeasured).body())
 
     assert "\n".join(actual) == TABLE
 
@@ -62,7 +62,7 @@ def test_table_of_one_case_has_no_more_than_its_row() -> None:
     """Without ties, notes or unmeasured cases there is a head and a row; nothing is tied to no row above."""
     records = [_record("alexnet", range(565), top5=790, expected=expected(500, 300, 400, origin="recorded"))]
 
-    actual = list(accuracy_table(records, []))
+    actual = list(accuracy_section(records, []).body())
 
     assert "\n".join(actual) == TABLE_OF_ONE
 
@@ -80,7 +80,7 @@ def test_table_of_a_subset_says_what_it_could_miss() -> None:
         for row, (top1, top5) in enumerate(drops)
     ]
 
-    actual = list(accuracy_table(records, []))[4:]
+    actual = list(accuracy_section(records, []).body())[4:]
 
     lines = [
         "judged on a subset of the images, which could miss a drop of top-1 by up to 13.37 points "
@@ -92,7 +92,7 @@ def test_table_of_a_subset_says_what_it_could_miss() -> None:
 
 def test_cases_that_were_not_measured_are_never_left_out() -> None:
     """Where nothing was measured at all, the cases still stand there with the reason."""
-    actual = list(accuracy_table([], [Unmeasured("alexnet-IMAGENET1K_V1-fp32")]))
+    actual = list(accuracy_section([], [Unmeasured("alexnet-IMAGENET1K_V1-fp32")]).body())
 
     assert actual[-1] == "  alexnet-IMAGENET1K_V1-fp32: not run"
 
@@ -102,7 +102,7 @@ def test_rows_come_by_top1_then_by_id(order: list[int]) -> None:
     """The best comes first; the same number of hits is ordered by id, whatever order the cases finished in."""
     records = [_record("b", range(700)), _record("c", range(800), top5=850), _record("a", range(300, 1000))]
 
-    lines = list(accuracy_table([records[place] for place in order], []))
+    lines = list(accuracy_section([records[place] for place in order], []).body())
 
     actual = [line.removeprefix("~").split()[0] for line in lines[1:4]]
     expected = ["c", "a", "b"]
@@ -125,7 +125,7 @@ def test_tie_is_decided_image_by_image(only_above: int, only_below: int, expecte
     above = _record("above", range(both + only_above))
     below = _record("below", range(both), range(both + only_above, both + only_above + only_below))
 
-    lines = list(accuracy_table([above, below], []))
+    lines = list(accuracy_section([above, below], []).body())
 
     actual = lines[2].startswith("~  below")
     assert expected == actual
@@ -135,7 +135,7 @@ def test_a_tie_is_with_the_row_above_alone() -> None:
     """A mark compares a row with the one above it, not with the best: every step may be a tie, the way not."""
     records = [_record(f"model{step}", range(700 - 4 * step)) for step in range(3)]
 
-    lines = list(accuracy_table(records, []))
+    lines = list(accuracy_section(records, []).body())
 
     actual = [line[0] for line in lines[1:4]]
     expected = [" ", "~", "~"]
@@ -165,7 +165,7 @@ def test_table_of_timings() -> None:
         ),
     ]
 
-    actual = list(throughput_table(records, [Unmeasured("vgg16-IMAGENET1K_V1-fp32-b32")]))
+    actual = list(throughput_section(records, [Unmeasured("vgg16-IMAGENET1K_V1-fp32-b32")]).body())
 
     assert "\n".join(actual) == TIMINGS
 
@@ -174,7 +174,7 @@ def test_a_setting_of_its_own_is_told_in_the_table() -> None:
     """Cases that differ only in their setting are told apart."""
     records = [case_record(), case_record(id="other", memory_format="contiguous", compiled=True)]
 
-    rows = list(accuracy_table(records, []))[1:3]
+    rows = list(accuracy_section(records, []).body())[1:3]
 
     assert sum("fp32-contiguous-compiled" in row for row in rows) == 1
 
@@ -199,21 +199,22 @@ def test_settings_of_a_model_are_told_against_its_first() -> None:
         ),
     ]
 
-    actual = list(settings_table(records[:1] + records[:0:-1]))  # whatever order processes ended in
+    section = settings_section(records[:1] + records[:0:-1])  # whatever order processes ended in
 
-    expected = """
+    expected = """\
 model    weights        setting         top-1   top-5    diff    diff  changed  images/s  speed-up
 alexnet  IMAGENET1K_V1  fp32           56.500  79.000       -       -        -       200         -
 alexnet  IMAGENET1K_V1  bf16           56.500  79.000  +0.000  +0.000        3       500      2.50
 alexnet  IMAGENET1K_V1  bf16-compiled  56.600  78.900  +0.100  -0.100        0       150      0.75
 diff: of top-1 and top-5 against the model's first setting; changed: images with another best class
 images/s of compiled models: with the time of compiling, which -m throughput leaves out"""
-    assert expected == "\n".join(actual)
+    assert section is not None
+    assert expected == "\n".join(section.body())
 
 
 def test_models_in_one_setting_have_no_table_of_settings() -> None:
     """Nor does it take room where there is nothing to compare."""
-    assert [] == list(settings_table([_record("alexnet", range(565)), _record("vgg16", range(716))]))
+    assert settings_section([_record("alexnet", range(565)), _record("vgg16", range(716))]) is None
 
 
 def test_timings_in_several_settings_tell_the_speed_up() -> None:
@@ -224,7 +225,7 @@ def test_timings_in_several_settings_tell_the_speed_up() -> None:
         timing_record("alexnet", seconds=[0.5], id="alexnet-IMAGENET1K_V1-fp32-b1", batch_size=1),
     ]
 
-    head, *rows, legend = throughput_table(records[::-1], [])
+    head, *rows, legend = throughput_section(records[::-1], []).body()
 
     assert "speed-up" in head.split()
     assert ["-", "2.50", "-"] == [row.split()[2] for row in rows]
