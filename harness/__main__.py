@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from harness.commands import baseline, compare, expected, merge, plan, split, store
+from harness.commands import baseline, compare, expected, merge, plan, report, split, store
 from harness.errors import HarnessError
 
 
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Companion of the gate; the gate itself is: pytest -m imagenet --imagenet DIR",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (baseline, compare, expected, merge, plan, split, store):
+    for command in (baseline, compare, expected, merge, plan, report, split, store):
         command.add(commands)
     return parser
 

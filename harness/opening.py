@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 
 from harness.data.workers import warm_up
 from harness.errors import HarnessError
+from harness.evaluation.place import Place
 from harness.gate.cases import Case
 from harness.options import Options
 from harness.parallel import MISTAKE, place_of, ranks_of
@@ -29,6 +33,8 @@ SUMMARY: pytest.StashKey[Summary] = pytest.StashKey()
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 BENCH: pytest.StashKey[Bench] = pytest.StashKey()
 ORDER: pytest.StashKey[dict[str, int]] = pytest.StashKey()
+# What a run depends on beside its command; torchrun sets the threads itself.
+_HEARD = ("IMAGENET_DIR", "OMP_NUM_THREADS", "PYTEST_ADDOPTS")
 
 
 def open_session(config: pytest.Config, stack: ExitStack) -> None:
@@ -40,6 +46,7 @@ def open_session(config: pytest.Config, stack: ExitStack) -> None:
     if MISTAKE in config.stash:
         raise HarnessError(config.stash[MISTAKE])
     summary, options = config.stash[SUMMARY], config.stash[OPTIONS]
+    summary.command = command_of(config.invocation_params.args, place_of(config), os.environ)
     staging: Path | None = None
     if hasattr(config, "workerinput"):
         staging = Path(config.workerinput[STAGING]) if config.workerinput[STAGING] else None
@@ -65,6 +72,25 @@ def open_session(config: pytest.Config, stack: ExitStack) -> None:
         config.stash[ORDER] = run.order(config.stash[CASES])
         summary.environment = run.environment()
         summary.split = run.split_facts()
+
+
+def command_of(arguments: Sequence[str | os.PathLike[str]], place: Place, environ: Mapping[str, str]) -> str:
+    """Return the command that started this run, with what it took from the environment.
+
+    >>> command_of(["-m", "imagenet", "--models", "resnet*"], Place(), {"IMAGENET_DIR": "/data", "HOME": "/root"})
+    "IMAGENET_DIR=/data python -m pytest -m imagenet --models 'resnet*'"
+
+    Args:
+        arguments: pytest's.
+        place: of this process among ranks.
+        environ: the process's.
+    """
+    ranks = place.world > 1
+    heard = [name for name in _HEARD if environ.get(name) and not (ranks and name == "OMP_NUM_THREADS")]
+    nodes = f" --nnodes {place.world // place.local_world}" if place.world > place.local_world else ""
+    launcher = f"torchrun{nodes} --nproc-per-node {place.local_world}" if ranks else "python"
+    variables = "".join(f"{name}={shlex.quote(environ[name])} " for name in heard)
+    return f"{variables}{launcher} -m pytest {shlex.join(map(str, arguments))}".rstrip()
 
 
 def facts_of(config: pytest.Config) -> dict[str, str]:

@@ -117,7 +117,8 @@ class Run:
     def split_facts(self) -> SplitFacts:
         """Return what is evaluated."""
         split = self.split
-        return SplitFacts(split.name, split.digest, len(split), split.total, len(set(split.targets.tolist())))
+        with_images = len(set(split.targets.tolist()))
+        return SplitFacts(split.name, split.digest, len(split), split.total, with_images, split.classes)
 
     def describe(self, settings: Sequence[str]) -> list[str]:
         """Return lines that say what is evaluated, on what, and with what."""
@@ -249,6 +250,7 @@ class Run:
             batch_size=predictions.batch_size,
             parameters=now.parameters,
             gflops=share.model.gflops,
+            weights_bytes=share.model.weights_bytes,
             weights_sha256=now.weights,
             inputs_digest=share.fingerprints.digest,
             preparation=dict(now.preparation),

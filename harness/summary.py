@@ -40,12 +40,14 @@ class Summary:
     Attributes:
         environment: what it runs on, once that is open.
         split: what is evaluated, once that is open.
+        command: what was typed.
         new_run: where the run is to be written.
         updates: the baseline, where the run is to become the next one.
     """
 
     environment: Environment | None = None
     split: SplitFacts | None = None
+    command: str = ""
     new_run: NewRun | None = None
     updates: BaselineOptions | None = None
 
@@ -145,6 +147,7 @@ class Summary:
             split=self.split,
             cases=tuple(self._cases.values()),
             timings=tuple(self._timings.values()),
+            commands=(self.command,),
         )
 
 

@@ -37,6 +37,13 @@ def add(commands: Commands) -> None:
         nargs="+",
         help="OLD and NEW: folders of --results, or files of --benchmark-json; more than two give a series",
     )
+    add_judging_options(command)
+    command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report there too, as Markdown")
+    command.set_defaults(run=_compare, usage=command.error)
+
+
+def add_judging_options(command: argparse.ArgumentParser) -> None:
+    """Declare what counts as a failure of a comparison."""
     command.add_argument(
         "--fail-on",
         metavar="LIST",
@@ -58,8 +65,6 @@ def add(commands: Commands) -> None:
         default=0.07,
         help="by how much two runs of the same software differ on this machine (default: 7%%)",
     )
-    command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report there too, as Markdown")
-    command.set_defaults(run=_compare, usage=command.error)
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -39,6 +39,13 @@ def wnids() -> tuple[str, ...]:
 
 
 @cache
+def class_names() -> Mapping[str, str]:
+    """Return what each wnid's class is called in English, by torchvision's metadata of its weights."""
+    names = resources.files(__package__).joinpath("class_names.txt").read_text("utf-8").splitlines()
+    return MappingProxyType(dict(zip(wnids(), names, strict=True)))
+
+
+@cache
 def class_indices() -> Mapping[str, int]:
     """Return the class index of each wnid."""
     return MappingProxyType({wnid: index for index, wnid in enumerate(wnids())})

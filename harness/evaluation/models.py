@@ -122,6 +122,7 @@ def _place(spec: ModelSpec, model: nn.Module, weights: Any, device: torch.device
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             gflops=gflops,
             sha256=digest,
+            weights_bytes=sum(tensor.nbytes for tensor in model.state_dict().values()),
         ),
     )
 

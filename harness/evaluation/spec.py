@@ -36,9 +36,11 @@ class ModelFacts:
         parameters: number of weights and biases.
         gflops: multiply-adds of one image, in 10^9.
         sha256: of all parameters and buffers, as they are on the host.
+        weights_bytes: theirs.
     """
 
     preset: Preset
     parameters: int
     gflops: float
     sha256: str
+    weights_bytes: int = 0

@@ -110,7 +110,7 @@ def pair(old: Answers, new: Answers, floor: Floor) -> Paired:
         raise ValueError("answers to different images cannot be paired")
     before, after = old.top5[:, 0], new.top5[:, 0]
     was_right, is_right = old.correct, new.correct
-    margins = _margins(old) if old.logits is not None else _margins(new)
+    margins = margins_of(old) if old.logits is not None else margins_of(new)
     changed = []
     for place in np.flatnonzero(before != after).tolist():
         margin = None if margins is None else float(margins[place])
@@ -167,7 +167,8 @@ def spread(answers: Answers) -> float:
     return found or 1.0
 
 
-def _margins(answers: Answers) -> NDArray[np.float64] | None:
+def margins_of(answers: Answers) -> NDArray[np.float64] | None:
+    """Return (N,) how far the best class is ahead of the second, in units of the spread; None without logits."""
     if answers.logits is None:
         return None
     return (answers.logits[:, 0].astype(np.float64) - answers.logits[:, 1]) / spread(answers)

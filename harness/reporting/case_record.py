@@ -59,6 +59,7 @@ class CaseRecord:
         gflops: multiply-adds of one image, in 10^9.
         images_per_second: of the whole loop, less the time that it waited for images to be decoded.
         weights_sha256: of all parameters and buffers.
+        weights_bytes: of all parameters and buffers, which a file of them takes; None where nothing told.
         inputs_digest: sha256 of the hashes of all decoded images, in the split's order.
         preparation: decoder, resize, crop, interpolation, mean and std.
         switches: of torch's arithmetic, as they were in force.
@@ -92,6 +93,7 @@ class CaseRecord:
     first_input: dict[str, Any] = field(default_factory=dict)
     paired: dict[str, Any] | None = None
     note: str = ""
+    weights_bytes: int | None = None
     correct: str = field(default="", repr=False)
     best: str = field(default="", repr=False)
 
@@ -135,6 +137,8 @@ class CaseRecord:
             ValueError: a value is not as it is written; so is a KeyError or TypeError.
         """
         checked(values, _KINDS)
+        if values.get("weights_bytes") is not None:
+            checked(values, {"weights_bytes": int})
         if values["precision"] not in FLOORS:
             raise ValueError(f"precision should be one of {', '.join(FLOORS)}, and is {values['precision']!r}")
         if values["first_input"]:

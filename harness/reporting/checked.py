@@ -24,3 +24,14 @@ def checked(values: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ..
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
             raise ValueError(f"{name} should be {expected}, and is {value!r}")
+
+
+def texts(values: object) -> tuple[str, ...]:
+    """Return a list of texts as a tuple.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"expected a list of texts, found {values!r}")
+    return tuple(values)

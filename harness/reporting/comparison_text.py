@@ -27,7 +27,7 @@ def sections_of(
         failures: id of each, and what it is.
         fail_on: what was counted as a failure.
     """
-    sections = [_environment_section(comparison)]
+    sections = [environment_section(comparison)]
     if comparison.accuracy:
         sections.append(_accuracy_section(comparison))
     if comparison.speed or comparison.speed_refused:
@@ -70,7 +70,8 @@ def series_sections(runs: Sequence[Run]) -> list[Section]:
     return sections
 
 
-def _environment_section(comparison: Comparison) -> Section:
+def environment_section(comparison: Comparison) -> Section:
+    """Return what differs between the environments of two runs."""
     rows = [[name, _shown(old), _shown(new)] for name, old, new in comparison.facts]
     lines = [] if rows else ["environment: no difference"]
     return Section(

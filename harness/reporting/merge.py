@@ -56,6 +56,7 @@ def merge(runs: Sequence[Run]) -> Merged:
         split=split,
         cases=tuple(case for _, case in cases),
         timings=tuple(timing for _, timing in timings),
+        commands=tuple(dict.fromkeys(command for run in runs for command in run.record.commands)),
     )
     return Merged(record, {case.id: run for run, case in cases if isinstance(case, CaseRecord)})
 

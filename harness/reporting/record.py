@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.reporting.case_record import CaseRecord
-from harness.reporting.checked import checked
+from harness.reporting.checked import checked, texts
 from harness.reporting.environment import Environment
 from harness.reporting.timing_record import TimingRecord
 
@@ -34,6 +34,7 @@ class SplitFacts:
         images: evaluated.
         total: of the whole split; larger than ``images`` for a subset.
         classes: with images.
+        class_names: of all classes, by class index; empty where nothing told.
     """
 
     name: str
@@ -41,6 +42,7 @@ class SplitFacts:
     images: int
     total: int
     classes: int
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Record:
     Attributes:
         created: date and time, ISO 8601, UTC.
         split: None if no accuracy was due.
+        commands: that made it, as they are typed in a shell; empty where nothing told.
     """
 
     created: str
@@ -57,12 +60,14 @@ class Record:
     split: SplitFacts | None
     cases: tuple[CaseRecord | Unmeasured, ...]
     timings: tuple[TimingRecord | Unmeasured, ...]
+    commands: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, for JSON; images' answers lie elsewhere."""
         return {
             "schema_version": SCHEMA_VERSION,
             "created": self.created,
+            "commands": list(self.commands),
             "environment": asdict(self.environment),
             "split": self.split and asdict(self.split),
             "cases": [_without_answers(case) for case in self.cases],
@@ -82,13 +87,11 @@ class Record:
                 raise ValueError(f"two results are called {max(ids, key=ids.count)}")
         if values["cases"] and not values["split"]:
             raise ValueError("cases without a split")
-        if values["split"]:
-            checked(values["split"], {"name": str, "digest": str, "images": int, "total": int, "classes": int})
         checked(values, {"created": str, "environment": dict})
         return cls(
             created=str(values["created"]),
             environment=Environment(**values["environment"]),
-            split=values["split"] and SplitFacts(**values["split"]),
+            split=_split_from_json(values["split"]) if values["split"] else None,
             cases=tuple(
                 CaseRecord.from_json(case) if "images" in case else Unmeasured(**case) for case in values["cases"]
             ),
@@ -96,7 +99,13 @@ class Record:
                 TimingRecord.from_json(timing) if "seconds" in timing else Unmeasured(**timing)
                 for timing in values["timings"]
             ),
+            commands=texts(values.get("commands", [])),
         )
+
+
+def _split_from_json(values: dict[str, Any]) -> SplitFacts:
+    checked(values, {"name": str, "digest": str, "images": int, "total": int, "classes": int})
+    return SplitFacts(**{**values, "class_names": texts(values.get("class_names", []))})
 
 
 def measured_cases(cases: Sequence[CaseRecord | Unmeasured]) -> list[CaseRecord]:

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -25,7 +25,8 @@ from harness.data.files import write_whole
 from harness.data.fingerprints import GRID, HASH_BYTES, Fingerprints
 from harness.errors import RecordError, ResultsError
 from harness.gate.answers import Answers
-from harness.reporting.record import SCHEMA_VERSION, Record
+from harness.reporting.case_record import CaseRecord, pack, pack_classes
+from harness.reporting.record import SCHEMA_VERSION, Record, Unmeasured
 
 RECORD = "record.json"
 PREDICTIONS = "predictions"
@@ -119,6 +120,21 @@ class Run:
 
     path: Path
     record: Record
+
+    def with_answers(self) -> Run:
+        """Return the run with ``correct`` and ``best`` in each case; unchanged if it is a JSON file, which holds none.
+
+        Raises:
+            RecordError: a case's answers cannot be read.
+        """
+
+        def filled(case: CaseRecord | Unmeasured) -> CaseRecord | Unmeasured:
+            answers = self.answers(case.id) if isinstance(case, CaseRecord) else None
+            if answers is None or isinstance(case, Unmeasured):
+                return case
+            return replace(case, correct=pack(answers.correct), best=pack_classes(answers.top5[:, 0]))
+
+        return replace(self, record=replace(self.record, cases=tuple(map(filled, self.record.cases))))
 
     def answers(self, case: str) -> Answers | None:
         """Return a case's answers; None if the run is a JSON file, which holds none.

@@ -88,12 +88,11 @@ def settings_section(records: Sequence[CaseRecord]) -> Section | None:
         rows.append([first.model, first.weights, str(first.setting), *_percents(first), *["-"] * 3, _speed(first), "-"])
         for record in several[1:]:
             gained = [record.measured.percent(metric) - first.measured.percent(metric) for metric in METRICS]
-            changed = int(np.sum(record.best_classes() != first.best_classes()))
+            known = record.best and first.best  # a JSON file tells of no image
+            changed = f"{np.sum(record.best_classes() != first.best_classes()):,}" if known else "-"
             speed_up = record.images_per_second / first.images_per_second
             row = [record.model, record.weights, str(record.setting), *_percents(record)]
-            rows.append(
-                [*row, *(f"{points:+.3f}" for points in gained), f"{changed:,}", _speed(record), f"{speed_up:.2f}"]
-            )
+            rows.append([*row, *(f"{points:+.3f}" for points in gained), changed, _speed(record), f"{speed_up:.2f}"])
     if not rows:
         return None
     head = ["model", "weights", "setting", "top-1", "top-5", "diff", "diff", "changed", "images/s", "speed-up"]
@@ -236,5 +235,7 @@ def _row(record: CaseRecord, *, tie: bool) -> list[str]:
 
 def are_tied(first: CaseRecord, second: CaseRecord) -> bool:
     """Tell whether the two models' top-1 could well differ by chance, from their answers to the same images."""
+    if not (first.correct and second.correct):
+        return False  # a JSON file tells of no image
     a, b = first.correct_bits(), second.correct_bits()
     return mcnemar(int(np.sum(a & ~b)), int(np.sum(b & ~a))) >= SIGNIFICANT

@@ -1,0 +1,81 @@
+"""``python -m harness report``: runs as a page to look at, and as Markdown; imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.compare import add_judging_options
+from harness.data.files import write_whole
+from harness.errors import ResultsError
+from harness.reporting.report import report_on, sections
+from harness.reporting.run_folder import read_run
+from harness.reporting.section import as_markdown
+
+if TYPE_CHECKING:
+    from harness.commands import Commands
+
+_NEEDS = ("altair", "jinja2", "vl_convert")
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = commands.add_parser(
+        "report",
+        help="runs as one self-contained page, or as Markdown",
+        description="Make a page of a run: one file that needs no network. With two runs it shows what changed from "
+        "the first to the second; with more, the series, and what changed in the last step. The first line printed is "
+        "the verdict. Exit 0 whatever it is, 2 if the page cannot be made.",
+    )
+    command.add_argument(
+        "runs",
+        metavar="RUN",
+        type=Path,
+        nargs="+",
+        help="folders of --results, or files of --benchmark-json or record.json; oldest first",
+    )
+    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the page there")
+    command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report there, as Markdown")
+    command.add_argument(
+        "--images",
+        metavar="SPLIT",
+        help="show pictures of the images in this folder or archive; only where their terms allow the page to be "
+        "passed on (default: none, but for the embedded split)",
+    )
+    add_judging_options(command)
+    command.set_defaults(run=_report, usage=command.error)
+
+
+def _report(options: argparse.Namespace) -> int:
+    if options.output is None and options.markdown is None:
+        options.usage("give -o FILE for a page, --markdown FILE, or both")
+    report = report_on(
+        [read_run(path) for path in options.runs],
+        fail_on=options.fail_on,
+        max_slowdown=options.max_slowdown,
+        noise=options.noise,
+    )
+    if options.output is not None:
+        if missing := [name for name in _NEEDS if find_spec(name) is None]:
+            raise ResultsError(
+                f"-o {options.output}: a page needs {' and '.join(missing)}, not installed: "
+                "pip install 'imagenet-gate[report]'"
+            )
+        from harness.reporting.page.render import page_of
+
+        _write("-o", options.output, page_of(report, options.images))
+    if options.markdown is not None:
+        _write("--markdown", options.markdown, "\n".join(as_markdown(sections(report))) + "\n")
+    print(report.headline.sentence)
+    for path in filter(None, (options.output, options.markdown)):
+        print(f"{path}: {path.stat().st_size / 1e3:,.0f} KB")
+    return 0
+
+
+def _write(option: str, path: Path, text: str) -> None:
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise ResultsError(f"{option} {path}: cannot be written: {error.strerror or error}") from error

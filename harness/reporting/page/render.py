@@ -1,0 +1,70 @@
+"""A report -> the page, laid out by Jinja's template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jinja2
+from markupsafe import Markup
+
+from harness.reporting.environment import UNKNOWN
+from harness.reporting.page.changes import changes, shown_ids
+from harness.reporting.page.parts import parts_of
+from harness.reporting.page.thumbnails import Thumbnails, open_thumbnails
+from harness.reporting.report import Report
+
+_PINNED = ("torch", "torchvision", "numpy", "pillow")
+
+
+def page_of(report: Report, images: str | None) -> str:
+    """Return the page, as HTML.
+
+    Args:
+        images: folder or archive of the images that may be shown; None to show none but the embedded.
+
+    Raises:
+        HarnessError: images or answers cannot be read.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harness.reporting.page", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["svg"] = Markup  # of our own charts, in which names are escaped already
+    thumbnails = _thumbnails(report, images)
+    found = changes(report.comparison, thumbnails, _class_names(report, thumbnails)) if report.comparison else []
+    return environment.get_template("page.html.jinja").render(
+        report=report,
+        record=report.record,
+        parts=list(parts_of(report)),
+        changes=found,
+        unpaired=report.comparison is not None and not any(pair.paired for pair in report.comparison.accuracy),
+        pictures=thumbnails,
+        commands=_commands(report),
+    )
+
+
+def _thumbnails(report: Report, images: str | None) -> Thumbnails:
+    split = report.record.split
+    if report.comparison is None or split is None:
+        return Thumbnails(None)
+    return open_thumbnails(split, shown_ids(report.comparison), images)
+
+
+def _class_names(report: Report, thumbnails: Thumbnails) -> Sequence[str]:
+    """Return what is known of the classes' names: by a run's record, or else by the images."""
+    known = (run.record.split.class_names for run in reversed(report.runs) if run.record.split)
+    return next((names for names in known if names), thumbnails.class_names)
+
+
+def _commands(report: Report) -> list[str]:
+    """Return what to type to get this run again."""
+    environment = vars(report.record.environment)
+    pinned = [f"{name}=={environment[name].partition('+')[0]}" for name in _PINNED if environment[name] != UNKNOWN]
+    install = [f"pip install {' '.join(pinned)}"] if pinned else []
+    compared = []
+    if report.comparison is not None:
+        compared = [f"python -m harness compare {report.comparison.old.path} {report.comparison.new.path}"]
+    return [*install, *report.record.commands, *compared]
