@@ -15,7 +15,7 @@ from itertools import pairwise
 import pytest
 
 # What the first start has imported is there already when the second would rewrite its assertions.
-_STARTED_OVER = ("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning")
+STARTED_OVER = ("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning")
 # The options whose values are paths.
 _PATH_OPTIONS = frozenset({"--imagenet", "--expected", "--store", "--results", "--baseline"})
 
@@ -31,7 +31,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Start over with the joined command line, if anything had to be joined."""
     args = _joined(config.invocation_params.args)
-    return pytest.main([*_STARTED_OVER, *args], plugins=config.invocation_params.plugins) if args else None
+    return pytest.main([*STARTED_OVER, *args], plugins=config.invocation_params.plugins) if args else None
 
 
 def _joined(args: Sequence[str]) -> list[str] | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.data.workers import warm_up
+from harness.early import STARTED_OVER
 from harness.errors import HarnessError
 from harness.evaluation.place import Place
 from harness.gate.cases import Case
@@ -86,11 +87,12 @@ def command_of(arguments: Sequence[str | os.PathLike[str]], place: Place, enviro
         environ: the process's.
     """
     ranks = place.world > 1
+    typed = arguments[len(STARTED_OVER) :] if tuple(arguments[: len(STARTED_OVER)]) == STARTED_OVER else arguments
     heard = [name for name in _HEARD if environ.get(name) and not (ranks and name == "OMP_NUM_THREADS")]
     nodes = f" --nnodes {place.world // place.local_world}" if place.world > place.local_world else ""
     launcher = f"torchrun{nodes} --nproc-per-node {place.local_world}" if ranks else "python"
     variables = "".join(f"{name}={shlex.quote(environ[name])} " for name in heard)
-    return f"{variables}{launcher} -m pytest {shlex.join(map(str, arguments))}".rstrip()
+    return f"{variables}{launcher} -m pytest {shlex.join(map(str, typed))}".rstrip()
 
 
 def facts_of(config: pytest.Config) -> dict[str, str]:

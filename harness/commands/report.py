@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from harness.commands.compare import add_judging_options
 from harness.data.files import write_whole
-from harness.errors import ResultsError
-from harness.reporting.report import report_on, sections
+from harness.data.layouts import EMBEDDED, open_split
+from harness.errors import ResultsError, SplitError
+from harness.reporting.report import Report, report_on, sections
 from harness.reporting.run_folder import read_run
 from harness.reporting.section import as_markdown
 
 if TYPE_CHECKING:
     from harness.commands import Commands
+    from harness.reporting.page.thumbnails import Thumbnails
 
 _NEEDS = ("altair", "jinja2", "vl_convert")
 
@@ -65,13 +67,37 @@ def _report(options: argparse.Namespace) -> int:
             )
         from harness.reporting.page.render import page_of
 
-        _write("-o", options.output, page_of(report, options.images))
+        _write("-o", options.output, page_of(report, _thumbnails(report, options.images)))
     if options.markdown is not None:
         _write("--markdown", options.markdown, "\n".join(as_markdown(sections(report))) + "\n")
     print(report.headline.sentence)
     for path in filter(None, (options.output, options.markdown)):
         print(f"{path}: {path.stat().st_size / 1e3:,.0f} KB")
     return 0
+
+
+def _thumbnails(report: Report, images: str | None) -> Thumbnails:
+    """Return the pictures for the page.
+
+    The embedded images are this project's own. Others' terms may forbid to pass them on, as ImageNet's do, so they are
+    shown only where the caller names them.
+
+    Raises:
+        SplitError: they cannot be read, or are not those that were evaluated.
+    """
+    from harness.reporting.page.changes import shown_ids
+    from harness.reporting.page.thumbnails import Thumbnails
+
+    split, shown = report.record.split, shown_ids(report.comparison) if report.comparison else set()
+    if split is None or not shown:
+        return Thumbnails(None)
+    if images is None and split.name != EMBEDDED:
+        why = f"The pictures are not shown: the terms of {split.name} may forbid to pass them on."
+        return Thumbnails(None, f"{why} Where they do not, --images DIR shows them.")
+    found = open_split(images or EMBEDDED)
+    if missing := sorted(shown.difference(found.ids)):
+        raise SplitError(f"--images {images}: expected the images of {split.name}, found none called {missing[0]!r}")
+    return Thumbnails(found)
 
 
 def _write(option: str, path: Path, text: str) -> None:

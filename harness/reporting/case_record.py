@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evaluation.setting import Setting
+from harness.evaluation.setting import MEMORY_FORMATS, Setting
 from harness.gate.expected import Expected
 from harness.gate.scores import TopK
 from harness.gate.tolerance import FLOORS
 from harness.gate.verdict import FAILED, HELD, WARNED, Check, Verdict
 from harness.reporting.checked import NUMBER, checked
+from harness.reporting.environment import UNKNOWN
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("id", "model", "weights", "precision", "memory_format", "split", "note"), str),
@@ -139,6 +140,10 @@ class CaseRecord:
         checked(values, _KINDS)
         if values.get("weights_bytes") is not None:
             checked(values, {"weights_bytes": int})
+        if values["memory_format"] not in (*MEMORY_FORMATS, UNKNOWN):
+            raise ValueError(
+                f"memory_format should be one of {', '.join(MEMORY_FORMATS)}, not {values['memory_format']!r}"
+            )
         if values["precision"] not in FLOORS:
             raise ValueError(f"precision should be one of {', '.join(FLOORS)}, and is {values['precision']!r}")
         if values["first_input"]:

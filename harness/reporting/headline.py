@@ -59,6 +59,8 @@ def _failures(record: Record) -> Iterator[tuple[str, str]]:
         elif isinstance(result, CaseRecord) and not result.verdict.held:
             failed = [check for check in result.verdict.checks if not check.held]
             # The pairing names the cause, accuracy only the effect.
+            if not failed:
+                yield result.id, "was checked against nothing"
             yield from ((result.id, _told(check)) for check in sorted(failed, key=lambda check: check.name != BASELINE))
 
 

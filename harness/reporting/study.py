@@ -107,19 +107,10 @@ def fetch(source: str, folder: Path, models: Sequence[str], step: Callable[[str]
             top5 = _top5(_read(source, path_of(model)), f"{source}/{path_of(model)}")[order]
             answers = Answers(ids, targets, top5, logits=None)
             _refuse_others(model, answers, f"{source}/{path_of(model)}")
-            case = _case(model, answers)
+            case = as_case(model, answers)
             write_answers(run.staging, case.id, answers)
             cases.append(case)
-        facts = SplitFacts(
-            imagenet.NAME, digest_of(ids.tolist(), targets), imagenet.IMAGES, imagenet.IMAGES, len(imagenet.wnids())
-        )
-        record = Record(
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            environment=_ENVIRONMENT,
-            split=facts,
-            cases=tuple(cases),
-            timings=(),
-        )
+        record = as_record(cases, digest_of(ids.tolist(), targets))
         run.finish(record)
     finally:
         run.discard()
@@ -127,6 +118,22 @@ def fetch(source: str, folder: Path, models: Sequence[str], step: Callable[[str]
 
 
 _ENVIRONMENT = Environment(**{fact.name: UNKNOWN for fact in fields(Environment)})  # type: ignore[arg-type]
+
+
+def as_record(cases: Sequence[CaseRecord], digest: str) -> Record:
+    """Return the record of a run on the validation set, of whose environment nothing is known.
+
+    Args:
+        digest: of all ids and labels.
+    """
+    classes = imagenet.wnids()
+    return Record(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=_ENVIRONMENT,
+        split=SplitFacts(imagenet.NAME, digest, imagenet.IMAGES, imagenet.IMAGES, len(classes), classes),
+        cases=tuple(cases),
+        timings=(),
+    )
 
 
 def _read(source: str, name: str) -> bytes:
@@ -190,7 +197,8 @@ def _refuse_others(model: str, answers: Answers, where: str) -> None:
         )
 
 
-def _case(model: str, answers: Answers) -> CaseRecord:
+def as_case(model: str, answers: Answers) -> CaseRecord:
+    """Return the record of a model of which only the answers are known."""
     values: dict[str, Any] = {"images_per_second": 0.0, "batch_size": 0, "parameters": 0, "gflops": 0.0}
     measured: TopK = answers.hits
     return CaseRecord(

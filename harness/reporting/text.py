@@ -13,6 +13,7 @@ from harness.gate.stats import mcnemar
 from harness.gate.tolerance import FLOORS
 from harness.gate.verdict import WARNED
 from harness.reporting.case_record import CaseRecord
+from harness.reporting.environment import UNKNOWN
 from harness.reporting.record import ERROR, SplitFacts, Unmeasured, measured_cases, measured_timings, unmeasured
 from harness.reporting.section import Section
 from harness.reporting.table import Table
@@ -111,7 +112,8 @@ def _in_several_settings(records: Sequence[CaseRecord]) -> Iterator[list[CaseRec
 
 def _setting_order(record: CaseRecord | TimingRecord) -> tuple[int, int, bool]:
     """Return the place of a setting: the default first, whatever order processes or merged runs came in."""
-    return list(FLOORS).index(record.precision), list(MEMORY_FORMATS).index(record.memory_format), record.compiled
+    formats = [*MEMORY_FORMATS, UNKNOWN]  # as of predictions that others published
+    return list(FLOORS).index(record.precision), formats.index(record.memory_format), record.compiled
 
 
 def _percents(record: CaseRecord) -> list[str]:

@@ -46,7 +46,7 @@ _Box = tuple[float, float, float, float]
 def places(spots: Sequence[Spot], width: float, height: float) -> list[Place | None]:
     """Return a place for each name, the first come first; None for one that has no room.
 
-    >>> places([Spot(50, 50, "resnet18"), Spot(52, 50, "googlenet")], 200, 100)
+    >>> places([Spot(90, 50, "resnet18"), Spot(94, 50, "googlenet")], 200, 100)
     [Place(dx=8.0, dy=0, align='left'), Place(dx=-8.0, dy=0, align='right')]
 
     Args:

@@ -8,22 +8,22 @@ import jinja2
 from markupsafe import Markup
 
 from harness.reporting.environment import UNKNOWN
-from harness.reporting.page.changes import changes, shown_ids
+from harness.reporting.page.changes import changes
 from harness.reporting.page.parts import parts_of
-from harness.reporting.page.thumbnails import Thumbnails, open_thumbnails
+from harness.reporting.page.thumbnails import Thumbnails
 from harness.reporting.report import Report
 
 _PINNED = ("torch", "torchvision", "numpy", "pillow")
 
 
-def page_of(report: Report, images: str | None) -> str:
+def page_of(report: Report, thumbnails: Thumbnails) -> str:
     """Return the page, as HTML.
 
     Args:
-        images: folder or archive of the images that may be shown; None to show none but the embedded.
+        thumbnails: pictures of the images whose answers changed, as far as they may be shown.
 
     Raises:
-        HarnessError: images or answers cannot be read.
+        RecordError: answers cannot be read.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("harness.reporting.page", "."),
@@ -33,7 +33,6 @@ def page_of(report: Report, images: str | None) -> str:
         lstrip_blocks=True,
     )
     environment.filters["svg"] = Markup  # of our own charts, in which names are escaped already
-    thumbnails = _thumbnails(report, images)
     found = changes(report.comparison, thumbnails, _class_names(report, thumbnails)) if report.comparison else []
     return environment.get_template("page.html.jinja").render(
         report=report,
@@ -44,13 +43,6 @@ def page_of(report: Report, images: str | None) -> str:
         pictures=thumbnails,
         commands=_commands(report),
     )
-
-
-def _thumbnails(report: Report, images: str | None) -> Thumbnails:
-    split = report.record.split
-    if report.comparison is None or split is None:
-        return Thumbnails(None)
-    return open_thumbnails(split, shown_ids(report.comparison), images)
 
 
 def _class_names(report: Report, thumbnails: Thumbnails) -> Sequence[str]:

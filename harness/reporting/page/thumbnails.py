@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection
 
 import numpy as np
 from PIL import Image
 
-from harness.data.layouts import EMBEDDED, open_split
 from harness.data.split import Split
-from harness.errors import SplitError
-from harness.reporting.record import SplitFacts
 
 _SIDE = 128
 _QUALITY = 72
@@ -52,33 +48,3 @@ class Thumbnails:
         file = io.BytesIO()
         small.save(file, "JPEG", quality=_QUALITY, optimize=True)
         return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def open_thumbnails(facts: SplitFacts, shown: Collection[str], images: str | None) -> Thumbnails:
-    """Return the pictures of a split.
-
-    The embedded images are this project's own. Others' terms may forbid to pass them on, as ImageNet's do, so they are
-    shown only where the caller names them.
-
-    Args:
-        facts: of what was evaluated.
-        shown: ids that will be asked for.
-        images: folder or archive of the images; None where the caller does not name one.
-
-    Raises:
-        SplitError: it cannot be read, or does not hold the images.
-    """
-    if not shown:
-        return Thumbnails(None)
-    if images is None and facts.name != EMBEDDED:
-        why = (
-            f"The pictures are not shown: the terms of {facts.name} may forbid to pass them on. "
-            "Where they do not, --images DIR shows them."
-        )
-        return Thumbnails(None, why)
-    split = open_split(images or EMBEDDED)
-    if missing := sorted(set(shown).difference(split.ids)):
-        raise SplitError(
-            f"--images {images}: expected the images of {facts.name}, found none called {missing[0]!r} in {split.root}"
-        )
-    return Thumbnails(split)
