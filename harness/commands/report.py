@@ -11,6 +11,7 @@ from harness.commands.compare import add_judging_options
 from harness.data.files import write_whole
 from harness.data.layouts import EMBEDDED, open_split
 from harness.errors import ResultsError, SplitError
+from harness.gate.verdict import FAILED
 from harness.reporting.report import Report, report_on, sections
 from harness.reporting.run_folder import read_run
 from harness.reporting.section import as_markdown
@@ -26,10 +27,10 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "report",
-        help="runs as one self-contained page, or as Markdown",
+        help="runs as one self-contained page, or as Markdown; exit 1 if something fails",
         description="Make a page of a run: one file that needs no network. With two runs it shows what changed from "
         "the first to the second; with more, the series, and what changed in the last step. The first line printed is "
-        "the verdict. Exit 0 whatever it is, 2 if the page cannot be made.",
+        "the verdict. Exit 1 if something fails, 2 if the page cannot be made.",
     )
     command.add_argument(
         "runs",
@@ -37,6 +38,12 @@ def add(commands: Commands) -> None:
         type=Path,
         nargs="+",
         help="folders of --results, or files of --benchmark-json or record.json; oldest first",
+    )
+    command.add_argument(
+        "--against",
+        metavar="RUN",
+        type=Path,
+        help="the run that the newest is compared with (default: the one before it)",
     )
     command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the page there")
     command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report there, as Markdown")
@@ -55,6 +62,7 @@ def _report(options: argparse.Namespace) -> int:
         options.usage("give -o FILE for a page, --markdown FILE, or both")
     report = report_on(
         [read_run(path) for path in options.runs],
+        against=None if options.against is None else read_run(options.against),
         fail_on=options.fail_on,
         max_slowdown=options.max_slowdown,
         noise=options.noise,
@@ -73,7 +81,7 @@ def _report(options: argparse.Namespace) -> int:
     print(report.headline.sentence)
     for path in filter(None, (options.output, options.markdown)):
         print(f"{path}: {path.stat().st_size / 1e3:,.0f} KB")
-    return 0
+    return 1 if report.headline.outcome == FAILED else 0
 
 
 def _thumbnails(report: Report, images: str | None) -> Thumbnails:

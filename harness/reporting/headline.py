@@ -36,10 +36,12 @@ def headline(record: Record, failures: Sequence[tuple[str, str]] = (), against: 
     own = list(_failures(record))
     failed = {identity for identity, _ in own}
     reasons = own + [(identity, why) for identity, why in failures if identity not in failed]
-    results = len(record.cases) + len(record.timings)
     if reasons:
         identity, why = reasons[0]
-        number = len({identity for identity, _ in reasons})
+        wrong = {identity for identity, _ in reasons}
+        number = len(wrong)
+        # What is missing from the run counts as well.
+        results = len(wrong.union(result.id for result in (*record.cases, *record.timings)))
         more = f" (and {number - 1} more)" if number > 1 else ""
         sentence = f"FAILED: {number} of {_counted(results)}: {identity}: {_short(why)}{more}"
         return Headline(FAILED, sentence, tuple(reasons))

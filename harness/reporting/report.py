@@ -24,7 +24,7 @@ class Report:
 
     Attributes:
         runs: oldest first.
-        comparison: of the newest with the one before it; None where there is one run.
+        comparison: of the newest with an earlier one; None where there is none.
         failures: of the comparison: id of each, and what it is.
     """
 
@@ -49,11 +49,14 @@ class Report:
         return len(self.runs) >= _SERIES
 
 
-def report_on(runs: Sequence[Run], *, fail_on: Sequence[str], max_slowdown: float, noise: float) -> Report:
+def report_on(
+    runs: Sequence[Run], against: Run | None = None, *, fail_on: Sequence[str], max_slowdown: float, noise: float
+) -> Report:
     """Return the report.
 
     Args:
         runs: oldest first.
+        against: the run that the newest is compared with; None for the one before it.
         fail_on: what counts as a failure of the comparison, of ``compare.FAILURES``.
         max_slowdown: of a call's median time, as a share.
         noise: by how much the speed of two runs of the same software may differ, as a share.
@@ -65,12 +68,13 @@ def report_on(runs: Sequence[Run], *, fail_on: Sequence[str], max_slowdown: floa
         refuse_different_splits(one, other)
     *earlier, newest = runs
     newest = newest.with_answers()
-    if not earlier:
+    old = against or (earlier[-1] if earlier else None)
+    if old is None:
         return Report((newest,), headline(newest.record), None, ())
-    comparison = compare(earlier[-1], newest, noise)
+    comparison = compare(old, newest, noise)
     failures = tuple(comparison.failures(fail_on, max_slowdown))
-    against = f"{earlier[-1].path} (torch {earlier[-1].record.environment.torch})"
-    return Report((*earlier, newest), headline(newest.record, failures, against), comparison, failures)
+    compared_with = f"{old.path} (torch {old.record.environment.torch})"
+    return Report((*earlier, newest), headline(newest.record, failures, compared_with), comparison, failures)
 
 
 def verdict_section(report: Report) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def parts_of(report: Report) -> Iterator[Part]:
     record = report.record
     cases, timings = measured_cases(record.cases), measured_timings(record.timings)
     differences = comparison_sections(report)
-    accuracy = [section for section in differences if not section.title.startswith("speed")]
+    accuracy = [_without_images(section) for section in differences if not section.title.startswith("speed")]
     speed = [section for section in differences if section.title.startswith("speed")]
     yield Part("environment", "Environment", (environment_of(report),))
     if record.cases:
@@ -56,6 +56,11 @@ def parts_of(report: Report) -> Iterator[Part]:
         yield Part("speed", "Speed", sections, tuple(_speed_charts(report, timings)))
     if report.is_series:
         yield Part("series", "Across runs", tuple(series_sections(report.runs)), tuple(_series_charts(report.runs)))
+
+
+def _without_images(section: Section) -> Section:
+    """Return the section without its list of changed answers, which the page shows as cards."""
+    return replace(section, lines=tuple(line for line in section.lines if not line.startswith(" ")))
 
 
 def _models(cases: Sequence[CaseRecord]) -> Section:
