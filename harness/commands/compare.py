@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "compare",
-        help="what differs between two runs; exit 1 if something fails; or the series of many runs",
+        help="say what differs between two runs, exit 1 if something fails; or list the series of many",
         description="Compare two runs: environment, accuracy image by image, speed with an interval. Exit 1 if "
         "something fails, 2 if they cannot be compared. With more than two runs, print what each measured, by case; "
         "nothing fails then.",
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
         metavar="LIST",
         type=_kinds,
         default=FAILURES,
-        help=f"what counts as a failure, comma-separated: {','.join(FAILURES)}, or none (default: all three)",
+        help=f"what counts as a failure, comma-separated: {', '.join(FAILURES)}, or 'none' (default: all three)",
     )
     command.add_argument(
         "--max-slowdown",
@@ -57,7 +57,9 @@ def add(commands: Commands) -> None:
         default=0.07,
         help="by how much two runs of the same software differ on this machine (default: 7%%)",
     )
-    command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report there too, as Markdown")
+    command.add_argument(
+        "--markdown", metavar="FILE", type=Path, help="write the report to this file too, as Markdown (default: none)"
+    )
     command.set_defaults(run=_compare, usage=command.error)
 
 
