@@ -18,7 +18,8 @@ _LINK = re.compile(r"\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _PROGRAMS = ("pytest", "python", "torchrun", "make", "nox", "pip")
 # What stands before a command in a file of a CI service, and how a job is started.
-_BEFORE = re.compile(r"^\s*(?:- +)?(?:(?:run|script): +)?(?:\$ +)?")
+_BEFORE = re.compile(r"^\s*(?:- +)?(?:(?:run|script|command): +)?(?:\$ +)?")
+_SHELL = ("if", "then", "!", "exec", "time")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 
 
@@ -83,7 +84,7 @@ def _commands_of(line: str) -> Iterator[tuple[str, ...]]:
 
 def _started(words: Sequence[str]) -> tuple[str, ...]:
     """Return a command without assignments before it, without ``srun``, and without a usage line's brackets."""
-    while words and _ASSIGNMENT.fullmatch(words[0]):
+    while words and (words[0] in _SHELL or _ASSIGNMENT.fullmatch(words[0])):
         words = words[1:]
     if words and words[0] == "srun":
         words = words[next((place for place, word in enumerate(words) if _is_program(word)), len(words)) :]

@@ -68,7 +68,7 @@ class Reader:
         return "" if path.with_suffix(".py").is_file() or path.is_dir() or module in ("pip", "ruff") else "no module"
 
     def _pytest_line(self, words: Sequence[str]) -> str:
-        words = [_STANDS_FOR.get(word, word) for word in words]
+        words = [_STANDS_FOR.get(word, word) for word in words if word != "--help"]
         try:
             given = self._pytest.parse(words)
             config = SimpleNamespace(rootpath=ROOT, getoption=lambda name: getattr(given, name))
@@ -118,8 +118,9 @@ class Reader:
         if not (path.is_file() and os.access(path, os.X_OK)):
             return "no such program"
         text = path.read_text()
-        unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in text]
-        return f"{unknown[0]} does not stand in it" if unknown else ""
+        place = words.index("--") if "--" in words else len(words)
+        unknown = [word for word in words[:place] if word.startswith("--") and word.partition("=")[0] not in text]
+        return f"{unknown[0]} does not stand in it" if unknown else self._pytest_line(words[place + 1 :])
 
 
 @pytest.fixture(scope="module")
