@@ -121,7 +121,10 @@ def add(commands: Commands) -> None:
 
 def _build(options: argparse.Namespace) -> int:
     cases = select_cases(
-        read_expected(options.expected), options.models.split(","), [Setting()], embedded=options.split == EMBEDDED
+        read_expected(options.expected),
+        [name.strip() for name in options.models.split(",")],
+        [Setting()],
+        embedded=options.split == EMBEDDED,
     )
     from harness.decode_ahead import decode_ahead  # imports torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import doctest
 import os
@@ -80,8 +81,10 @@ class Reader:
         return ""
 
     def _harness(self, words: Sequence[str]) -> str:
+        parser = _parser()
+        _refuse_abbreviations(parser)
         try:
-            _parser().parse_args(words)
+            parser.parse_args(words)
         except SystemExit as end:
             return "not understood" if end.code else ""
         return ""
@@ -121,6 +124,15 @@ class Reader:
         place = words.index("--") if "--" in words else len(words)
         unknown = [word for word in words[:place] if word.startswith("--") and word.partition("=")[0] not in text]
         return f"{unknown[0]} does not stand in it" if unknown else self._pytest_line(words[place + 1 :])
+
+
+def _refuse_abbreviations(parser: argparse.ArgumentParser) -> None:
+    """Let options be known by their whole names only, also those of the commands."""
+    parser.allow_abbrev = False
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _refuse_abbreviations(command)
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +236,7 @@ def test_every_option_has_a_row() -> None:
         "python -m harness compare",
         "python -m harness compare OLD NEW [--max-slowdown fast]",
         "python -m harness expected",
+        "python -m harness store prune --older 30d",
         "python -m benchmarks.nothing",
         "make gates",
         "make gate LIMIT=100",
