@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness",
         description="Companion of the gate; the gate itself is: pytest -m imagenet --imagenet DIR",
+        epilog="Exit status: 0 fine, 1 a check failed, 2 it could not be done, 130 interrupted.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (baseline, compare, expected, merge, plan, report, split, store):

@@ -61,13 +61,15 @@ def add_options(parser: pytest.Parser) -> None:
         "--imagenet",
         metavar="SPLIT",
         default=os.environ.get("IMAGENET_DIR") or None,
-        help="folder of the validation set, or 'embedded' for images that need no download (default: $IMAGENET_DIR)",
+        help="folder or archive of the image set, or 'embedded' for images that need no download (default: "
+        "$IMAGENET_DIR)",
     )
     group.addoption(
         "--models",
         metavar="LIST",
         default="core",
-        help="comma-separated names, globs or ids, or 'all' (default: core: alexnet, vgg16, resnet18, googlenet)",
+        help="names, globs or ids of models, comma-separated, or 'all' (default: core: alexnet, vgg16, resnet18, "
+        "googlenet)",
     )
     group.addoption(
         "--expected",
@@ -75,31 +77,37 @@ def add_options(parser: pytest.Parser) -> None:
         type=Path,
         help="file of expected accuracies (default: expected_accuracy.yaml of the project)",
     )
-    group.addoption("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    group.addoption(
+        "--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     group.addoption(
         "--precision",
         metavar="LIST",
         default="fp32",
-        help=f"comma-separated: {', '.join(PRECISIONS)} (default: %(default)s)",
+        help=f"precisions, comma-separated: {', '.join(PRECISIONS)} (default: %(default)s)",
     )
     group.addoption(
         "--memory-format",
         metavar="LIST",
         default=CHANNELS_LAST,
-        help=f"comma-separated: {', '.join(MEMORY_FORMATS)} (default: %(default)s)",
+        help=f"memory formats, comma-separated: {', '.join(MEMORY_FORMATS)} (default: %(default)s)",
     )
-    group.addoption("--compile", action="store_true", help="run each model compiled by torch.compile as well")
+    group.addoption(
+        "--compile",
+        action="store_true",
+        help="run each model compiled by torch.compile as well (default: eager only)",
+    )
     group.addoption(
         "--batch-size",
         metavar="N",
         type=positive,
-        help="images in a forward call of the gate, halved when memory runs out (default: 256 on CUDA, 32 on the CPU)",
+        help="images in a forward call of the gate, halved when memory runs out (default: 256 on CUDA, 32 on a CPU)",
     )
     group.addoption(
         "--batch-sizes",
         metavar="LIST",
         type=positives,
-        help="batch sizes to time, comma-separated (default: 1,256 on CUDA, 1,32 on the CPU)",
+        help="batch sizes to time, comma-separated (default: 1,256 on CUDA, 1,32 on a CPU)",
     )
     group.addoption(
         "--limit",
@@ -116,9 +124,10 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--decoder",
+        metavar="DECODER",
         choices=DECODERS,
         default=DECODERS[0],
-        help="what decodes images: pillow (default; what the published values used), torchvision or nvjpeg",
+        help="pillow (what the published values used), torchvision or nvjpeg (default: %(default)s)",
     )
     group.addoption(
         "--store",
@@ -128,7 +137,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="folder that keeps decoded images from run to run (default: $IMAGENET_STORE, else the user's cache)",
     )
     group.addoption(
-        "--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in TMPDIR"
+        "--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in $TMPDIR"
     )
     group.addoption(
         "--rank-timeout",
@@ -141,13 +150,14 @@ def add_options(parser: pytest.Parser) -> None:
         "--results",
         metavar="DIR",
         type=folder,
-        help="write the run there, to be compared later: record.json and each image's answers; replaces an earlier run",
+        help="folder for the run, to be compared later: record.json and each image's answers; an earlier run there is "
+        "replaced (default: none)",
     )
     group.addoption(
         "--baseline",
         metavar="DIR",
         type=folder,
-        help="an earlier run (of --results) to pair with, image by image (default: none; for the embedded split the "
+        help="folder of an earlier run to pair with, image by image (default: none; for the embedded split the "
         "project's own)",
     )
     group.addoption(

@@ -20,26 +20,32 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "baseline",
-        help="public predictions as a baseline",
+        help="fetch a baseline that others have published",
         description="Baselines that others have published. Your own is a run: pytest -m imagenet --baseline DIR "
         "--baseline-update.",
     )
     actions = command.add_subparsers(metavar="ACTION", required=True)
     fetch = actions.add_parser(
         "fetch",
-        help="download, check, and write a run folder",
+        help="download predictions, check them, and write a run folder",
         description=f"Fetch the five best classes of 21 torchvision models for each of the 50,000 images, as the "
         f"ImageNetV2 study published them, from {study.SOURCE}; check them, and write them as a run folder for "
         "--baseline and compare. They hold no logits, weights or pixels.",
     )
-    fetch.add_argument("name", metavar="NAME", choices=(study.NAME,), help=study.NAME)
+    fetch.add_argument("name", metavar="NAME", choices=(study.NAME,), help=f"what to fetch: {study.NAME}")
     fetch.add_argument(
-        "--to", metavar="DIR", type=folder, default=Path(study.NAME), help="folder of the run (default: %(default)s)"
+        "--to", metavar="DIR", type=folder, default=Path(study.NAME), help="folder for the run (default: %(default)s)"
     )
     fetch.add_argument(
-        "--from", dest="source", metavar="SOURCE", default=study.SOURCE, help="a mirror, or a copy of the data folder"
+        "--from",
+        dest="source",
+        metavar="SOURCE",
+        default=study.SOURCE,
+        help="a mirror, or a copy of the data folder (default: the address above)",
     )
-    fetch.add_argument("--models", metavar="LIST", default="all", help="comma-separated names (default: all 21)")
+    fetch.add_argument(
+        "--models", metavar="LIST", default="all", help="names of models, comma-separated, or 'all' (default: all 21)"
+    )
     fetch.set_defaults(run=_fetch)
 
 

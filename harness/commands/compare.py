@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "compare",
-        help="what differs between two runs; exit 1 if something fails; or the series of many runs",
+        help="say what differs between two runs, exit 1 if something fails; or list the series of many",
         description="Compare two runs: environment, accuracy image by image, speed with an interval. Exit 1 if "
         "something fails, 2 if they cannot be compared. With more than two runs, print what each measured, by case; "
         "nothing fails then.",
@@ -38,7 +38,9 @@ def add(commands: Commands) -> None:
         help="OLD and NEW: folders of --results, or files of --benchmark-json; more than two give a series",
     )
     add_judging_options(command)
-    command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report there too, as Markdown")
+    command.add_argument(
+        "--markdown", metavar="FILE", type=Path, help="write the report to this file too, as Markdown (default: none)"
+    )
     command.set_defaults(run=_compare, usage=command.error)
 
 
@@ -49,7 +51,7 @@ def add_judging_options(command: argparse.ArgumentParser) -> None:
         metavar="LIST",
         type=_kinds,
         default=FAILURES,
-        help=f"what counts as a failure, comma-separated: {','.join(FAILURES)}, or none (default: all three)",
+        help=f"what counts as a failure, comma-separated: {', '.join(FAILURES)}, or 'none' (default: all three)",
     )
     command.add_argument(
         "--max-slowdown",

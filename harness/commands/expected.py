@@ -15,15 +15,25 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    expected = commands.add_parser("expected", help="the file of expected accuracies")
+    expected = commands.add_parser(
+        "expected",
+        help="check the file of expected accuracies",
+        description="The file of expected accuracies, by default expected_accuracy.yaml.",
+    )
     actions = expected.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser(
         "check",
-        help="compare it with the installed torchvision's own metadata; exit 1 where they disagree",
-        description="Compare the imagenet-1k values of the file with the installed torchvision's own metadata.",
+        help="compare it with the installed torchvision's own metadata; exit 1 if they disagree",
+        description="Compare the imagenet-1k values of the file with the installed torchvision's own metadata. Exit 1 "
+        "if they disagree.",
     )
     check.add_argument(
-        "file", metavar="FILE", type=Path, nargs="?", default=DEFAULT_FILE, help="the file (default: %(default)s)"
+        "file",
+        metavar="FILE",
+        type=Path,
+        nargs="?",
+        default=DEFAULT_FILE,
+        help="file of expected accuracies (default: %(default)s)",
     )
     check.set_defaults(run=_check)
 

@@ -22,22 +22,30 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "plan",
-        help="how many images a gate needs to see a regression",
+        help="say how many images a gate needs to see a regression",
         description="Say how many images are needed to see a regression of top-1: against the published value, and "
         "against a baseline by right and wrong answers, by changed answers, and by drifted logits, for changes whose "
         "disagreement was measured on real images.",
     )
     command.add_argument(
-        "--regression", metavar="POINTS", type=_points, default=0.001, help="net loss of top-1 (default: 0.1 points)"
+        "--regression",
+        metavar="POINTS",
+        type=_points,
+        default=0.001,
+        help="net loss of top-1 to be seen (default: 0.1)",
     )
     command.add_argument(
         "--power", metavar="P", type=_probability, default=0.99, help="probability of seeing it (default: %(default)s)"
     )
     command.add_argument(
-        "--accuracy", metavar="POINTS", type=_points, default=0.7, help="published top-1 (default: 70 points)"
+        "--accuracy", metavar="POINTS", type=_points, default=0.7, help="published top-1 (default: 70)"
     )
     command.add_argument(
-        "--tolerance", metavar="POINTS", type=_points, default=0.0005, help="of that value (default: 0.05 points)"
+        "--tolerance",
+        metavar="POINTS",
+        type=_points,
+        default=0.0005,
+        help="tolerance of the published top-1 (default: 0.05)",
     )
     command.set_defaults(run=_plan, usage=command.error)
 

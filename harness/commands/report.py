@@ -45,8 +45,8 @@ def add(commands: Commands) -> None:
         type=Path,
         help="the run that the newest is compared with (default: the one before it)",
     )
-    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the page there")
-    command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report there, as Markdown")
+    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the page to this file (default: none)")
+    command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report to this file, as Markdown (default: none)")
     command.add_argument(
         "--images",
         metavar="SPLIT",

@@ -28,9 +28,13 @@ def add(commands: Commands) -> None:
         description="Describe an image set, after decoding every image. Exit 1 if an image cannot be decoded or is in "
         "the wrong class, or if the set is named like ImageNet-1k's validation set and is not all of it.",
     )
-    split.add_argument("path", metavar="SPLIT", help="what --imagenet would be given")
+    split.add_argument("path", metavar="SPLIT", help="folder or archive of the image set, or 'embedded'")
     split.add_argument(
-        "--workers", metavar="N", type=positive, default=available_cores(), help="default: %(default)s here"
+        "--workers",
+        metavar="N",
+        type=positive,
+        default=available_cores(),
+        help="decoding processes (default: one for each CPU core that may be used, %(default)s here)",
     )
     split.set_defaults(run=_describe)
 

@@ -30,7 +30,11 @@ _AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    store = commands.add_parser("store", help="decoded images that are kept from run to run")
+    store = commands.add_parser(
+        "store",
+        help="build, list, verify or prune decoded images that are kept",
+        description="Decoded images that are kept from run to run.",
+    )
     actions = store.add_subparsers(metavar="ACTION", required=True)
 
     build = actions.add_parser(
@@ -38,31 +42,70 @@ def add(commands: Commands) -> None:
         help="decode an image set ahead of a run",
         description="Decode an image set as the models need it, so that a later run finds it decoded.",
     )
-    build.add_argument("split", metavar="SPLIT", help="what --imagenet would be given")
-    build.add_argument("--models", metavar="LIST", default="core", help="as for the gate (default: core)")
-    build.add_argument("--expected", metavar="FILE", type=Path, default=DEFAULT_FILE, help="as for the gate")
-    build.add_argument("--decoder", choices=DECODERS, default=DECODERS[0], help="default: %(default)s")
-    build.add_argument("--device", default="auto", help="where nvjpeg decodes (default: auto)")
+    build.add_argument("split", metavar="SPLIT", help="folder or archive of the image set, or 'embedded'")
     build.add_argument(
-        "--workers", metavar="N", type=positive, default=available_cores(), help="default: %(default)s here"
+        "--models",
+        metavar="LIST",
+        default="core",
+        help="names, globs or ids of models, comma-separated, or 'all' (default: %(default)s)",
+    )
+    build.add_argument(
+        "--expected",
+        metavar="FILE",
+        type=Path,
+        default=DEFAULT_FILE,
+        help="file of expected accuracies (default: %(default)s)",
+    )
+    build.add_argument(
+        "--decoder",
+        metavar="DECODER",
+        choices=DECODERS,
+        default=DECODERS[0],
+        help="pillow (what the published values used), torchvision or nvjpeg (default: %(default)s)",
+    )
+    build.add_argument(
+        "--device",
+        metavar="DEVICE",
+        default="auto",
+        help="where nvjpeg decodes: auto, cpu, cuda or cuda:N (default: %(default)s)",
+    )
+    build.add_argument(
+        "--workers",
+        metavar="N",
+        type=positive,
+        default=available_cores(),
+        help="decoding processes (default: one for each CPU core that may be used, %(default)s here)",
     )
     build.set_defaults(run=_build)
 
-    listing = actions.add_parser("list", help="show what is kept, for what, how large, and when it was last used")
+    listing = actions.add_parser(
+        "list",
+        help="show what is kept",
+        description="Show what is kept, for what, how large, and when it was last used.",
+    )
     listing.set_defaults(run=_list)
 
     verify = actions.add_parser(
         "verify",
         help="compare all pixels with their hashes; exit 1 if any differ",
         description="Compare all pixels with their hashes. Images that differ are named, and the next run that needs "
-        "them decodes them again; exit 1 if there are any.",
+        "them decodes them again. Exit 1 if there are any.",
     )
     verify.set_defaults(run=_verify)
 
-    pruning = actions.add_parser("prune", help="remove what has not been used for long, or is too much")
-    pruning.add_argument("--older-than", metavar="AGE", type=_age, help="not used for so long, such as 12h, 30d or 8w")
+    pruning = actions.add_parser(
+        "prune",
+        help="remove what has not been used for long, or is too much",
+        description="Remove what has not been used for long, or is too much. Give one of the options or both.",
+    )
     pruning.add_argument(
-        "--max-size", metavar="SIZE", type=_size, help="the least recently used, until so much is left, such as 50GB"
+        "--older-than", metavar="AGE", type=_age, help="remove what was not used for so long, such as 12h, 30d or 8w"
+    )
+    pruning.add_argument(
+        "--max-size",
+        metavar="SIZE",
+        type=_size,
+        help="remove the least recently used until so much is left, such as 50GB",
     )
     pruning.set_defaults(run=_prune, usage=pruning.error)
 
@@ -72,13 +115,16 @@ def add(commands: Commands) -> None:
             metavar="DIR",
             type=folder,
             default=Path(os.environ.get("IMAGENET_STORE") or default_store()),
-            help="the folder (default: $IMAGENET_STORE, else the user's cache: %(default)s)",
+            help="folder that keeps decoded images (default: $IMAGENET_STORE, else the user's cache; %(default)s here)",
         )
 
 
 def _build(options: argparse.Namespace) -> int:
     cases = select_cases(
-        read_expected(options.expected), options.models.split(","), [Setting()], embedded=options.split == EMBEDDED
+        read_expected(options.expected),
+        [name.strip() for name in options.models.split(",")],
+        [Setting()],
+        embedded=options.split == EMBEDDED,
     )
     from harness.decode_ahead import decode_ahead  # imports torch
 

@@ -141,3 +141,12 @@ def test_a_split_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture
 
     assert capsys.readouterr().err.startswith("error: --imagenet 'nowhere': expected a folder or archive of images, ")
     assert status == 2
+
+
+def test_spaces_in_a_list_of_models_are_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The names are read as the gate reads them."""
+    (tmp_path / "expected.yaml").write_text(EXPECTED)
+
+    main(["store", "build", "nowhere", "--models=nearest, near*", f"--expected={tmp_path / 'expected.yaml'}"])
+
+    assert "--imagenet 'nowhere'" in capsys.readouterr().err
