@@ -75,6 +75,7 @@ def case_record(
         parameters=11_689_512,
         gflops=1.814,
         weights_sha256="5ha256",
+        weights_bytes=46_830_571,
         inputs_digest="1nput5",
         correct=pack(correct),
     )

@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "report",
-        help="runs as one self-contained page, or as Markdown; exit 1 if something fails",
+        help="make one self-contained page of runs, or Markdown; exit 1 if something fails",
         description="Make a page of a run: one file that needs no network. With two runs it shows what changed from "
         "the first to the second; with more, the series, and what changed in the last step. The first line printed is "
         "the verdict. Exit 1 if something fails, 2 if the page cannot be made.",
@@ -45,8 +45,12 @@ def add(commands: Commands) -> None:
         type=Path,
         help="the run that the newest is compared with (default: the one before it)",
     )
-    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the page to this file (default: none)")
-    command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report to this file, as Markdown (default: none)")
+    command.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="write the page to this file (default: none)"
+    )
+    command.add_argument(
+        "--markdown", metavar="FILE", type=Path, help="write the report to this file, as Markdown (default: none)"
+    )
     command.add_argument(
         "--images",
         metavar="SPLIT",

@@ -15,7 +15,7 @@ from harness.reporting.page.labels import Spot, places
 
 Drawing: TypeAlias = alt.LayerChart | alt.FacetChart
 
-WIDE, NARROW = 490, 300
+WIDE, NARROW = 475, 280
 """Pixels of the drawing itself, for a screen and for a phone."""
 _HEIGHT, _ROW = 340, 24
 _MARGIN = 0.08

@@ -92,6 +92,7 @@ def test_the_json_of_a_case_is_as_documented() -> None:
         "inputs_digest": "1nput5",
         **MADE_WITH,
         "note": "ran in batches of 8",
+        "weights_bytes": 46_830_571,
     }
 
 

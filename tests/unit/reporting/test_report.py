@@ -1,0 +1,99 @@
+"""Tests of harness.reporting.report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.errors import RecordError
+from harness.reporting.compare import FAILURES
+from harness.reporting.record import Record
+from harness.reporting.report import Report, report_on, sections
+from harness.reporting.run_folder import Run
+from tests.records import case_record, run_record, timing_record, write_run
+
+FEWER = case_record(correct=np.arange(1000) < 690)
+
+
+def _report(runs: list[Run], against: Run | None = None, fail_on: tuple[str, ...] = FAILURES) -> Report:
+    return report_on(runs, against, fail_on=fail_on, max_slowdown=0.05, noise=0.07)
+
+
+def _titles(report: Report) -> list[str]:
+    return [section.title for section in sections(report)]
+
+
+def _run(path: str, record: Record) -> Run:
+    return Run(Path(path), record)
+
+
+def test_one_run_is_told_by_itself() -> None:
+    """Its verdict, its environment as it is, its cases and timings."""
+    report = _report([_run("new", run_record([case_record()], [timing_record()], cuda=None))])
+
+    assert _titles(report) == [
+        "HELD: 1 case and 1 timing on imagenet-1k, 1,000 images, torch 2.9.1",
+        "environment",
+        "accuracy in percent: imagenet-1k, 1,000 images",
+        "throughput: forward alone, images on the device, seeded weights",
+    ]
+    environment = sections(report)[1].table
+    assert environment is not None
+    assert ["torch", "2.9.1"] in list(environment.rows)
+    assert "cuda" not in [row[0] for row in environment.rows]
+
+
+def test_two_runs_are_compared() -> None:
+    """What differs between the environments, and what fails."""
+    old, new = run_record([case_record()]), run_record([FEWER], torch="2.14.1")
+
+    report = _report([_run("old", old), _run("new", new)])
+
+    why = "resnet18-IMAGENET1K_V1-fp32: top-1 differs by -1.000 points, tolerance ±0.05"
+    assert report.headline.sentence == f"FAILED: 1 of 1 result: {why}"
+    assert sections(report)[0].lines == (why,)
+    assert _titles(report)[1:] == [
+        "old against new",
+        "accuracy in percent: imagenet-1k, 1,000 images",
+        "accuracy on imagenet-1k, 1,000 images: hits in the new run, and the difference to the old",
+    ]
+    assert _report([_run("old", old), _run("new", new)], fail_on=()).headline.outcome == "held"
+
+
+def test_another_run_than_the_one_before_can_be_compared_with() -> None:
+    """As the last good one; the others are the series."""
+    good, bad = run_record([case_record()]), run_record([FEWER])
+    runs = [_run("1", good), _run("2", bad), _run("3", bad)]
+
+    assert _report(runs).headline.outcome == "held"
+    report = _report(runs, _run("good", good))
+    assert report.headline.outcome == "failed"
+    assert _titles(report)[1] == "good against 3"
+    assert "3 runs" in _titles(report)
+
+
+def test_ties_are_found_where_the_answers_are_read(tmp_path: Path) -> None:
+    """A run that is read from its folder tells which neighbours are tied; its JSON alone does not know."""
+    run = write_run(tmp_path / "run", run_record([case_record("vgg16"), case_record("resnet18")]))
+
+    def marks(run: Run) -> list[str]:
+        table = sections(_report([run]))[2].table
+        assert table is not None
+        return [row[0] for row in table.rows]
+
+    assert marks(run) == ["", "~"]
+    assert marks(Run(tmp_path / "run" / "record.json", run.record)) == ["", ""]
+
+
+def test_runs_of_different_images_are_refused() -> None:
+    """Also where they are not neighbours."""
+    runs = [_run(name, run_record([case_record()])) for name in "abc"]
+    assert runs[0].record.split is not None
+    other = replace(runs[0].record.split, digest="0ther")
+    runs[0] = _run("a", replace(runs[0].record, split=other))
+
+    with pytest.raises(RecordError, match=r"^a and b evaluated different images and cannot be compared"):
+        _report(runs)
