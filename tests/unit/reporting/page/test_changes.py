@@ -32,13 +32,11 @@ def _new(exchanged: dict[int, float]) -> Answers:
 
 
 def _comparison(tmp_path: Path, new: Answers, old: Answers = OLD) -> Comparison:
-    runs = [
-        write_run(
-            tmp_path / name, run_record([replace(CASE, measured=answers.hits, verdict=CASE.verdict)]), resnet18=answers
-        )
+    before, after = (
+        write_run(tmp_path / name, run_record([replace(CASE, measured=answers.hits)]), resnet18=answers)
         for name, answers in (("old", old), ("new", new))
-    ]
-    return compare(*runs, noise=0.07)
+    )
+    return compare(before, after, noise=0.07)
 
 
 def test_cards_tell_label_answers_and_margins(tmp_path: Path) -> None:
