@@ -4,8 +4,9 @@
 #   make ranks         the same by RANKS processes that share each model's images, started by torchrun
 #   make throughput    images per second of the models
 #   make compare       what differs between two runs, RUNS="OLD NEW"
+#   make report        report.html, a page of runs, RUNS="OLD NEW"
 #   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the embedded split; half an hour
-#   make test          formatting, lint, types, layers, and all tests
+#   make test          formatting, lint, types, layers, workflows, and all tests
 #
 # Where `python` has torch, as in an activated environment, it is used and its torch is left as it is, since it is
 # what is under test; missing tools are added to that environment. Anywhere else .venv is made.
@@ -29,7 +30,7 @@ endef
 
 .PHONY: help
 help:
-	@sed -n '3,8s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,9s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: gate
 gate: $(READY)
@@ -47,6 +48,10 @@ throughput: $(READY)
 compare: $(READY)
 	$(PYTHON) -m harness compare $(RUNS) $(ARGS)
 
+.PHONY: report
+report: $(READY)
+	$(PYTHON) -m harness report $(RUNS) -o report.html $(ARGS)
+
 .PHONY: faults
 faults: $(READY)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'simplejpeg>=1.7'
@@ -57,12 +62,14 @@ test: $(READY)
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(dir $(PYTHON))shellcheck ci/* .ci/run
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	$(PYTHON) -m pytest -m "not imagenet and not throughput" $(ARGS)
 
 $(READY): pyproject.toml | $(PYTHON)
 	@$(PYTHON) -c '$(INSTALLED)' > $@.constraints
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint $@.constraints --editable '.[lite,parquet,test]'
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint $@.constraints --editable '.[lite,parquet,report,test]'
 	@touch $@
 
 .venv/bin/python:
