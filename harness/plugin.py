@@ -223,10 +223,10 @@ def _progress(case: Case, config: pytest.Config) -> CaseProgress:
 
 
 def _console(config: pytest.Config) -> Console:
-    """Show progress past pytest's capture; not with -q, nor in a worker of xdist, which has no terminal."""
+    """Show progress past pytest's capture; not with -q, nor in workers of xdist, which would write over each other."""
     reporter: TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     capture: CaptureManager | None = config.pluginmanager.get_plugin("capturemanager")
-    if reporter is None or config.get_verbosity() < 0:
+    if reporter is None or config.get_verbosity() < 0 or hasattr(config, "workerinput"):
         return NOWHERE
 
     def write_line(line: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness import parallel
+from harness import parallel, plugin
 from harness.evaluation.place import Place
 from harness.reporting import progress
 from harness.reporting.run_folder import read_run
@@ -175,6 +175,19 @@ def test_a_rank_that_was_started_otherwise_ends_all(project: Path) -> None:
     assert [4, 4] == statuses
     assert "the image set is 'colours, 8 images, labels " in _said(project, rank=0)
     assert "" == _said(project, rank=1)
+
+
+@pytest.mark.parametrize(("worker", "silent"), [(True, True), (False, False)])
+def test_workers_of_xdist_show_no_progress(
+    worker: bool, silent: bool, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one terminal in common, and would write over each other."""
+    monkeypatch.setattr(pytestconfig.option, "verbose", 0)
+    monkeypatch.setattr(pytestconfig, "workerinput", {}, raising=False)
+    if not worker:
+        monkeypatch.delattr(pytestconfig, "workerinput")
+
+    assert silent == (plugin._console(pytestconfig) is progress.NOWHERE)
 
 
 def test_workers_of_xdist_and_ranks_exclude_each_other(project: Path) -> None:
