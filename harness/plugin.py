@@ -30,7 +30,7 @@ from harness.opening import (
 from harness.options import add_options, read_options
 from harness.parallel import MISTAKE, place_of, ranks_of
 from harness.reporting.case_record import CaseRecord
-from harness.reporting.progress import show_progress
+from harness.reporting.progress import NOWHERE, CaseProgress, Console, is_terminal
 from harness.selection import is_selected, refuse_what_does_not_fit
 from harness.summary import ACCURACY, THROUGHPUT, Summary, case_id
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from harness.bench import Timed
-    from harness.data.decoded import Progress
     from harness.evaluation.throughput import TimedForward
 
 pytest_plugins = ["harness.parallel"]
@@ -175,9 +174,9 @@ def evaluated(case: Case, request: pytest.FixtureRequest) -> CaseRecord:
     config = request.config
     if RUN not in config.stash:
         pytest.fail(f"select the gate by -m {ACCURACY}; without it no image set is opened", pytrace=False)
-    with _failures():
+    with _failures(), _progress(case, config) as progress:
         try:
-            record = config.stash[RUN].evaluate(case, _progress(config))
+            record = config.stash[RUN].evaluate(case, progress)
         except RanksError:
             request.session.shouldfail = "the ranks have lost each other"
             raise
@@ -216,28 +215,27 @@ def _failures() -> Iterator[None]:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
-def _show_nothing(_done: int, _images: int) -> None:
-    pass
+def _progress(case: Case, config: pytest.Config) -> CaseProgress:
+    """Return what shows how far the case is; of ranks the first shows its own share."""
+    place = place_of(config)
+    share = f"rank {place.rank} of {place.world}, " if place.world > 1 else ""
+    return CaseProgress(f"{share}{case}", _console(config))
 
 
-def _progress(config: pytest.Config) -> Progress:
-    """Show decoding past pytest's capture; not with -q, nor in a worker of xdist, which has no terminal."""
+def _console(config: pytest.Config) -> Console:
+    """Show progress past pytest's capture; not with -q, nor in workers of xdist, which would write over each other."""
     reporter: TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     capture: CaptureManager | None = config.pluginmanager.get_plugin("capturemanager")
-    if reporter is None or config.get_verbosity() < 0:
-        return _show_nothing
+    if reporter is None or config.get_verbosity() < 0 or hasattr(config, "workerinput"):
+        return NOWHERE
 
     def write_line(line: str) -> None:
         reporter.write_line(line)
         reporter.flush()  # into a pipe, as in CI, a line would otherwise stay unseen until the end
 
-    show = show_progress("decoding", reporter.ensure_newline, write_line)
-
-    def uncaptured(done: int, images: int) -> None:
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            show(done, images)
-
-    return uncaptured
+    uncaptured = capture.global_and_fixture_disabled if capture else nullcontext
+    with uncaptured():
+        return Console(write_line, reporter.ensure_newline, uncaptured, is_terminal())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from harness.data.decode import open_image
-from harness.data.decoded import DecodedSplit, Progress
+from harness.data.decoded import DecodedSplit
 from harness.data.layouts import open_split
 from harness.data.preset import Geometry
 from harness.data.split import Split
@@ -40,6 +40,7 @@ from harness.gate.verdict import judge, published_on
 from harness.reporting.baseline import BaselineOptions, conditions, known_facts, open_baseline
 from harness.reporting.case_record import CaseRecord, Phases, pack, pack_classes
 from harness.reporting.environment import Environment, environment, versions
+from harness.reporting.progress import CaseProgress
 from harness.reporting.record import SplitFacts
 from harness.reporting.run_folder import write_answers, write_inputs
 
@@ -171,7 +172,7 @@ class Run:
             ordered = dealt(sorted(ordered, key=lambda case: -costs[case]), self._place.processes)
         return {case: place for place, case in enumerate(ordered)}
 
-    def evaluate(self, case: Case, progress: Progress) -> CaseRecord:
+    def evaluate(self, case: Case, progress: CaseProgress) -> CaseRecord:
         """Evaluate and judge one case; with ranks, each answers its share of the images, and the first judges all.
 
         Raises:
@@ -185,12 +186,12 @@ class Run:
             f"the verdict of {case}", lambda: self._judged(case, join(shares, self.split.ids), started)
         )
 
-    def _answered(self, case: Case, progress: Progress) -> Share:
+    def _answered(self, case: Case, progress: CaseProgress) -> Share:
         """Return the model's answers to the images of this process."""
         if not len(self._own):
             return Share.none()
         spec = case.entry.spec
-        decoded = self._store.decoded(geometry_of(spec), progress)
+        decoded = self._store.decoded(geometry_of(spec), progress.decoding)
         waited = decoded.seconds
         decoded.begin()  # while the weights are loaded
         begun = time.perf_counter()
@@ -206,6 +207,7 @@ class Run:
             feed=self._feed,
             batch_size=self._batch_size,
             setting=case.setting,
+            progress=progress.forward,
         )
         return Share(
             predictions=predictions,

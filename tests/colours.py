@@ -112,6 +112,15 @@ def raises_in_the_end() -> nn.Module:
     return Tired(fail)
 
 
+def interrupted_in_the_end() -> nn.Module:
+    """Build a classifier that the user stops after a while."""
+
+    def interrupt(_logits: Tensor) -> Tensor:
+        raise KeyboardInterrupt
+
+    return Tired(interrupt)
+
+
 def write_split(root: Path) -> Path:
     """Write the 16 images in class folders below ``root``, and return it."""
     for number, (colour, folder) in enumerate(PLAN):

@@ -43,7 +43,8 @@ def _describe(options: argparse.Namespace) -> int:
     split = open_split(options.path)
     from harness.data.survey import survey  # imports torch
 
-    found = survey(split.sources, options.workers, progress_on_stderr("decoding"))
+    with progress_on_stderr("decoding") as progress:
+        found = survey(split.sources, options.workers, progress)
     unreadable = [
         f"{source}: {image.reason}" for source, image in zip(split.sources, found, strict=True) if image.reason
     ]

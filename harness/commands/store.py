@@ -128,16 +128,17 @@ def _build(options: argparse.Namespace) -> int:
     )
     from harness.decode_ahead import decode_ahead  # imports torch
 
-    for geometry, seconds in decode_ahead(
-        options.split,
-        cases,
-        device=options.device,
-        decoder=options.decoder,
-        workers=options.workers,
-        store=options.store,
-        progress=progress_on_stderr("decoding"),
-    ):
-        print(f"{geometry}: there after {seconds:.1f} s")
+    with progress_on_stderr("decoding") as progress:
+        for geometry, seconds in decode_ahead(
+            options.split,
+            cases,
+            device=options.device,
+            decoder=options.decoder,
+            workers=options.workers,
+            store=options.store,
+            progress=progress,
+        ):
+            print(f"{geometry}: there after {seconds:.1f} s")
     return 0
 
 
@@ -158,7 +159,8 @@ def _verify(options: argparse.Namespace) -> int:
     for kept in stores:
         started = time.perf_counter()
         try:
-            damaged = damaged_images(kept, progress_on_stderr("verifying"))
+            with progress_on_stderr("verifying") as progress:
+                damaged = damaged_images(kept, progress)
         except StoreError as error:
             print(error)
             status = 1

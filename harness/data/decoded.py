@@ -39,6 +39,7 @@ class DecodedSplit:
         geometry: how the pixels were made.
         repaired: ids of images whose pixels had changed in the store and were decoded again.
         seconds: time spent waiting for pixels.
+        progress: told of images decoded, while this process waits for them; may be replaced.
     """
 
     def __init__(
@@ -60,17 +61,17 @@ class DecodedSplit:
             decoder: what makes them.
             folder: holds the pixels of the whole split, or will.
             workers: decoding processes.
-            progress: told of images decoded, while this process waits for them.
+            progress: told of images decoded.
             scratch: the folder is not to outlive this process.
         """
         self.ids = split.ids
         self.geometry = geometry
         self.repaired: list[str] = []
         self.seconds = 0.0
+        self.progress = progress
         self._split = split
         self._target = Target(folder, split.total, geometry, decoder)
         self._workers = workers
-        self._progress = progress
         self._scratch = scratch
         self._lock = FileLock(f"{folder}.lock")
         self._pixels: Pixels | None = None
@@ -258,4 +259,4 @@ class DecodedSplit:
 
     def _show_progress(self) -> None:
         missing = len(self) if self._pixels is None else len(self._pixels.missing(self._split.rows))
-        self._progress(len(self) - missing, len(self))
+        self.progress(len(self) - missing, len(self))

@@ -68,6 +68,7 @@ class Store:
                 progress=progress,
                 scratch=self._folder is None,
             )
+        self._decoded.progress = progress
         return self._decoded
 
     def _place(self, geometry: Geometry) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.data.decoded import Progress
 from harness.data.preset import Preset
 from harness.errors import DeviceError, EvaluationError
 from harness.evaluation.device import is_out_of_memory
@@ -22,6 +23,10 @@ from harness.evaluation.predictions import Predictions
 from harness.evaluation.setting import DEFAULT, Setting
 
 
+def _tell_nobody(_done: int, _images: int) -> None:
+    pass
+
+
 def predict(
     model: nn.Module,
     crops: Crops,
@@ -30,6 +35,7 @@ def predict(
     feed: Feed,
     batch_size: int,
     setting: Setting = DEFAULT,
+    progress: Progress = _tell_nobody,
 ) -> Predictions:
     """Return the five best classes of every image, and their logits.
 
@@ -40,6 +46,8 @@ def predict(
         batch_size: images in a forward call; halved, from the first image on, as often as memory runs out, after the
             feed has given up what it keeps on the device.
         setting: the model's.
+        progress: told of images that the model was given, from 0 on, and again where memory runs out. A CUDA device
+            may have some batches still to do.
 
     Raises:
         EvaluationError: the model is in train mode, or an image's logits are not finite or all equal.
@@ -52,7 +60,7 @@ def predict(
         while True:
             try:
                 normalize = Normalize(preset, device, setting.memory_format)
-                return replace(_predict(model, crops, normalize, feed, batch_size), switches=switches)
+                return replace(_predict(model, crops, normalize, feed, batch_size, progress), switches=switches)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -71,7 +79,9 @@ def current(device: torch.device) -> AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def _predict(model: nn.Module, crops: Crops, normalize: Normalize, feed: Feed, batch_size: int) -> Predictions:
+def _predict(
+    model: nn.Module, crops: Crops, normalize: Normalize, feed: Feed, batch_size: int, progress: Progress
+) -> Predictions:
     started, waited = time.perf_counter(), crops.seconds
     images, device = len(crops.ids), feed.device
     top5 = torch.empty((images, 5), dtype=torch.int16, device=device)
@@ -81,6 +91,7 @@ def _predict(model: nn.Module, crops: Crops, normalize: Normalize, feed: Feed, b
     first = classes = 0
     watched = Watched(model)
     batches = Stopwatch(feed.batches(crops, batch_size))
+    progress(0, images)
     for batch in batches:
         logits = forward(model if first else watched, normalize, batch).float()
         rows = slice(first, first + len(batch))
@@ -88,6 +99,7 @@ def _predict(model: nn.Module, crops: Crops, normalize: Normalize, feed: Feed, b
         finite[rows] = logits.isfinite().all(dim=1)
         varied[rows] = logits.amax(dim=1) > logits.amin(dim=1)
         first, classes = rows.stop, logits.shape[1]
+        progress(first, images)
     if first != images:
         raise RuntimeError(f"{first} of {images} images were fed to the model")
     # The loop above only queued work; these four copies are where the host waits for all of it.

@@ -43,6 +43,12 @@ def gate(pytester: pytest.Pytester, project: Path) -> Gate:
     return run
 
 
+@pytest.fixture
+def every_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all progress be shown, however soon the work is over."""
+    monkeypatch.setattr("harness.reporting.progress._LINE_EVERY_SECONDS", 0.0)
+
+
 def table_line(result: pytest.RunResult) -> str:
     """Return the row of the summary, without its images a second."""
     [row] = [row for line in result.outlines if (row := line.strip("~").split())[:2] == ["nearest", "V1"]]

@@ -106,7 +106,7 @@ class Decoding:
     def wait_for_pixels(self) -> None:
         """Wait until it has decoded something."""
         assert self.process.stdout is not None
-        while "decoding: 0 of" not in self.process.stdout.readline():
+        while "collected 1 item" not in self.process.stdout.readline():
             assert self.process.poll() is None
         wait_until(lambda: any(any(file.read_bytes()) for file in self.temporary.glob("imagenet-gate-*/pixels/hashes")))
 

@@ -24,7 +24,8 @@ def test_a_sound_model_passes(gate: Gate) -> None:
     result = gate("--imagenet=colours", "--device=cpu", "--batch-size=5")
 
     assert result.ret == pytest.ExitCode.OK
-    assert "" not in result.outlines[result.outlines.index("decoding: 16 of 16 images") :]
+    [title] = [number for number, line in enumerate(result.outlines) if "accuracy in percent" in line]
+    assert "" not in result.outlines[title:]
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines(
         [
@@ -189,15 +190,30 @@ def test_a_limit_can_fail_and_says_what_it_could_miss(gate: Gate, project: Path)
     )
 
 
+@pytest.mark.usefixtures("every_line")
 def test_a_terse_run_shows_no_progress(gate: Gate) -> None:
-    """With -q there are no lines of progress; without it there are."""
-    loud, terse = gate("--imagenet=colours"), gate("--imagenet=colours", "-q", "--no-store")
+    """With -q there are no lines of progress; without it there are, of decoding and of the forward."""
+    loud, terse = gate("--imagenet=colours", "--batch-size=8"), gate("--imagenet=colours", "-q", "--no-store")
 
-    assert "decoding: 16 of 16 images" in loud.outlines
-    assert not [line for line in terse.outlines if line.startswith("decoding")]
+    loud.stdout.re_match_lines(
+        [
+            r"nearest-V1-fp32: decoding: 0 of 16 images$",
+            r"nearest-V1-fp32: forward: 0 of 16 images$",
+            r"nearest-V1-fp32: forward: 8 of 16 images, [\d,.]+ images/s, 0 s left$",
+        ]
+    )
+    assert not [line for line in terse.outlines if "forward" in line or "decoding" in line]
     assert (loud.ret, terse.ret) == (0, 0)
 
 
+def test_a_short_run_shows_no_progress(gate: Gate) -> None:
+    """Without a terminal, as in CI, work of less than ten seconds leaves no line."""
+    result = gate("--imagenet=colours")
+
+    assert not [line for line in result.outlines if line.startswith("nearest-V1-fp32: ")]
+
+
+@pytest.mark.usefixtures("every_line")
 def test_models_of_one_geometry_follow_each_other(gate: Gate, project: Path) -> None:
     """Whatever their order in the file, each geometry is decoded once."""
     other = "{resize: 9, crop: 8, interpolation: bilinear, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}"
@@ -208,7 +224,8 @@ def test_models_of_one_geometry_follow_each_other(gate: Gate, project: Path) -> 
     result = gate("--imagenet=colours", "--models=all", "-v")
 
     result.assert_outcomes(passed=3)
-    assert result.outlines.count("decoding: 16 of 16 images") == 2
+    decoded = [line for line in result.outlines if line.endswith(": decoding: 0 of 16 images")]
+    assert ["nearest-V1-fp32", "other-V1-fp32"] == [line.partition(":")[0] for line in decoded]
 
 
 def test_pixels_that_are_not_torchvisions_are_an_error(

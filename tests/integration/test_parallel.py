@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness import parallel
+from harness import parallel, plugin
 from harness.evaluation.place import Place
+from harness.reporting import progress
 from harness.reporting.run_folder import read_run
 from tests.colours import EXPECTED
 from tests.integration.conftest import Gate
@@ -78,6 +79,25 @@ def test_the_first_rank_speaks_for_all(project: Path) -> None:
     assert "" == _said(project, rank=1)
     assert (project / "report.xml").read_text().count("<testcase") == 1
     assert not (project / "silent.xml").exists()
+
+
+def run_telling_all(folder: Path, command: list[str], out: Path) -> None:
+    """Run pytest in this process, a rank, with a line of progress for everything, however soon it is over."""
+    progress._LINE_EVERY_SECONDS = 0.0
+    run_one(folder, command, out)
+
+
+@pytest.mark.slow
+def test_the_first_rank_shows_how_far_it_is(project: Path) -> None:
+    """With its own share of the images, and saying so; the others show nothing."""
+    processes = start(run_telling_all, [(project, COMMAND, project)] * 2)
+
+    for process in processes:
+        process.join(timeout=60)
+    lines = _said(project, rank=0).splitlines()
+    assert "rank 0 of 2, nearest-V1-fp32: decoding: 0 of 8 images" in lines
+    assert "rank 0 of 2, nearest-V1-fp32: forward: 0 of 8 images" in lines
+    assert "" == _said(project, rank=1)
 
 
 @pytest.mark.slow
@@ -155,6 +175,19 @@ def test_a_rank_that_was_started_otherwise_ends_all(project: Path) -> None:
     assert [4, 4] == statuses
     assert "the image set is 'colours, 8 images, labels " in _said(project, rank=0)
     assert "" == _said(project, rank=1)
+
+
+@pytest.mark.parametrize(("worker", "silent"), [(True, True), (False, False)])
+def test_workers_of_xdist_show_no_progress(
+    worker: bool, silent: bool, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one terminal in common, and would write over each other."""
+    monkeypatch.setattr(pytestconfig.option, "verbose", 0)
+    monkeypatch.setattr(pytestconfig, "workerinput", {}, raising=False)
+    if not worker:
+        monkeypatch.delattr(pytestconfig, "workerinput")
+
+    assert silent == (plugin._console(pytestconfig) is progress.NOWHERE)
 
 
 def test_workers_of_xdist_and_ranks_exclude_each_other(project: Path) -> None:

@@ -18,6 +18,7 @@ from harness.evaluation.spec import ModelSpec
 from harness.gate.cases import Case, select_cases
 from harness.gate.expected import Entry
 from harness.gate.expected_file import read_expected
+from harness.reporting.progress import NOWHERE, CaseProgress
 from harness.run import Run
 from tests.colours import EXPECTED, TOP1, TOP5, write_split
 
@@ -45,7 +46,7 @@ def test_the_record_holds_the_digest_of_the_pixels(keep: bool, tmp_path: Path) -
     store = tmp_path / "store" if keep else None
 
     with opened(tmp_path, batch_size=5, store=store) as run:
-        record = run.evaluate(case, lambda *_: None)
+        record = run.evaluate(case, CaseProgress("", NOWHERE))
 
     sources = open_split(str(tmp_path / "colours")).sources
     crops = [crop_image(source.read(), Geometry(8, 8, "bilinear")).tobytes() for source in sources]

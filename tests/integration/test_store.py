@@ -22,9 +22,10 @@ IMAGES = 160 * max(KILLS, 2)
 
 def decoding_lines(result: pytest.RunResult) -> list[str]:
     """Return the lines of progress."""
-    return [line for line in result.outlines if line.startswith("decoding: ")]
+    return [line for line in result.outlines if ": decoding: " in line]
 
 
+@pytest.mark.usefixtures("every_line")
 def test_a_second_run_decodes_nothing(gate: Gate) -> None:
     """The images that a run decoded serve the next one, to the same values; with --no-store they do not."""
     first, second = gate("--imagenet=colours"), gate("--imagenet=colours")

@@ -16,9 +16,7 @@ from tests.images import noise, save
 def described(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
     """Return the exit status and the lines."""
     status = main(["split", str(path), "--workers=2"])
-    out, err = capsys.readouterr()
-    assert err.splitlines()[-1].startswith("decoding: ")
-    return status, out.splitlines()
+    return status, capsys.readouterr().out.splitlines()
 
 
 def test_a_sound_split_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +100,20 @@ def test_one_image_in_the_wrong_class_among_others_is_damage(
     assert "misplaced:   1" in lines
     assert lines[-1].startswith("Damaged. It is not the ImageNet-1k validation set: ")
     assert status == 1
+
+
+def test_progress_is_no_part_of_the_description(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes to stderr."""
+    monkeypatch.setattr("harness.reporting.progress._LINE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("harness.data.survey._CHUNK", 8)
+
+    main(["split", str(write_split(tmp_path / "colours")), "--workers=1"])
+
+    out, err = capsys.readouterr()
+    assert "decoding: 8 of 16 images\n" == err
+    assert "decoding" not in out
 
 
 def test_no_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -181,6 +181,17 @@ def test_models_of_one_geometry_share_one_decoded_split(split: Split, tmp_path: 
     assert len(list((tmp_path / "store").glob("*/pixels"))) == 2
 
 
+def test_who_asks_for_images_is_told_of_them(split: Split, tmp_path: Path) -> None:
+    """A model that finds its geometry opened by one that came to nothing is told of the decoding that is left."""
+    told: list[tuple[int, int]] = []
+    with Store(split, Decoder(), tmp_path / "store", 1) as store:
+        store.decoded(GEOMETRY, ignore)
+
+        store.decoded(GEOMETRY, lambda *numbers: told.append(numbers)).finish()
+
+    assert (len(split), len(split)) == told[-1]
+
+
 def test_nothing_is_kept_without_a_folder(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One geometry at a time lies in the temporary folder, and nothing after that."""
     (tmp_path / "tmp").mkdir()

@@ -191,6 +191,22 @@ def test_running_out_of_memory_halves_the_batch_and_says_so() -> None:
     assert np.array_equal(plain.top5, predictions.top5)
 
 
+def test_progress_is_told_batch_by_batch() -> None:
+    """From 0 to the last of the images, and from 0 again after memory ran out."""
+    told: list[tuple[int, int]] = []
+
+    predict(
+        Hungry(bearable=5).eval(),
+        decoded(10),
+        PRESET,
+        feed=Feed(CPU),
+        batch_size=8,
+        progress=lambda *numbers: told.append(numbers),
+    )
+
+    assert [(0, 10), (0, 10), (4, 10), (8, 10), (10, 10)] == told
+
+
 def test_what_is_kept_on_the_device_is_given_up_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """When memory runs out, the batch is halved only after the feed has released what it kept."""
     released = iter([True, False])

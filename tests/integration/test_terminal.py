@@ -1,0 +1,66 @@
+"""The gate on a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import pytest
+
+from harness.reporting import progress
+from tests.ranks import run_one, start
+
+COMMAND = ["-m", "imagenet", "--imagenet=colours", "--workers=1", "--batch-size=4", "-p", "no:cacheprovider"]
+
+
+@pytest.fixture
+def terminal(project: Path) -> Iterator[int]:
+    """The far end of a terminal on which the first rank, here the only one, writes."""
+    far, near = os.openpty()
+    (project / "0").symlink_to(os.ttyname(near))
+    yield far
+    os.close(near)
+    os.close(far)
+
+
+def run_hastily(folder: Path, command: list[str], out: Path) -> None:
+    """Run pytest in this process, with a bar for everything, however soon it is over."""
+    progress._BAR_AFTER_SECONDS = progress._BAR_EVERY_SECONDS = 0.0
+    os.environ.pop("CI", None)
+    run_one(folder, command, out)
+
+
+def screen(written: str) -> list[str]:
+    """Return the lines that a terminal shows in the end, on which a carriage return overwrites."""
+    lines = []
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", written).split("\n"):
+        shown = ""
+        for frame in line.split("\r"):
+            shown = frame + shown[len(frame) :]
+        lines.append(shown.rstrip())
+    return lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("builder", "end"),
+    [("nearest_colour", "."), ("raises_in_the_end", "E"), ("interrupted_in_the_end", "")],
+)
+def test_bars_leave_nothing_behind(builder: str, end: str, project: Path, terminal: int) -> None:
+    """Decoding and forward have a bar each, and however a case ends, what follows begins on a line of its own."""
+    expected = project / "expected_accuracy.yaml"
+    expected.write_text(expected.read_text().replace("nearest_colour", builder))
+
+    [process] = start(run_hastily, [(project, COMMAND, project)])
+    written = b""
+    while terminal in wait([terminal, process.sentinel], timeout=30):
+        written += os.read(terminal, 1 << 16)
+
+    assert "nearest-V1-fp32: decoding   0%|" in written.decode()
+    assert "nearest-V1-fp32: forward  50%|" in written.decode()
+    lines = screen(written.decode())
+    assert not [line for line in lines if line.startswith("nearest-V1-fp32: ")]
+    assert end == lines[lines.index("test_accuracy.py") + 1][:1]
