@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from harness.__main__ import main
+from harness.data import imagenet
 from harness.data.inventory import kept_in
 from harness.reporting.case_record import CaseRecord
 from harness.reporting.record import Unmeasured
@@ -49,6 +50,11 @@ def test_the_record_tells_what_was_measured(gate: Gate, project: Path) -> None:
     assert (case["id"], case["images"], case["top1"], case["top5"], case["outcome"]) == (CASE, 16, TOP1, TOP5, "held")
     assert case["expected"] == {"images": 16, "top1": 12, "top5": 14, "origin": "published"}
     assert [(check["name"], check["outcome"]) for check in case["checks"]] == [("top-1", "held"), ("top-5", "held")]
+    assert values["split"]["class_names"] == list(imagenet.wnids())
+    assert case["weights_bytes"] == 4 * 4000
+    [command] = values["commands"]
+    assert command.startswith("python -m pytest ")
+    assert command.endswith("--imagenet=colours --results=run")
     phases = case["seconds"]
     assert all(seconds > 0 for seconds in phases.values())
     assert sum(phases.values()) - phases["total"] <= phases["total"]

@@ -124,7 +124,7 @@ def _answers(run: Run, case: str) -> Answers:
 
 
 def _by_class(old: Answers, new: Answers, names: Sequence[str]) -> Table | None:
-    """Return the classes that lost and gained most hits, losses first."""
+    """Return the classes that lost most hits, and then those that gained most; the largest first in both."""
     classes = int(max(old.targets.max(), new.targets.max())) + 1
     images = np.bincount(new.targets, minlength=classes)
     before = np.bincount(old.targets[old.correct], minlength=classes)
@@ -137,7 +137,7 @@ def _by_class(old: Answers, new: Answers, names: Sequence[str]) -> Table | None:
         return None
     rows = [
         [_named(index, names), str(images[index]), str(before[index]), str(after[index]), f"{gained[index]:+}"]
-        for index in map(int, [*lost_most, *gained_most[::-1]])
+        for index in map(int, [*lost_most, *gained_most])
     ]
     return Table(["class", "images", "right before", "right now", "diff"], rows, frozenset({0}))
 

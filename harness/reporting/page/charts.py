@@ -109,7 +109,7 @@ def trade_off(title: str, points: Sequence[Point], x_title: str, y_title: str) -
             for point in points
         ]
         x_scale = alt.Scale(type="log", domain=[10**bound for bound in x_domain], nice=False)
-        y_scale = alt.Scale(domain=list(y_domain), nice=False, zero=False)
+        y_scale = alt.Scale(domain=list(y_domain), nice=False)
         x = alt.X("x:Q", title=x_title).scale(x_scale).axis(_log_axis(*x_domain))
         y = alt.Y("y:Q", title=y_title).scale(y_scale)
         base = alt.Chart(_data(rows))

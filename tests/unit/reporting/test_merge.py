@@ -48,8 +48,10 @@ def _refusal(runs: list[Run]) -> str:
 
 def test_runs_of_one_model_each_become_one_run(tmp_path: Path) -> None:
     """Cases and timings stand in the order given, on what all ran on, as of the time when the first was made."""
-    later = replace(run_record([VGG], [TIMING]), created="2026-11-24T21:00:00+00:00")
-    without_split = replace(run_record([], [timing_record("vgg16")]), created="2026-11-24T22:00:00+00:00")
+    later = replace(run_record([VGG], [TIMING]), created="2026-11-24T21:00:00+00:00", commands=("first", "second"))
+    without_split = replace(
+        run_record([], [timing_record("vgg16")]), created="2026-11-24T22:00:00+00:00", commands=("second",)
+    )
     runs = [write_run(tmp_path / "c", without_split), *_pair(tmp_path, later, run_record([RESNET]))]
 
     merged = merge(runs)
@@ -58,6 +60,7 @@ def test_runs_of_one_model_each_become_one_run(tmp_path: Path) -> None:
     assert merged.record.timings == (timing_record("vgg16"), TIMING)
     assert (merged.record.environment, merged.record.split) == (ENVIRONMENT, SPLIT)
     assert merged.record.created == "2026-11-24T20:00:00+00:00"
+    assert merged.record.commands == ("second", "first")
     assert merged.sources == {VGG.id: runs[1], RESNET.id: runs[2]}
 
 

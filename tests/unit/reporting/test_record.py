@@ -13,7 +13,7 @@ from harness.gate.verdict import Check, Verdict
 from harness.reporting.case_record import CaseRecord, pack
 from harness.reporting.record import Record, Unmeasured
 from harness.reporting.timing_record import TimingRecord
-from tests.records import case_record, expected, run_record, timing_record
+from tests.records import SPLIT, case_record, expected, run_record, timing_record
 
 MADE_WITH: dict[str, Any] = {
     "preparation": {"decoder": "pillow", "crop": 224, "mean": [0.485, 0.456, 0.406]},
@@ -52,9 +52,11 @@ def test_a_timing_survives_json(timing: TimingRecord) -> None:
 
 def test_a_run_survives_json_without_the_answers() -> None:
     """A run's JSON holds cases, timings and what has no values; not the images' answers, which would swell it."""
-    record = run_record(
+    made = run_record(
         [CASE, Unmeasured("vgg16-IMAGENET1K_V1-fp32", "error", "no weights")], [TIMING, Unmeasured("vgg16-b32")]
     )
+    split = replace(SPLIT, class_names=("tench", "<goldfish>"))
+    record = replace(made, split=split, commands=("pytest -m imagenet", "pytest -k 'a b'"))
 
     actual = Record.from_json(json.loads(json.dumps(record.to_json())))
 

@@ -212,6 +212,23 @@ images/s of compiled models: with the time of compiling, which -m throughput lea
     assert expected == "\n".join(section.body())
 
 
+def test_settings_without_answers_do_not_count_changes() -> None:
+    """A JSON file tells of no image, and predictions of others not how they were made."""
+    records = [
+        _record("alexnet", range(565)),
+        _record("alexnet", range(565), precision="bf16", best=pack_classes(np.zeros(IMAGES, np.int16))),
+        _record("vgg16", range(716), memory_format="unknown"),
+        _record("vgg16", range(716)),
+    ]
+
+    section = settings_section(records)
+
+    assert section is not None
+    assert section.table is not None
+    assert [row[7] for row in section.table.rows] == ["-"] * 4
+    assert [row[2] for row in section.table.rows] == ["fp32", "bf16", "fp32", "fp32-unknown"]
+
+
 def test_models_in_one_setting_have_no_table_of_settings() -> None:
     """Nor does it take room where there is nothing to compare."""
     assert settings_section([_record("alexnet", range(565)), _record("vgg16", range(716))]) is None

@@ -62,22 +62,51 @@ def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path)
     assert [card.id for card in case.cards] == [f"{place:04}.JPEG" for place in range(39, 15, -1)]
     assert case.left_out == 16
     assert shown_ids(comparison) == {card.id for card in case.cards}
+    logits[:6, 0] += np.arange(6, dtype=np.float32) * 1e-6
     few = _comparison(tmp_path, _new(dict.fromkeys(range(8), 0.25)), replace(OLD, logits=logits))
     [case] = changes(few, NO_PICTURES, NAMES)
     assert [card.near_tie for card in case.cards] == [False] * 2 + [True] * 6
+    margins = [card.old_margin for card in case.cards]
+    assert margins[2:] == sorted(margins[2:], key=lambda margin: -(margin or 0))
+    assert len(set(margins)) == 8
+
+
+def test_many_cases_share_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the page of all models stays small; each has six cards at least."""
+    answers = _new(dict.fromkeys(range(40), 0.25))
+    names = ("alexnet", "resnet18", "vgg16")
+    old, new = (
+        write_run(
+            tmp_path / when,
+            run_record([replace(case_record(name), measured=found.hits) for name in names]),
+            **dict.fromkeys(names, found),
+        )
+        for when, found in (("old", OLD), ("new", answers))
+    )
+
+    for most, each in ((30, 10), (160, 24), (1, 6)):
+        monkeypatch.setattr("harness.reporting.page.changes._MOST_CARDS", most)
+        assert [len(case.cards) for case in changes(compare(old, new, 0.07), NO_PICTURES, NAMES)] == [each] * 3
 
 
 def test_classes_that_lost_and_gained(tmp_path: Path) -> None:
     """By hits, old and new; a class whose hits are as many as before has no row."""
     targets = OLD.targets.copy()
-    targets[:10], targets[700:705] = 7, 2  # classes 7 and 2: ten images that are wrong, five that are right
+    targets[:10], targets[700:705], targets[720] = 7, 2, 3
     old = replace(OLD, targets=targets)
-    comparison = _comparison(tmp_path, replace(_new({700: 1.0, 20: 1.0, 21: 1.0}), targets=targets), old)
+    exchanged = dict.fromkeys([20, 21, 700, 730, 731, 732, 733, 734], 1.0)
+    top5 = _new(exchanged).top5
+    top5[720, 0], top5[720, 2] = 3, 2
+    comparison = _comparison(tmp_path, replace(_new(exchanged), targets=targets, top5=top5), old)
 
     [case] = changes(comparison, NO_PICTURES, ())
 
     assert case.classes is not None
-    assert case.classes.rows == [["class 1", "985", "690", "688", "-2"], ["class 2", "5", "5", "4", "-1"]]
+    assert case.classes.rows == [
+        ["class 2", "5", "5", "4", "-1"],
+        ["class 1", "984", "690", "693", "+3"],
+        ["class 3", "1", "0", "1", "+1"],
+    ]
 
 
 def test_names_that_are_no_wnids_show_as_they_are(tmp_path: Path) -> None:

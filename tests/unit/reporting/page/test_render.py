@@ -128,6 +128,50 @@ def test_how_to_reproduce_is_what_was_typed(tmp_path: Path) -> None:
     assert f"python -m harness compare {tmp_path}/old {tmp_path}/new\n" in commands
 
 
+def test_others_runs_have_no_versions_to_name() -> None:
+    """As predictions that were published: there is nothing to install."""
+    made_on = replace(RECORD.environment, torch="unknown", torchvision="unknown", numpy="unknown", pillow="unknown")
+
+    page = _page(Run(Path("runs/study"), replace(RECORD, environment=made_on, commands=())))
+
+    assert "pip install" not in page.text
+
+
+def test_cards_tell_right_from_wrong_and_near_ties_from_real_changes(tmp_path: Path) -> None:
+    """By class and by word."""
+    answers = answers_of(RESNET)
+    assert answers.logits is not None
+    top5, logits = answers.top5.copy(), answers.logits.copy()
+    top5[:2, :2] = top5[:2, 1::-1]
+    logits[0, 0] = logits[0, 1] + np.float32(1e-5)
+    old = write_run(tmp_path / "old", RECORD, resnet18=replace(answers, logits=logits))
+    after = replace(answers, top5=top5)
+    new = write_run(
+        tmp_path / "new", replace(RECORD, cases=(replace(RESNET, measured=after.hits), VGG)), resnet18=after
+    )
+
+    html = page_of(report_on([old, new], fail_on=(), max_slowdown=0.05, noise=0.07), Thumbnails(None))
+
+    assert html.count('<li class="card">') == html.count('<li class="card near-tie">') == 1
+    assert html.index('<li class="card">') < html.index("0001.JPEG") < html.index('<li class="card near-tie">')
+    assert html.count('before: <span class="right">class 1</span>') == 2
+    assert html.count('now: <span class="wrong">class 2</span>') == 2
+    assert html.count("lost, a near-tie") == 1
+
+
+def test_classes_are_called_as_the_newest_run_calls_them(tmp_path: Path) -> None:
+    """An older record may not tell; where none does, the images' folder may."""
+    old, new = _changed(tmp_path)
+
+    def named(run: Run, *names: str) -> Run:
+        assert run.record.split is not None
+        return replace(run, record=replace(run.record, split=replace(run.record.split, class_names=names)))
+
+    assert "label: b" in _page(named(old, "x", "y", "z"), named(new, "a", "b", "c")).text
+    assert "label: y" in _page(named(old, "x", "y", "z"), new).text
+    assert "label: class 1" in _page(old, new).text
+
+
 def test_names_show_as_text(tmp_path: Path) -> None:
     """Of files, classes, models, splits, environments and commands."""
     split = SplitFacts(HOSTILE, "d1", 1000, 1000, 10, tuple(f"{HOSTILE}{number}" for number in range(10)))

@@ -1,0 +1,189 @@
+"""Tests of harness.reporting.page.parts: what the tables say, and what the charts are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("altair", reason="needs the extra report")
+pytest.importorskip("vl_convert", reason="needs the extra report")
+
+from harness.gate.stats import wilson_interval
+from harness.reporting.case_record import CaseRecord
+from harness.reporting.compare import FAILURES
+from harness.reporting.page import parts
+from harness.reporting.page.charts import Bar, Chart, Line, Point
+from harness.reporting.record import Record, Unmeasured
+from harness.reporting.report import report_on
+from harness.reporting.run_folder import Run
+from harness.reporting.section import Section
+from tests.records import case_record, run_record, timing_record
+
+RESNET = case_record("resnet18", gflops=1.814)
+VGG = case_record("vgg16", np.arange(1000) < 716, gflops=15.47, weights_bytes=None, images_per_second=100.0)
+ALEXNET = case_record("alexnet", np.arange(1000) < 703, gflops=0.714, parameters=61_100_840)
+# Of 4 calls: quartiles by linear interpolation.
+SECONDS = (0.25, 0.5, 0.5, 1.0)
+
+
+def _timing(model: str, batch_size: int, **changes: Any) -> Any:
+    return timing_record(
+        model, SECONDS, id=f"{model}-IMAGENET1K_V1-fp32-b{batch_size}", batch_size=batch_size, **changes
+    )
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
+    """What charts were asked for, by title, in the place of drawing them."""
+    asked: dict[str, tuple[Any, ...]] = {}
+
+    def draw(title: str, *given: Any) -> Chart:
+        asked[title] = given
+        return Chart(title, "", "")
+
+    for name in ("trade_off", "speeds", "series"):
+        monkeypatch.setattr(parts, name, draw)
+    return asked
+
+
+def _parts(*records: Record) -> dict[str, parts.Part]:
+    runs = [Run(Path(f"run{number}"), record) for number, record in enumerate(records)]
+    report = report_on(runs, fail_on=FAILURES, max_slowdown=0.05, noise=0.07)
+    return {part.name: part for part in parts.parts_of(report)}
+
+
+def _rows(section: Section) -> Sequence[Sequence[str]]:
+    assert section.table is not None
+    return section.table.rows
+
+
+def test_models_are_ranked_with_what_they_are(drawn: dict[str, Any]) -> None:
+    """Best first, ties marked; what nobody told is a dash."""
+    unknown = case_record("own", np.arange(1000) < 100, gflops=0.0, parameters=0)
+    page = _parts(run_record([RESNET, VGG, unknown, ALEXNET]))
+
+    assert drawn
+    assert [row[:8] for row in _rows(page["models"].sections[0])] == [
+        ["1", "vgg16", "71.600", "68.73 to 74.31", "11.7M", "15.47", "-", "2014"],
+        ["2", "alexnet", "70.300", "67.39 to 73.05", "61.1M", "0.71", "46.8 MB", "2012"],
+        ["~3", "resnet18", "70.000", "67.09 to 72.76", "11.7M", "1.81", "46.8 MB", "2015"],
+        ["4", "own", "10.000", "8.29 to 12.02", "-", "-", "46.8 MB", "-"],
+    ]
+    assert [row[8] for row in _rows(page["models"].sections[0])] == [
+        "stacked 3x3 convolutions",
+        "overlapping large kernels and ReLU, trained on two GPUs",
+        "residual shortcuts",
+        "-",
+    ]
+
+
+def _interval(case: CaseRecord) -> tuple[float, float]:
+    return wilson_interval(case.measured.top1, case.measured.n)
+
+
+def test_top1_stands_against_gflops_and_images_a_second(drawn: dict[str, Any]) -> None:
+    """The speed is that of the largest batch that was timed, with the middle half of its calls."""
+    timings = [_timing("resnet18", 256), _timing("resnet18", 1), _timing("vgg16", 1), Unmeasured("alexnet-b1")]
+    _parts(run_record([RESNET, VGG, ALEXNET], timings))
+
+    [points, x_title, y_title] = drawn["top-1 against GFLOPs"]
+    assert points == [
+        Point("vgg16", 15.47, 71.6, None, _interval(VGG)),
+        Point("alexnet", 0.714, 70.3, None, _interval(ALEXNET)),
+        Point("resnet18", 1.814, 70.0, None, _interval(RESNET)),
+    ]
+    assert (x_title, y_title) == ("GFLOPs of one image", "top-1 in percent")
+    [points, *_] = drawn["top-1 against images/s: forward alone, largest batch"]
+    assert points == [
+        Point("vgg16", 2.0, 71.6, (1 / 0.625, 1 / 0.4375), _interval(VGG)),
+        Point("resnet18", 512.0, 70.0, (256 / 0.625, 256 / 0.4375), _interval(RESNET)),
+    ]
+
+
+def test_without_timings_the_gates_own_speed_will_do(drawn: dict[str, Any]) -> None:
+    """It has no interval; the title says what it is; a model of which none is known has no point."""
+    _parts(run_record([VGG, replace(RESNET, images_per_second=0.0)]))
+
+    [points, *_] = drawn["top-1 against images/s: the whole loop, in the gate"]
+    assert points == [Point("vgg16", 100.0, 71.6, None, _interval(VGG))]
+
+
+def test_names_are_without_what_all_share(drawn: dict[str, Any]) -> None:
+    """Precision, weights or batch size stand there only where they differ."""
+    half = replace(RESNET, id="resnet18-IMAGENET1K_V1-bf16", precision="bf16")
+    _parts(run_record([RESNET, half, VGG], [_timing("resnet18", 1), _timing("resnet18", 32)]))
+
+    assert [point.name for point in drawn["top-1 against GFLOPs"][0]] == [
+        "vgg16 fp32",
+        "resnet18 bf16",
+        "resnet18 fp32",
+    ]
+    assert [bar.name for bar in drawn["images/s: median, middle half and all calls"][0]] == [
+        "resnet18 b1",
+        "resnet18 b32",
+    ]
+
+
+def test_speeds_have_their_spread(drawn: dict[str, Any]) -> None:
+    """Those of the run before stand beside them, where they were compared."""
+    old = run_record([], [_timing("resnet18", 8)])
+    new = run_record([], [replace(_timing("resnet18", 8), seconds=(0.2, 0.2, 0.2)), _timing("vgg16", 8)])
+    _parts(old, new)
+
+    assert drawn["images/s: median, middle half and all calls"] == (
+        [
+            Bar("resnet18", "before", (8 / 0.625, 16.0, 8 / 0.4375), (8.0, 32.0)),
+            Bar("resnet18", "now", (40.0, 40.0, 40.0), (40.0, 40.0)),
+            Bar("vgg16", "now", (8 / 0.625, 16.0, 8 / 0.4375), (8.0, 32.0)),
+        ],
+    )
+
+
+def test_a_chart_has_room_for_so_many_rows(drawn: dict[str, Any]) -> None:
+    """Its title says that there are more; the table has all."""
+    page = _parts(run_record([], [_timing(f"model{number}", 1) for number in range(90)]))
+
+    [(title, (bars,))] = drawn.items()
+    assert title == "images/s: median, middle half and all calls (the first 80 of 90)"
+    assert len(bars) == 80
+    assert len(_rows(page["speed"].sections[0])) == 90
+
+
+def test_a_series_shows_what_moved_most(drawn: dict[str, Any]) -> None:
+    """In points and in percent against the first value; eight lines, and a gap where a run has no value."""
+    models = [f"model{number}" for number in range(10)]
+
+    def record(day: int, gone: str = "") -> Record:
+        cases = [
+            case_record(model, np.arange(1000) < 700 + day * number)
+            for number, model in enumerate(models)
+            if model != gone
+        ]
+        timings = [_timing("model1", 1), replace(_timing("model2", 1), seconds=(0.5 / (1 + day),) * 3)]
+        return replace(run_record(cases, timings), created=f"2026-11-2{day}T20:00:00+00:00")
+
+    _parts(record(0), record(1, gone="model9"), record(2))
+
+    [lines, labels, unit] = drawn["top-1, in points against the first run"]
+    assert [line.name.partition("-")[0] for line in lines] == models[:1:-1]
+    assert lines[0].values == pytest.approx((0.0, None, 1.8))
+    assert labels == ["[1] 2026-11-20", "[2] 2026-11-21", "[3] 2026-11-22"]
+    assert unit == "points"
+    [lines, _, unit] = drawn["images/s, in percent against the first run"]
+    assert lines == [
+        Line("model2-IMAGENET1K_V1-fp32-b1", (0.0, 100.0, 200.0)),
+        Line("model1-IMAGENET1K_V1-fp32-b1", (0.0, 0.0, 0.0)),
+    ]
+    assert unit == "percent"
+
+
+def test_changed_answers_are_not_listed_twice(drawn: dict[str, Any]) -> None:
+    """The page has cards for them; what else the comparison says stays."""
+    listed = Section("accuracy", None, ("legend", "resnet18: 2 went from right to wrong", "    a.JPEG: class 1 -> 2"))
+
+    assert parts._without_images(listed).lines == ("legend", "resnet18: 2 went from right to wrong")
