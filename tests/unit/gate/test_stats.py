@@ -11,7 +11,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from harness.gate.stats import _cdf, mcnemar, ratio_of_medians, sampling_band
+from harness.gate.stats import _cdf, mcnemar, ratio_of_medians, sampling_band, wilson_interval
 
 # A sound model leaves the band once in 10,000 subsets, half of that on either side; a drop counts as found at 99 %.
 TAIL = Fraction(1, 20_000)
@@ -287,3 +287,14 @@ def test_the_interval_covers_the_true_ratio_as_often_as_it_says() -> None:
     missed = sum(not ratio.low <= 1 <= ratio.high for ratio in ratios)
 
     assert 15 <= missed <= 65  # four standard deviations
+
+
+@pytest.mark.parametrize("hits", [0, 1, 5, 10])
+def test_wilsons_interval_ends_where_the_score_test_rejects(hits: int) -> None:
+    """Its ends solve (p - share)^2 = z^2 p (1 - p) / n, by which it is defined; none is outside 0 to 100."""
+    low, high = (end / 100 for end in wilson_interval(hits, 10))
+
+    for end in (low, high):
+        assert (end - hits / 10) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / 10, abs=1e-7)
+    assert 0 <= low < high <= 1
+    assert low - 1e-9 <= hits / 10 <= high + 1e-9

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness.data.fingerprints import Fingerprints
 from harness.errors import RecordError, ResultsError
 from harness.gate.answers import Answers
+from harness.reporting.case_record import CaseRecord
 from harness.reporting.record import Unmeasured
 from harness.reporting.run_folder import NewRun, benchmark_json, read_run, write_answers, write_inputs
 from tests.records import case_record, run_record, timing_record
@@ -49,6 +50,18 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     for name, array in vars(ANSWERS).items():
         np.testing.assert_array_equal(getattr(answers, name), array, strict=True)
     assert answers.hits == CASE.measured
+
+
+def test_each_images_answers_come_back_if_they_are_asked_for(tmp_path: Path) -> None:
+    """What is right and the best class, packed as they were; a JSON file has none to give."""
+    run = read_run(_write(tmp_path / "run"))
+
+    case = run.with_answers().record.cases[0]
+
+    assert isinstance(case, CaseRecord)
+    assert (case.correct_bits().tolist(), case.best_classes().tolist()) == ([True, False], [0, 9])
+    alone = read_run(tmp_path / "run" / "record.json")
+    assert alone.with_answers() == alone
 
 
 def test_a_run_folder_holds_what_is_documented(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_a_series_shows_what_moved_most(drawn: dict[str, Any]) -> None:
     assert unit == "percent"
 
 
-def test_changed_answers_are_not_listed_twice(drawn: dict[str, Any]) -> None:
+def test_changed_answers_are_not_listed_twice() -> None:
     """The page has cards for them; what else the comparison says stays."""
     listed = Section("accuracy", None, ("legend", "resnet18: 2 went from right to wrong", "    a.JPEG: class 1 -> 2"))
 
