@@ -194,7 +194,7 @@ def series(title: str, lines: Sequence[Line], runs: Sequence[str], y_title: str)
             domain=names, range=[f"var(--line-{number + 1})" for number in range(len(names))]
         )
         colour = colour.legend(orient="top", columns=3 if width == WIDE else 1, labelLimit=width)
-        x = alt.X("run:O", title=None, sort=list(runs)).axis(labelAngle=-40, labelLimit=140)
+        x = alt.X("run:O", title=None).scale(domain=list(runs)).axis(labelAngle=-40, labelLimit=140)
         base = alt.Chart(_data(rows)).encode(x=x, y=alt.Y("value:Q", title=y_title).scale(zero=True), color=colour)
         return alt.layer(
             base.mark_line(strokeWidth=1.5), base.mark_point(filled=True, size=40).encode(description="told:N")

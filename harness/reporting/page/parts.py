@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -140,22 +141,26 @@ def _bar(name: str, run: str, timing: TimingRecord) -> Bar:
 
 def _series_charts(runs: Sequence[Run]) -> Iterator[Chart]:
     labels = [f"[{number}] {run.record.created[:10]}" for number, run in enumerate(runs, start=1)]
-    hits = [{case.id: case.measured.percent("top1") for case in measured_cases(run.record.cases)} for run in runs]
-    rates = [{one.id: one.images_per_second for one in measured_timings(run.record.timings)} for run in runs]
-    points = _moved_most(hits, lambda value, first: value - first)
-    shares = _moved_most(rates, lambda value, first: 100 * (value / first - 1))
+    cases = [measured_cases(run.record.cases) for run in runs]
+    timings = [measured_timings(run.record.timings) for run in runs]
+    top1 = [{case.id: case.measured.percent("top1") for case in found} for found in cases]
+    rates = [{timing.id: timing.images_per_second for timing in found} for found in timings]
+    points = _moved_most(top1, lambda value, first: value - first, _short([*chain.from_iterable(cases)]))
+    shares = _moved_most(rates, lambda value, first: 100 * (value / first - 1), _short([*chain.from_iterable(timings)]))
     if points:
         yield series("top-1, in points against the first run", points, labels, "points")
     if shares:
         yield series("images/s, in percent against the first run", shares, labels, "percent")
 
 
-def _moved_most(by_run: Sequence[dict[str, float]], difference: Callable[[float, float], float]) -> list[Line]:
+def _moved_most(
+    by_run: Sequence[dict[str, float]], difference: Callable[[float, float], float], names: dict[str, str]
+) -> list[Line]:
     """Return the lines of what moved most over the runs, against its first value."""
     lines = []
-    for name in dict.fromkeys(name for found in by_run for name in found):
-        first = next(found[name] for found in by_run if name in found)
-        lines.append(Line(name, tuple(difference(found[name], first) if name in found else None for found in by_run)))
+    for key, name in names.items():
+        first = next(found[key] for found in by_run if key in found)
+        lines.append(Line(name, tuple(difference(found[key], first) if key in found else None for found in by_run)))
     lines.sort(key=lambda line: -max(abs(value) for value in line.values if value is not None))
     return lines[:_MOST_LINES]
 

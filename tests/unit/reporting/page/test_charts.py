@@ -103,8 +103,11 @@ def test_one_model_alone_has_a_chart() -> None:
 
 def test_a_series_leaves_gaps() -> None:
     """A run without a value has no point."""
-    lines = [Line("alexnet", (0.0, None, 0.2)), Line("vgg16", (0.0, -0.1, None))]
+    lines = [Line("alexnet", (0.0, None, 0.2, None)), Line("vgg16", (0.0, -0.1, None, None))]
 
-    told = [mark for mark, _, _ in _marks(series("c", lines, ["1", "2", "3"], "points").wide)]
+    chart = series("c", lines, ["1", "2", "3", "4"], "points")
 
+    told = [mark for mark, _, _ in _marks(chart.wide)]
     assert sorted(told) == ["alexnet, 1: +0.000", "alexnet, 3: +0.200", "vgg16, 1: +0.000", "vgg16, 2: -0.100"]
+    texts = [element.text for element in ElementTree.fromstring(chart.wide).iter(f"{SVG}text")]
+    assert {"1", "2", "3", "4"} <= set(texts)  # a run without any value has its place
