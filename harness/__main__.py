@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from harness.commands import baseline, compare, expected, merge, plan, report, split, store
@@ -29,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception:
+        # A fault of the harness itself: with its traceback, and never with the status of a check that failed.
+        traceback.print_exc()
+        return 2
     return status
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.files import write_whole
 from harness.errors import ResultsError
-from harness.reporting.compare import FAILURES, compare, refuse_different_splits
+from harness.reporting.compare import FAILURES, MAX_SLOWDOWN, NOISE, compare, refuse_different_splits
 from harness.reporting.comparison_text import sections_of, series_sections, verdict_first
 from harness.reporting.run_folder import read_run
 from harness.reporting.section import Section, as_markdown, as_text
@@ -57,14 +57,14 @@ def add_judging_options(command: argparse.ArgumentParser) -> None:
         "--max-slowdown",
         metavar="PERCENT",
         type=_percent,
-        default=0.05,
+        default=MAX_SLOWDOWN,
         help="a call may take so much longer, or more if that is not significant (default: 5%%)",
     )
     command.add_argument(
         "--noise",
         metavar="PERCENT",
         type=_percent,
-        default=0.07,
+        default=NOISE,
         help="by how much two runs of the same software differ on this machine (default: 7%%)",
     )
 

@@ -71,6 +71,8 @@ def _report(options: argparse.Namespace) -> int:
         max_slowdown=options.max_slowdown,
         noise=options.noise,
     )
+    if options.markdown is not None:
+        _write("--markdown", options.markdown, "\n".join(as_markdown(sections(report))) + "\n")
     if options.output is not None:
         if missing := [name for name in _NEEDS if find_spec(name) is None]:
             raise ResultsError(
@@ -80,8 +82,6 @@ def _report(options: argparse.Namespace) -> int:
         from harness.reporting.page.render import page_of
 
         _write("-o", options.output, page_of(report, _thumbnails(report, options.images)))
-    if options.markdown is not None:
-        _write("--markdown", options.markdown, "\n".join(as_markdown(sections(report))) + "\n")
     print(report.headline.sentence)
     for path in filter(None, (options.output, options.markdown)):
         print(f"{path}: {path.stat().st_size / 1e3:,.0f} KB")
@@ -95,18 +95,21 @@ def _thumbnails(report: Report, images: str | None) -> Thumbnails:
     shown only where the caller names them.
 
     Raises:
-        SplitError: they cannot be read, or are not those that were evaluated.
+        SplitError: they cannot be read, or lack one. Whether a file is still the one that was evaluated is not known.
     """
     from harness.reporting.page.changes import shown_ids
     from harness.reporting.page.thumbnails import Thumbnails
 
     split, shown = report.record.split, shown_ids(report.comparison) if report.comparison else set()
-    if split is None or not shown:
+    if split is None or not (shown or images):
         return Thumbnails(None)
     if images is None and split.name != EMBEDDED:
         why = f"The pictures are not shown: the terms of {split.name} may forbid to pass them on."
         return Thumbnails(None, f"{why} Where they do not, --images DIR shows them.")
-    found = open_split(images or EMBEDDED)
+    try:
+        found = open_split(images or EMBEDDED)
+    except SplitError as error:
+        raise SplitError(str(error).replace("--imagenet", "--images", 1)) from error
     if missing := sorted(shown.difference(found.ids)):
         raise SplitError(f"--images {images}: expected the images of {split.name}, found none called {missing[0]!r}")
     return Thumbnails(found)

@@ -14,7 +14,7 @@ from harness.gate.expected import Expected
 from harness.gate.scores import TopK
 from harness.gate.tolerance import FLOORS
 from harness.gate.verdict import FAILED, HELD, WARNED, Check, Verdict
-from harness.reporting.checked import NUMBER, checked
+from harness.reporting.checked import NUMBER, checked, measured, shown
 from harness.reporting.environment import UNKNOWN
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -26,6 +26,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "compiled": bool,
     "checks": list,
 }
+_LEAST = {"images_per_second": 0, "gflops": 0, "parameters": 0, "batch_size": 0, "weights_bytes": 0}
+_PAIRED = ("changed", "real", "lost", "gained", "p", "top5_changed")
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,14 @@ class CaseRecord:
             ValueError: a value is not as it is written; so is a KeyError or TypeError.
         """
         checked(values, _KINDS)
-        if values.get("weights_bytes") is not None:
-            checked(values, {"weights_bytes": int})
+        shown(values, ("id", "model", "weights"))
+        measured({"weights_bytes": None, **values}, _LEAST)
+        measured(values["seconds"], dict.fromkeys(values["seconds"], 0))
+        if values["paired"] is not None:
+            measured(values["paired"], dict.fromkeys(_PAIRED, 0))
+            if values["paired"]["drift"] is not None:
+                measured(values["paired"]["drift"], dict.fromkeys(("median", "p99", "largest"), 0))
+            measured(values["paired"]["floor"], {"largest": 0})
         if values["memory_format"] not in (*MEMORY_FORMATS, UNKNOWN):
             raise ValueError(
                 f"memory_format should be one of {', '.join(MEMORY_FORMATS)}, not {values['memory_format']!r}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 NUMBER = (int, float)
+_LARGEST = 1e15
 
 
 def checked(values: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]]) -> None:
@@ -24,6 +25,37 @@ def checked(values: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ..
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
             raise ValueError(f"{name} should be {expected}, and is {value!r}")
+
+
+def measured(values: Mapping[str, Any], least: Mapping[str, float]) -> None:
+    """Raise for a number that no measurement gives.
+
+    Args:
+        values: by name, from JSON.
+        least: the smallest that each of those that are looked at may be; a value that is not known, None, may be.
+
+    Raises:
+        KeyError: one is missing.
+        ValueError: one is no number, smaller, or larger than anything that is measured.
+    """
+    for name, smallest in least.items():
+        if (value := values[name]) is not None:
+            checked(values, {name: NUMBER})
+            if not smallest <= value <= _LARGEST:
+                raise ValueError(f"{name} should be between {smallest:g} and {_LARGEST:g}, and is {value:g}")
+
+
+def shown(values: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise for a name that cannot be shown as it is, as one with control characters.
+
+    Raises:
+        KeyError: one is missing.
+        ValueError: one is no text, or cannot be shown.
+    """
+    for name in names:
+        checked(values, {name: str})
+        if not values[name].isprintable():
+            raise ValueError(f"{name} should be text that can be shown, and is {values[name]!r}")
 
 
 def texts(values: object) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from harness.reporting.speed_pair import SpeedPair, speed_pair
 
 FAILURES = ("accuracy", "speed", "missing")
 """What may count as a failure."""
+MAX_SLOWDOWN, NOISE = 0.05, 0.07
+"""Unless a user says otherwise: how much longer a call may take, and how much runs of the same software differ."""
 
 # Of one comparison of two runs, whatever the number of its cases (Bonferroni): p-values and intervals alike.
 ALPHA = 0.01

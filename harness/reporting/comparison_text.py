@@ -36,14 +36,17 @@ def sections_of(
         lines = [f"{missing.id}: {missing.why}" for missing in comparison.missing]
         lines += [f"{identity}: only in the new run" for identity in comparison.added]
         sections.append(Section("in one run only, or without values", None, tuple(lines)))
-    ignored = [kind for kind in FAILURES if kind not in fail_on]
     verdict = f"FAILED: {len(failures)} of {_compared(comparison)}" if failures else "no failure"
-    if ignored:
-        verdict += f", not counting {' and '.join(ignored)}"
-    if comparison.speed_refused:
-        verdict += "; speed was not compared"
+    verdict += "".join(f"; {caveat}" for caveat in caveats_of(comparison, fail_on))
     sections.append(Section(verdict, None, tuple(f"{identity}: {why}" for identity, why in failures)))
     return sections
+
+
+def caveats_of(comparison: Comparison, fail_on: Sequence[str]) -> list[str]:
+    """Return what the verdict on a comparison leaves out."""
+    ignored = [kind for kind in FAILURES if kind not in fail_on]
+    caveats = [f"not counting {' and '.join(ignored)}"] if ignored else []
+    return [*caveats, *(["speed was not compared"] if comparison.speed_refused else [])]
 
 
 def verdict_first(sections: Sequence[Section]) -> list[Section]:

@@ -26,16 +26,22 @@ class Headline:
     reasons: tuple[tuple[str, str], ...]
 
 
-def headline(record: Record, failures: Sequence[tuple[str, str]] = (), against: str = "") -> Headline:
+def headline(
+    record: Record, failures: Sequence[tuple[str, str]] = (), against: str = "", caveats: Sequence[str] = ()
+) -> Headline:
     """Return the verdict on a run: on its own checks, and on what a comparison with an earlier run found.
 
     Args:
         failures: of the comparison: id of each, and what it is.
         against: what it was compared with; empty if with nothing.
+        caveats: what the comparison did not look at.
     """
     own = list(_failures(record))
     failed = {identity for identity, _ in own}
     reasons = own + [(identity, why) for identity, why in failures if identity not in failed]
+    but = "".join(f"; {caveat}" for caveat in caveats)
+    if not (record.cases or record.timings):
+        return Headline(FAILED, "FAILED: nothing was measured", ())
     if reasons:
         identity, why = reasons[0]
         wrong = {identity for identity, _ in reasons}
@@ -43,12 +49,12 @@ def headline(record: Record, failures: Sequence[tuple[str, str]] = (), against: 
         # What is missing from the run counts as well.
         results = len(wrong.union(result.id for result in (*record.cases, *record.timings)))
         more = f" (and {number - 1} more)" if number > 1 else ""
-        sentence = f"FAILED: {number} of {_counted(results)}: {identity}: {_short(why)}{more}"
+        sentence = f"FAILED: {number} of {_counted(results)}: {identity}: {_short(why)}{more}{but}"
         return Headline(FAILED, sentence, tuple(reasons))
     warnings = [(case.id, _told(check)) for case, check in _checks(record) if check.outcome == WARNED]
     sentence = f"HELD: {_measured(record)}{_where(record)}, torch {record.environment.torch}"
     if against:
-        sentence += f"; nothing that counts against {against}"
+        sentence += f"; nothing that counts against {against}{but}"
     if warnings:
         sentence += f"; {_counted(len(warnings), 'warning')}"
     return Headline(WARNED if warnings else HELD, sentence, tuple(warnings))
@@ -76,8 +82,9 @@ def _told(check: Check) -> str:
 
 
 def _short(why: str) -> str:
-    """Return the first line without its example."""
-    return why.partition("\n")[0].partition(", such as")[0].removeprefix(f"{ERROR}: ")
+    """Return the first sentence without its example."""
+    first = why.partition("\n")[0].partition(". ")[0]
+    return first.partition(", such as")[0].removeprefix(f"{ERROR}: ")
 
 
 def _measured(record: Record) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.reporting.case_record import CaseRecord
-from harness.reporting.checked import checked, texts
+from harness.reporting.checked import checked, measured, shown, texts
 from harness.reporting.environment import Environment
 from harness.reporting.timing_record import TimingRecord
 
@@ -88,6 +88,7 @@ class Record:
         if values["cases"] and not values["split"]:
             raise ValueError("cases without a split")
         checked(values, {"created": str, "environment": dict})
+        shown(values["environment"], ("torch", "torchvision", "numpy", "pillow", "device", "cpu"))
         return cls(
             created=str(values["created"]),
             environment=Environment(**values["environment"]),
@@ -105,6 +106,7 @@ class Record:
 
 def _split_from_json(values: dict[str, Any]) -> SplitFacts:
     checked(values, {"name": str, "digest": str, "images": int, "total": int, "classes": int})
+    measured(values, {"images": 1, "total": 1, "classes": 1})
     return SplitFacts(**{**values, "class_names": texts(values.get("class_names", []))})
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from harness.reporting.compare import Comparison, compare, refuse_different_splits
-from harness.reporting.comparison_text import environment_section, sections_of, series_sections
+from harness.reporting.compare import FAILURES, MAX_SLOWDOWN, NOISE, Comparison, compare, refuse_different_splits
+from harness.reporting.comparison_text import caveats_of, environment_section, sections_of, series_sections
 from harness.reporting.headline import Headline, headline
 from harness.reporting.record import Record
 from harness.reporting.run_folder import Run
@@ -26,12 +26,14 @@ class Report:
         runs: oldest first.
         comparison: of the newest with an earlier one; None where there is none.
         failures: of the comparison: id of each, and what it is.
+        judged_by: options of ``compare`` that were not the default.
     """
 
     runs: tuple[Run, ...]
     headline: Headline
     comparison: Comparison | None
     failures: tuple[tuple[str, str], ...]
+    judged_by: tuple[str, ...] = ()
 
     @property
     def run(self) -> Run:
@@ -74,7 +76,17 @@ def report_on(
     comparison = compare(old, newest, noise)
     failures = tuple(comparison.failures(fail_on, max_slowdown))
     compared_with = f"{old.path} (torch {old.record.environment.torch})"
-    return Report((*earlier, newest), headline(newest.record, failures, compared_with), comparison, failures)
+    found = headline(newest.record, failures, compared_with, caveats_of(comparison, fail_on))
+    return Report((*earlier, newest), found, comparison, failures, tuple(_options(fail_on, max_slowdown, noise)))
+
+
+def _options(fail_on: Sequence[str], max_slowdown: float, noise: float) -> Iterator[str]:
+    if set(fail_on) != set(FAILURES):
+        yield f"--fail-on={','.join(fail_on) or 'none'}"
+    if max_slowdown != MAX_SLOWDOWN:
+        yield f"--max-slowdown={100 * max_slowdown:g}%"
+    if noise != NOISE:
+        yield f"--noise={100 * noise:g}%"
 
 
 def verdict_section(report: Report) -> Section:

@@ -8,6 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from harness.reporting.checked import measured, shown
+
+# A nanosecond: no call is shorter.
+_SHORTEST = 1e-9
+_LEAST = {
+    "batch_size": 1,
+    "gflops": 0,
+    "peak_tflops": 1e-9,
+    "peak_memory": 0,
+    "device_seconds": 0,
+    "yardstick": _SHORTEST,
+}
+
 
 @dataclass(frozen=True)
 class TimingRecord:
@@ -83,8 +96,10 @@ class TimingRecord:
         """Return the record that ``to_json`` made ``values`` of."""
         derived = {"images_per_second", "spread", "tflops", "share_of_peak"}
         known = {name: value for name, value in values.items() if name not in derived}
-        seconds = tuple(float(value) for value in values["seconds"])
-        yardstick, batch_size = values["yardstick"], values["batch_size"]
-        if not seconds or min(seconds) <= 0 or int(batch_size) < 1 or (yardstick is not None and float(yardstick) <= 0):
-            raise ValueError(f"{values['id']}: no calls, or calls that took no time")
-        return cls(**{**known, "seconds": seconds})
+        shown(values, ("id", "model", "weights"))
+        measured(values, _LEAST)
+        calls = {f"{values['id']}: call {number}": call for number, call in enumerate(values["seconds"])}
+        measured(calls, dict.fromkeys(calls, _SHORTEST))
+        if not values["seconds"]:
+            raise ValueError(f"{values['id']}: no calls")
+        return cls(**{**known, "seconds": tuple(map(float, values["seconds"]))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -26,27 +27,29 @@ class Nights:
 
     def night(self, expected: str = EXPECTED, images: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run one, without timings, which differ from night to night on a busy machine."""
+        process = self.start(expected, images)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    def start(
+        self, expected: str = EXPECTED, images: Path | None = None, python: str = sys.executable
+    ) -> subprocess.Popen[str]:
+        """Begin one."""
         expected_file = self._folder / "expected.yaml"
         expected_file.write_text(expected)
-        return subprocess.run(
-            [
-                "ci/nightly",
-                "-m",
-                "imagenet",
-                f"--imagenet={images or self.images}",
-                f"--expected={self._folder}/expected.yaml",
-            ],
+        return subprocess.Popen(
+            ["ci/nightly", "-m", "imagenet", "--imagenet", images or self.images, "--expected", expected_file],
             cwd=ROOT,
             env={
                 **os.environ,
                 "NIGHTLY_DIR": str(self.state),
                 "IMAGENET_STORE": str(self._folder / "store"),
                 "GITHUB_STEP_SUMMARY": str(self.summary),
-                "PYTHON": sys.executable,
+                "PYTHON": python,
             },
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
 
     def title(self) -> str:
@@ -88,7 +91,10 @@ def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
     lost = nights.night(images=tmp_path / "nowhere")
 
     assert lost.returncode == 2
-    assert nights.title() == "NO RUN: pytest ended with 4, and nothing was measured"
+    assert nights.title() == (
+        f"NO RUN: --imagenet '{tmp_path}/nowhere': expected a folder or archive of images, found nothing at "
+        f"{tmp_path}/nowhere"
+    )
     assert "expected a folder or archive of images, found nothing" in (latest / "summary.md").read_text()
     assert nights.good() == good
 
@@ -98,6 +104,61 @@ def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
     assert f"; nothing that counts against {nights.state}/good (torch " in nights.title()
     assert len(list((nights.state / "history").iterdir())) == 3
     assert "<h2>Across runs</h2>" in (latest / "report.html").read_text()
+
+
+# In the place of Python: it says that pytest has begun, and does not end by itself.
+PYTHON = """\
+#!/usr/bin/env bash
+if [ "$2" = pytest ]; then echo "begun $$"; exec sleep 60; fi
+"""
+
+
+def test_a_night_that_is_told_to_end_ends_with_its_tests(tmp_path: Path) -> None:
+    """Nothing runs on, and title and summary say what happened."""
+    nights = Nights(tmp_path)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    process = nights.start(python=str(tmp_path / "python"))
+    assert process.stdout is not None
+    testing = int(process.stdout.readline().split()[1])
+
+    process.terminate()
+
+    process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert nights.title() == "NO VERDICT: the night was told to end (SIGTERM)"
+    assert "begun" in (nights.state / "latest" / "summary.md").read_text()
+    with pytest.raises(ProcessLookupError):
+        os.kill(testing, 0)
+
+
+def test_a_second_night_leaves_the_first_alone(tmp_path: Path) -> None:
+    """It says why it ends; what the first has left so far stays."""
+    nights = Nights(tmp_path)
+    (nights.state / "latest").mkdir(parents=True)
+    (nights.state / "latest" / "log.txt").write_text("so far")
+    with (nights.state / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        second = nights.night()
+
+    assert (second.returncode, second.stdout) == (2, f"NO RUN: another night is under way in {nights.state}\n")
+    assert (nights.state / "latest" / "log.txt").read_text() == "so far"
+
+
+def test_what_the_page_needs_is_missed_before_the_night(tmp_path: Path) -> None:
+    """Not after it."""
+    nights = Nights(tmp_path)
+    (tmp_path / "python").write_text("#!/usr/bin/env bash\necho \"No module named 'altair'\" >&2\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+
+    process = nights.start(python=str(tmp_path / "python"))
+
+    process.communicate()
+    assert process.returncode == 2
+    assert nights.title() == (
+        "NO RUN: the page needs the extra report: pip install -e '.[report]' (No module named 'altair')"
+    )
 
 
 GH = """\
@@ -110,9 +171,10 @@ if [ "$1 $2" = "issue list" ]; then echo "$OPEN"; fi
 
 def _open_issue(tmp_path: Path, title: str, summary: str, open_issue: str = "") -> list[list[str]]:
     """Return what gh was called with, but for the list of open issues."""
-    (tmp_path / "latest").mkdir()
-    (tmp_path / "latest" / "title").write_text(f"{title}\n")
-    (tmp_path / "latest" / "summary.md").write_text(summary)
+    if title:
+        (tmp_path / "latest").mkdir()
+        (tmp_path / "latest" / "title").write_text(f"{title}\n")
+        (tmp_path / "latest" / "summary.md").write_text(summary)
     (tmp_path / "gh").write_text(GH)
     (tmp_path / "gh").chmod(0o755)
     subprocess.run(
@@ -139,6 +201,14 @@ def test_an_open_issue_is_brought_up_to_date(tmp_path: Path) -> None:
 
     assert edit == ["issue", "edit", "7", "--title", "nightly, torch stable: FAILED: weights"]
     assert comment[:4] == ["issue", "comment", "7", "--body"]
+
+
+def test_a_job_that_failed_before_the_night_has_an_issue_too(tmp_path: Path) -> None:
+    """As one that could not install torch."""
+    [call] = _open_issue(tmp_path, "", "")
+
+    title = "nightly, torch stable: NO RUN: the job failed before the gate began"
+    assert call == ["issue", "create", "--title", title, "--body", "https://example.org/1"]
 
 
 def test_what_is_too_long_for_github_is_cut_between_characters(tmp_path: Path) -> None:

@@ -36,3 +36,17 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert stop.value.code == 2
     assert output == ""
     assert errors.startswith("usage: python -m harness")
+
+
+def test_a_fault_of_the_harness_is_no_failed_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It keeps its traceback, and ends with 2: what reads the status must not take it for a verdict."""
+
+    def fail(_path: Path) -> None:
+        raise ZeroDivisionError("out of luck")
+
+    monkeypatch.setattr("harness.commands.compare.read_run", fail)
+
+    assert main(["compare", str(tmp_path), str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith("ZeroDivisionError: out of luck\n")

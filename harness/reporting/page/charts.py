@@ -15,11 +15,11 @@ from harness.reporting.page.labels import Spot, places
 
 Drawing: TypeAlias = alt.LayerChart | alt.FacetChart
 
-WIDE, NARROW = 475, 280
+WIDE, NARROW = 475, 265
 """Pixels of the drawing itself, for a screen and for a phone."""
 _HEIGHT, _ROW = 340, 24
 _MARGIN = 0.08
-_FEWEST_TICKS = 2
+_FEWEST_TICKS = 3
 _SVG = "http://www.w3.org/2000/svg"
 
 
@@ -174,13 +174,16 @@ def speeds(title: str, bars: Sequence[Bar]) -> Chart:
     return _chart(title, draw)
 
 
-def series(title: str, lines: Sequence[Line], runs: Sequence[str], y_title: str) -> Chart:
+def series(title: str, lines: Sequence[Line], runs: Sequence[str], y_title: str, least: float) -> Chart:
     """Draw lines over runs.
 
     Args:
         lines: at most 8, each with its own colour.
         runs: what stands below each run.
+        least: the axis goes so far up and down at least.
     """
+    values = [value for line in lines for value in line.values if value is not None]
+    domain = _padded([*values, least, -least])
     rows = [
         {"name": line.name, "run": run, "place": place, "value": value, "told": f"{line.name}, {run}: {value:+.3f}"}
         for line in lines
@@ -194,8 +197,9 @@ def series(title: str, lines: Sequence[Line], runs: Sequence[str], y_title: str)
             domain=names, range=[f"var(--line-{number + 1})" for number in range(len(names))]
         )
         colour = colour.legend(orient="top", columns=3 if width == WIDE else 1, labelLimit=width)
-        x = alt.X("run:O", title=None).scale(domain=list(runs)).axis(labelAngle=-40, labelLimit=140)
-        base = alt.Chart(_data(rows)).encode(x=x, y=alt.Y("value:Q", title=y_title).scale(zero=True), color=colour)
+        x = alt.X("run:O", title=None).scale(domain=list(runs)).axis(labelAngle=-40, labelOverlap="greedy")
+        y = alt.Y("value:Q", title=y_title).scale(domain=list(domain), nice=False)
+        base = alt.Chart(_data(rows)).encode(x=x, y=y, color=colour)
         return alt.layer(
             base.mark_line(strokeWidth=1.5), base.mark_point(filled=True, size=40).encode(description="told:N")
         ).properties(width=width, height=_HEIGHT - 100)
@@ -239,10 +243,13 @@ def _data(rows: Iterable[dict[str, Any]]) -> alt.Data:
 
 
 def _log_axis(low: float, high: float) -> alt.Axis:
-    """Return an axis with ticks at 1, 2 and 5 times the powers of ten; with Vega's own where those are too few."""
-    ticks = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for digit in (1, 2, 5)]
-    ticks = [tick for tick in ticks if low <= math.log10(tick) <= high]
-    return alt.Axis(values=ticks, format="~g") if len(ticks) >= _FEWEST_TICKS else alt.Axis(tickCount=4, format="~g")
+    """Return an axis with ticks at 1, 2 and 5 times the powers of ten; at more where those are too few."""
+    for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), [digit / 10 for digit in range(10, 100)]):
+        ticks = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for digit in digits]
+        ticks = [tick for tick in ticks if low <= math.log10(tick) <= high]
+        if len(ticks) >= _FEWEST_TICKS:
+            break
+    return alt.Axis(values=ticks, format="~g", labelOverlap="greedy")
 
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:

@@ -23,6 +23,8 @@ from harness.reporting.timing_record import TimingRecord
 
 _MOST_ROWS = 80
 _MOST_LINES = 8
+# Of a series: what moves less than this, up or down, looks as if it did not.
+_LEAST_POINTS, _LEAST_PERCENT = 0.05, 5.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,14 @@ def parts_of(report: Report) -> Iterator[Part]:
     record = report.record
     cases, timings = measured_cases(record.cases), measured_timings(record.timings)
     differences = comparison_sections(report)
-    accuracy = [_without_images(section) for section in differences if not section.title.startswith("speed")]
+    accuracy = [_without_images(section) for section in differences if section.title.startswith("accuracy")]
     speed = [section for section in differences if section.title.startswith("speed")]
+    others = [section for section in differences if section not in speed and not section.title.startswith("accuracy")]
     yield Part("environment", "Environment", (environment_of(report),))
     if record.cases:
         yield Part("cases", "Cases", (*accuracy_sections(cases, unmeasured(record.cases), record.split), *accuracy))
+    if others:
+        yield Part("missing", "In one run only, or without values", tuple(others))
     if cases:
         yield Part("models", "Models compared", (_models(cases),), tuple(_trade_offs(cases, timings)))
     if record.timings:
@@ -140,7 +145,7 @@ def _bar(name: str, run: str, timing: TimingRecord) -> Bar:
 
 
 def _series_charts(runs: Sequence[Run]) -> Iterator[Chart]:
-    labels = [f"[{number}] {run.record.created[:10]}" for number, run in enumerate(runs, start=1)]
+    labels = [f"[{number}] {run.record.created[5:10]}" for number, run in enumerate(runs, start=1)]
     cases = [measured_cases(run.record.cases) for run in runs]
     timings = [measured_timings(run.record.timings) for run in runs]
     top1 = [{case.id: case.measured.percent("top1") for case in found} for found in cases]
@@ -148,9 +153,9 @@ def _series_charts(runs: Sequence[Run]) -> Iterator[Chart]:
     points = _moved_most(top1, lambda value, first: value - first, _short([*chain.from_iterable(cases)]))
     shares = _moved_most(rates, lambda value, first: 100 * (value / first - 1), _short([*chain.from_iterable(timings)]))
     if points:
-        yield series("top-1, in points against the first run", points, labels, "points")
+        yield series("top-1, in points against the first run", points, labels, "points", least=_LEAST_POINTS)
     if shares:
-        yield series("images/s, in percent against the first run", shares, labels, "percent")
+        yield series("images/s, in percent against the first run", shares, labels, "percent", least=_LEAST_PERCENT)
 
 
 def _moved_most(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import jinja2
@@ -42,6 +43,7 @@ def page_of(report: Report, thumbnails: Thumbnails) -> str:
         unpaired=report.comparison is not None and not any(pair.paired for pair in report.comparison.accuracy),
         pictures=thumbnails,
         commands=_commands(report),
+        notes=_notes(report),
     )
 
 
@@ -55,8 +57,20 @@ def _commands(report: Report) -> list[str]:
     """Return what to type to get this run again."""
     environment = vars(report.record.environment)
     pinned = [f"{name}=={environment[name].partition('+')[0]}" for name in _PINNED if environment[name] != UNKNOWN]
-    install = [f"pip install {' '.join(pinned)}"] if pinned else []
+    install = [f"pip install {'--pre ' if '.dev' in environment['torch'] else ''}{' '.join(pinned)}"] if pinned else []
     compared = []
     if report.comparison is not None:
-        compared = [f"python -m harness compare {report.comparison.old.path} {report.comparison.new.path}"]
+        paths = [str(run.path) for run in (report.comparison.old, report.comparison.new)]
+        compared = [shlex.join(["python", "-m", "harness", "compare", *paths, *report.judged_by])]
     return [*install, *report.record.commands, *compared]
+
+
+def _notes(report: Report) -> list[str]:
+    """Return what to know before that is typed."""
+    torch = report.record.environment.torch
+    notes = []
+    if "+" in torch or ".dev" in torch:
+        notes.append(f"torch was {torch}: another build, or one of a night, comes from another index of torch's.")
+    if any("--results" in command for command in report.record.commands):
+        notes.append("--results names the folder of this very run: name another, or it is replaced.")
+    return notes

@@ -42,7 +42,7 @@ class Thumbnails:
         try:
             with Image.open(io.BytesIO(split.sources[place].read())) as image:
                 small = image.convert("RGB")
-        except OSError:
+        except (OSError, Image.DecompressionBombError):
             return ""
         small.thumbnail((_SIDE, _SIDE))
         file = io.BytesIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -150,3 +151,25 @@ def test_no_torch_is_imported(run: Path, tmp_path: Path) -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_only_a_file_is_replaced(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a folder nor a device; a link stays a link."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link.md").symlink_to(tmp_path / "there.md")
+
+    for name in ("folder", "pipe"):
+        assert main(["report", str(run), "--markdown", str(tmp_path / name)]) == 2
+        assert capsys.readouterr().err.endswith(f"/{name}: cannot be written: something else than a file is there\n")
+    assert main(["report", str(run), "--markdown", str(tmp_path / "link.md")]) == 0
+    assert (tmp_path / "link.md").is_symlink()
+    assert (tmp_path / "there.md").read_text().startswith("### HELD")
+
+
+def test_images_that_are_named_must_be_there(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where no picture is needed."""
+    needs_extra()
+
+    assert main(["report", str(run), "-o", str(tmp_path / "r.html"), "--images", "/nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("error: --images '/nowhere': expected a folder or archive of images")

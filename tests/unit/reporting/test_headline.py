@@ -78,3 +78,28 @@ def test_a_comparison_that_fails_is_a_failure() -> None:
     found = headline(run_record([ALEXNET], [timing_record("alexnet")]), [("alexnet-b32", "takes 9 % longer")], "old")
 
     assert found.sentence == "FAILED: 1 of 3 results: alexnet-b32: takes 9 % longer"
+
+
+def test_nothing_measured_is_no_success() -> None:
+    """A record without a case or timing says so."""
+    assert headline(run_record()).sentence == "FAILED: nothing was measured"
+
+
+def test_what_was_not_looked_at_is_told() -> None:
+    """Whether it held or failed: a green line must not stand for what nobody compared."""
+    record = run_record([ALEXNET])
+
+    held = headline(record, (), "old", ["not counting missing", "speed was not compared"])
+    failed = headline(record, [("a", "is gone")], "old", ["speed was not compared"])
+
+    assert held.sentence.endswith("counts against old; not counting missing; speed was not compared")
+    assert failed.sentence == "FAILED: 1 of 2 results: a: is gone; speed was not compared"
+
+
+def test_the_line_ends_with_the_first_sentence() -> None:
+    """What to do about it stands among the reasons."""
+    verdict = Verdict((Check("published values", "failed", "none for own on val; known on: a. Point --imagenet at"),))
+
+    sentence = headline(run_record([replace(ALEXNET, verdict=verdict)])).sentence
+
+    assert sentence.endswith(": published values: none for own on val; known on: a")

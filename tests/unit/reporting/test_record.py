@@ -19,7 +19,11 @@ MADE_WITH: dict[str, Any] = {
     "preparation": {"decoder": "pillow", "crop": 224, "mean": [0.485, 0.456, 0.406]},
     "switches": {"cudnn.allow_tf32": False},
     "first_input": {"id": "a.JPEG", "sha256": "f1r5t", "low": -2.0, "high": 2},
-    "paired": {"changed": 0, "drift": {"median": 0.0}},
+    "paired": {
+        **dict.fromkeys(("changed", "real", "lost", "gained", "p", "top5_changed"), 0),
+        "drift": {"median": 0.0, "p99": 0.5, "largest": 1},
+        "floor": {"largest": 1e-4},
+    },
 }
 CASE = case_record(
     correct=np.array([True, False]),

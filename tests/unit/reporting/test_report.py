@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,3 +98,31 @@ def test_runs_of_different_images_are_refused() -> None:
 
     with pytest.raises(RecordError, match=r"^a and b evaluated different images and cannot be compared"):
         _report(runs)
+
+
+def test_speed_that_was_not_compared_is_told_in_the_verdict() -> None:
+    """Since the hardware differs."""
+    old, new = run_record([], [timing_record()]), run_record([], [timing_record()], device="NVIDIA A100")
+
+    assert _report([_run("old", old), _run("new", new)]).headline.sentence.endswith("; speed was not compared")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ()),
+        ({"fail_on": ("missing", "speed", "accuracy")}, ()),
+        ({"fail_on": ()}, ("--fail-on=none",)),
+        (
+            {"fail_on": ("speed",), "max_slowdown": 0.125, "noise": 0.15},
+            ("--fail-on=speed", "--max-slowdown=12.5%", "--noise=15%"),
+        ),
+    ],
+)
+def test_what_it_was_judged_by_is_kept(given: dict[str, Any], expected: tuple[str, ...]) -> None:
+    """As options of compare, so that it comes to the same verdict."""
+    runs = [_run("old", run_record([case_record()])), _run("new", run_record([case_record()]))]
+
+    report = report_on(runs, **{"fail_on": FAILURES, "max_slowdown": 0.05, "noise": 0.07, **given})
+
+    assert expected == report.judged_by

@@ -307,7 +307,7 @@ def _empty(folder: Path) -> Path:
         ),
         (
             _changed(lambda values: values["environment"].pop("torch")),
-            r"record\.json: not as this harness writes it: TypeError .*'torch'",
+            r"record\.json: not as this harness writes it: KeyError 'torch'",
         ),
         (
             _changed(lambda values: values["cases"][0].pop("top1")),
@@ -343,11 +343,39 @@ def _empty(folder: Path) -> Path:
         ),
         (
             _changed(lambda values: values["timings"][0].update(seconds=[])),
-            r"record\.json: not as this harness writes it: ValueError .*-b32: no calls, or calls that took no time",
+            r"record\.json: not as this harness writes it: ValueError .*-b32: no calls$",
         ),
         (
             _changed(lambda values: values["timings"][0].update(seconds=[0.25, 0])),
-            r"record\.json: not as this harness writes it: ValueError .*-b32: no calls, or calls that took no time",
+            r"record\.json: .*: ValueError .*-b32: call 1 should be between 1e-09 and 1e\+15, and is 0",
+        ),
+        (
+            _changed(lambda values: values["timings"][0].update(peak_tflops="1")),
+            r"record\.json: not as this harness writes it: ValueError peak_tflops should be int or float, and is '1'",
+        ),
+        (
+            _changed(lambda values: values["cases"][0].update(images_per_second=-1)),
+            r"record\.json: .*: ValueError images_per_second should be between 0 and 1e\+15, and is -1",
+        ),
+        (
+            _changed(lambda values: values["cases"][0].update(gflops=1e308)),
+            r"record\.json: .*: ValueError gflops should be between 0 and 1e\+15, and is 1e\+308",
+        ),
+        (
+            _changed(lambda values: values["cases"][0].update(model="a\x1b[1m")),
+            r"record\.json: .*: ValueError model should be text that can be shown, and is 'a\\x1b\[1m'",
+        ),
+        (
+            _changed(lambda values: values["timings"][0].update(weights=7)),
+            r"record\.json: .*: ValueError weights should be str, and is 7",
+        ),
+        (
+            _changed(lambda values: values["environment"].update(numpy=2)),
+            r"record\.json: .*: ValueError numpy should be str, and is 2",
+        ),
+        (
+            _changed(lambda values: values.update(commands=["a", 1])),
+            r"record\.json: .*: ValueError expected a list of texts, found \['a', 1\]",
         ),
         (
             _changed(lambda values: values["cases"][0].update(top1=1000)),
@@ -369,7 +397,9 @@ def _empty(folder: Path) -> Path:
     ids=[
         "nothing", "empty folder", "cut off", "empty file", "binary", "a list", "other JSON", "another benchmark",
         "older schema", "NaN", "no torch", "no hits", "hits in words", "weights", "parameters", "gflops", "precision",
-        "first input", "total", "no calls", "no time", "too many hits",
+        "first input", "total", "no calls", "no time", "peak in words",
+        "negative speed", "too large", "escape", "no name",
+        "a version as a number", "commands", "too many hits",
         "twice", "no split", "no cases",
     ],
 )  # fmt: skip

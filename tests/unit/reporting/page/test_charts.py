@@ -41,7 +41,7 @@ def _marks(svg: str) -> Iterator[tuple[str, float, float]]:
     [
         trade_off("a", POINTS[::2], "GFLOPs", "top-1"),
         speeds("b", BARS),
-        series("c", [Line("alexnet", (0.0, None, 0.2))], ["1", "2", "3"], "points"),
+        series("c", [Line("alexnet", (0.0, None, 0.2))], ["1", "2", "3"], "points", 0.05),
     ],
     ids=["trade-off", "speeds", "series"],
 )
@@ -105,7 +105,7 @@ def test_a_series_leaves_gaps() -> None:
     """A run without a value has no point."""
     lines = [Line("alexnet", (0.0, None, 0.2, None)), Line("vgg16", (0.0, -0.1, None, None))]
 
-    chart = series("c", lines, ["1", "2", "3", "4"], "points")
+    chart = series("c", lines, ["1", "2", "3", "4"], "points", 0.05)
 
     told = [mark for mark, _, _ in _marks(chart.wide)]
     assert sorted(told) == ["alexnet, 1: +0.000", "alexnet, 3: +0.200", "vgg16, 1: +0.000", "vgg16, 2: -0.100"]

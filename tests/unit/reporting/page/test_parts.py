@@ -42,8 +42,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
     """What charts were asked for, by title, in the place of drawing them."""
     asked: dict[str, tuple[Any, ...]] = {}
 
-    def draw(title: str, *given: Any) -> Chart:
-        asked[title] = given
+    def draw(title: str, *given: Any, least: float = 0.0) -> Chart:
+        asked[title] = (*given, least) if least else given
         return Chart(title, "", "")
 
     for name in ("trade_off", "speeds", "series"):
@@ -169,17 +169,17 @@ def test_a_series_shows_what_moved_most(drawn: dict[str, Any]) -> None:
 
     _parts(record(0), record(1, gone="model9"), record(2))
 
-    [lines, labels, unit] = drawn["top-1, in points against the first run"]
+    [lines, labels, unit, least] = drawn["top-1, in points against the first run"]
     assert [line.name for line in lines] == models[:1:-1]
     assert lines[0].values == pytest.approx((0.0, None, 1.8))
-    assert labels == ["[1] 2026-11-20", "[2] 2026-11-21", "[3] 2026-11-22"]
-    assert unit == "points"
-    [lines, _, unit] = drawn["images/s, in percent against the first run"]
+    assert labels == ["[1] 11-20", "[2] 11-21", "[3] 11-22"]
+    assert (unit, least) == ("points", 0.05)
+    [lines, _, unit, least] = drawn["images/s, in percent against the first run"]
     assert lines == [
         Line("model2", (0.0, 100.0, 200.0)),
         Line("model1", (0.0, 0.0, 0.0)),
     ]
-    assert unit == "percent"
+    assert (unit, least) == ("percent", 5.0)
 
 
 def test_changed_answers_are_not_listed_twice() -> None:

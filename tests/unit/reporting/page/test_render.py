@@ -128,6 +128,33 @@ def test_how_to_reproduce_is_what_was_typed(tmp_path: Path) -> None:
     assert f"python -m harness compare {tmp_path}/old {tmp_path}/new\n" in commands
 
 
+def test_what_is_typed_again_is_quoted_and_explained(tmp_path: Path) -> None:
+    """A path is no command; results that would be replaced, and builds from elsewhere, are told of."""
+    environment = replace(RECORD.environment, torch="2.15.0.dev20261124+cu130", torchvision="0.30.0.dev20261124+cu130")
+    record = replace(RECORD, environment=environment, commands=("python -m pytest --results=base",))
+    runs = [write_run(tmp_path / name, record) for name in ("a; touch b", "new")]
+
+    page = page_of(report_on(runs, fail_on=("speed",), max_slowdown=0.05, noise=0.07), Thumbnails(None))
+
+    text = Page(page).text.partition("How to reproduce\n")[2]
+    assert "pip install --pre torch==2.15.0.dev20261124 torchvision==0.30.0.dev20261124 " in text
+    assert f"python -m harness compare '{tmp_path}/a; touch b' {tmp_path}/new --fail-on=speed\n" in text
+    assert "torch was 2.15.0.dev20261124+cu130: another build" in text
+    assert "--results names the folder of this very run" in text
+
+
+def test_what_one_run_lacks_is_on_the_page() -> None:
+    """Also where only timings were made."""
+    old = run_record([], [replace(TIMINGS[0], id="gone-b1"), TIMINGS[1]])
+    new = run_record([], [TIMINGS[1], replace(TIMINGS[0], id="new-b1")])
+
+    page = _page(Run(Path("old"), old), Run(Path("new"), new))
+
+    assert "In one run only, or without values" in page.headings
+    assert "gone-b1: is not in the new run" in page.text
+    assert "new-b1: only in the new run" in page.text
+
+
 def test_others_runs_have_no_versions_to_name() -> None:
     """As predictions that were published: there is nothing to install."""
     made_on = replace(RECORD.environment, torch="unknown", torchvision="unknown", numpy="unknown", pillow="unknown")
