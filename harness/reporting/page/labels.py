@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 _HEIGHT = 13.0
-_LETTER = 6.2
+_LETTER = 6.9
 _GAP = 8.0
 
 

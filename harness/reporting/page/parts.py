@@ -181,10 +181,13 @@ def _case_of(timing: TimingRecord) -> str:
 
 
 def _short(results: Sequence[CaseRecord | TimingRecord]) -> dict[str, str]:
-    """Return names by id, without what all ids have in common."""
-    parts = {result.id: result.id.removeprefix(result.model).split("-") for result in results}
-    common = set.intersection(*map(set, parts.values())) if parts else set()
-    return {
-        result.id: " ".join([result.model, *(part for part in parts[result.id] if part and part not in common)])
-        for result in results
-    }
+    """Return names by id: the model, and what tells results of one model apart."""
+    parts: dict[str, dict[str, list[str]]] = {}
+    for result in results:
+        parts.setdefault(result.model, {})[result.id] = result.id.removeprefix(result.model).split("-")
+    names = {}
+    for model, by_id in parts.items():
+        common = set.intersection(*map(set, by_id.values()))
+        for identity, found in by_id.items():
+            names[identity] = " ".join([model, *(part for part in found if part and part not in common)])
+    return names

@@ -113,13 +113,13 @@ def test_without_timings_the_gates_own_speed_will_do(drawn: dict[str, Any]) -> N
     assert points == [Point("vgg16", 100.0, 71.6, None, _interval(VGG))]
 
 
-def test_names_are_without_what_all_share(drawn: dict[str, Any]) -> None:
-    """Precision, weights or batch size stand there only where they differ."""
+def test_names_tell_results_of_a_model_apart(drawn: dict[str, Any]) -> None:
+    """Precision, weights or batch size stand there only where they differ for one model."""
     half = replace(RESNET, id="resnet18-IMAGENET1K_V1-bf16", precision="bf16")
     _parts(run_record([RESNET, half, VGG], [_timing("resnet18", 1), _timing("resnet18", 32)]))
 
     assert [point.name for point in drawn["top-1 against GFLOPs"][0]] == [
-        "vgg16 fp32",
+        "vgg16",
         "resnet18 bf16",
         "resnet18 fp32",
     ]
