@@ -1,3 +1,3 @@
-"""Nothing but the plugin: options, fixtures and summary live in harness/plugin.py."""
+"""Nothing but the plugins: what pytest is told lives in harness/plugin.py, of several processes in parallel.py."""
 
-pytest_plugins = ["harness.plugin"]
+pytest_plugins = ["harness.parallel", "harness.plugin"]

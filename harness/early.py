@@ -24,7 +24,8 @@ _PATH_OPTIONS = frozenset({"--imagenet", "--expected", "--store", "--results", "
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Declare the gate's options, so that the command line can be parsed as far as ``pytest_cmdline_main``."""
     if _joined(early_config.invocation_params.args):
-        early_config.pluginmanager.import_plugin("harness.plugin")
+        for plugin in ("harness.parallel", "harness.plugin"):
+            early_config.pluginmanager.import_plugin(plugin)
 
 
 @pytest.hookimpl(tryfirst=True)

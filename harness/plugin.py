@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from harness.bench import Timed
     from harness.evaluation.throughput import TimedForward
 
-pytest_plugins = ["harness.parallel"]
-
 RECORD: pytest.StashKey[CaseRecord] = pytest.StashKey()
 TIMED: pytest.StashKey[Timed] = pytest.StashKey()
 

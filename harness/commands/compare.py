@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "compare",
-        help="say what differs between two runs, exit 1 if something fails; or list the series of many",
+        help="say what differs between two runs, or list the series of many; exit 1 if something fails",
         description="Compare two runs: environment, accuracy image by image, speed with an interval. Exit 1 if "
         "something fails, 2 if they cannot be compared. With more than two runs, print what each measured, by case; "
         "nothing fails then.",

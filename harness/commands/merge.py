@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "merge",
-        help="bring runs made apart together in one folder; exit 1 if a case did not hold",
+        help="bring together runs that were made apart; exit 1 if a case did not hold, or has no values",
         description="Bring runs that were made apart, such as by the jobs of a Slurm array, together in one run "
         "folder, and print its tables. They must be of the same images and the same environment, and agree where they "
         "overlap. Exit 1 if a case did not hold or a result has no values, 2 if they cannot be merged.",

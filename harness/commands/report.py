@@ -30,7 +30,8 @@ def add(commands: Commands) -> None:
         help="make one self-contained page of runs, or Markdown; exit 1 if something fails",
         description="Make a page of a run: one file that needs no network. With two runs it shows what changed from "
         "the first to the second; with more, the series, and what changed in the last step. The first line printed is "
-        "the verdict. Exit 1 if something fails, 2 if the page cannot be made.",
+        "the verdict; the run's own checks count always. Give -o, --markdown, or both. Exit 1 if something fails, 2 if "
+        "it cannot be made.",
     )
     command.add_argument(
         "runs",
@@ -76,8 +77,7 @@ def _report(options: argparse.Namespace) -> int:
     if options.output is not None:
         if missing := [name for name in _NEEDS if find_spec(name) is None]:
             raise ResultsError(
-                f"-o {options.output}: a page needs {' and '.join(missing)}, not installed: "
-                "pip install 'imagenet-gate[report]'"
+                f"-o {options.output}: a page needs {' and '.join(missing)}, not installed: pip install -e '.[report]'"
             )
         from harness.reporting.page.render import page_of
 
@@ -104,12 +104,9 @@ def _thumbnails(report: Report, images: str | None) -> Thumbnails:
     if split is None or not (shown or images):
         return Thumbnails(None)
     if images is None and split.name != EMBEDDED:
-        why = f"The pictures are not shown: the terms of {split.name} may forbid to pass them on."
+        why = f"The pictures are not shown: the terms of {split.name} may forbid passing them on."
         return Thumbnails(None, f"{why} Where they do not, --images DIR shows them.")
-    try:
-        found = open_split(images or EMBEDDED)
-    except SplitError as error:
-        raise SplitError(str(error).replace("--imagenet", "--images", 1)) from error
+    found = open_split(images or EMBEDDED, "--images")
     if missing := sorted(shown.difference(found.ids)):
         raise SplitError(f"--images {images}: expected the images of {split.name}, found none called {missing[0]!r}")
     return Thumbnails(found)

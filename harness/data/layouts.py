@@ -50,8 +50,12 @@ FORMS = (
 )
 
 
-def open_split(where: str) -> Split:
+def open_split(where: str, named: str = "--imagenet") -> Split:
     """Open the image set at ``where``: a folder or an archive, or the word ``embedded``.
+
+    Args:
+        where: as a user gives it.
+        named: what it was given as, for messages.
 
     Raises:
         SplitError: nothing is there, or it is in no form that is known.
@@ -61,7 +65,7 @@ def open_split(where: str) -> Split:
     root = Path(where).expanduser()
     if not root.exists():
         raise SplitError(
-            f"--imagenet {where!r}: expected a folder or archive of images, found nothing at {root.absolute()}"
+            f"{named} {where!r}: expected a folder or archive of images, found nothing at {root.absolute()}"
         )
     try:
         for form in FORMS:
@@ -73,7 +77,7 @@ def open_split(where: str) -> Split:
         )
     except OSError as error:
         raise SplitError(
-            f"--imagenet {where!r}: {error.filename or root} cannot be read: {error.strerror or error}"
+            f"{named} {where!r}: {error.filename or root} cannot be read: {error.strerror or error}"
         ) from error
 
 

@@ -54,7 +54,8 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         cudnn = torch.backends.cudnn.version()
         return f"{device} ({torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN {cudnn})"
-    return f"cpu ({_cpu_name()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"cpu ({_cpu_name()}, {threads} thread{'' if threads == 1 else 's'})"
 
 
 def device_facts(device: torch.device) -> dict[str, str | int | None]:

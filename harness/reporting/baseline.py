@@ -117,8 +117,8 @@ class Baseline:
         return Check(
             BASELINE,
             WARNED if published else FAILED,
-            f"{self} holds no case of {case.entry.spec}, so its answers are compared with nothing; record a baseline "
-            "that does: --baseline DIR --baseline-update",
+            f"{self._options.path} holds no case of {case.entry.spec}, so its answers are compared with nothing; "
+            "record a baseline that does: --baseline DIR --baseline-update",
         )
 
 

@@ -54,7 +54,7 @@ def headline(
     warnings = [(case.id, _told(check)) for case, check in _checks(record) if check.outcome == WARNED]
     sentence = f"HELD: {_measured(record)}{_where(record)}, torch {record.environment.torch}"
     if against:
-        sentence += f"; nothing that counts against {against}{but}"
+        sentence += f"; no failure compared with {against}{but}"
     if warnings:
         sentence += f"; {_counted(len(warnings), 'warning')}"
     return Headline(WARNED if warnings else HELD, sentence, tuple(warnings))

@@ -128,10 +128,11 @@ def baseline_section(records: Sequence[CaseRecord]) -> Section | None:
     """Return a table of the cases that were paired with a baseline, and what is to be said of them; or None."""
     paired = [(record, record.paired) for record in records if record.paired is not None]
     warnings = [
-        f"warning: {record.id}: {check.name}: {check.detail}"
+        line
         for record in records
         for check in record.verdict.checks
         if check.outcome == WARNED
+        for line in f"warning: {record.id}: {check.name}: {check.detail}".split("\n")
     ]
     if not paired:
         return Section("", None, tuple(warnings)) if warnings else None

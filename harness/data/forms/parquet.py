@@ -51,9 +51,7 @@ def read_parquet(where: Path) -> Split | None:
         return None
     chosen = choose_validation(shards)
     if importlib.util.find_spec("pyarrow") is None:
-        raise SplitError(
-            f"{chosen[0]}: Parquet needs pyarrow, which is not installed: pip install 'imagenet-gate[parquet]'"
-        )
+        raise SplitError(f"{chosen[0]}: Parquet needs pyarrow, which is not installed: pip install -e '.[parquet]'")
     found = []
     for shard in chosen:
         file = FileSource.of(shard)

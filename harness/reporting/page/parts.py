@@ -90,14 +90,18 @@ def _models(cases: Sequence[CaseRecord]) -> Section:
                 known.idea if known else "-",
             ]
         )
+    tied = (
+        f"{TIE} not significantly different from the row above on the same images "
+        f"(exact McNemar test, p >= {SIGNIFICANT})"
+    )
     head = ["", "model", "top-1", "95 % interval", "params", "GFLOPs", "weights", "year", "idea"]
     return Section(
         "",
         Table(head, rows, frozenset({0, 1, 3, 8})),
         (
-            f"{TIE} not significantly different from the row above on the same images "
-            f"(exact McNemar test, p >= {SIGNIFICANT}); interval: Wilson's, for other images such as these",
-            "GFLOPs: multiply-adds of one image; weights: bytes of all parameters and buffers",
+            *([tied] if any(row[0].startswith(TIE) for row in rows) else []),
+            "interval: Wilson's, for other images such as these; GFLOPs: multiply-adds of one image; weights: bytes of "
+            "all parameters and buffers",
         ),
     )
 

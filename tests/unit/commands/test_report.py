@@ -91,7 +91,7 @@ def test_pictures_of_others_images_are_shown_only_if_they_are_named(
     main(arguments)
 
     assert "<img" not in page.read_text()
-    assert "the terms of imagenet-1k may forbid to pass them on. Where they do not, --images DIR" in page.read_text()
+    assert "the terms of imagenet-1k may forbid passing them on. Where they do not, --images DIR" in page.read_text()
     assert main([*arguments, "--images", str(write_split(tmp_path / "colours"))]) == 2
     assert capsys.readouterr().err.endswith(
         f"error: --images {tmp_path}/colours: expected the images of imagenet-1k, found none called '0000.JPEG'\n"
@@ -120,7 +120,7 @@ def test_a_page_needs_its_packages(
 
     assert main(["report", str(run), "-o", str(tmp_path / "r.html")]) == 2
     assert capsys.readouterr().err == (
-        f"error: -o {tmp_path}/r.html: a page needs altair, not installed: pip install 'imagenet-gate[report]'\n"
+        f"error: -o {tmp_path}/r.html: a page needs altair, not installed: pip install -e '.[report]'\n"
     )
     assert main(["report", str(run), "--markdown", str(tmp_path / "r.md")]) == 0
 

@@ -21,7 +21,7 @@ def test_all_held() -> None:
     record = run_record([ALEXNET, VGG], [timing_record()])
 
     assert headline(record).sentence == "HELD: 2 cases and 1 timing on imagenet-1k, 1,000 images, torch 2.9.1"
-    assert headline(record, (), "runs/old").sentence.endswith("torch 2.9.1; nothing that counts against runs/old")
+    assert headline(record, (), "runs/old").sentence.endswith("torch 2.9.1; no failure compared with runs/old")
     assert (headline(record).outcome, headline(record).reasons) == ("held", ())
 
 
@@ -92,7 +92,7 @@ def test_what_was_not_looked_at_is_told() -> None:
     held = headline(record, (), "old", ["not counting missing", "speed was not compared"])
     failed = headline(record, [("a", "is gone")], "old", ["speed was not compared"])
 
-    assert held.sentence.endswith("counts against old; not counting missing; speed was not compared")
+    assert held.sentence.endswith("compared with old; not counting missing; speed was not compared")
     assert failed.sentence == "FAILED: 1 of 2 results: a: is gone; speed was not compared"
 
 

@@ -135,9 +135,7 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     path = write_parquet(tmp_path / "val.parquet", ROWS)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
 
-    assert refusal_of(path) == (
-        f"{path}: Parquet needs pyarrow, which is not installed: pip install 'imagenet-gate[parquet]'"
-    )
+    assert refusal_of(path) == (f"{path}: Parquet needs pyarrow, which is not installed: pip install -e '.[parquet]'")
 
 
 @pytest.mark.parametrize(
