@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 
 
 def _describe(options: argparse.Namespace) -> int:
-    split = open_split(options.path, "PATH")
+    split = open_split(options.path, "SPLIT")
     from harness.data.survey import survey  # imports torch
 
     with progress_on_stderr("decoding") as progress:

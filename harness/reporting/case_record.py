@@ -142,7 +142,6 @@ class CaseRecord:
         checked(values, _KINDS)
         shown(values, ("id", "model", "weights"))
         measured({"weights_bytes": None, **values}, _LEAST)
-        measured(values["seconds"], dict.fromkeys(values["seconds"], 0))
         if values["paired"] is not None:
             measured(values["paired"], dict.fromkeys(_PAIRED, 0))
             if values["paired"]["drift"] is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 NUMBER = (int, float)
 _LARGEST = 1e15
+# Control characters and halves of characters, of which no chart can be drawn.
+_UNSHOWN = ("Cc", "Cs")
 
 
 def checked(values: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]]) -> None:
@@ -54,7 +57,7 @@ def shown(values: Mapping[str, Any], names: Iterable[str]) -> None:
     """
     for name in names:
         checked(values, {name: str})
-        if not values[name].isprintable():
+        if any(unicodedata.category(character) in _UNSHOWN for character in values[name]):
             raise ValueError(f"{name} should be text that can be shown, and is {values[name]!r}")
 
 

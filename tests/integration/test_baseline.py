@@ -229,9 +229,7 @@ def test_a_case_that_nothing_judges_fails(gate: Gate, project: Path) -> None:
     result = gate(mine, "--models=again", BASE)
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["baseline: FAILED: base holds no case of again-V1, so its answers are compared *"]
-    )
+    result.stdout.fnmatch_lines(["baseline: FAILED: base holds no case of again-V1, so its answers are compared *"])
 
 
 def test_a_damaged_baseline_is_told_and_can_be_replaced(gate: Gate, project: Path) -> None:

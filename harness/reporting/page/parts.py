@@ -71,7 +71,7 @@ def _without_images(section: Section) -> Section:
 
 def _models(cases: Sequence[CaseRecord]) -> Section:
     """Return the ranking, with what each model is."""
-    ranked = ranking(cases)
+    ranked, names = ranking(cases), _short(cases)
     rows = []
     for rank, (above, case) in enumerate(zip([None, *ranked], ranked, strict=False), start=1):
         low, high = wilson_interval(case.measured.top1, case.measured.n)
@@ -80,7 +80,7 @@ def _models(cases: Sequence[CaseRecord]) -> Section:
         rows.append(
             [
                 f"{TIE if above is not None and are_tied(above, case) else ''}{rank}",
-                _short(cases)[case.id],
+                names[case.id],
                 f"{case.measured.percent('top1'):.3f}",
                 f"{low:.2f} to {high:.2f}",
                 f"{case.parameters / 1e6:.1f}M" if case.parameters else "-",
@@ -108,9 +108,7 @@ def _models(cases: Sequence[CaseRecord]) -> Section:
 
 def _trade_offs(cases: Sequence[CaseRecord], timings: Sequence[TimingRecord]) -> Iterator[Chart]:
     names, ranked = _short(cases), ranking(cases)
-    fastest = {
-        id_: timing for timing in sorted(timings, key=lambda timing: timing.batch_size) for id_ in [_case_of(timing)]
-    }
+    fastest = {_case_of(timing): timing for timing in sorted(timings, key=lambda timing: timing.batch_size)}
     by_gflops, by_speed = [], []
     for case in ranked:
         top1, interval = case.measured.percent("top1"), wilson_interval(case.measured.top1, case.measured.n)

@@ -122,7 +122,7 @@ def test_no_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("error: PATH ")
+    assert err.startswith("error: SPLIT ")
     assert status == 2
 
 
