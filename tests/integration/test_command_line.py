@@ -49,6 +49,24 @@ def test_all_cases_are_collected_without_torch(tmp_path: Path) -> None:
     )
 
 
+def test_pytest_by_its_own_name_warns_of_nothing() -> None:
+    """The assertions of all plugins are rewritten, though one of them imports another."""
+    program = Path(sys.executable).with_name("pytest")
+    if not program.exists():
+        pytest.skip(f"pytest is not installed as {program}")
+
+    result = subprocess.run(
+        [program, "--collect-only", "-q", "-m", "imagenet", "--imagenet=anywhere"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 0
+    assert "warning" not in result.stdout.lower() + result.stderr.lower()
+
+
 def test_all_on_the_embedded_split_are_the_four() -> None:
     """On the embedded split ``all`` means the models that have weights for it."""
     result = run_pytest("--collect-only", "-q", "-m", "imagenet", "--imagenet=embedded", "--models=all")

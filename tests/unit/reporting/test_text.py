@@ -10,7 +10,7 @@ import pytest
 from harness.gate.verdict import Check, Verdict
 from harness.reporting.case_record import CaseRecord, pack_classes
 from harness.reporting.record import Unmeasured
-from harness.reporting.text import accuracy_section, settings_section, throughput_section
+from harness.reporting.text import accuracy_section, baseline_section, settings_section, throughput_section
 from tests.records import case_record, expected, timing_record
 
 IMAGES = 1000
@@ -247,3 +247,13 @@ def test_timings_in_several_settings_tell_the_speed_up() -> None:
     assert "speed-up" in head.split()
     assert ["-", "2.50", "-"] == [row.split()[2] for row in rows]
     assert "speed-up: against the model's first setting, in batches of one size" in legend
+
+
+def test_a_warning_of_several_lines_is_several_lines() -> None:
+    """So that Markdown and a page show them as such."""
+    warned = Check("baseline", "warned", "other pixels\n    0 answers changed")
+
+    section = baseline_section([_record("alexnet", range(565), checks=(warned,))])
+
+    assert section is not None
+    assert section.lines == ("warning: alexnet-IMAGENET1K_V1-fp32: baseline: other pixels", "    0 answers changed")

@@ -111,3 +111,11 @@ def test_a_series_leaves_gaps() -> None:
     assert sorted(told) == ["alexnet, 1: +0.000", "alexnet, 3: +0.200", "vgg16, 1: +0.000", "vgg16, 2: -0.100"]
     texts = [element.text for element in ElementTree.fromstring(chart.wide).iter(f"{SVG}text")]
     assert {"1", "2", "3", "4"} <= set(texts)  # a run without any value has its place
+
+
+def test_a_series_in_which_nothing_moved_has_an_axis() -> None:
+    """From the least that is worth seeing below zero to the same above."""
+    chart = series("c", [Line("alexnet", (0.0, 0.0, 0.0))], ["1", "2", "3"], "points", 0.05)
+
+    texts = [element.text for element in ElementTree.fromstring(chart.wide).iter(f"{SVG}text")]
+    assert {"0.04", "0.00", "\N{MINUS SIGN}0.04"} <= set(texts)

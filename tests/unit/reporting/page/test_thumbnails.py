@@ -6,6 +6,7 @@ import base64
 import io
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from harness.data.layouts import open_split
@@ -42,6 +43,14 @@ def test_a_file_that_cannot_be_read_has_no_picture(tmp_path: Path) -> None:
         path.write_bytes(b"none" * number)
 
     assert (thumbnails.of("01.JPEG"), thumbnails.of("02.JPEG")) == ("", "")
+
+
+def test_a_file_that_is_too_large_to_be_an_image_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow refuses to decode what may be made to fill the memory."""
+    thumbnails = Thumbnails(open_split(str(write_split(tmp_path / "colours"))))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+
+    assert thumbnails.of("01.JPEG") == ""
 
 
 def test_without_a_split_there_are_none() -> None:
