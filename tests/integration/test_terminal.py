@@ -30,6 +30,7 @@ def run_hastily(folder: Path, command: list[str], out: Path) -> None:
     """Run pytest in this process, with a bar for everything, however soon it is over."""
     progress._BAR_AFTER_SECONDS = progress._BAR_EVERY_SECONDS = 0.0
     os.environ.pop("CI", None)
+    os.environ["COLUMNS"] = "100"  # whatever this terminal's are
     run_one(folder, command, out)
 
 
