@@ -8,12 +8,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.files import write_whole
-from harness.errors import ResultsError
+from harness.commands.options import write_markdown
 from harness.reporting.compare import FAILURES, MAX_SLOWDOWN, NOISE, compare, refuse_different_splits
 from harness.reporting.comparison_text import sections_of, series_sections, verdict_first
 from harness.reporting.run_folder import read_run
-from harness.reporting.section import Section, as_markdown, as_text
+from harness.reporting.section import Section, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,10 +90,7 @@ def _show(for_terminal: Sequence[Section], for_browser: Sequence[Section], markd
     for line in as_text(for_terminal):
         print(line)
     if markdown is not None:
-        try:
-            write_whole(markdown, ("\n".join(as_markdown(for_browser)) + "\n").encode())
-        except OSError as error:
-            raise ResultsError(f"--markdown {markdown}: cannot be written: {error.strerror or error}") from error
+        write_markdown(markdown, for_browser)
 
 
 def _kinds(text: str) -> tuple[str, ...]:

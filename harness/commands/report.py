@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.compare import add_judging_options
-from harness.data.files import write_whole
+from harness.commands.options import write_markdown, write_text
 from harness.data.layouts import EMBEDDED, open_split
 from harness.errors import ResultsError, SplitError
 from harness.gate.verdict import FAILED
 from harness.reporting.report import Report, report_on, sections
 from harness.reporting.run_folder import read_run
-from harness.reporting.section import as_markdown
 
 if TYPE_CHECKING:
     from harness.commands import Commands
@@ -73,7 +72,7 @@ def _report(options: argparse.Namespace) -> int:
         noise=options.noise,
     )
     if options.markdown is not None:
-        _write("--markdown", options.markdown, "\n".join(as_markdown(sections(report))) + "\n")
+        write_markdown(options.markdown, sections(report))
     if options.output is not None:
         if missing := [name for name in _NEEDS if find_spec(name) is None]:
             raise ResultsError(
@@ -81,7 +80,7 @@ def _report(options: argparse.Namespace) -> int:
             )
         from harness.reporting.page.render import page_of
 
-        _write("-o", options.output, page_of(report, _thumbnails(report, options.images)))
+        write_text("-o", options.output, page_of(report, _thumbnails(report, options.images)))
     print(report.headline.sentence)
     for path in filter(None, (options.output, options.markdown)):
         print(f"{path}: {path.stat().st_size / 1e3:,.0f} KB")
@@ -110,10 +109,3 @@ def _thumbnails(report: Report, images: str | None) -> Thumbnails:
     if missing := sorted(shown.difference(found.ids)):
         raise SplitError(f"--images {images}: expected the images of {split.name}, found none called {missing[0]!r}")
     return Thumbnails(found)
-
-
-def _write(option: str, path: Path, text: str) -> None:
-    try:
-        write_whole(path, text.encode())
-    except OSError as error:
-        raise ResultsError(f"{option} {path}: cannot be written: {error.strerror or error}") from error

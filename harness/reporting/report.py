@@ -36,14 +36,9 @@ class Report:
     judged_by: tuple[str, ...] = ()
 
     @property
-    def run(self) -> Run:
-        """The newest."""
-        return self.runs[-1]
-
-    @property
     def record(self) -> Record:
         """The newest run's, with each image's answers where the run holds them."""
-        return self.run.record
+        return self.runs[-1].record
 
     @property
     def is_series(self) -> bool:

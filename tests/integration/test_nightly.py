@@ -25,20 +25,31 @@ class Nights:
         self.state, self.summary = folder / "nightly", folder / "step_summary.md"
         self.images = write_split(folder / "colours")
 
-    def night(self, expected: str = EXPECTED, images: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def night(
+        self, expected: str = EXPECTED, images: Path | None = None, *options: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run one, without timings, which differ from night to night on a busy machine."""
-        process = self.start(expected, images)
+        process = self.start(expected, images, *options)
         output, errors = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def start(
-        self, expected: str = EXPECTED, images: Path | None = None, python: str = sys.executable
+        self, expected: str = EXPECTED, images: Path | None = None, *options: str, python: str = sys.executable
     ) -> subprocess.Popen[str]:
         """Begin one."""
         expected_file = self._folder / "expected.yaml"
         expected_file.write_text(expected)
         return subprocess.Popen(
-            ["ci/nightly", "-m", "imagenet", "--imagenet", images or self.images, "--expected", expected_file],
+            [
+                "ci/nightly",
+                "-m",
+                "imagenet",
+                "--imagenet",
+                images or self.images,
+                "--expected",
+                expected_file,
+                *options,
+            ],
             cwd=ROOT,
             env={
                 **os.environ,
@@ -98,11 +109,28 @@ def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
     assert "expected a folder or archive of images, found nothing" in (latest / "summary.md").read_text()
     assert nights.good() == good
 
+    other = nights.night(EXPECTED, None, "--limit=15")
+
+    assert other.returncode == 2
+    assert "evaluated different images and cannot be compared" in nights.title()
+    assert sorted(path.name for path in nights.state.iterdir()) == ["good", "history", "latest", "lock"]
+    assert len(list((nights.state / "history").iterdir())) == 2
+    (nights.state / "history" / "20000101T000000Z.json").write_text("{")
+
+    mended = nights.night()
+
+    assert mended.returncode == 0, mended.stdout
+    assert "the series begins anew, the records of earlier nights are set aside: " in mended.stdout
+    [aside] = nights.state.glob("history.set-aside-*")
+    assert len(list(aside.iterdir())) == 3
+    for record in aside.glob("202*.json"):
+        record.rename(nights.state / "history" / record.name)
+
     last = nights.night()
 
     assert last.returncode == 0, last.stdout
     assert f"; no failure compared with {nights.state}/good (torch " in nights.title()
-    assert len(list((nights.state / "history").iterdir())) == 3
+    assert len(list((nights.state / "history").iterdir())) == 4
     assert "<h2>Across runs</h2>" in (latest / "report.html").read_text()
 
 

@@ -185,9 +185,9 @@ def series(title: str, lines: Sequence[Line], runs: Sequence[str], y_title: str,
     values = [value for line in lines for value in line.values if value is not None]
     domain = _padded([*values, least, -least])
     rows = [
-        {"name": line.name, "run": run, "place": place, "value": value, "told": f"{line.name}, {run}: {value:+.3f}"}
+        {"name": line.name, "run": run, "value": value, "told": f"{line.name}, {run}: {value:+.3f}"}
         for line in lines
-        for place, (run, value) in enumerate(zip(runs, line.values, strict=True))
+        for run, value in zip(runs, line.values, strict=True)
         if value is not None
     ]
     names = [line.name for line in lines]
