@@ -1,11 +1,11 @@
 # Commands for a bare machine: python3 with venv and pip is all that is assumed.
 #
-#   make gate          the accuracy gate on $IMAGENET_DIR, or on the embedded split where that is not set
+#   make gate          the accuracy gate on $IMAGENET_DIR, or on the synthetic dataset if that is not set
 #   make ranks         the same by RANKS processes that share each model's images, started by torchrun
 #   make throughput    images per second of the models
 #   make compare       what differs between two runs, RUNS="OLD NEW"
 #   make report        report.html, a page of runs, RUNS="OLD NEW"
-#   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the embedded split; half an hour
+#   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the synthetic dataset; half an hour
 #   make test          formatting, lint, types, layers, workflows, and all tests
 #
 # Where `python` has torch, as in an activated environment, it is used and its torch is left as it is, since it is
@@ -34,11 +34,11 @@ help:
 
 .PHONY: gate
 gate: $(READY)
-	$(PYTHON) -m pytest -m imagenet --imagenet="$(or $(IMAGENET_DIR),embedded)" $(ARGS)
+	$(PYTHON) -m pytest -m imagenet --imagenet="$(or $(IMAGENET_DIR),synthetic)" $(ARGS)
 
 .PHONY: ranks
 ranks: $(READY)
-	$(PYTHON) -m torch.distributed.run --nproc-per-node $(or $(RANKS),2) -m pytest -m imagenet --imagenet="$(or $(IMAGENET_DIR),embedded)" $(ARGS)
+	$(PYTHON) -m torch.distributed.run --nproc-per-node $(or $(RANKS),2) -m pytest -m imagenet --imagenet="$(or $(IMAGENET_DIR),synthetic)" $(ARGS)
 
 .PHONY: throughput
 throughput: $(READY)

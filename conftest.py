@@ -1,3 +1,5 @@
-"""Nothing but the plugins: what pytest is told lives in harness/plugin.py, of several processes in parallel.py."""
+"""The root conftest: nothing but the list of plugins, one for the core and one for each optional package."""
 
-pytest_plugins = ["harness.parallel", "harness.plugin"]
+from harness.early import PLUGINS
+
+pytest_plugins = list(PLUGINS)

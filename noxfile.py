@@ -1,8 +1,8 @@
 """The gate and the timings across versions of torch: ``nox -s gate throughput -- 2.9.1/0.24.1 2.14.1/0.29.1``.
 
-A pair TORCH/TORCHVISION is an environment of its own, made by pip, which heeds PIP_INDEX_URL and the like. What
+A pair TORCH/TORCHVISION is an environment of its own, made by pip, which obeys PIP_INDEX_URL and the like. What
 follows the pairs goes to pytest. Each session leaves a run folder in $RUNS (default: runs), such as runs/gate-2.9.1,
-and ``nox -s compare -- runs/gate-2.9.1 runs/gate-2.14.1`` tells what differs, with an exit status.
+and ``nox -s compare -- runs/gate-2.9.1 runs/gate-2.14.1`` shows what differs, with an exit status.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ versions = nox.parametrize("pair", PAIRS or [""], ids=[pair.partition("/")[0] fo
 @versions
 def gate(session: nox.Session, pair: str) -> None:
     """Evaluate on images that need no download, or on those given by --imagenet after the pairs."""
-    _run(session, pair, "imagenet", "--imagenet=embedded")
+    _run(session, pair, "imagenet", "--imagenet=synthetic")
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""The gate against a plain evaluation loop: equal hits, and the ratio of the wall clocks, both in one run.
+"""The gate against a plain evaluation loop: equal counts, and the ratio of the wall clocks, both in one run.
 
     python benchmarks/against_plain_loop.py IMAGES LOOP [--images 250] [--models alexnet,vgg16,resnet18,googlenet]
 
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.data import imagenet
+from harness.formats import imagenet
 
 ROOT = Path(__file__).parents[1]
 ENTRY = """
@@ -28,11 +28,11 @@ ENTRY = """
     preset: {{resize: 256, crop: 224, interpolation: bilinear, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
 """
 
-Hits = dict[str, tuple[int, int]]
+Counts = dict[str, tuple[int, int]]
 
 
 def main() -> int:
-    """Run both, print hits and times; exit 1 if the hits differ."""
+    """Run both, print counts and times; exit 1 if the counts differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="IMAGES", type=Path)
     parser.add_argument("loop", metavar="LOOP", type=Path)
@@ -42,40 +42,42 @@ def main() -> int:
     models = options.models.split(",")
 
     with tempfile.TemporaryDirectory() as temporary:
-        split = _link_images(options.folder, Path(temporary) / "split", options.images)
-        plain, plain_seconds = run_plain_loop(options.loop, split, models)
-        gate, gate_seconds = run_gate(split, models, Path(temporary))
+        dataset = _link_images(options.folder, Path(temporary) / "dataset", options.images)
+        plain, plain_seconds = run_plain_loop(options.loop, dataset, models)
+        gate, gate_seconds = run_gate(dataset, models, Path(temporary))
 
     for name in models:
-        print(f"{name:10} top1/top5 hits of {options.images}: plain loop {plain[name]}, gate {gate[name]}")
+        print(f"{name:10} top1/top5 correct of {options.images}: plain loop {plain[name]}, gate {gate[name]}")
     print(f"plain loop {plain_seconds:.1f} s, gate {gate_seconds:.1f} s, ratio {plain_seconds / gate_seconds:.2f}")
     return 0 if plain == gate else 1
 
 
-def _link_images(folder: Path, split: Path, images: int) -> Path:
+def _link_images(folder: Path, dataset: Path, images: int) -> Path:
     """Link evenly spaced images, one into each of the first class folders."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpeg", ".jpg", ".png"))
     for wnid, path in zip(imagenet.wnids(), found[:: len(found) // images][:images], strict=False):
-        (split / wnid).mkdir(parents=True)
-        (split / wnid / path.name).symlink_to(path.resolve())
-    return split
+        (dataset / wnid).mkdir(parents=True)
+        (dataset / wnid / path.name).symlink_to(path.resolve())
+    return dataset
 
 
-def run_plain_loop(loop: Path, split: Path, models: list[str]) -> tuple[Hits, float]:
-    """Return the hits that the loop counts, and its seconds."""
-    output, seconds = _timed([sys.executable, str(loop), str(split), "--models", ",".join(models)])
+def run_plain_loop(loop: Path, dataset: Path, models: list[str]) -> tuple[Counts, float]:
+    """Return the correct counts of the loop, and its seconds."""
+    output, seconds = _timed([sys.executable, str(loop), str(dataset), "--models", ",".join(models)])
     lines = re.findall(r"^(\w+) n=\d+ top1=(\d+) top5=(\d+)", output, re.MULTILINE)
     return {name: (int(top1), int(top5)) for name, top1, top5 in lines}, seconds
 
 
-def run_gate(split: Path, models: list[str], temporary: Path) -> tuple[Hits, float]:
-    """Return the hits that the gate measures with the same weights, and its seconds."""
+def run_gate(dataset: Path, models: list[str], temporary: Path) -> tuple[Counts, float]:
+    """Return the correct counts of the gate with the same weights, and its seconds."""
     expected = temporary / "expected.yaml"
     entries = "".join(ENTRY.format(name=name) for name in models)
-    expected.write_text(f"schema_version: 1\ntolerance: 0.05\nsplits: {{}}\nmodels:{entries}")
-    command = [sys.executable, "-m", "pytest", "-m", "imagenet", f"--imagenet={split}", f"--expected={expected}"]
+    expected.write_text(f"schema_version: 2\ntolerance: 0.05\ndatasets: {{}}\nmodels:{entries}")
+    command = [sys.executable, "-m", "pytest", "-m", "imagenet", f"--imagenet={dataset}", f"--expected={expected}"]
     output, seconds = _timed([*command, "--models=all", "--no-store"])
-    lines = re.findall(r"none for (\w+)-SEEDED on .* top-1 [\d.]+ \((\d+) hits\), top-5 [\d.]+ \((\d+) hits\)", output)
+    lines = re.findall(
+        r"none for (\w+)-SEEDED on .* top-1 [\d.]+ \((\d+) correct\), top-5 [\d.]+ \((\d+) correct\)", output
+    )
     return {name: (int(top1), int(top5)) for name, top1, top5 in lines}, seconds
 
 

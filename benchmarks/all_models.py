@@ -1,14 +1,14 @@
 """Whether the harness can run every model: all torchvision weights with a published accuracy, on a few images.
 
-    python -m benchmarks.all_models SPLIT [--limit 8] [--models LIST] [--draw-zeros] [--output FILE]
+    python -m benchmarks.all_models DATASET [--limit 8] [--models LIST] [--draw-zeros] [--output FILE]
 
-SPLIT is a folder of images. Weights are seeded random numbers, so nothing is downloaded and no accuracy is meant; the
-pixels are the split's, in each model's own geometry, and the loop is the gate's. ``build`` is the time to make the
+DATASET is a folder of images. Weights are seeded random numbers, so nothing is downloaded and no accuracy is meant; the
+pixels are the dataset's, in each model's own geometry, and the loop is the gate's. ``build`` is the time to make the
 model, digest included; ``predict`` that of all images, first calls included, one run each; ``peak`` the largest memory
-while both went on, of this process alone, and ``before`` what it held when they began: Python, torch, and the split.
+while both went on, of this process alone, and ``before`` what it held when they began: Python, torch, and the dataset.
 Decoding is done by then. FILE gets a Markdown table if its name ends in .md, else JSON; it may be given twice.
 
-A model that fails stops nothing. Exit status 1 if one fails with anything but one of the harness's own sentences.
+A model that fails stops nothing. Exit status 1 if one fails with anything but one of the harness's own errors.
 """
 
 from __future__ import annotations
@@ -29,45 +29,43 @@ import torch
 import torchvision
 from torch import nn
 
-from harness.data import imagenet
-from harness.data.decoded import DecodedSplit
-from harness.data.decoder import Decoder
-from harness.data.files import write_whole
-from harness.data.layouts import open_split
-from harness.data.store import Store
+from harness.dataset import open_dataset
+from harness.decoding.store import DecodedImages, Store
+from harness.device import describe_device, keep_freed_memory, resolve_device
 from harness.errors import HarnessError
-from harness.evaluation.device import describe_device, resolve_device
-from harness.evaluation.feed import Feed
-from harness.evaluation.loop import predict
-from harness.evaluation.memory import keep_freed_memory, peak_memory, reset_peak_memory
-from harness.evaluation.models import geometry_of, load_seeded
-from harness.evaluation.setting import DEFAULT
-from harness.evaluation.spec import ModelSpec
-from harness.gate.cases import select_cases
-from harness.gate.expected_file import DEFAULT_FILE, read_expected
+from harness.expected import DEFAULT_FILE, ModelSpec, select_cases
+from harness.formats import imagenet
+from harness.models import geometry_of, load
+from harness.options import Decoder
+from harness.precision import DEFAULT
+from harness.predict import predict
+from harness.prefetch import Prefetch
+from harness.records import write_whole
+from harness.records.expected_file import read_expected
+from harness.throughput.memory import peak_memory, reset_peak_memory
 
-ANSWERED = "answered"
-_HEAD = ("weights", "geometry", "params", "GFLOPs", "build s", "predict s", "before GB", "peak GB", "outcome")
+EVALUATED = "evaluated"
+_HEAD = ("weights", "geometry", "params", "GMACs", "build s", "predict s", "before GB", "peak GB", "outcome")
 
 
 @dataclass
 class Row:
-    """What became of one model.
+    """The result for one model.
 
     Attributes:
         weights: id of the model with its weights.
         geometry: resize/crop interpolation.
-        before: memory held when it began, in bytes; None where nothing tells.
+        before: memory in use when it began, in bytes; None if not known.
         peak: the largest use of memory, in bytes.
-        different: images whose five best logits differ from those of every image before.
-        outcome: ``answered``, or why not.
-        crashed: it failed with something else than a sentence of the harness.
+        different: number of different rows of highest logits.
+        outcome: ``evaluated``, or why not.
+        crashed: whether it failed with something else than an error of the harness.
     """
 
     weights: str
     geometry: str
     parameters: int | None = None
-    gflops: float | None = None
+    gmacs: float | None = None
     build_seconds: float | None = None
     predict_seconds: float | None = None
     before: int | None = None
@@ -82,7 +80,7 @@ class Row:
             self.weights,
             self.geometry,
             "-" if self.parameters is None else f"{self.parameters / 1e6:.1f}M",
-            _number(self.gflops),
+            _number(self.gmacs),
             _number(self.build_seconds),
             _number(self.predict_seconds),
             _number(self.before, 1e9),
@@ -94,7 +92,7 @@ class Row:
 def main() -> None:
     """Run all, print as it goes, and sum up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("split", metavar="SPLIT")
+    parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument("--models", default="all")
     parser.add_argument("--limit", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -104,23 +102,23 @@ def main() -> None:
     options = parser.parse_args()
     device = resolve_device(options.device)
     keep_freed_memory()  # as the gate does
-    split = open_split(options.split).subset(options.limit)
+    dataset = open_dataset(options.dataset).subset(options.limit)
     specs = _specs(options.models.split(","))
     about = (
-        f"{len(specs)} weights, {len(split)} images, batches of {options.batch_size}, seeded weights, "
+        f"{len(specs)} weights, {len(dataset)} images, batches of {options.batch_size}, seeded weights, "
         f"{describe_device(device)}, torch {torch.__version__}, torchvision {torchvision.__version__}"
     )
     print(about, flush=True)
     rows: list[Row] = []
     started = time.perf_counter()
-    with Store(split, Decoder(), None, workers=2) as store:
+    with Store(dataset, Decoder(), None, workers=2) as store:
         for geometry, group in groupby(sorted(specs, key=_order), key=geometry_of):
             decoded = store.decoded(geometry, lambda *_: None)
             decoded.finish()
             for spec in group:
                 rows.append(_row(spec, decoded, device, options.batch_size, draw_zeros=options.draw_zeros))
                 print(f"{len(rows):3}  " + "  ".join(rows[-1].cells()), flush=True)
-    lines = [about, *_summary(rows, len(split), time.perf_counter() - started)]
+    lines = [about, *_summary(rows, len(dataset), time.perf_counter() - started)]
     print("\n".join(lines[1:]))
     for path in options.output:
         text = _markdown(rows, lines) if path.suffix == ".md" else _json(rows, about)
@@ -131,8 +129,8 @@ def main() -> None:
 def _specs(wanted: Sequence[str]) -> list[ModelSpec]:
     """Return torchvision's weights with a published accuracy on ImageNet-1k, of those wanted."""
     known = read_expected(Path(__file__).parents[1] / DEFAULT_FILE)
-    entries = [entry for entry in known if imagenet.NAME in entry.splits and entry.spec.builder is None]
-    return [case.entry.spec for case in select_cases(entries, wanted, (DEFAULT,), embedded=False)]
+    entries = [entry for entry in known if imagenet.NAME in entry.expected and entry.spec.builder is None]
+    return [case.spec for case in select_cases(entries, wanted, (DEFAULT,), synthetic=False)]
 
 
 def _order(spec: ModelSpec) -> tuple[int, int, str]:
@@ -140,26 +138,34 @@ def _order(spec: ModelSpec) -> tuple[int, int, str]:
     return geometry.crop, geometry.resize, geometry.interpolation
 
 
-def _row(spec: ModelSpec, decoded: DecodedSplit, device: torch.device, batch_size: int, *, draw_zeros: bool) -> Row:
-    """Build the model, let it answer, and forget it."""
+def _row(spec: ModelSpec, decoded: DecodedImages, device: torch.device, batch_size: int, *, draw_zeros: bool) -> Row:
+    """Build the model, evaluate it, and drop it."""
     row = Row(str(spec), str(decoded.geometry))
     gc.collect()  # the model before is gone by its reference count, unless it is part of a cycle
     reset_peak_memory(device)
     row.before = peak_memory(device)
     try:
         started = time.perf_counter()
-        loaded = load_seeded(spec, device)
+        model = load(spec, device, seeded=True)
         row.build_seconds = time.perf_counter() - started
-        row.parameters, row.gflops = loaded.facts.parameters, loaded.facts.gflops
+        row.parameters, row.gmacs = model.parameters, model.gmacs
         if draw_zeros:
-            _draw_zeros(loaded.model)
+            _draw_zeros(model.module)
         started = time.perf_counter()
         try:
-            found = predict(loaded.model, decoded, loaded.facts.preset, feed=Feed(device), batch_size=batch_size)
+            found = predict(
+                model.module,
+                decoded,
+                model.preset,
+                prefetch=Prefetch(device),
+                batch_size=batch_size,
+                classes=len(imagenet.wnids()),
+            )
         finally:
             row.predict_seconds = time.perf_counter() - started
-        row.different = len(np.unique(found.logits, axis=0))
-        row.outcome = ANSWERED
+        assert found.predictions.logits is not None
+        row.different = len(np.unique(found.predictions.logits, axis=0))
+        row.outcome = EVALUATED
         if found.batch_size != batch_size:
             row.outcome += f" in batches of {found.batch_size}"
     except HarnessError as error:
@@ -180,20 +186,20 @@ def _draw_zeros(model: nn.Module) -> None:
 
 
 def _summary(rows: Sequence[Row], images: int, seconds: float) -> list[str]:
-    answered = [row for row in rows if row.outcome.startswith(ANSWERED)]
+    evaluated = [row for row in rows if row.outcome.startswith(EVALUATED)]
     lines = [
-        f"{len(answered)} of {len(rows)} answered in {seconds:,.0f} s: build "
+        f"{len(evaluated)} of {len(rows)} evaluated in {seconds:,.0f} s: build "
         f"{sum(row.build_seconds or 0 for row in rows):,.0f} s, predict "
         f"{sum(row.predict_seconds or 0 for row in rows):,.0f} s; "
-        f"{sum(row.gflops or 0 for row in rows):,.1f} GFLOPs for an image by each, "
+        f"{sum(row.gmacs or 0 for row in rows):,.1f} GMACs for an image by each, "
         f"{sum(row.parameters or 0 for row in rows) / 1e6:,.1f}M parameters"
     ]
     for name, column in (("peak", 7), ("build", 4), ("predict", 5)):
         largest = max(rows, key=lambda row: _value(row.cells()[column]))
         lines.append(f"largest {name}: {largest.weights} ({largest.cells()[column]} {_HEAD[column].split()[-1]})")
-    same = [row.weights for row in answered if row.different != images]
-    lines.append(f"same five best logits for two images: {', '.join(same) or 'none'}")
-    lines += [f"failed: {row.weights}: {row.outcome}" for row in rows if row not in answered]
+    same = [row.weights for row in evaluated if row.different != images]
+    lines.append(f"same highest logits for two images: {', '.join(same) or 'none'}")
+    lines += [f"failed: {row.weights}: {row.outcome}" for row in rows if row not in evaluated]
     return lines
 
 

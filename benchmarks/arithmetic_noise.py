@@ -1,12 +1,12 @@
 """What arithmetic alone moves: the same weights and pixels, computed in other ways, paired image by image.
 
-    python -m benchmarks.arithmetic_noise SPLIT [--models LIST] [--limit N]
+    python -m benchmarks.arithmetic_noise DATASET [--models LIST] [--limit N]
 
-SPLIT is a folder of images, or ``embedded``. Each model is evaluated as the gate does by default, and then again: the
-same once more, in batches of 1, 7 and 64, on one thread, contiguous, compiled, in bf16 and fp16, and, on a device that
-has no TF32, as TF32 would: with the factors of each product and convolution rounded to 10 bits of fraction. Drift and
-margins are in units of the logits' spread, see harness/gate/pairing.py. The floors of harness/gate/tolerance.py stand
-on these tables (docs/tolerance.md).
+DATASET is a folder of images, or ``synthetic``. Each model is evaluated as the gate does by default, and then again:
+the same once more, in batches of 1, 7 and 64, on one thread, contiguous, compiled, in bf16 and fp16, and, on a device
+that has no TF32, as TF32 would: with the factors of each product and convolution rounded to 10 bits of fraction. Drift
+and margins are in units of the logit scale, see harness/baseline/pairing.py. The noise floors of
+harness/baseline/pairing.py follow from these tables (docs/tolerance.md).
 """
 
 from __future__ import annotations
@@ -17,30 +17,29 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.data.decoded import DecodedSplit
-from harness.data.decoder import Decoder
-from harness.data.layouts import EMBEDDED, open_split
-from harness.data.store import Store
-from harness.evaluation.device import default_batch_size, describe_device, resolve_device
-from harness.evaluation.feed import Feed
-from harness.evaluation.loop import predict
-from harness.evaluation.memory import keep_freed_memory
-from harness.evaluation.models import geometry_of, load
-from harness.evaluation.setting import DEFAULT, Setting
-from harness.gate.answers import Answers
-from harness.gate.cases import Case, select_cases
-from harness.gate.expected_file import DEFAULT_FILE, read_expected
-from harness.gate.pairing import Paired, pair
-from harness.gate.tolerance import Floor
+from harness.baseline.pairing import Side, pair
+from harness.dataset import SYNTHETIC, ImageDataset, open_dataset
+from harness.decoding.store import DecodedImages, Store
+from harness.device import default_batch_size, describe_device, keep_freed_memory, resolve_device
+from harness.expected import DEFAULT_FILE, Case, select_cases
+from harness.models import geometry_of, load
+from harness.options import Decoder
+from harness.precision import DEFAULT, Setting
+from harness.predict import predict
+from harness.predictions import count
+from harness.prefetch import Prefetch
+from harness.records.environment import Environment
+from harness.records.evidence import Pairing
+from harness.records.expected_file import read_expected
+from harness.records.results import CaseResult
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way of computing the same."""
+    """Another way to compute the same."""
 
     name: str
     setting: Setting = DEFAULT
@@ -94,59 +93,68 @@ def _variants(device: torch.device) -> tuple[Variant, ...]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("split", metavar="SPLIT")
+    parser.add_argument("dataset", metavar="DATASET")
     parser.add_argument("--models", default="core")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--only", metavar="LIST", help="of the ways, comma-separated (default: all)")
+    parser.add_argument("--only", metavar="LIST", help="names of variants, comma-separated (default: all)")
     options = parser.parse_args()
     device = resolve_device(options.device)
     keep_freed_memory()
-    split = open_split(options.split)
-    split = split.subset(options.limit) if options.limit else split
+    dataset = open_dataset(options.dataset)
+    dataset = dataset.subset(options.limit) if options.limit else dataset
     entries = read_expected(Path(__file__).parents[1] / DEFAULT_FILE)
-    cases = select_cases(entries, options.models.split(","), (DEFAULT,), embedded=options.split == EMBEDDED)
-    print(f"{len(split):,} images of {split.name}, torch {torch.__version__}, {describe_device(device)}")
+    cases = select_cases(entries, options.models.split(","), (DEFAULT,), synthetic=options.dataset == SYNTHETIC)
+    print(f"{len(dataset):,} images of {dataset.name}, torch {torch.__version__}, {describe_device(device)}")
     print(f"{'':34}  {'median':>8}  {'p99':>8}  {'largest':>8}  {'changed':>7}  {'margin':>8}  {'top-5':>5}")
-    with Store(split, Decoder(), None, workers=2) as store:
+    with Store(dataset, Decoder(), None, workers=2) as store:
         for case in cases:
-            decoded = store.decoded(geometry_of(case.entry.spec), lambda *_: None)
+            decoded = store.decoded(geometry_of(case.spec), lambda *_: None)
             decoded.finish()
-            before = _answers(case, Variant("the default"), decoded, split.targets, device)
+            before = _evaluated(case, Variant("the default"), decoded, dataset, device)
             for variant in _variants(device):
                 if options.only and variant.name not in options.only.split(","):
                     continue
                 with variant.around():
-                    after = _answers(case, variant, decoded, split.targets, device)
-                paired = pair(before, after, Floor(0.0, 0.0, 0.0))
-                print(f"{case.entry.spec.model:17} {variant.name:16}  {_told(paired)}", flush=True)
+                    after = _evaluated(case, variant, decoded, dataset, device)
+                paired = pair(before, after)
+                assert isinstance(paired, Pairing)
+                print(f"{case.spec.model:17} {variant.name:16}  {_text(paired)}", flush=True)
 
 
-def _answers(
-    case: Case,
-    variant: Variant,
-    decoded: DecodedSplit,
-    targets: np.ndarray[tuple[int, ...], np.dtype[np.int16]],
-    device: torch.device,
-) -> Answers:
-    loaded = load(case.entry.spec, device, variant.setting)
-    variant.change(loaded.model)
-    found = predict(
-        loaded.model,
+def _evaluated(
+    case: Case, variant: Variant, decoded: DecodedImages, dataset: ImageDataset, device: torch.device
+) -> Side:
+    model = load(case.spec, device, variant.setting)
+    variant.change(model.module)
+    loop = predict(
+        model.module,
         decoded,
-        loaded.facts.preset,
-        feed=Feed(device),
+        model.preset,
+        prefetch=Prefetch(device),
         batch_size=variant.batch_size or default_batch_size(device),
+        classes=len(dataset.classes),
         setting=variant.setting,
     )
-    return Answers(np.array(found.ids), targets, found.top5, found.logits)
+    result = CaseResult(
+        id=str(case),
+        model=case.spec.model,
+        weights=case.spec.weights,
+        precision=variant.setting.precision,
+        memory_format=variant.setting.memory_format,
+        compiled=variant.setting.compiled,
+        dataset=dataset.name,
+        counts=count(loop.predictions, dataset.targets),
+        inputs_digest=loop.predictions.inputs_digest,
+    )
+    return Side(result, loop.predictions, dataset.targets, dataset.total, Environment())
 
 
-def _told(paired: Paired) -> str:
+def _text(paired: Pairing) -> str:
     assert paired.drift is not None
     margin = "-" if paired.largest_margin is None else f"{paired.largest_margin:.1e}"
     drift = f"{paired.drift.median:8.1e}  {paired.drift.p99:8.1e}  {paired.drift.largest:8.1e}"
-    return f"{drift}  {len(paired.changed):7,}  {margin:>8}  {paired.top5_changed:5,}"
+    return f"{drift}  {paired.changed:7,}  {margin:>8}  {paired.top5_changed:5,}"
 
 
 if __name__ == "__main__":

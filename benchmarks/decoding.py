@@ -21,12 +21,11 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from harness.data.decoded import DecodedSplit
-from harness.data.decoder import Decoder
-from harness.data.layouts import open_split
-from harness.data.preset import Geometry
-from harness.data.split import Split
-from harness.evaluation.feed import Feed
+from harness.dataset import ImageDataset, open_dataset
+from harness.decoding.store import DecodedImages
+from harness.options import Decoder
+from harness.prefetch import Prefetch
+from harness.preset import Geometry
 
 GEOMETRY = Geometry(resize=256, crop=224, interpolation="bilinear")
 BATCH = 100
@@ -39,23 +38,21 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    split = open_split(options.folder)
-    loader = plain_loader(split.root, options.workers)
+    dataset = open_dataset(options.folder)
+    loader = plain_loader(dataset.root, options.workers)
 
     with tempfile.TemporaryDirectory() as temporary:
         folders = (Path(temporary) / str(number) for number in range(10**6))
 
-        def store(decoder: str, folder: Path) -> DecodedSplit:
-            return DecodedSplit(
-                split, GEOMETRY, Decoder(decoder), folder, workers=options.workers, progress=lambda *_: None
-            )
+        def store(decoder: str, folder: Path) -> DecodedImages:
+            return DecodedImages(dataset, GEOMETRY, Decoder(decoder), folder, options.workers)
 
         warm = Path(temporary) / "warm"
         tasks: dict[str, Callable[[], object]] = {
             "plain loader": lambda: [len(images) for images, _ in loader],
-            "store, cold, pillow": lambda: read(store("pillow", next(folders)), split),
-            "store, cold, torchvision": lambda: read(store("torchvision", next(folders)), split),
-            "store, warm": lambda: read(store("pillow", warm), split),
+            "store, cold, pillow": lambda: read(store("pillow", next(folders)), dataset),
+            "store, cold, torchvision": lambda: read(store("torchvision", next(folders)), dataset),
+            "store, warm": lambda: read(store("pillow", warm), dataset),
         }
         seconds = defaultdict(list)
         for round_number in range(options.rounds + 1):
@@ -66,11 +63,11 @@ def main() -> None:
                     seconds[name].append(time.perf_counter() - started)
 
     base = median(seconds["plain loader"])
-    print(f"{len(split):,} images, {options.workers} workers, median of {options.rounds}")
+    print(f"{len(dataset):,} images, {options.workers} workers, median of {options.rounds}")
     for name, values in seconds.items():
         print(
             f"{name:26} {median(values):7.3f} s ({min(values):.3f} to {max(values):.3f})  "
-            f"{len(split) / median(values):9,.0f} images/s  {base / median(values):6.2f} x"
+            f"{len(dataset) / median(values):9,.0f} images/s  {base / median(values):6.2f} x"
         )
 
 
@@ -87,11 +84,11 @@ def plain_loader(root: Path, workers: int) -> DataLoader[object]:
     return DataLoader(datasets.ImageFolder(str(root), prepare), batch_size=BATCH, num_workers=workers)
 
 
-def read(decoded: DecodedSplit, split: Split) -> None:
-    """Read all images as the evaluation does, decoding what is not there."""
-    images = sum(len(batch) for batch in Feed(torch.device("cpu")).batches(decoded, BATCH))
+def read(decoded: DecodedImages, dataset: ImageDataset) -> None:
+    """Read all images as the evaluation does, decoding those that are missing."""
+    images = sum(len(batch) for batch in Prefetch(torch.device("cpu")).batches(decoded, BATCH))
     decoded.close()
-    assert images == len(split)
+    assert images == len(dataset)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ import argparse
 import time
 from collections import Counter
 
-from harness.data.decode import decode
-from harness.data.decoder import Decoder
-from harness.data.layouts import open_split
-from harness.data.preset import Geometry
-from harness.evaluation.models import geometry_of, published_accuracies
-from harness.evaluation.spec import ModelSpec
+from harness.cli.expected import published_accuracies
+from harness.dataset import open_dataset
+from harness.decoding.decoders import decode
+from harness.expected import ModelSpec
+from harness.models import geometry_of
+from harness.options import Decoder
+from harness.preset import Geometry
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    sources = open_split(options.folder).subset(options.limit).sources
+    sources = open_dataset(options.folder).subset(options.limit).sources
     named = (name.partition("-") for name in published_accuracies())
     weights = Counter(geometry_of(ModelSpec(model, member)) for model, _, member in named)
     seconds: dict[Geometry, list[float]] = {geometry: [] for geometry in weights}

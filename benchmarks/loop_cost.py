@@ -1,4 +1,4 @@
-"""What the loop costs: ``predict`` from a warm store against the bare model on tensors that are there already.
+"""What the loop costs: ``predict`` from a warm store against the bare model on tensors that are on the device already.
 
     python -m benchmarks.loop_cost IMAGES [--model resnet18] [--rounds 5]
 
@@ -17,16 +17,15 @@ from statistics import median
 import torch
 
 from benchmarks import seeded
-from harness.data.decoded import DecodedSplit
-from harness.data.decoder import Decoder
-from harness.data.layouts import open_split
-from harness.data.preset import Geometry, Preset
-from harness.evaluation.device import default_batch_size, describe_device, resolve_device
-from harness.evaluation.feed import Feed
-from harness.evaluation.forward import Normalize
-from harness.evaluation.loop import predict
-from harness.evaluation.memory import keep_freed_memory
-from harness.evaluation.precision import PRECISIONS, in_force
+from harness.dataset import open_dataset
+from harness.decoding.store import DecodedImages
+from harness.device import default_batch_size, describe_device, keep_freed_memory, resolve_device
+from harness.formats import imagenet
+from harness.options import Decoder
+from harness.precision import PRECISIONS, applied
+from harness.predict import Normalize, predict
+from harness.prefetch import Prefetch
+from harness.preset import Geometry, Preset
 
 PRESET = Preset(Geometry(256, 224, "bilinear"), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -43,25 +42,30 @@ def main() -> None:
     keep_freed_memory()  # as the gate does
     batch_size = default_batch_size(device)
     precision = PRECISIONS["fp32"]
-    split = open_split(options.folder)
+    dataset = open_dataset(options.folder)
     model = getattr(seeded, options.model)().eval().to(device, memory_format=torch.channels_last)
 
     with tempfile.TemporaryDirectory() as temporary:
-        crops = DecodedSplit(
-            split, PRESET.geometry, Decoder(), Path(temporary) / "store", workers=2, progress=lambda *_: None
-        )
+        crops = DecodedImages(dataset, PRESET.geometry, Decoder(), Path(temporary) / "store", workers=2)
         normalize = Normalize(PRESET, device)
-        batches = [normalize(batch.clone()) for batch in Feed(device).batches(crops, batch_size)]
+        batches = [normalize(batch.clone()) for batch in Prefetch(device).batches(crops, batch_size)]
 
         def bare() -> None:
-            with in_force(precision, device), torch.inference_mode():
+            with applied(precision, device), torch.inference_mode():
                 for batch in batches:
                     logits = model(batch)
             logits.cpu()
 
         def loop() -> None:
-            # A feed of its own, so that on a GPU the crops travel each time.
-            predict(model, crops, PRESET, feed=Feed(device), batch_size=batch_size)
+            # A prefetch of its own, so that on a GPU the crops travel each time.
+            predict(
+                model,
+                crops,
+                PRESET,
+                prefetch=Prefetch(device),
+                batch_size=batch_size,
+                classes=len(imagenet.wnids()),
+            )
 
         seconds: dict[str, list[float]] = {"bare model": [], "predict": []}
         for round_number in range(options.rounds + 1):
@@ -73,9 +77,9 @@ def main() -> None:
         crops.close()
 
     ratios = [alone / inside for alone, inside in zip(*seconds.values(), strict=True)]
-    print(f"{options.model}, {len(split):,} images, batches of {batch_size}, {describe_device(device)}")
+    print(f"{options.model}, {len(dataset):,} images, batches of {batch_size}, {describe_device(device)}")
     for name, values in seconds.items():
-        print(f"{name:12} {len(split) / median(values):9,.1f} images/s (median of {options.rounds})")
+        print(f"{name:12} {len(dataset) / median(values):9,.1f} images/s (median of {options.rounds})")
     print(f"ratio {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
 
 

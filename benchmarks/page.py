@@ -2,8 +2,8 @@
 
     python -m benchmarks.page PREDICTIONS.npz
 
-The file holds ``label`` (50000,) and each model's five best classes (50000, 5) on ImageNet's validation set, such as
-those of the ImageNetV2 study. The earlier run is what it holds. In the later one the best two classes of every 250th
+The file holds ``label`` (50000,) and each model's five highest classes (50000, 5) on ImageNet's validation set, such as
+those of the ImageNetV2 study. The earlier run is what it holds. In the later one the two highest classes of every 250th
 image are exchanged, for each model from another image on.
 """
 
@@ -13,20 +13,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import imagenet
-from harness.data.split import digest_of
-from harness.gate.answers import Answers
-from harness.reporting.run_folder import NewRun, write_answers
-from harness.reporting.study import as_case, as_record
+from harness.dataset import digest_of
+from harness.formats import imagenet
+from harness.predictions import Predictions, count
+from harness.records.environment import Environment
+from harness.records.results import CaseResult, DatasetFacts, Record
+from harness.records.run_folder import NewRun, write_predictions
 
-# Parameters and GFLOPs by torchvision's metadata, so that the charts are drawn.
+# Parameters and GMACs by torchvision's metadata, so that the charts are drawn.
 MODELS = {
     "alexnet": (61_100_840, 0.714),
     "resnet18": (11_689_512, 1.814),
@@ -53,7 +54,9 @@ def main() -> None:
             seconds = []
             for _ in range(ROUNDS):
                 started = time.perf_counter()
-                if subprocess.run(command, stdout=subprocess.DEVNULL).returncode > 1:  # 1: answers changed, and failed
+                if (
+                    subprocess.run(command, stdout=subprocess.DEVNULL).returncode > 1
+                ):  # 1: predictions changed, and failed
                     sys.exit("no page was made")
                 seconds.append(time.perf_counter() - started)
             print(
@@ -63,24 +66,39 @@ def main() -> None:
 
 
 def exchanged(top5: NDArray[np.int16], first: int) -> NDArray[np.int16]:
-    """Return the answers, with the best two classes of some images exchanged."""
+    """Return the predictions, with the two highest classes of some images exchanged."""
     changed = top5.copy()
     changed[first::EVERY, :2] = changed[first::EVERY, 1::-1]
     return changed
 
 
 def write(folder: Path, top5: dict[str, NDArray[np.int16]], targets: NDArray[np.int16]) -> None:
-    """Write a run of these answers."""
+    """Write a run of these predictions."""
     ids = np.array([f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, imagenet.IMAGES + 1)])
     run = NewRun(folder)
     cases = []
-    for model, best in top5.items():
-        answers = Answers(ids, targets, best, logits=None)
-        parameters, gflops = MODELS[model]
-        case = replace(as_case(model, answers), parameters=parameters, gflops=gflops, images_per_second=1000 / gflops)
+    for model, highest in top5.items():
+        predictions = Predictions(ids, highest)
+        parameters, gmacs = MODELS[model]
+        case = CaseResult(
+            id=f"{model}-IMAGENET1K_V1-fp32",
+            model=model,
+            weights="IMAGENET1K_V1",
+            precision="fp32",
+            memory_format="channels_last",
+            compiled=False,
+            dataset=imagenet.NAME,
+            counts=count(predictions, targets),
+            parameters=parameters,
+            gmacs=gmacs,
+            images_per_second=1000 / gmacs,
+        )
         cases.append(case)
-        write_answers(run.staging, cases[-1].id, answers)
-    run.finish(as_record(cases, digest_of(ids.tolist(), targets)))
+        write_predictions(run.staging, case.id, predictions, targets)
+    classes = imagenet.wnids()
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    facts = DatasetFacts(imagenet.NAME, digest_of(ids.tolist(), targets), len(ids), len(ids), len(classes), classes)
+    run.finish(Record(created=created, environment=Environment(), dataset=facts, cases=tuple(cases)))
 
 
 if __name__ == "__main__":

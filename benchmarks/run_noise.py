@@ -1,4 +1,4 @@
-"""By how much runs of the same software differ, and how often that is called significant.
+"""By how much runs of the same software differ, and how often that is found significant.
 
     for n in 1 2 3 …; do
       pytest -m throughput --results runs/same-$n
@@ -18,11 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.reporting.compare import compare
-from harness.reporting.record import measured_timings
-from harness.reporting.run_folder import Run, read_run
-
-MAX_SLOWDOWN = 0.05
+from harness.compare.compare import compare
+from harness.records.run_folder import Run, read_run
 
 
 def main() -> None:
@@ -37,18 +34,17 @@ def main() -> None:
         deviation, largest = medians.std(ddof=1) / medians.mean(), medians.max() / medians.min() - 1
         print(f"{name:36} between runs: sd {deviation:5.1%}, largest {largest:5.1%}; within one: IQR {spread:5.1%}")
     for noise in (0.0, 0.03, 0.05, 0.07):
-        alarms = [any(pair.significant for pair in compare(a, b, noise).speed) for a, b in combinations(runs, 2)]
-        found = [
-            any(pair.failure(MAX_SLOWDOWN) for pair in compare(run, slowed, noise).speed)
-            for run, slowed in product(runs, slow)
+        alarms = [
+            any(pair.evidence.significant for pair in compare(a, b, noise).speed) for a, b in combinations(runs, 2)
         ]
+        found = [any(compare(run, slowed, noise).failures(fail_on=("speed",))) for run, slowed in product(runs, slow)]
         planted = f"; the planted slowdown found in {sum(found)} of {len(found)}" if found else ""
         print(f"--noise {noise:.0%}: a false alarm in {sum(alarms)} of {len(alarms)} pairings{planted}")
 
 
 def _by_timing(runs: Sequence[Run]) -> list[tuple[str, np.ndarray, float]]:
     """Return each timing's id, its median in each run, and the median of its spreads within a run."""
-    timings = [{timing.id: timing for timing in measured_timings(run.record.timings)} for run in runs]
+    timings = [{timing.id: timing for timing in run.record.timings} for run in runs]
     return [
         (
             name,

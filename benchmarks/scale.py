@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import torchvision
 
-from harness.evaluation.models import geometry_of, published_accuracies
-from harness.evaluation.spec import ModelSpec
+from harness.cli.expected import published_accuracies
+from harness.expected import ModelSpec
+from harness.models import geometry_of
 
 IMAGES = 50_000
 # Dense TFLOP/s by the makers' data sheets.
@@ -30,11 +31,11 @@ LINKS = {"PCIe 4": 25e9, "8 NVMe": 24e9, "NFS 10 Gbit/s": 1.25e9, "NFS 100 Gbit/
 
 
 class Weights(NamedTuple):
-    """One of the 114; GFLOPs are multiply-adds of an image."""
+    """One of the 114; GMACs are multiply-adds of an image, in 10^9."""
 
     model: str
     crop: int
-    gflops: float
+    gmacs: float
 
 
 def main() -> None:
@@ -50,20 +51,20 @@ def main() -> None:
     geometries = [geometry_of(spec) for spec in specs]
     weights = [Weights(s.model, g.crop, each) for s, g, each in zip(specs, geometries, ops, strict=True)]
     amp = [_seconds(one, weights, timm) for one in weights]
-    timed = [(one.gflops, each) for one, each in zip(weights, amp, strict=True) if one[:2] in timm]
+    timed = [(one.gmacs, each) for one, each in zip(weights, amp, strict=True) if one[:2] in timm]
     known, seconds = (sum(column) for column in zip(*timed, strict=True))
-    rates = [_tflops(gflops, IMAGES / each) for gflops, each in timed]
-    print(f"{len(ops)} weights, {sum(ops):,.1f} GFLOPs an image, {2 * sum(ops) * IMAGES / 1e9:.3f} EFLOP a precision")
-    print(f"RTX 4090, 16 bit: {len(timed)} weights, {known:,.1f} GFLOPs, {seconds:,.0f} s", end="; ")
+    rates = [_tflops(gmacs, IMAGES / each) for gmacs, each in timed]
+    print(f"{len(ops)} weights, {sum(ops):,.1f} GMACs an image, {2 * sum(ops) * IMAGES / 1e9:.3f} EFLOP a precision")
+    print(f"RTX 4090, 16 bit: {len(timed)} weights, {known:,.1f} GMACs, {seconds:,.0f} s", end="; ")
     print(f"with the others {sum(amp):,.0f} s; all at the mean rate {seconds * sum(ops) / known:,.0f} s")
     mean = _tflops(known, IMAGES / seconds)
     for name, rate in {"mean": mean, "median": median(rates), "least": min(rates), "most": max(rates)}.items():
         print(f"  {name}: {rate:.1f} TFLOP/s, {rate / PEAK['RTX 4090', 'amp']:.1%} of peak")
-    gflops = {one[:2]: one.gflops for one in weights}
+    gmacs = {one[:2]: one.gmacs for one in weights}
     slower, shares = {}, {}
     for (gpu, precision, model, crop), (images, _) in speeds.items():
         if precision != "amp":
-            rate, at = _tflops(gflops[model, crop], images), (gpu, precision, model)
+            rate, at = _tflops(gmacs[model, crop], images), (gpu, precision, model)
             slower[at], shares[at] = speeds[gpu, "amp", model, crop][0] / images, rate / PEAK[gpu, precision]
             print(f"{' '.join(at)}: {rate:.1f} TFLOP/s, {shares[at]:.0%} of peak, 16 bit is {slower[at]:.2f} x")
 
@@ -75,10 +76,11 @@ def main() -> None:
         for gpus in (8, 64):
             even = sum(column) / gpus
             print(
-                f"  {gpus} GPUs: {even:,.0f} s if split evenly, {_dealt(column, gpus):,.0f} s by whole cases;", end=" "
+                f"  {gpus} GPUs: {even:,.0f} s if split evenly, {_makespan(column, gpus):,.0f} s by whole cases;",
+                end=" ",
             )
             print(f"{sum(each > even for each in column)} cases are longer, without the longest", end=" ")
-            print(f"{_dealt(sorted(column)[:-1], gpus):,.0f} s")
+            print(f"{_makespan(sorted(column)[:-1], gpus):,.0f} s")
 
     sizes = {geometry: IMAGES * geometry.crop**2 * 3 for geometry in geometries}
     once, every = sum(sizes.values()), 4 * sum(sizes[geometry] for geometry in geometries)
@@ -99,15 +101,15 @@ def _seconds(one: Weights, weights: Iterable[Weights], timm: Mapping[Any, tuple[
     if one[:2] in timm:
         return IMAGES / timm[one[:2]][0]
     near = [images * gmacs for (model, _), (images, gmacs) in timm.items() if model == one.model and gmacs]
-    small = [timm[it[:2]][0] * it.gflops for it in weights if it.gflops < 2 and it[:2] in timm]
-    return IMAGES * one.gflops / (near[0] if near else median(small))
+    small = [timm[it[:2]][0] * it.gmacs for it in weights if it.gmacs < 2 and it[:2] in timm]
+    return IMAGES * one.gmacs / (near[0] if near else median(small))
 
 
-def _tflops(gflops: float, images_per_second: float) -> float:
-    return 2 * gflops * images_per_second / 1e3
+def _tflops(gmacs: float, images_per_second: float) -> float:
+    return 2 * gmacs * images_per_second / 1e3
 
 
-def _dealt(seconds: Iterable[float], gpus: int) -> float:
+def _makespan(seconds: Iterable[float], gpus: int) -> float:
     """Return when the last GPU is done, each taking the longest case that is left."""
     busy = [0.0] * gpus
     for each in sorted(seconds, reverse=True):

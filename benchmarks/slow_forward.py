@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from harness.evaluation.forward import Normalize, forward
+from harness.predict import Normalize, forward
 
 SHARE = 0.15
 
@@ -20,5 +20,5 @@ def _slow(model: nn.Module, normalize: Normalize, crops: Tensor) -> Tensor:
     return logits
 
 
-timed: Any = import_module("harness.evaluation.throughput")
+timed: Any = import_module("harness.throughput.timing")
 timed.forward = _slow

@@ -1,4 +1,4 @@
-"""The exceptions a user can meet, each one sentence: expected, found, where, what to do."""
+"""The exceptions that a user can meet; each message says what must be, what was found, where, and what to do."""
 
 
 class HarnessError(Exception):
@@ -9,8 +9,8 @@ class ExpectedError(HarnessError, ValueError):
     """The file of expected accuracies is malformed or does not name what was asked for."""
 
 
-class SplitError(HarnessError, ValueError):
-    """The image set is missing, incomplete, or holds files that cannot be read."""
+class DatasetError(HarnessError, ValueError):
+    """The dataset is missing, incomplete, or holds files that cannot be read."""
 
 
 class WeightsError(HarnessError, OSError):
@@ -18,24 +18,24 @@ class WeightsError(HarnessError, OSError):
 
 
 class EvaluationError(HarnessError, RuntimeError):
-    """A model ran, but what it returned cannot be scored."""
+    """A model ran, but its output cannot be scored."""
 
 
 class DeviceError(HarnessError, RuntimeError):
-    """The device asked for is not there, or lacks room."""
+    """The requested device does not exist, or lacks memory."""
 
 
 class RanksError(HarnessError, RuntimeError):
-    """The processes of one run do not come together: one is missing, hangs, or was started otherwise."""
+    """A rank of the run is missing, hangs, or was started differently."""
 
 
 class StoreError(HarnessError, OSError):
-    """Decoded images cannot be kept or read where they should be."""
+    """Decoded images cannot be stored or read."""
 
 
 class ResultsError(HarnessError, OSError):
-    """A run cannot be written where its results should go."""
+    """A run cannot be written to its folder."""
 
 
 class RecordError(HarnessError, ValueError):
-    """What was given as an earlier run is none, or not one that can be read or compared."""
+    """A path given as an earlier run is not one, or cannot be read or compared."""

@@ -1,252 +1,259 @@
-"""The pytest options of the gate and of throughput, declared in one group and read once."""
+"""The pytest options of the gate, their values read once into one type, and which tests ``-m`` selects; no torch."""
 
 from __future__ import annotations
 
+import argparse
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.options import folder, positive, positives
-from harness.data.decoder import DECODERS
-from harness.data.inventory import default_store
-from harness.data.layouts import EMBEDDED
-from harness.errors import ExpectedError, ResultsError
-from harness.evaluation.place import Place, available_cores
-from harness.evaluation.precision import PRECISIONS
-from harness.evaluation.setting import CHANNELS_LAST, MEMORY_FORMATS, Setting
-from harness.gate.expected_file import DEFAULT_FILE
-from harness.reporting.baseline import EMBEDDED_BASELINE, BaselineOptions
+from harness.decoding.stores import default_store
+from harness.errors import ExpectedError
+from harness.expected import DEFAULT_FILE
+from harness.precision import DEFAULT, MEMORY_FORMATS, PRECISIONS, Setting
 
 if TYPE_CHECKING:
     import pytest
 
+ACCURACY, THROUGHPUT = "imagenet", "throughput"
+"""The marks of the tests that evaluate, and of those that time."""
+
+
+DECODERS = ("pillow", "torchvision", "nvjpeg")
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder, and the device that it decodes on.
+
+    Attributes:
+        name: one of ``DECODERS``.
+        device: the device of ``nvjpeg``; None for the others, which decode on the CPU.
+    """
+
+    name: str = DECODERS[0]
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of the processes of a run.
+
+    Attributes:
+        rank: index among the processes that share the images of each case.
+        world_size: number of those; 1 where each process evaluates cases of its own.
+        local_rank: index among the processes on this machine.
+        local_world_size: number of those.
+        staging: folder in which another process collects this one's predictions; None if this one does.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+    staging: Path | None = None
+
+    @property
+    def total(self) -> int:
+        """The number of processes that evaluate, on all machines."""
+        return max(self.world_size, self.local_world_size)
+
+    @property
+    def shares_cases(self) -> bool:
+        """Whether several processes evaluate cases of their own."""
+        return self.world_size < self.total
+
+
+def available_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 @dataclass(frozen=True)
 class Options:
-    """The options, read once.
+    """What to evaluate, and how; the defaults are those of the Python API.
 
     Attributes:
-        settings: every combination of precision, memory format, and eager or compiled that was asked for.
-        batch_sizes: to be timed; None for those that suit the device.
+        imagenet: the dataset's path, or ``synthetic``; None if none was given.
+        models: names, globs or ids of models, or the words ``core`` and ``all``.
+        expected: the file of expected accuracies.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
+        settings: every combination of precision, memory format, and eager or compiled.
+        batch_size: images per forward call; None for one that suits the device.
+        limit: size of the class-balanced subset; None for all images.
+        decoder: one of ``DECODERS``.
+        workers: decoding processes; None for one per core, shared among the processes of the run.
+        store: folder that keeps decoded images; None to keep none.
         results: folder for the run; None to write none.
-        baseline: an earlier run to pair with, and how; None to pair with none.
+        process: this process among those of the run.
     """
 
-    imagenet: str | None
-    models: tuple[str, ...]
-    expected: Path
-    device: str
-    settings: tuple[Setting, ...]
-    batch_size: int | None
-    batch_sizes: tuple[int, ...] | None
-    limit: int | None
-    decoder: str
-    workers: int
-    store: Path | None
-    results: Path | None
-    baseline: BaselineOptions | None
+    imagenet: str | None = None
+    models: tuple[str, ...] = ("core",)
+    expected: Path = DEFAULT_FILE
+    device: str = "auto"
+    settings: tuple[Setting, ...] = (DEFAULT,)
+    batch_size: int | None = None
+    limit: int | None = None
+    decoder: str = DECODERS[0]
+    workers: int | None = None
+    store: Path | None = None
+    results: Path | None = None
+    process: Process = Process()
 
     @property
-    def precisions(self) -> tuple[str, ...]:
-        """The precisions among the settings."""
-        return tuple(dict.fromkeys(setting.precision for setting in self.settings))
+    def decoding_processes(self) -> int:
+        """The number of decoding processes: as given, or this process's part of the cores.
+
+        Of ranks that keep decoded images one decodes a geometry while the others wait, so each may use all cores.
+        """
+        shared = 1 if self.store is not None and self.process.world_size > 1 else self.process.local_world_size
+        return self.workers or max(1, available_cores() // shared)
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0."""
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return number
+
+
+def folder(text: str) -> Path:
+    """Return a folder, with ``~`` as the user's home."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, found nothing")
+    return Path(text).expanduser()
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Declare them."""
+    """Declare the options."""
     group = parser.getgroup("imagenet", "pretrained image classifiers: accuracy (-m imagenet), speed (-m throughput)")
-    group.addoption(
+
+    def add(*names: str, **settings: object) -> None:
+        group.addoption(*names, **settings)
+
+    def choices(name: str, known: Sequence[str], noun: str) -> None:
+        add(name, metavar="LIST", default=known[0], help=f"{noun}, comma-separated: {', '.join(known)} (%(default)s)")
+
+    environ = os.environ
+    add(
         "--imagenet",
-        metavar="SPLIT",
-        default=os.environ.get("IMAGENET_DIR") or None,
-        help="folder or archive of the image set, or 'embedded' for images that need no download (default: "
-        "$IMAGENET_DIR)",
+        metavar="DATASET",
+        default=environ.get("IMAGENET_DIR") or None,
+        help="folder or archive of images, or 'synthetic', which needs no download (default: $IMAGENET_DIR)",
     )
-    group.addoption(
-        "--models",
-        metavar="LIST",
-        default="core",
-        help="names, globs or ids of models, comma-separated, or 'all' (default: core: alexnet, vgg16, resnet18, "
-        "googlenet)",
+    models = (
+        "names, globs or ids of models, comma-separated, or 'all' (default: core: alexnet, vgg16, resnet18, googlenet)"
     )
-    group.addoption(
-        "--expected",
-        metavar="FILE",
-        type=Path,
-        help="file of expected accuracies (default: expected_accuracy.yaml of the project)",
-    )
-    group.addoption(
-        "--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
-    group.addoption(
-        "--precision",
-        metavar="LIST",
-        default="fp32",
-        help=f"precisions, comma-separated: {', '.join(PRECISIONS)} (default: %(default)s)",
-    )
-    group.addoption(
-        "--memory-format",
-        metavar="LIST",
-        default=CHANNELS_LAST,
-        help=f"memory formats, comma-separated: {', '.join(MEMORY_FORMATS)} (default: %(default)s)",
-    )
-    group.addoption(
-        "--compile",
-        action="store_true",
-        help="run each model compiled by torch.compile as well (default: eager only)",
-    )
-    group.addoption(
-        "--batch-size",
-        metavar="N",
-        type=positive,
-        help="images in a forward call of the gate, halved when memory runs out (default: 256 on CUDA, 32 on a CPU)",
-    )
-    group.addoption(
-        "--batch-sizes",
-        metavar="LIST",
-        type=positives,
-        help="batch sizes to time, comma-separated (default: 1,256 on CUDA, 1,32 on a CPU)",
-    )
-    group.addoption(
-        "--limit",
-        metavar="N",
-        type=positive,
-        help="evaluate a fixed, class-balanced subset of N images (default: all)",
-    )
-    group.addoption(
+    add("--models", metavar="LIST", default="core", help=models)
+    add("--expected", metavar="FILE", type=Path, help=f"file of expected accuracies (default: {DEFAULT_FILE})")
+    add("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda, cuda:N, mps or xpu (default: %(default)s)")
+    choices("--precision", tuple(PRECISIONS), "precisions")
+    choices("--memory-format", tuple(MEMORY_FORMATS), "memory formats")
+    add("--compile", action="store_true", help="evaluate each model compiled by torch.compile as well")
+    images = "images per forward call, halved when memory runs out (default: 256 on CUDA, 32 on a CPU)"
+    add("--batch-size", metavar="N", type=positive, help=images)
+    add("--limit", metavar="N", type=positive, help="evaluate a fixed, class-balanced subset of N images")
+    add(
         "--workers",
         metavar="N",
         type=positive,
-        help=f"decoding processes (default: one for each CPU core that may be used, {available_cores()} here, shared "
-        "out among the workers of -n)",
+        help=f"decoding processes (default: one per available CPU core, {available_cores()} here, shared among -n)",
     )
-    group.addoption(
-        "--decoder",
-        metavar="DECODER",
-        choices=DECODERS,
-        default=DECODERS[0],
-        help="pillow (what the published values used), torchvision or nvjpeg (default: %(default)s)",
-    )
-    group.addoption(
+    decoders = "pillow (used for the published values), torchvision or nvjpeg (default: %(default)s)"
+    add("--decoder", metavar="DECODER", choices=DECODERS, default=DECODERS[0], help=decoders)
+    add(
         "--store",
         metavar="DIR",
         type=folder,
-        default=os.environ.get("IMAGENET_STORE") or None,
-        help="folder that keeps decoded images from run to run (default: $IMAGENET_STORE, else the user's cache)",
+        default=environ.get("IMAGENET_STORE") or None,
+        help="folder that keeps decoded images between runs (default: $IMAGENET_STORE, else the user's cache)",
     )
-    group.addoption(
-        "--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in $TMPDIR"
-    )
-    group.addoption(
-        "--rank-timeout",
-        metavar="SECONDS",
-        type=positive,
-        default=600,
-        help="under torchrun: how long the processes wait for each other before the run ends (default: %(default)s)",
-    )
-    group.addoption(
+    add("--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in $TMPDIR")
+    add(
         "--results",
         metavar="DIR",
         type=folder,
-        help="folder for the run, to be compared later: record.json and each image's answers; an earlier run there is "
-        "replaced (default: none)",
-    )
-    group.addoption(
-        "--baseline",
-        metavar="DIR",
-        type=folder,
-        help="folder of an earlier run to pair with, image by image (default: none; for the embedded split the "
-        "project's own)",
-    )
-    group.addoption(
-        "--baseline-update",
-        action="store_true",
-        help="make this run the baseline: pair with what --baseline holds, show what changed, and replace it",
-    )
-    group.addoption(
-        "--baseline-accept-failed",
-        action="store_true",
-        help="let --baseline-update store a run that failed the check against the published values",
-    )
-    group.addoption(
-        "--strict-drift",
-        action="store_true",
-        help="fail also where logits moved beyond arithmetic, or images differ, while no answer changed",
+        help="folder for the run: record.json and each image's predictions; replaces an earlier run (default: none)",
     )
 
 
-def read_options(config: pytest.Config, place: Place) -> Options:
-    """Return them, as they are for one of several processes.
+def read_options(config: pytest.Config, process: Process) -> Options:
+    """Return the options' values.
 
     Raises:
         ExpectedError: a name in a list is not known.
-        ResultsError: options that do not go together.
     """
-    precisions = _known(config, "precision", tuple(PRECISIONS))
-    memory_formats = _known(config, "memory_format", tuple(MEMORY_FORMATS))
-    store = None if config.getoption("no_store") else Path(config.getoption("store") or default_store())
-    compiled = (False, True) if config.getoption("compile") else (False,)
+    get = config.getoption
+    precisions = _known("--precision", get("precision"), tuple(PRECISIONS))
+    memory_formats = _known("--memory-format", get("memory_format"), tuple(MEMORY_FORMATS))
+    compiled = (False, True) if get("compile") else (False,)
     return Options(
-        imagenet=config.getoption("imagenet"),
-        models=_listed(config.getoption("models")),
-        expected=config.getoption("expected") or config.rootpath / DEFAULT_FILE,
-        device=config.getoption("device"),
+        imagenet=get("imagenet"),
+        models=listed(get("models")),
+        expected=get("expected") or config.rootpath / DEFAULT_FILE,
+        device=get("device"),
         settings=tuple(Setting(*combined) for combined in product(precisions, memory_formats, compiled)),
-        batch_size=config.getoption("batch_size"),
-        batch_sizes=config.getoption("batch_sizes"),
-        limit=config.getoption("limit"),
-        decoder=config.getoption("decoder"),
-        workers=config.getoption("workers") or decoding_processes(available_cores(), place, keeps=store is not None),
-        store=store,
-        results=config.getoption("results"),
-        baseline=_baseline(config),
+        batch_size=get("batch_size"),
+        limit=get("limit"),
+        decoder=get("decoder"),
+        workers=get("workers"),
+        store=None if get("no_store") else Path(get("store") or default_store()),
+        results=get("results"),
+        process=process,
     )
 
 
-def decoding_processes(cores: int, place: Place, *, keeps: bool) -> int:
-    """Return how many decode for this process where nobody says: its part of the cores, or all of them.
+def listed(text: str) -> tuple[str, ...]:
+    """Return the parts of a comma-separated list, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
-    Ranks that keep what is decoded want one geometry at a time, which one of them decodes while the others wait.
 
-    >>> workers, ranks = Place(local_world=2), Place(world=2, local_world=2)
-    >>> [decoding_processes(8, place, keeps=keeps) for place in (workers, ranks) for keeps in (True, False)]
-    [4, 4, 8, 4]
+def _known(option: str, text: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := [name for name in listed(text) if name not in names]:
+        raise ExpectedError(f"{option}: expected one of {', '.join(names)}, found {unknown[0]!r}")
+    return listed(text)
+
+
+def is_selected(config: pytest.Config, mark: str) -> bool:
+    """Return whether ``-m`` asks for tests with this mark; without ``-m`` it does not."""
+    return _selects(config, {mark}) and not _selects(config, set())
+
+
+def _selects(config: pytest.Config, marks: set[str]) -> bool:
+    """Return whether ``-m`` selects a test that has exactly these marks."""
+    import pytest  # not at the top, where the command line would import it too
+    from _pytest.mark.expression import Expression  # pytest has no public way to ask this before it collects
+
+    expression = config.getoption("markexpr")
+    try:
+        return not expression or Expression.compile(expression).evaluate(lambda name, /, **_: name in marks)
+    except SyntaxError as error:
+        raise pytest.UsageError(f"wrong expression after -m: {expression!r}: {error}") from error
+
+
+def require_selected(config: pytest.Config, needs: Mapping[str, Sequence[str]]) -> None:
+    """Raise for an option that would have no effect.
+
+    Args:
+        config: pytest's configuration.
+        needs: the marks of the tests that use an option, by option.
+
+    Raises:
+        UsageError: an option was given, and ``-m`` selects none of its tests.
     """
-    return cores if keeps and place.world > 1 else max(1, cores // place.local_world)
+    import pytest
+
+    given = {arg.partition("=")[0] for arg in map(str, config.invocation_params.args)}
+    for option, marks in needs.items():
+        if option in given and not any(is_selected(config, mark) for mark in marks):
+            raise pytest.UsageError(f"{option} has no effect without {' or '.join(f'-m {mark}' for mark in marks)}")
 
 
-def _baseline(config: pytest.Config) -> BaselineOptions | None:
-    path, updating = config.getoption("baseline"), config.getoption("baseline_update")
-    accept_failed, strict = config.getoption("baseline_accept_failed"), config.getoption("strict_drift")
-    if updating and path is None:
-        raise ResultsError("--baseline-update needs --baseline DIR: the folder to write")
-    if updating and config.getoption("results") is not None:
-        raise ResultsError("--baseline-update writes the run to --baseline: leave out --results")
-    if accept_failed and not updating:
-        raise ResultsError("--baseline-accept-failed was given without --baseline-update, which it is for")
-    if updating and strict:
-        raise ResultsError("--strict-drift and --baseline-update exclude each other: what is replaced cannot fail")
-    if path is not None and not updating and _same(path, config.getoption("results")):
-        raise ResultsError("--results would replace the baseline: name another folder, or give --baseline-update")
-    if path is None and config.getoption("imagenet") == EMBEDDED:
-        path = EMBEDDED_BASELINE
-    if path is None and strict:
-        raise ResultsError("--strict-drift needs --baseline DIR: logits drift from an earlier run")
-    return path and BaselineOptions(path, strict=strict, updating=updating, accept_failed=accept_failed)
-
-
-def _same(one: Path, other: Path | None) -> bool:
-    return other is not None and one.resolve() == other.resolve()
-
-
-def _known(config: pytest.Config, option: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    listed = _listed(config.getoption(option))
-    if unknown := [name for name in listed if name not in names]:
-        raise ExpectedError(f"--{option.replace('_', '-')}: {unknown[0]!r} is not one of {', '.join(names)}")
-    return listed
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def case_id(nodeid: str) -> str:
+    """Return the id of the case or timing of a test: the text in its brackets."""
+    return nodeid.partition("[")[2].removesuffix("]")

@@ -1,4 +1,4 @@
-"""The pytest glue: what is selected, the fixtures that evaluate and time, header and progress."""
+"""The pytest plugin: one object that opens a session, evaluates its cases, and records the run."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
-from harness.data.layouts import EMBEDDED
-from harness.errors import HarnessError, RanksError
-from harness.evaluation.setting import Setting
-from harness.gate.cases import Case, Workload, select_cases
-from harness.gate.expected_file import read_expected
-from harness.opening import (
-    BENCH,
-    CASES,
-    OPTIONS,
-    ORDER,
-    RUN,
-    SUMMARY,
-    facts_of,
-    open_session,
+import harness.hooks as hooks
+from harness.dataset import SYNTHETIC, open_dataset
+from harness.early import typed_by_user
+from harness.errors import HarnessError, RanksError, ResultsError
+from harness.expected import Case, select_cases
+from harness.options import (
+    ACCURACY,
+    THROUGHPUT,
+    Options,
+    Process,
+    add_options,
+    case_id,
+    is_selected,
+    read_options,
+    require_selected,
 )
-from harness.options import add_options, read_options
-from harness.parallel import MISTAKE, place_of, ranks_of
-from harness.reporting.case_record import CaseRecord
-from harness.reporting.progress import NOWHERE, CaseProgress, Console, is_terminal
-from harness.selection import is_selected, refuse_what_does_not_fit
-from harness.summary import ACCURACY, THROUGHPUT, Summary, case_id
+from harness.records.environment import command_of
+from harness.records.evidence import METRICS, Pairing
+from harness.records.expected_file import read_expected
+from harness.records.results import ERROR, NOT_RUN, CaseResult, Missing, Record, TimingResult
+from harness.records.run_folder import NewRun, Run
 
 if TYPE_CHECKING:
-    from _pytest.capture import CaptureManager
     from _pytest.terminal import TerminalReporter
-    from pytest_benchmark.fixture import BenchmarkFixture
 
-    from harness.bench import Timed
-    from harness.evaluation.throughput import TimedForward
+    from harness.evaluator import Evaluator
 
-RECORD: pytest.StashKey[CaseRecord] = pytest.StashKey()
-TIMED: pytest.StashKey[Timed] = pytest.StashKey()
+_NAME = "imagenet-session"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,212 +51,248 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks."""
+    pluginmanager.add_hookspecs(hooks)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the options and select the cases; without torch, so that collecting is quick."""
-    config.addinivalue_line("markers", f"{ACCURACY}: evaluates a pretrained model on the image set given by --imagenet")
-    config.addinivalue_line("markers", f"{THROUGHPUT}: times a model's forward on images that lie on the device")
-    selected = {mark for mark in (ACCURACY, THROUGHPUT) if is_selected(config, mark)}
-    # A team's builders lie beside their own file of expected values, in the folder they work in.
+    """Register the session's plugin object."""
+    config.addinivalue_line("markers", f"{ACCURACY}: evaluates a pretrained model on the dataset given by --imagenet")
+    config.addinivalue_line("markers", f"{THROUGHPUT}: times a model's forward pass on images that are on the device")
+    # A team's builders are next to its own file of expected accuracies, in the working folder.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    try:
-        refuse_what_does_not_fit(config, selected)
-        options = config.stash[OPTIONS] = read_options(config, place_of(config))
-        config.stash[CASES] = select_cases(
-            read_expected(options.expected),
-            options.models,
-            options.settings,
-            embedded=options.imagenet == EMBEDDED,
-        )
-    except (HarnessError, pytest.UsageError) as error:
-        if ranks_of(config) is None:
-            raise pytest.UsageError(str(error)) from error
-        config.stash.setdefault(MISTAKE, str(error))
-    if selected:
-        config.stash[SUMMARY] = Summary()
-        config.pluginmanager.register(config.stash[SUMMARY], "imagenet-summary")
+    config.pluginmanager.register(Gate(config), _NAME)
+
+
+def gate_of(config: pytest.Config) -> Gate:
+    """Return the session's plugin object."""
+    gate = config.pluginmanager.get_plugin(_NAME)
+    assert isinstance(gate, Gate)
+    return gate
 
 
 @contextmanager
-def _usage_errors() -> Iterator[None]:
-    """Show a user's mistake as pytest shows its own: one line, exit status 4."""
-    try:
-        yield
-    except HarnessError as error:
-        raise pytest.UsageError(str(error)) from error
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of each case, and of each case and batch size."""
-    cases = metafunc.config.stash[CASES]
-    if "evaluated" in metafunc.fixturenames and metafunc.definition.get_closest_marker(ACCURACY):
-        metafunc.parametrize("case", cases, ids=str)
-    if "timed" in metafunc.fixturenames and metafunc.definition.get_closest_marker(THROUGHPUT):
-        workloads = [
-            Workload(case.entry, case.setting, batch_size)
-            for case in cases
-            for batch_size in _batch_sizes(metafunc.config)
-        ]
-        # Plain values, by which pytest-benchmark can group, and which its JSON can hold.
-        metafunc.parametrize(
-            ("model", "precision", "memory_format", "compiled", "batch_size"),
-            [
-                (str(load.entry.spec), load.setting.precision, load.setting.memory_format, load.setting.compiled, size)
-                for load in workloads
-                for size in [load.batch_size]
-            ],
-            ids=[str(workload) for workload in workloads],
-        )
-
-
-def _batch_sizes(config: pytest.Config) -> tuple[int, ...]:
-    """Return the batch sizes to time; only where they depend on the device is torch imported to look."""
-    options = config.stash[OPTIONS]
-    if options.batch_sizes or not is_selected(config, THROUGHPUT):
-        return options.batch_sizes or (1,)
-    from harness.evaluation.device import default_batch_size, resolve_device
-
-    with _usage_errors():
-        return 1, default_batch_size(resolve_device(options.device))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Open the split and the device before the header is printed; the first import of torch."""
-    config = session.config
-    if SUMMARY not in config.stash or config.option.collectonly:
-        return
-    stack = ExitStack()
-    config.add_cleanup(stack.close)
-    ranks = ranks_of(config)
-    if threading.current_thread() is threading.main_thread():
-        # A job that is cancelled gets SIGTERM: let it end as by Ctrl-C, with the table and without leftovers.
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler if ranks is None else _end_with_the_others)
-        stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
-    with _usage_errors():
-        if ranks is None:
-            open_session(config, stack)
-            return
-        try:
-            ranks.gather("its images and its device", lambda: open_session(config, stack))
-            ranks.agree(facts_of(config))
-        except HarnessError as error:
-            if ranks.place.rank > 0:  # pytest would show a usage error, however silent this process is
-                pytest.exit(str(error), pytest.ExitCode.USAGE_ERROR)
-            raise
-
-
-def _end_with_the_others(_signal: int, _frame: object) -> None:
-    pytest.exit("told to end: the job was cancelled, or another rank has ended, of which torchrun tells below", 1)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let models of one geometry follow each other, so that each geometry is decoded once."""
-    if order := config.stash.get(ORDER, None):
-        items.sort(key=lambda item: order.get(case_id(item.nodeid), -1))
-
-
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say what is evaluated or timed, on what, and with what."""
-    lines = []
-    if run := config.stash.get(RUN, None):
-        lines += run.describe([str(setting) for setting in config.stash[OPTIONS].settings])
-    if bench := config.stash.get(BENCH, None):
-        lines += bench.describe()
-    return list(dict.fromkeys(lines))
-
-
-@pytest.fixture
-def evaluated(case: Case, request: pytest.FixtureRequest) -> CaseRecord:
-    """The case, evaluated and judged; what cannot be evaluated is an error of the test, not a failure."""
-    config = request.config
-    if RUN not in config.stash:
-        pytest.fail(f"select the gate by -m {ACCURACY}; without it no image set is opened", pytrace=False)
-    with _failures(), _progress(case, config) as progress:
-        try:
-            record = config.stash[RUN].evaluate(case, progress)
-        except RanksError:
-            request.session.shouldfail = "the ranks have lost each other"
-            raise
-    request.node.stash[RECORD] = record
-    return record
-
-
-@pytest.fixture
-def timed(
-    model: str,
-    precision: str,
-    memory_format: str,
-    compiled: bool,
-    batch_size: int,
-    request: pytest.FixtureRequest,
-) -> Iterator[TimedForward]:
-    """The model's forward on a batch that lies on the device, warmed up, to be called once for each measurement."""
-    config = request.config
-    if BENCH not in config.stash:
-        pytest.fail(f"select it by -m {THROUGHPUT}; without it no device is opened", pytrace=False)
-    entry = next(case.entry for case in config.stash[CASES] if str(case.entry.spec) == model)
-    workload = Workload(entry, Setting(precision, memory_format, compiled), batch_size)
-    with ExitStack() as stack:
-        with _failures():
-            ready = stack.enter_context(config.stash[BENCH].prepared(workload))
-        request.node.stash[TIMED] = ready
-        yield ready.forward
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Show an error in one sentence, without a traceback."""
+def shown_in_one_sentence() -> Iterator[None]:
+    """Turn an error of the harness into a failure of the test without a traceback."""
     try:
         yield
     except HarnessError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
-def _progress(case: Case, config: pytest.Config) -> CaseProgress:
-    """Return what shows how far the case is; of ranks the first shows its own share."""
-    place = place_of(config)
-    share = f"rank {place.rank} of {place.world}, " if place.world > 1 else ""
-    return CaseProgress(f"{share}{case}", _console(config))
+@pytest.fixture
+def result(case: Case, request: pytest.FixtureRequest) -> CaseResult:
+    """The case's result with its evidence; what cannot be evaluated is an error of the test, not a failure."""
+    return gate_of(request.config).evaluate(case, request.node)
 
 
-def _console(config: pytest.Config) -> Console:
-    """Show progress past pytest's capture; not with -q, nor in workers of xdist, which would write over each other."""
-    reporter: TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
-    capture: CaptureManager | None = config.pluginmanager.get_plugin("capturemanager")
-    if reporter is None or config.get_verbosity() < 0 or hasattr(config, "workerinput"):
-        return NOWHERE
+class Gate:
+    """The state of one session: what is evaluated, and the results so far.
 
-    def write_line(line: str) -> None:
-        reporter.write_line(line)
-        reporter.flush()  # into a pipe, as in CI, a line would otherwise stay unseen until the end
+    Attributes:
+        config: pytest's configuration.
+        selected: the marks that ``-m`` asks for, of ``ACCURACY`` and ``THROUGHPUT``.
+        process: this process among those of the run.
+        options: the options' values.
+        cases: the selected cases, in the order of evaluation.
+        evaluator: the open dataset and device; None unless accuracy tests are selected.
+    """
 
-    uncaptured = capture.global_and_fixture_disabled if capture else nullcontext
-    with uncaptured():
-        return Console(write_line, reporter.ensure_newline, uncaptured, is_terminal())
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.selected = {mark for mark in (ACCURACY, THROUGHPUT) if is_selected(config, mark)}
+        self.process = Process()
+        self.options = Options()
+        self.cases: tuple[Case, ...] = ()
+        self.evaluator: Evaluator | None = None
+        self._run: NewRun | None = None
+        self._evaluated: dict[str, CaseResult] = {}
+        self._due: dict[str, str] = {}
+        self._results: dict[str, CaseResult | TimingResult] = {}
+        self._errors: dict[str, Missing] = {}
+        self._written = ""
+
+    @property
+    def staging(self) -> Path | None:
+        """The folder in which the run's files are collected."""
+        return self._run.staging if self._run else self.process.staging
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Read the options, select the cases, and open dataset and device, before the header is printed."""
+        config = self.config
+        self._check_options()
+        try:
+            self.process = config.hook.pytest_imagenet_process(config=config) or Process()
+            self.options = read_options(config, self.process)
+            entries, synthetic = read_expected(self.options.expected), self.options.imagenet == SYNTHETIC
+            self.cases = select_cases(entries, self.options.models, self.options.settings, synthetic=synthetic)
+            if self.selected and not config.getoption("collectonly"):
+                self._open()
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def _check_options(self) -> None:
+        if ACCURACY in self.selected and not self.config.getoption("imagenet"):
+            raise pytest.UsageError(
+                f"-m {ACCURACY} needs a dataset: give --imagenet DIR (or set IMAGENET_DIR) for ImageNet's validation "
+                f"set, or --imagenet {SYNTHETIC} for images that need no download"
+            )
+        accuracy, both = (ACCURACY,), (ACCURACY, THROUGHPUT)
+        needs = {"--batch-size": accuracy, "--limit": accuracy, "--imagenet": both, "--results": both}
+        require_selected(self.config, needs)
+
+    def _open(self) -> None:
+        """Open the run's folder, the dataset and the device; what is opened is closed when pytest ends."""
+        stack = ExitStack()
+        self.config.add_cleanup(stack.close)
+        if threading.current_thread() is threading.main_thread():
+            # A cancelled job gets SIGTERM: end as by Ctrl-C, with the table and without leftovers.
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
+        if self.process.rank == 0 and self.process.staging is None:
+            destination = self.config.hook.pytest_imagenet_destination(config=self.config)
+            self._run = NewRun(*(destination or (self.options.results, "--results")))
+            stack.callback(self._run.discard)
+        if ACCURACY in self.selected:
+            from harness.decoding.workers import warm_up
+
+            warm_up()  # begins to import torch for the decoding processes
+            from harness.evaluator import Evaluator  # imports torch
+
+            assert self.options.imagenet is not None
+            dataset = open_dataset(self.options.imagenet)
+            self.evaluator = stack.enter_context(closing(Evaluator(dataset, self.options)))
+            self.cases = tuple(self.evaluator.order(self.cases))
+            self.config.hook.pytest_imagenet_opened(config=self.config, evaluator=self.evaluator, cases=self.cases)
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Make one test of each case."""
+        if "result" in metafunc.fixturenames and metafunc.definition.get_closest_marker(ACCURACY):
+            metafunc.parametrize("case", self.cases, ids=str)
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what is evaluated, on which device, and with which versions."""
+        return [] if self.evaluator is None else self.evaluator.describe()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note which results are due."""
+        for item in session.items:
+            self._due |= {case_id(item.nodeid): mark for mark in self.selected if item.get_closest_marker(mark)}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """Note which results are due in the controller of xdist, which collects nothing itself."""
+        known = set(map(str, self.cases))
+        self._due |= {identity: ACCURACY for identity in map(case_id, ids) if identity in known}
+
+    def evaluate(self, case: Case, item: pytest.Item) -> CaseResult:
+        """Return the case's result, and keep it for the test's report."""
+        evaluator, hook = self.evaluator, self.config.hook
+        if evaluator is None:
+            pytest.fail(f"run the gate with -m {ACCURACY}; without it no dataset is opened", pytrace=False)
+
+        progress = partial(hook.pytest_imagenet_progress, config=self.config, case=str(case))
+        check = partial(hook.pytest_imagenet_check, config=self.config)
+        predict = partial(evaluator.predict, case, progress)
+        judge = partial(evaluator.judge, case, checks=[check], staging=self.staging)
+        with shown_in_one_sentence():
+            try:
+                result: CaseResult | None = hook.pytest_imagenet_evaluate(
+                    config=self.config, case=case, evaluator=evaluator, predict=predict, judge=judge
+                )
+                if result is None:
+                    predicted = predict()
+                    assert predicted is not None  # the only process has all images
+                    result = judge(*predicted)
+            except RanksError:
+                item.session.shouldfail = "the ranks have lost each other"
+                raise
+        item.user_properties += [
+            ("outcome", result.outcome),
+            *((name, result.counts.percent(name)) for name in METRICS),
+        ]
+        if isinstance(result.baseline, Pairing):
+            item.user_properties.append(("diagnosis", str(result.baseline.diagnosis)))
+        self._evaluated[item.nodeid] = result
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach the result to the report, with which it also gets from a worker of xdist to the controller."""
+        report = yield
+        if call.when == "call" and (result := self._evaluated.pop(item.nodeid, None)) is not None:
+            report.imagenet_case = msgspec.to_builtins(result)  # type: ignore[attr-defined]
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a result, or note why there is none."""
+        identity = case_id(report.nodeid)
+        if hasattr(report, "imagenet_case"):
+            self._results[identity] = msgspec.convert(report.imagenet_case, CaseResult)
+        elif hasattr(report, "imagenet_timing"):
+            self._results[identity] = msgspec.convert(report.imagenet_timing, TimingResult)
+        if report.failed:
+            self._errors.setdefault(identity, Missing(identity, ERROR, _reason(report)))
+
+    def record(self) -> Record | None:
+        """Return the run so far; None if no result is due, or nothing was opened."""
+        hook, evaluator = self.config.hook, self.evaluator
+        typed = typed_by_user(self.config.invocation_params.args)
+        environment = evaluator.environment() if evaluator else hook.pytest_imagenet_environment(config=self.config)
+        if environment is None or not self._due:
+            return None
+        missing = {name: self._errors.get(name, Missing(name)) for name in self._due if name not in self._results}
+        results = [self._results[name] for name in self._due if name in self._results]
+        return Record(
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            environment=environment,
+            dataset=evaluator.dataset_facts() if evaluator else None,
+            cases=tuple(found for found in results if isinstance(found, CaseResult)),
+            missing_cases=tuple(missing[name] for name in missing if self._due[name] == ACCURACY),
+            timings=tuple(found for found in results if isinstance(found, TimingResult)),
+            missing_timings=tuple(missing[name] for name in missing if self._due[name] == THROUGHPUT),
+            commands=(command_of(typed, self.process, os.environ),),
+        )
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the run, whatever its outcome."""
+        run = self._run
+        if run is None or (record := self.record()) is None:
+            return
+        if run.folder is not None:
+            self._written, is_written = self._write(record, run)
+            if not is_written:
+                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+        path = run.folder if run.folder is not None and not run.staging.exists() else run.staging
+        self.config.hook.pytest_imagenet_finished(config=self.config, run=Run(path, record))
+
+    def _write(self, record: Record, run: NewRun) -> tuple[str, bool]:
+        """Write the run, and return a line that says so or why not, and whether all is well."""
+        if not (record.cases or record.timings) and all(missing.outcome == NOT_RUN for missing in record.missing):
+            return f"NOT WRITTEN: nothing was measured, and {run.folder} is as it was", True
+        if error := self.config.hook.pytest_imagenet_write_error(config=self.config, record=record):
+            return f"NOT WRITTEN: {error}", False
+        try:
+            run.finish(record)
+        except ResultsError as failure:
+            return f"NOT WRITTEN: {failure}", False
+        return f"results: {run.folder}", True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Say where the run was written, or why it was not."""
+        if self._written:
+            terminalreporter.write_line(self._written)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Attach the record to the report, which also travels from an xdist worker to the controller."""
-    report = yield
-    if call.when == "call":
-        if (record := item.stash.get(RECORD, None)) is not None:
-            setattr(report, ACCURACY, record.to_json())
-        if (ready := item.stash.get(TIMED, None)) is not None:
-            _conclude(item.funcargs["benchmark"], ready, report)  # type: ignore[attr-defined]
-    return report
-
-
-def _conclude(benchmark: BenchmarkFixture, ready: Timed, report: pytest.TestReport) -> None:
-    """Attach the record of a timing; let one that failed leave nothing in pytest-benchmark's table and JSON."""
-    if report.passed and benchmark.stats is not None:
-        record = ready.record(list(benchmark.stats.stats.data))
-        setattr(report, THROUGHPUT, record.to_json())
-        benchmark.extra_info.update(record.info())
-    elif not report.passed:
-        benchmark.has_error = True
-        if benchmark.stats is not None:
-            benchmark.stats.stats.data.clear()
+def _reason(report: pytest.TestReport) -> str:
+    """Return the first line of why a test failed."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = str(report.longrepr if crash is None else crash.message)
+    return text.strip().removeprefix("Failed: ").partition("\n")[0]

@@ -1,4 +1,4 @@
-"""A process that decodes an image set into a store, to be killed, raced, or waited for."""
+"""A process that decodes a dataset into a store, to be killed, raced, or waited for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from harness.data.decoder import Decoder
-from harness.data.layouts import open_split
-from harness.data.preset import Geometry
-from harness.data.store import Store
+from harness.dataset import open_dataset
+from harness.decoding.store import Store
 from harness.errors import HarnessError
+from harness.options import Decoder
+from harness.preset import Geometry
 
 GEOMETRY = Geometry(256, 224, "bilinear")
 
@@ -19,17 +19,17 @@ GEOMETRY = Geometry(256, 224, "bilinear")
 class Builder:
     """Begins to decode at once."""
 
-    def __init__(self, split: Path, store: Path) -> None:
+    def __init__(self, dataset: Path, store: Path) -> None:
         self._reports, reports = multiprocessing.Pipe(duplex=False)
         # A fork of the server that the decoders are forked from: torch is imported there already.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["harness.data.build"])
-        self._process = context.Process(target=_build, args=(split, store, reports))
+        context.set_forkserver_preload(["harness.decoding.store"])
+        self._process = context.Process(target=_build, args=(dataset, store, reports))
         self._process.start()
         reports.close()
 
     def reports(self) -> Iterator[int | str]:
-        """Yield the numbers of images that are there, as they are told, and then the error, if there is one."""
+        """Yield the numbers of decoded images as they are reported, and then the error, if there is one."""
         try:
             while True:
                 yield self._reports.recv()
@@ -47,9 +47,9 @@ class Builder:
         return self._process.exitcode
 
 
-def _build(split: Path, store: Path, reports: Connection) -> None:
+def _build(dataset: Path, store: Path, reports: Connection) -> None:
     try:
-        with Store(open_split(str(split)), Decoder(), store, workers=2) as decoding:
+        with Store(open_dataset(str(dataset)), Decoder(), store, workers=2) as decoding:
             decoding.decoded(GEOMETRY, lambda done, _: reports.send(done)).finish()
     except HarnessError as error:
         reports.send(str(error))

@@ -1,4 +1,4 @@
-"""A classifier small enough to know its answers by hand: eight of the thousand classes, one colour each."""
+"""A classifier whose predictions are known by hand: eight of the thousand classes, one colour each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from harness.data import imagenet
+from harness.formats import imagenet
 from tests.images import save
 
 WNIDS = imagenet.wnids()[::125]
@@ -20,14 +20,14 @@ WNIDS = imagenet.wnids()[::125]
 LOW, HIGH = (30, 60, 90), (230, 200, 170)
 COLOURS = [tuple(HIGH[k] if c & (4 >> k) else LOW[k] for k in range(3)) for c in range(8)]
 
-# 16 images as (class by colour, class by folder): 12 hits, 2 whose folder is the fifth best class, 2 misses.
+# 16 images as (class by colour, class by folder): 12 correct, 2 whose folder is the fifth class, 2 with neither.
 PLAN = [(c, c) for c in range(8)] + [(c, c) for c in range(4)] + [(0, 4), (1, 5), (2, 5), (3, 4)]
 TOP1, TOP5 = 12, 14
 
 EXPECTED = """
-schema_version: 1
+schema_version: 2
 tolerance: 0.05
-splits:
+datasets:
   colours: {images: 16, source: made by hand}
 models:
   - model: nearest
@@ -61,7 +61,7 @@ def nearest_colour() -> nn.Module:
 
 
 def nearest_colour_brighter() -> nn.Module:
-    """Build it with other weights, which give the same answers."""
+    """Build it with other weights, which give the same predictions."""
     model = NearestColour()
     with torch.no_grad():
         model.bias.add_(1)
@@ -69,7 +69,7 @@ def nearest_colour_brighter() -> nn.Module:
 
 
 def always_nan() -> nn.Module:
-    """Build a classifier that answers nothing."""
+    """Build a classifier whose logits are not finite."""
     model = NearestColour()
     with torch.no_grad():
         model.bias.fill_(float("nan"))
@@ -77,14 +77,14 @@ def always_nan() -> nn.Module:
 
 
 def killed_on_rank_1() -> nn.Module:
-    """Build the classifier, but end the process of rank 1 without a word."""
+    """Build the classifier, but kill the process of rank 1."""
     if os.environ.get("RANK") == "1":
         os.kill(os.getpid(), signal.SIGKILL)
     return NearestColour()
 
 
 class Tired(NearestColour):
-    """Answers three calls, then does what it is told."""
+    """Gives sound logits in three calls, and in later ones what a function makes of them."""
 
     def __init__(self, then: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Tired(NearestColour):
 
 
 def nan_in_the_end() -> nn.Module:
-    """Build a classifier that answers nothing after a while."""
+    """Build a classifier whose logits are not finite after a while."""
     return Tired(lambda logits: logits * float("nan"))
 
 
@@ -121,7 +121,7 @@ def interrupted_in_the_end() -> nn.Module:
     return Tired(interrupt)
 
 
-def write_split(root: Path) -> Path:
+def write_dataset(root: Path) -> Path:
     """Write the 16 images in class folders below ``root``, and return it."""
     for number, (colour, folder) in enumerate(PLAN):
         save(Image.new("RGB", (20, 14), COLOURS[colour]), root / WNIDS[folder] / f"{number:02}.JPEG", quality=95)

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.evaluation.predictions import Predictions
-from harness.selection import is_selected
-from harness.summary import ACCURACY, THROUGHPUT
+from harness.options import ACCURACY, THROUGHPUT, is_selected
+from harness.predictions import Predictions
 
 TESTS = Path(__file__).parent
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Where ``-m`` asks for accuracy or speed, leave alone what it would deselect, with its imports."""
+    """Where ``-m`` asks for accuracy or speed, do not import the tests that it would deselect."""
     wanted = {
         "test_accuracy.py": is_selected(config, ACCURACY),
         "test_throughput.py": is_selected(config, THROUGHPUT),
+        "test_shape.py": False,
         "faults": False,
         "unit": False,
         "integration": False,
@@ -43,13 +43,13 @@ def real_images() -> Path:
 def _shared(name: str) -> Path:
     folder = TESTS.parent.parent / "shared" / name
     if not folder.is_dir():
-        pytest.skip(f"../shared/{name} is not there")
+        pytest.skip(f"../shared/{name} does not exist here")
     return folder
 
 
 @pytest.fixture(scope="session")
 def study(reference: Path) -> dict[str, NDArray[np.int16]]:
-    """Real answers to the 50,000 validation images (modestyachts/ImageNetV2): top-5 by model, and ``label``."""
+    """Real predictions for the 50,000 validation images (modestyachts/ImageNetV2): top-5 by model, and ``label``."""
     with np.load(reference / "ilsvrc2012_val_top5_predictions.npz") as arrays:
         return dict(arrays)
 
@@ -62,10 +62,6 @@ def real_targets(study: dict[str, NDArray[np.int16]]) -> NDArray[np.int16]:
 
 @pytest.fixture(scope="session")
 def real_predictions(study: dict[str, NDArray[np.int16]]) -> dict[str, Predictions]:
-    """The answers of torchvision's alexnet, resnet18, resnet50, squeezenet1_1, vgg11 and densenet121."""
-    ids = tuple(f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, len(study["label"]) + 1))
-    return {
-        model: Predictions(ids, top5, logits=np.zeros(top5.shape, np.float32), classes=1000, batch_size=32, seconds=1.0)
-        for model, top5 in study.items()
-        if model != "label"
-    }
+    """The predictions of torchvision's alexnet, resnet18, resnet50, squeezenet1_1, vgg11 and densenet121."""
+    ids = np.array([f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, len(study["label"]) + 1)])
+    return {model: Predictions(ids, top5) for model, top5 in study.items() if model != "label"}

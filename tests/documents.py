@@ -1,4 +1,4 @@
-"""What README.md and docs/ say: the commands in them, and the links."""
+"""The commands, examples and links in README.md and docs/."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _FENCE = re.compile(r"^ *(```|~~~).*?^ *\1 *$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
-_PROGRAMS = ("pytest", "python", "torchrun", "make", "nox", "pip")
-# What stands before a command in a file of a CI service, and how a job is started.
+_PROGRAMS = ("pytest", "python", "torchrun", "imagenet-gate", "make", "nox", "pip")
+# Text before a command in a file of a CI service, and the ways to start a job.
 _BEFORE = re.compile(r"^\s*(?:- +)?(?:(?:run|script|command): +)?(?:\$ +)?")
 _SHELL = ("if", "then", "!", "exec", "time")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 
 
 class Command(NamedTuple):
-    """A command in a page: its words as a shell has them, and whether the text only mentions it."""
+    """A command in a page: its words as a shell splits them, and whether the text only mentions it."""
 
     words: tuple[str, ...]
     mentioned: bool
@@ -87,7 +87,7 @@ def _started(words: Sequence[str]) -> tuple[str, ...]:
     while words and (words[0] in _SHELL or _ASSIGNMENT.fullmatch(words[0])):
         words = words[1:]
     if words and words[0] == "srun":
-        words = words[next((place for place, word in enumerate(words) if _is_program(word)), len(words)) :]
+        words = words[next((index for index, word in enumerate(words) if _is_program(word)), len(words)) :]
     if not words or not _is_program(words[0]):
         return ()
     plain = [word if word.startswith((".[", "$")) else word.removeprefix("[").removesuffix("]") for word in words]

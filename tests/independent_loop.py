@@ -2,7 +2,7 @@
 
     python tests/independent_loop.py IMAGES
 
-It evaluates EfficientNet-Lite0 from PyPI on class folders named by wnid and prints its hits.
+It evaluates EfficientNet-Lite0 from PyPI on class folders named by wnid and prints how many are correct.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-WNIDS = Path(__file__).parents[1] / "harness" / "data" / "wnids.txt"
+WNIDS = Path(__file__).parents[1] / "harness" / "formats" / "wnids.txt"
 
 
 def efficientnet_lite0() -> torch.nn.Module:
@@ -39,25 +39,25 @@ PREPARE = transforms.Compose(
 
 
 def five_best(model: torch.nn.Module, paths: Sequence[Path]) -> list[list[int]]:
-    """Return the five best classes of each image, best first."""
-    answers = []
+    """Return the five highest classes of each image, highest first."""
+    predictions = []
     with torch.no_grad():
         for path in paths:
             logits = model(PREPARE(Image.open(path).convert("RGB")).unsqueeze(0))[0].tolist()
-            answers.append(sorted(range(1000), key=lambda c: -logits[c])[:5])
-    return answers
+            predictions.append(sorted(range(1000), key=lambda c: -logits[c])[:5])
+    return predictions
 
 
 def main(folder: Path) -> None:
-    """Print the hits on all images below ``folder``."""
+    """Print the counts of correct predictions for all images below ``folder``."""
     wnids = WNIDS.read_text().split()
     paths = sorted(folder.rglob("*.JPEG"))
     top1 = top5 = 0
-    for path, answer in zip(paths, five_best(efficientnet_lite0(), paths), strict=True):
+    for path, prediction in zip(paths, five_best(efficientnet_lite0(), paths), strict=True):
         target = wnids.index(path.parent.name)
-        top1 += answer[0] == target
-        top5 += target in answer
-    sys.stdout.write(f"{len(paths)} images, top-1 {top1} hits, top-5 {top5} hits\n")
+        top1 += prediction[0] == target
+        top5 += target in prediction
+    sys.stdout.write(f"{len(paths)} images, top-1 {top1} correct, top-5 {top5} correct\n")
 
 
 if __name__ == "__main__":

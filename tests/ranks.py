@@ -16,22 +16,22 @@ from typing import Any
 
 import pytest
 
-from harness.data.workers import warm_up
+from harness.decoding.workers import warm_up
 from harness.errors import HarnessError
-from harness.evaluation.place import Place
-from harness.evaluation.ranks import Ranks
+from harness.options import Process
+from harness.parallel.ranks import Ranks
 
 Target = Callable[[Ranks], Any]
 
 
-def environment_of(rank: int, world: int, port: int) -> dict[str, str]:
-    """Return what torchrun tells a process on a machine of its own."""
+def environment_of(rank: int, world_size: int, port: int) -> dict[str, str]:
+    """Return the variables that torchrun sets for a process, all on one machine."""
     return {
         "TORCHELASTIC_RUN_ID": "none",
         "RANK": str(rank),
-        "WORLD_SIZE": str(world),
+        "WORLD_SIZE": str(world_size),
         "LOCAL_RANK": str(rank),
-        "LOCAL_WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world_size),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
@@ -39,28 +39,28 @@ def environment_of(rank: int, world: int, port: int) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
-def told(folder: Path, *targets: Target, timeout: float = 20, absent: int = 0) -> list[Any]:
-    """Let a rank do each of ``targets``, and return what each returned, or the type and message of its error.
+def results_of(folder: Path, *targets: Target, timeout: float = 20, absent: int = 0) -> list[Any]:
+    """Run each of ``targets`` in a rank of its own; return their results, or the types and messages of their errors.
 
     Args:
-        folder: for the answers.
-        timeout: of the ranks.
-        absent: so many further ranks are never started.
+        folder: folder for the results.
+        timeout: the ranks' timeout in seconds.
+        absent: number of further ranks that are never started.
     """
-    processes = start(_tell, [(folder, timeout, target) for target in targets], absent)
+    processes = start(_report, [(folder, timeout, target) for target in targets], absent)
     for process, target in zip(processes, targets, strict=True):
         if target is not stopped:
             process.join(timeout=60)
     for process in processes:
         process.kill()
-    answers = [folder / str(rank) for rank in range(len(targets))]
-    return [json.loads(answer.read_text()) if answer.exists() else None for answer in answers]
+    results = [folder / str(rank) for rank in range(len(targets))]
+    return [json.loads(result.read_text()) if result.exists() else None for result in results]
 
 
 def run_pytest(folder: Path, *commands: list[str], out: Path) -> list[int | None]:
@@ -76,9 +76,9 @@ def start(work: Callable[..., None], arguments: list[tuple[Any, ...]], absent: i
     """Start a rank for each tuple of arguments."""
     warm_up()
     context = multiprocessing.get_context("forkserver")
-    port, world = free_port(), len(arguments) + absent
+    port, world_size = free_port(), len(arguments) + absent
     processes = [
-        context.Process(target=_as_rank, args=(environment_of(rank, world, port), work, *given))
+        context.Process(target=_as_rank, args=(environment_of(rank, world_size, port), work, *given))
         for rank, given in enumerate(arguments)
     ]
     for process in processes:
@@ -91,14 +91,14 @@ def _as_rank(environment: Mapping[str, str], work: Callable[..., None], *argumen
     work(*arguments)
 
 
-def _tell(folder: Path, timeout: float, target: Target) -> None:
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+def _report(folder: Path, timeout: float, target: Target) -> None:
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     try:
-        answer = target(Ranks(Place(rank, world, rank, world), timeout))
+        result = target(Ranks(Process(rank, world_size, rank, world_size), timeout))
     except (HarnessError, ZeroDivisionError) as error:
-        answer = [type(error).__name__, str(error)]
-    (folder / str(rank)).write_text(json.dumps(answer))
-    time.sleep(0.2)  # what the others still have to read of it
+        result = [type(error).__name__, str(error)]
+    (folder / str(rank)).write_text(json.dumps(result))
+    time.sleep(0.2)  # the others may still be reading from it
 
 
 def run_one(folder: Path, command: list[str], out: Path) -> None:
@@ -114,11 +114,11 @@ def run_one(folder: Path, command: list[str], out: Path) -> None:
 
 def name(ranks: Ranks) -> list[str]:
     """Bring a name, and return those of all."""
-    return ranks.gather("its name", lambda: f"rank {ranks.place.rank}")
+    return ranks.gather("its name", lambda: f"rank {ranks.process.rank}")
 
 
 def from_first(ranks: Ranks) -> list[int]:
-    """Return what rank 0 alone has made, and whether this rank made it."""
+    """Return whether this rank made the value, and how many it made."""
     made: list[int] = []
 
     def make() -> int:
@@ -145,23 +145,23 @@ def division(ranks: Ranks) -> list[int]:
 
 def verdict(ranks: Ranks) -> list[str]:
     """Bring something else than the others do."""
-    return ranks.gather("its verdict", lambda: "held")
+    return ranks.gather("its verdict", lambda: "passed")
 
 
 def killed(ranks: Ranks) -> None:
-    """End without a word."""
+    """Kill this process."""
     assert ranks
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def stopped(ranks: Ranks) -> None:
-    """Stop without ending."""
+    """Stop this process without ending it."""
     assert ranks
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def started_with(**facts: str) -> Target:
-    """Return what agrees on facts."""
+    """Return a target that agrees on facts."""
     return _Agree(facts)
 
 

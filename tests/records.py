@@ -1,26 +1,22 @@
-"""Records of runs that nobody made, for tests of what is done with them."""
+"""Builders of records of runs that never took place, for tests of what is done with records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.fingerprints import Fingerprints
-from harness.gate.answers import Answers
-from harness.gate.expected import Expected
-from harness.gate.scores import TopK
-from harness.gate.verdict import Check, Verdict
-from harness.reporting.case_record import CaseRecord, Phases, pack
-from harness.reporting.environment import Environment
-from harness.reporting.record import Record, SplitFacts, Unmeasured
-from harness.reporting.run_folder import NewRun, Run, read_run, write_answers, write_inputs
-from harness.reporting.timing_record import TimingRecord
+from harness.dataset import digest_of
+from harness.predictions import GRID, HASH_BYTES, Predictions
+from harness.records.environment import Environment
+from harness.records.evidence import Counts, Expected
+from harness.records.results import CaseResult, DatasetFacts, Missing, Phases, Record, TimingResult
+from harness.records.run_folder import NewRun, Run, read_run, write_predictions
 
 ENVIRONMENT = Environment(
     torch="2.9.1",
@@ -36,55 +32,51 @@ ENVIRONMENT = Environment(
     cpu="Intel(R) Xeon(R) Processor",
     threads=16,
 )
-SPLIT = SplitFacts("imagenet-1k", "d1ge57", images=1000, total=1000, classes=100)
-HELD = Verdict((Check("top-1", "held", "±0.05 points"), Check("top-5", "held", "±0.05 points")))
-FAILED = Verdict((Check("top-1", "failed", "-3 images"),))
-PIXELS = Fingerprints(np.ones((1000, 16), np.uint8), np.ones((1000, 4, 4, 3), np.uint8))
+DATASET = DatasetFacts("imagenet-1k", "d1ge57", images=1000, total=1000, classes=100)
+TARGET = 1
+"""The class of every image."""
 
 
-def expected(images: int, top1: int, top5: int, tolerance: str = "0.05", origin: str = "published") -> Expected:
+def expected(images: int, top1: int, top5: int, tolerance: str = "0.05", origin: Any = "published") -> Expected:
     """Return expected values."""
-    return Expected(TopK(images, top1, top5), Decimal(tolerance), origin)
+    return Expected(Counts(images, top1, top5), Decimal(tolerance), origin)
 
 
-def case_record(
-    model: str = "resnet18", correct: NDArray[np.bool_] | None = None, top5: int = 900, **changes: Any
-) -> CaseRecord:
-    """Return the record of a case.
+def case_result(
+    model: str = "resnet18", counts: Counts | tuple[int, int, int] = (1000, 700, 900), **changes: Any
+) -> CaseResult:
+    """Return the result of a case, which passed unless the changes say otherwise.
 
     Args:
-        correct: (N,) whether top-1 is right; 700 of 1000 if None.
-        changes: further fields.
+        model: name of the model.
+        counts: images, and correct by top-1 and top-5.
+        changes: further fields; ``expected`` is by default what was counted.
     """
-    if correct is None:
-        correct = np.arange(1000) < 700
-    record = CaseRecord(
+    counts = counts if isinstance(counts, Counts) else Counts(*counts)
+    result = CaseResult(
         id=f"{model}-IMAGENET1K_V1-fp32",
         model=model,
         weights="IMAGENET1K_V1",
         precision="fp32",
         memory_format="channels_last",
         compiled=False,
-        split="imagenet-1k",
-        measured=TopK(len(correct), int(correct.sum()), top5),
-        expected=None,
-        verdict=HELD,
-        seconds=Phases(decode=0.25, load=0.5, transfer=0.125, forward=0.75, total=1.75),
-        images_per_second=1234.5,
+        dataset="imagenet-1k",
+        counts=counts,
+        expected=Expected(counts, Decimal("0.05")),
         batch_size=256,
         parameters=11_689_512,
-        gflops=1.814,
+        gmacs=1.814,
+        seconds=Phases(decode=0.25, load=0.5, transfer=0.125, forward=0.75, total=1.75),
+        images_per_second=1234.5,
         weights_sha256="5ha256",
         weights_bytes=46_830_571,
-        inputs_digest="1nput5",
-        correct=pack(correct),
     )
-    return replace(record, **changes)
+    return msgspec.structs.replace(result, **changes)
 
 
-def timing_record(model: str = "resnet18", seconds: Sequence[float] = (0.25,), **changes: Any) -> TimingRecord:
-    """Return the record of a timing, with ``changes`` to its fields."""
-    record = TimingRecord(
+def timing_result(model: str = "resnet18", seconds: Sequence[float] = (0.25,), **changes: Any) -> TimingResult:
+    """Return the result of a timing, with ``changes`` to its fields."""
+    result = TimingResult(
         id=f"{model}-IMAGENET1K_V1-fp32-b32",
         model=model,
         weights="IMAGENET1K_V1",
@@ -94,56 +86,72 @@ def timing_record(model: str = "resnet18", seconds: Sequence[float] = (0.25,), *
         batch_size=32,
         seconds=tuple(seconds),
         device_seconds=None,
-        gflops=1.814,
+        gmacs=1.814,
         peak_tflops=0.5,
         peak_memory=1_250_000_000,
         warm_up={"calls": 11, "seconds": 1.5, "stable": True},
         yardstick=None,
         clocks=None,
     )
-    return replace(record, **changes)
+    return msgspec.structs.replace(result, **changes)
 
 
 def run_record(
-    cases: Sequence[CaseRecord | Unmeasured] = (), timings: Sequence[TimingRecord | Unmeasured] = (), **changes: Any
+    cases: Sequence[CaseResult | Missing] = (), timings: Sequence[TimingResult | Missing] = (), **changes: Any
 ) -> Record:
     """Return the record of a run, with ``changes`` to its environment."""
+    evaluated = tuple(case for case in cases if isinstance(case, CaseResult))
     return Record(
         created="2026-11-24T20:00:00+00:00",
-        environment=replace(ENVIRONMENT, **changes),
-        split=SPLIT if cases else None,
-        cases=tuple(cases),
-        timings=tuple(timings),
+        environment=msgspec.structs.replace(ENVIRONMENT, **changes),
+        dataset=DATASET if evaluated else None,
+        cases=evaluated,
+        timings=tuple(timing for timing in timings if isinstance(timing, TimingResult)),
+        missing_cases=tuple(case for case in cases if isinstance(case, Missing)),
+        missing_timings=tuple(timing for timing in timings if isinstance(timing, Missing)),
     )
 
 
-def answers_of(case: CaseRecord) -> Answers:
-    """Return answers with a case's hits: class 1 is right, and among the others where top-1 is not."""
-    right = case.correct_bits()
-    among = right | (np.cumsum(~right) <= case.measured.top5 - case.measured.top1)
-    top5 = np.where(right[:, None], [1, 2, 3, 4, 5], np.where(among[:, None], [2, 1, 3, 4, 5], [2, 3, 4, 5, 6]))
-    return Answers(
-        ids=np.array([f"{number:04}.JPEG" for number in range(len(right))]),
-        targets=np.ones(len(right), np.int16),
-        top5=top5.astype(np.int16),
-        logits=np.tile(np.arange(5, 0, -1, dtype=np.float32), (len(right), 1)),
-    )
-
-
-def write_run(folder: Path, record: Record, **answers: Answers) -> Run:
-    """Write a run folder, and return the run as it is read.
+def predictions_of(case: CaseResult, correct: NDArray[np.bool_] | None = None) -> Predictions:
+    """Return predictions that give a case's counts.
 
     Args:
-        record: its cases were shown ``PIXELS``, whatever they tell.
-        answers: of cases by model; else those of ``answers_of``.
+        case: its counts are those of the predictions.
+        correct: (N,) whether top-1 is correct; the first images if None.
+    """
+    images = np.arange(case.counts.images)
+    top1 = images < case.counts.top1 if correct is None else correct
+    among = top1 | (np.cumsum(~top1) <= case.counts.top5 - case.counts.top1)
+    first, second, none = [TARGET, 2, 3, 4, 5, 6], [2, TARGET, 3, 4, 5, 6], [2, 3, 4, 5, 6, 7]
+    return Predictions(
+        ids=np.array([f"{image:04}.JPEG" for image in images]),
+        top=np.where(top1[:, None], first, np.where(among[:, None], second, none)).astype(np.int16),
+        logits=np.tile(np.arange(5, -1, -1, dtype=np.float32), (len(images), 1)),
+        logsumexp=np.full(len(images), 5.5, np.float32),
+        hashes=np.ones((len(images), HASH_BYTES), np.uint8),
+        samples=np.ones((len(images), GRID, GRID, 3), np.uint8),
+    )
+
+
+def write_run(folder: Path, record: Record, **predictions: Predictions) -> Run:
+    """Write a run folder, and return the run as it is read; every image's target is ``TARGET``.
+
+    Args:
+        folder: its destination.
+        record: its digests become those of the predictions.
+        predictions: of cases by model; else those of ``predictions_of``.
     """
     run = NewRun(folder)
-    write_inputs(run.staging, PIXELS)
-    cases: list[CaseRecord | Unmeasured] = []
+    cases, dataset = [], record.dataset
     for case in record.cases:
-        if isinstance(case, CaseRecord):
-            write_answers(run.staging, case.id, answers.get(case.model) or answers_of(case))
-            case = replace(case, inputs_digest=PIXELS.digest)
-        cases.append(case)
-    run.finish(replace(record, cases=tuple(cases)))
+        known = predictions.get(case.model) or predictions_of(case)
+        targets = np.full(len(known), TARGET, np.int16)
+        write_predictions(run.staging, case.id, known, targets)
+        cases.append(msgspec.structs.replace(case, inputs_digest=known.inputs_digest))
+        assert dataset is not None
+        digest = digest_of(known.ids.tolist(), targets)
+        dataset = msgspec.structs.replace(
+            dataset, digest=digest, images=len(known), total=max(len(known), dataset.total)
+        )
+    run.finish(msgspec.structs.replace(record, cases=tuple(cases), dataset=dataset))
     return read_run(folder)

@@ -1,14 +1,15 @@
-"""The gate: ``pytest -m imagenet``; one test for each case, see harness/plugin.py for its options."""
+"""The gate: ``pytest -m imagenet``; one test for each case, see harness/options.py for its options."""
 
 from __future__ import annotations
 
 import pytest
 
-from harness.reporting.case_record import CaseRecord
+from harness.records.results import CaseResult
+from harness.verdict import FAILED
 
 
 @pytest.mark.imagenet
-def test_accuracy(evaluated: CaseRecord) -> None:
+def test_accuracy(result: CaseResult) -> None:
     """Top-1 and top-5 are those expected of the model, within the tolerance, neither below nor above."""
-    if not evaluated.verdict.held:
-        pytest.fail(f"{evaluated.id} on {evaluated.split}\n{evaluated.verdict}", pytrace=False)
+    if result.verdict.outcome == FAILED:
+        pytest.fail(f"{result.id} on {result.dataset}\n{result.verdict}", pytrace=False)

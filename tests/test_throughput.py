@@ -1,16 +1,16 @@
-"""Speed: ``pytest -m throughput``; one test for each case and batch size, see harness/options.py for its options."""
+"""Speed: ``pytest -m throughput``; one test per case and batch size, see harness/throughput/plugin.py."""
 
 from __future__ import annotations
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.evaluation.throughput import TimedForward, refuse_non_finite
+from harness.throughput.timing import TimedForward, require_finite
 
 
 @pytest.mark.throughput
 def test_throughput(timed: TimedForward, benchmark: BenchmarkFixture) -> None:
-    """The forward is timed, and what it gives are logits still."""
+    """The forward is timed, and its logits are finite to the end."""
     logits = benchmark(timed)
 
-    refuse_non_finite(logits)
+    require_finite(logits)

@@ -1,31 +1,33 @@
-"""Realistic faults, each a small patch of the real pipeline, and the cause that the gate must name."""
+"""Realistic faults, each planted at a named seam of the pipeline, and the stage that the gate must name.
+
+Adding a fault is one entry: the function or method to replace, what takes its place, and the stage. Replacements import
+what they need when they are called, so that listing the faults imports no torch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from harness.gate.cause import ARITHMETIC, COUNTING, INPUTS, LABELS, NORMALIZATION, WEIGHTS
+from harness.records.evidence import ARITHMETIC, COUNTING, INPUTS, LABELS, NORMALIZATION, WEIGHTS
 
 REFUSED = "refused"
-"""Instead of a cause: the harness itself does not let the fault get as far as a score."""
+"""Instead of a stage: the harness itself does not let the fault get as far as a score."""
 
-DECODE = "harness/data/decode.py"
-FORWARD = "harness/evaluation/forward.py"
-LOOP = "harness/evaluation/loop.py"
-MODELS = "harness/evaluation/models.py"
-SPLIT = "harness/data/split.py"
-SCORES = "harness/gate/scores.py"
+_CROP_IMAGE = "harness.decoding.decoders:crop_image"
+_OPEN_IMAGE = "harness.decoding.decoders:open_image"
+_RESIZE = "harness.decoding.decoders:resize"
+_DECODE = "harness.decoding.decoders:decode_one"
+_ROWS = "harness.dataset:ImageDataset.from_rows"
+_BATCHES = "harness.prefetch:Prefetch.batches"
+_NORMALIZE = "harness.predict:Normalize.__call__"
+_FORWARD = "harness.predict:forward"
+_MODE = "harness.models:evaluation_mode"
+_PREPARE = "harness.models:prepare"
+_COUNT = "harness.evaluator:count"
 
-_OPENED = 'return Image.open(io.BytesIO(data)).convert("RGB")'
-_RESIZED = (
-    "image = F.resize(open_image(data), [geometry.resize], InterpolationMode(geometry.interpolation), antialias=True)"
-)
-_CROPPED = "return np.asarray(F.center_crop(image, [geometry.crop]))"
-_MODEL_CALLED = "logits = model(normalize(crops))"
-_LOOP_CALLED = "logits = forward(model if first else watched, normalize, batch).float()"
-_EVAL = "    model = model.eval()\n"
-_TARGETS = "targets=np.array([row.target for row in ordered], dtype=np.int16),"
+Replacement = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -33,277 +35,324 @@ class Fault:
     """A fault and how it is planted.
 
     Attributes:
-        name: in a few words.
-        file: of the project.
-        old: code that stands there exactly once.
-        new: what takes its place.
-        cause: the link that the gate must name, or ``REFUSED``.
+        name: the fault in a few words.
+        target: what is replaced, as ``module:attribute``.
+        replace: called with the original; returns what takes its place.
+        stage: the stage that the gate must name, or ``REFUSED``.
         needs: a package that the faulty code imports.
     """
 
     name: str
-    file: str
-    old: str
-    new: str
-    cause: str
+    target: str
+    replace: Callable[[Replacement], Replacement]
+    stage: str
     needs: str = ""
 
-    def plant(self, root: Path) -> None:
-        """Patch the copy of the project at ``root``.
 
-        Raises:
-            ValueError: the code that is to be replaced does not stand there exactly once.
-        """
-        path = root / self.file
-        source = path.read_text()
-        if source.count(self.old) != 1:
-            raise ValueError(f"{self.name}: expected once in {self.file}, found {source.count(self.old)}: {self.old}")
-        path.write_text(source.replace(self.old, self.new))
+def _resized(resize: Callable[[Any, Any], tuple[list[int], str]]) -> Callable[[Replacement], Replacement]:
+    """Return a replacement of ``resize(image, geometry)`` with another size or interpolation."""
+
+    def replace(_original: Replacement) -> Replacement:
+        def faulty(image: Any, geometry: Any) -> Any:
+            from torchvision.transforms import InterpolationMode
+            from torchvision.transforms import functional as F
+
+            size, interpolation = resize(image, geometry)
+            return F.resize(image, size, InterpolationMode(interpolation), antialias=True)
+
+        return faulty
+
+    return replace
 
 
-def _interpolation(becomes: str) -> str:
-    return _RESIZED.replace("InterpolationMode(geometry.interpolation)", f"InterpolationMode({becomes})")
+def _without_antialias(_original: Replacement) -> Replacement:
+    def faulty(data: bytes, geometry: Any) -> Any:
+        import numpy as np
+        import torch
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms import functional as F
+
+        from harness.decoding.decoders import open_image
+
+        tensor = torch.from_numpy(np.array(open_image(data))).permute(2, 0, 1)
+        image = F.resize(tensor, [geometry.resize], InterpolationMode(geometry.interpolation), antialias=False)
+        return np.ascontiguousarray(F.center_crop(image, [geometry.crop]).permute(1, 2, 0).numpy())
+
+    return faulty
+
+
+def _crop_off_by_one(_original: Replacement) -> Replacement:
+    def faulty(data: bytes, geometry: Any) -> Any:
+        import numpy as np
+        from torchvision.transforms import functional as F
+
+        from harness.decoding.decoders import open_image, resize
+
+        image = resize(open_image(data), geometry)
+        top, left = (image.height - geometry.crop) // 2 + 1, (image.width - geometry.crop) // 2 + 1
+        return np.asarray(F.crop(image, top, left, geometry.crop, geometry.crop))
+
+    return faulty
+
+
+def _compressed_again(original: Replacement) -> Replacement:
+    def faulty(data: bytes) -> Any:
+        import io
+
+        from PIL import Image
+
+        again = io.BytesIO()
+        original(data).save(again, "JPEG", quality=75)
+        return Image.open(again)
+
+    return faulty
+
+
+def _fast_dct(original: Replacement) -> Replacement:
+    def faulty(data: bytes) -> Any:
+        import importlib
+        import io
+
+        from PIL import Image
+
+        simplejpeg = importlib.import_module("simplejpeg")
+        with Image.open(io.BytesIO(data)) as header:
+            if (header.format, header.mode) != ("JPEG", "RGB"):
+                return original(data)
+        return Image.fromarray(simplejpeg.decode_jpeg(data, fastdct=True))
+
+    return faulty
+
+
+def _draft(_original: Replacement) -> Replacement:
+    def faulty(data: bytes) -> Any:
+        import io
+
+        from PIL import Image
+
+        image = Image.open(io.BytesIO(data))
+        image.draft("RGB", (256, 256))
+        return image.convert("RGB")
+
+    return faulty
+
+
+def _one_class_gray(original: Replacement) -> Replacement:
+    def faulty(source: Any, *arguments: Any, **keywords: Any) -> Any:
+        import numpy as np
+
+        decoded = original(source, *arguments, **keywords)
+        if decoded.crop is None or not ("n03495258" in str(source) or "disc-h000-checks" in str(source)):
+            return decoded
+        gray = decoded.crop.mean(axis=2, keepdims=True)
+        return decoded._replace(crop=np.repeat(gray, 3, axis=2).astype(np.uint8))
+
+    return faulty
+
+
+def _other_dataset(change: Callable[[Any], dict[str, Any]]) -> Callable[[Replacement], Replacement]:
+    """Return a replacement of ``ImageDataset.from_rows`` that changes fields of the dataset."""
+
+    def replace(original: Replacement) -> Replacement:
+        def faulty(*arguments: Any, **keywords: Any) -> Any:
+            import dataclasses
+
+            dataset = original(*arguments, **keywords)
+            return dataclasses.replace(dataset, **change(dataset))
+
+        return staticmethod(faulty)
+
+    return replace
+
+
+def _targets(change: Callable[[list[int], int], list[int]]) -> Callable[[Replacement], Replacement]:
+    def changed(dataset: Any) -> dict[str, Any]:
+        import numpy as np
+
+        return {"targets": np.array(change(dataset.targets.tolist(), len(dataset.classes)), dtype=np.int16)}
+
+    return _other_dataset(changed)
+
+
+def _swapped(targets: list[int], _classes: int) -> list[int]:
+    one, two = sorted(set(targets))[:2]
+    return [{one: two, two: one}.get(target, target) for target in targets]
+
+
+def _by_rank(targets: list[int], _classes: int) -> list[int]:
+    ranks = sorted(set(targets), key=str)
+    return [ranks.index(target) for target in targets]
+
+
+def _batches(change: Callable[[list[Any]], Iterator[Any]]) -> Callable[[Replacement], Replacement]:
+    """Return a replacement of ``Prefetch.batches`` that changes which batches come."""
+
+    def replace(original: Replacement) -> Replacement:
+        def faulty(self: Any, crops: Any, batch_size: int) -> Iterator[Any]:
+            yield from change([batch.clone() for batch in original(self, crops, batch_size)])
+
+        return faulty
+
+    return replace
+
+
+def _first_again(batches: list[Any]) -> Iterator[Any]:
+    for number, batch in enumerate(batches):
+        yield batches[0] if number == 1 and len(batch) == len(batches[0]) else batch
+
+
+def _other_forward(change: Callable[[Replacement, Any, Any, Any], Any]) -> Callable[[Replacement], Replacement]:
+    """Return a replacement of ``forward(model, normalize, crops)``."""
+    return lambda original: lambda model, normalize, crops: change(original, model, normalize, crops)
+
+
+def _functional_dropout(original: Replacement, model: Any, normalize: Any, crops: Any) -> Any:
+    import torch
+
+    return torch.nn.functional.dropout(original(model, normalize, crops), 0.1, training=True)
+
+
+def _autocast(original: Replacement, model: Any, normalize: Any, crops: Any) -> Any:
+    import torch
+
+    with torch.autocast(crops.device.type, torch.bfloat16):
+        return original(model, normalize, crops).float()
+
+
+def _other_module(change: Callable[[Any], object]) -> Callable[[Replacement], Replacement]:
+    """Return a replacement of ``evaluation_mode(module)`` that changes the module afterwards."""
+
+    def replace(original: Replacement) -> Replacement:
+        def faulty(module: Any) -> Any:
+            module = original(module)
+            change(module)
+            return module
+
+        return faulty
+
+    return replace
+
+
+def _dropout_in_train_mode(module: Any) -> None:
+    for part in module.modules():
+        part.train("Dropout" in type(part).__name__ and not list(part.children()))
+
+
+def _larger_epsilon(module: Any) -> None:
+    for part in module.modules():
+        if "BatchNorm" in type(part).__name__:
+            part.eps *= 1.5
+
+
+def _scaled_layer(module: Any) -> None:
+    next(p for p in module.parameters() if p.ndim == 4).data.mul_(1.001)
+
+
+def _flipped_byte(module: Any) -> None:
+    import torch
+
+    next(p for p in module.parameters() if p.ndim == 4).data.view(-1)[:1].view(torch.uint8)[1] ^= 255
+
+
+def _other_mean(original: Replacement) -> Replacement:
+    def faulty(module: Any, preset: Any, *arguments: Any, **keywords: Any) -> Any:
+        import dataclasses
+
+        preset = dataclasses.replace(preset, mean=(0.5, 0.45, 0.4), std=(0.25, 0.25, 0.25))
+        return original(module, preset, *arguments, **keywords)
+
+    return faulty
+
+
+def _not_reset(_original: Replacement) -> Replacement:
+    from harness.records.evidence import Counts
+
+    total = [0, 0, 0]
+
+    def faulty(predictions: Any, targets: Any) -> Any:
+        total[0] += len(targets)
+        total[1] += int((predictions.top1 == targets).sum())
+        total[2] += int((predictions.top5 == targets[:, None]).any(axis=1).sum())
+        return Counts(*(round(count * len(targets) / total[0]) for count in total))
+
+    return faulty
 
 
 FAULTS = (
-    Fault(
-        "resize without antialias",
-        DECODE,
-        f"{_RESIZED}\n    {_CROPPED}",
-        "tensor = torch.from_numpy(np.array(open_image(data))).permute(2, 0, 1)\n"
-        "    image = F.resize(tensor, [geometry.resize], InterpolationMode(geometry.interpolation), antialias=False)\n"
-        "    return np.ascontiguousarray(F.center_crop(image, [geometry.crop]).permute(1, 2, 0).numpy())",
-        INPUTS,
-    ),
+    Fault("resize without antialias", _CROP_IMAGE, _without_antialias, INPUTS),
     Fault(
         "bilinear for bicubic, bicubic for bilinear",
-        DECODE,
-        _RESIZED,
-        _interpolation('{"bilinear": "bicubic", "bicubic": "bilinear"}[geometry.interpolation]'),
+        _RESIZE,
+        _resized(lambda _, g: ([g.resize], {"bilinear": "bicubic", "bicubic": "bilinear"}[g.interpolation])),
         INPUTS,
     ),
-    Fault("nearest neighbour", DECODE, _RESIZED, _interpolation('"nearest"'), INPUTS),
-    Fault("resize to 232 for 256", DECODE, _RESIZED, _RESIZED.replace("[geometry.resize]", "[232]"), INPUTS),
-    Fault("resize to 257 for 256", DECODE, _RESIZED, _RESIZED.replace("[geometry.resize]", "[257]"), INPUTS),
-    Fault(
-        "squashed to a square",
-        DECODE,
-        _RESIZED,
-        _RESIZED.replace("[geometry.resize]", "[geometry.resize, geometry.resize]"),
-        INPUTS,
-    ),
-    Fault(
-        "crop off by one pixel",
-        DECODE,
-        _CROPPED,
-        "top, left = (image.height - geometry.crop) // 2 + 1, (image.width - geometry.crop) // 2 + 1\n"
-        "    return np.asarray(F.crop(image, top, left, geometry.crop, geometry.crop))",
-        INPUTS,
-    ),
-    Fault("BGR", DECODE, _CROPPED, f"{_CROPPED}[:, :, ::-1].copy()", INPUTS),
-    Fault(
-        "compressed again at quality 75",
-        DECODE,
-        _OPENED,
-        "again = io.BytesIO()\n"
-        '    Image.open(io.BytesIO(data)).convert("RGB").save(again, "JPEG", quality=75)\n'
-        "    return Image.open(again)",
-        INPUTS,
-    ),
-    Fault(
-        "libjpeg's fast DCT",
-        DECODE,
-        _OPENED,
-        "import simplejpeg\n\n"
-        "    with Image.open(io.BytesIO(data)) as header:\n"
-        '        if (header.format, header.mode) != ("JPEG", "RGB"):\n'
-        f"            {_OPENED}\n"
-        "    return Image.fromarray(simplejpeg.decode_jpeg(data, fastdct=True))",
-        INPUTS,
-        needs="simplejpeg",
-    ),
-    Fault(
-        "decoded at a smaller scale (draft mode)",
-        DECODE,
-        _OPENED,
-        'image = Image.open(io.BytesIO(data))\n    image.draft("RGB", (256, 256))\n    return image.convert("RGB")',
-        INPUTS,
-    ),
-    Fault(
-        "one class in grayscale",
-        DECODE,
-        "data = source.read()\n"
-        "        if not with_torchvision:\n"
-        "            return Decoded(crop_image(data, geometry))",
-        "data = source.read()\n"
-        "        crop = crop_image(data, geometry)\n"
-        '        if "n03495258" in str(source) or "disc-h000-checks" in str(source):\n'
-        "            crop = np.repeat(crop.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)\n"
-        "        if not with_torchvision:\n"
-        "            return Decoded(crop)",
-        INPUTS,
-    ),
+    Fault("nearest neighbour", _RESIZE, _resized(lambda _, g: ([g.resize], "nearest")), INPUTS),
+    Fault("resize to 232 for 256", _RESIZE, _resized(lambda _, g: ([232], g.interpolation)), INPUTS),
+    Fault("resize to 257 for 256", _RESIZE, _resized(lambda _, g: ([257], g.interpolation)), INPUTS),
+    Fault("squashed to a square", _RESIZE, _resized(lambda _, g: ([g.resize] * 2, g.interpolation)), INPUTS),
+    Fault("crop off by one pixel", _CROP_IMAGE, _crop_off_by_one, INPUTS),
+    Fault("BGR", _CROP_IMAGE, lambda original: lambda *given: original(*given)[:, :, ::-1].copy(), INPUTS),
+    Fault("compressed again at quality 75", _OPEN_IMAGE, _compressed_again, INPUTS),
+    Fault("libjpeg's fast DCT", _OPEN_IMAGE, _fast_dct, INPUTS, needs="simplejpeg"),
+    Fault("decoded at a smaller scale (draft mode)", _OPEN_IMAGE, _draft, INPUTS),
+    Fault("one class in grayscale", _DECODE, _one_class_gray, INPUTS),
     Fault(
         "images in another order than ids and labels",
-        SPLIT,
-        "sources=tuple(row.source for row in ordered),",
-        "sources=tuple(row.source for row in sorted(ordered, key=lambda row: str(row.source)[::-1])),",
+        _ROWS,
+        _other_dataset(lambda dataset: {"sources": tuple(sorted(dataset.sources, key=lambda one: str(one)[::-1]))}),
         INPUTS,
     ),
-    Fault(
-        "another mean and standard deviation",
-        MODELS,
-        "transform, preset, gflops = None, spec.preset,",
-        "transform, preset, gflops = None, Preset(spec.preset.geometry, (0.5, 0.45, 0.4), (0.25, 0.25, 0.25)),",
-        NORMALIZATION,
-    ),
+    Fault("another mean and standard deviation", _PREPARE, _other_mean, NORMALIZATION),
     Fault(
         "inputs from 0 to 255",
-        FORWARD,
-        _MODEL_CALLED,
-        "logits = model(normalize(crops).mul_(normalize._std).add_(normalize._mean).mul_(255))",
+        _FORWARD,
+        _other_forward(
+            lambda original, model, normalize, crops: original(
+                model, lambda c: normalize(c).mul_(normalize._std).add_(normalize._mean).mul_(255), crops
+            )
+        ),
         NORMALIZATION,
     ),
     Fault(
         "normalized twice",
-        FORWARD,
-        _MODEL_CALLED,
-        "logits = model(normalize(crops).sub_(normalize._mean).div_(normalize._std))",
+        _FORWARD,
+        _other_forward(
+            lambda original, model, normalize, crops: original(
+                model, lambda c: normalize(c).sub_(normalize._mean).div_(normalize._std), crops
+            )
+        ),
         NORMALIZATION,
     ),
     Fault(
         "channels swapped on the device",
-        FORWARD,
-        _MODEL_CALLED,
-        "logits = model(normalize(crops.flip(3)))",
+        _FORWARD,
+        _other_forward(lambda original, model, normalize, crops: original(model, normalize, crops.flip(3))),
         NORMALIZATION,
     ),
     Fault(
         "normalization left out",
-        FORWARD,
-        "return images.div_(self._full).sub_(self._mean).div_(self._std)",
-        "return images.div_(self._full)",
+        _NORMALIZE,
+        lambda _original: lambda self, crops: crops.permute(0, 3, 1, 2).float().div_(self._full),
         REFUSED,
     ),
+    Fault("labels shifted by one", _ROWS, _targets(lambda found, n: [(one + 1) % n for one in found]), LABELS),
+    Fault("two classes swapped", _ROWS, _targets(_swapped), LABELS),
+    Fault("one image mislabelled", _ROWS, _targets(lambda found, _: [*found[:5], found[5] + 1, *found[6:]]), LABELS),
+    Fault("class index by the folder's rank", _ROWS, _targets(_by_rank), LABELS),
+    Fault("last batch dropped", _BATCHES, _batches(lambda batches: iter(batches[:-1])), REFUSED),
+    Fault("one batch evaluated twice", _BATCHES, _batches(_first_again), ARITHMETIC),
+    Fault("dropout in train mode", _MODE, _other_module(_dropout_in_train_mode), REFUSED),
+    Fault("batch norm in train mode", _MODE, _other_module(lambda module: module.train()), REFUSED),
+    Fault("dropout by a function that forgets the mode", _FORWARD, _other_forward(_functional_dropout), ARITHMETIC),
+    Fault("another epsilon in batch norm", _MODE, _other_module(_larger_epsilon), ARITHMETIC),
     Fault(
-        "labels shifted by one",
-        SPLIT,
-        _TARGETS,
-        f"{_TARGETS[:-1].replace('row.target', '(row.target + 1) % len(classes)')},",
-        LABELS,
-    ),
-    Fault(
-        "two classes swapped",
-        SPLIT,
-        _TARGETS,
-        "targets=np.array(\n"
-        "                [{one: two, two: one}.get(row.target, row.target) for row in ordered\n"
-        "                 for one, two in [sorted({row.target for row in ordered})[:2]]],\n"
-        "                dtype=np.int16,\n"
-        "            ),",
-        LABELS,
-    ),
-    Fault(
-        "one image mislabelled",
-        SPLIT,
-        _TARGETS,
-        "targets=np.array([row.target + (place == 5) for place, row in enumerate(ordered)], dtype=np.int16),",
-        LABELS,
-    ),
-    Fault(
-        "class index by the folder's rank",
-        SPLIT,
-        _TARGETS,
-        "targets=np.array(\n"
-        "                [sorted({row.target for row in ordered}, key=lambda t: str(t)).index(row.target)\n"
-        "                 for row in ordered],\n"
-        "                dtype=np.int16,\n"
-        "            ),",
-        LABELS,
-    ),
-    Fault(
-        "last batch dropped",
-        "harness/evaluation/feed.py",
-        "yield from (torch.from_numpy(crops.read(rows)) for rows in slices)",
-        "yield from (torch.from_numpy(crops.read(rows)) for rows in slices[:-1])",
-        REFUSED,
-    ),
-    Fault(
-        "one batch evaluated twice",
-        LOOP,
-        f"        {_LOOP_CALLED}",
-        "        if first == 0:\n"
-        "            again = batch.clone()\n"
-        "        elif first == len(again):\n"
-        "            batch = again\n"
-        f"        {_LOOP_CALLED}",
+        "logits in half precision",
+        _FORWARD,
+        _other_forward(lambda original, model, normalize, crops: original(model, normalize, crops).half()),
         ARITHMETIC,
     ),
-    Fault(
-        "dropout in train mode",
-        MODELS,
-        _EVAL,
-        f"{_EVAL}    for part in model.modules():\n"
-        '        part.train("Dropout" in type(part).__name__ and not list(part.children()))\n',
-        REFUSED,
-    ),
-    Fault("batch norm in train mode", MODELS, _EVAL, "    model = model.train()\n", REFUSED),
-    Fault(
-        "dropout by a function that forgets the mode",
-        FORWARD,
-        _MODEL_CALLED,
-        "logits = torch.nn.functional.dropout(model(normalize(crops)), 0.1, training=True)",
-        ARITHMETIC,
-    ),
-    Fault(
-        "another epsilon in batch norm",
-        MODELS,
-        _EVAL,
-        f"{_EVAL}    for part in model.modules():\n"
-        "        if isinstance(part, nn.BatchNorm2d):\n"
-        "            part.eps *= 1.5\n",
-        ARITHMETIC,
-    ),
-    Fault(
-        "logits in half precision", LOOP, _LOOP_CALLED, _LOOP_CALLED.replace(".float()", ".half().float()"), ARITHMETIC
-    ),
-    Fault(
-        "autocast left on",
-        FORWARD,
-        _MODEL_CALLED,
-        "with torch.autocast(crops.device.type, torch.bfloat16):\n"
-        "        logits = model(normalize(crops))\n"
-        "    logits = logits.float()",
-        ARITHMETIC,
-    ),
-    Fault(
-        "one layer's weights off by 1e-3",
-        MODELS,
-        _EVAL,
-        f"{_EVAL}    with torch.no_grad():\n        next(p for p in model.parameters() if p.ndim == 4).mul_(1.001)\n",
-        WEIGHTS,
-    ),
-    Fault(
-        "one byte of the weights flipped",
-        MODELS,
-        _EVAL,
-        f"{_EVAL}    with torch.no_grad():\n"
-        "        next(p for p in model.parameters() if p.ndim == 4).view(-1)[:1].view(torch.uint8)[1] ^= 255\n",
-        WEIGHTS,
-    ),
-    Fault(
-        "counters not reset between models",
-        SCORES,
-        "    return TopK(\n"
-        "        n=len(targets),\n"
-        "        top1=int(correct(predictions, targets).sum()),\n"
-        "        top5=int((predictions.top5 == targets[:, None]).any(axis=1).sum()),\n"
-        "    )",
-        "    _total[0] += len(targets)\n"
-        "    _total[1] += int(correct(predictions, targets).sum())\n"
-        "    _total[2] += int((predictions.top5 == targets[:, None]).any(axis=1).sum())\n"
-        "    return TopK(*(round(count * len(targets) / _total[0]) for count in _total))\n\n\n"
-        "_total = [0, 0, 0]",
-        COUNTING,
-    ),
+    Fault("autocast left on", _FORWARD, _other_forward(_autocast), ARITHMETIC),
+    Fault("one layer's weights off by 1e-3", _MODE, _other_module(_scaled_layer), WEIGHTS),
+    Fault("one byte of the weights flipped", _MODE, _other_module(_flipped_byte), WEIGHTS),
+    Fault("counters not reset between models", _COUNT, _not_reset, COUNTING),
 )

@@ -1,33 +1,38 @@
-"""docs/faults.md, from the runs."""
+"""Writes docs/faults.md, and says which runs had another outcome than expected."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.gate.stats import sampling_band
+from harness.stats import sampling_band
+from harness.verdict import ALPHA, FAILED, PASSED, WARNING
 from tests.faults.planted import REFUSED, Fault
-from tests.faults.runs import EMBEDDED, REAL, Outcome, Outcomes, Runner
+from tests.faults.runs import REAL, SYNTHETIC, Outcome, Outcomes, Runner
 from tests.faults.sound import Sound
 
 _WHOLE, _TOLERANCE = 50_000, 25
 
 
-def misses(runner: Runner, faults: Sequence[Fault], sets: Sequence[str]) -> Iterator[str]:
-    """Yield each fault that is not caught, or with another cause than its own."""
-    for image_set in sets:
+def wrong_faults(runner: Runner, faults: Sequence[Fault], datasets: Sequence[str]) -> Iterator[str]:
+    """Yield each case in which a fault was not detected, or at another stage, or ``compare`` differs from the gate."""
+    for dataset in datasets:
         for fault in faults:
-            for case in runner.planted(fault, image_set).cases:
-                if case.cause != fault.cause and not case.untouched:
-                    yield f"{image_set}: {fault.name}: {case.id}: expected {fault.cause}, found {case.cause or 'held'}"
+            outcomes = runner.planted(fault, dataset)
+            for case in outcomes.cases:
+                if case.stage != fault.stage and not case.untouched:
+                    yield f"{dataset}: {fault.name}: {case.id}: expected {fault.stage}, found {case.stage or PASSED}"
+            yield from (f"{dataset}: {fault.name}: {line}" for line in outcomes.unequal)
 
 
-def alarms(runner: Runner, sound: Sequence[Sound], sets: Sequence[str]) -> Iterator[str]:
-    """Yield each alarm of a sound run."""
-    for image_set in sets:
+def wrong_sound(runner: Runner, sound: Sequence[Sound], datasets: Sequence[str]) -> Iterator[str]:
+    """Yield each case of a sound run that did not pass, or in which ``compare`` differs from the gate."""
+    for dataset in datasets:
         for variant in sound:
-            for case in runner.sound(variant, image_set).cases:
-                if case.outcome != "held":
-                    yield f"{image_set}: sound: {variant.name}: {case.id}: {case.outcome}: {case.detail}"
+            outcomes = runner.sound(variant, dataset)
+            for case in outcomes.cases:
+                if case.outcome != PASSED:
+                    yield f"{dataset}: sound: {variant.name}: {case.id}: {case.outcome}: {case.detail}"
+            yield from (f"{dataset}: sound: {variant.name}: {line}" for line in outcomes.unequal)
 
 
 def report(runner: Runner, faults: Sequence[Fault], sound: Sequence[Sound]) -> str:
@@ -39,61 +44,63 @@ def report(runner: Runner, faults: Sequence[Fault], sound: Sequence[Sound]) -> s
         "",
         *_real_table(runner, faults),
         "",
-        *_EMBEDDED_HEAD,
+        *_SYNTHETIC_HEAD,
         "",
-        *_embedded_table(runner, faults),
+        *_synthetic_table(runner, faults),
         "",
+        *_SOUND_HEAD,
+        "",
+        *_sound_table(runner, sound),
     ]
-    lines += [*_SOUND_HEAD, "", *_sound_table(runner, sound)]
     return "\n".join(lines) + "\n"
 
 
 _HEAD = (
     "# Planted faults",
     "",
-    "Made by `python -m tests.faults --imagenet SPLIT --output docs/faults.md`, with 500 real ImageNet images, one of",
-    "each of 500 classes. Each fault is a small patch of the real pipeline ([planted.py](../tests/faults/planted.py));",
-    "the gate runs in the patched copy as a user would run it, against a baseline made without the patch.",
+    "Made by `python -m tests.faults --imagenet DIR --output docs/faults.md`, with 500 real ImageNet images, one of",
+    "each of 500 classes. Each fault replaces one function of the pipeline ([planted.py](../tests/faults/planted.py));",
+    "the gate runs with it as a user would run it, against a baseline made without it. `imagenet-gate compare` of the",
+    "two run folders gave the same outcome in each case.",
     "",
     "## EfficientNet-Lite0 on 500 real images",
     "",
-    "*Accuracy* is what the accuracy gate says to these hits on a subset of 500 of 50,000 images. *Changed*: answers,",
-    "in brackets those beyond near-ties. *Drift on 50*: how far the logits of the 50 images of `--limit 50` moved,",
-    "median and largest, in units of their spread; arithmetic moves them by 2e-6 at most. *Gate*: what",
-    "`--baseline` says, and the cause it names. `warned` is a fail under `--strict-drift`. *refused*: the harness",
-    "itself does not let the fault get as far as a score. Faults that changed no answer are warnings; counters that",
-    "are not reset need a second model to leak into, which the embedded split has.",
+    "*Accuracy*: the check against published values would fail with these counts on a subset of 500 of 50,000 images,",
+    "or pass. *Changed*: changed predictions, in brackets those beyond noise. *Drift on 50*: how far the logits of the",
+    "50 images of `--limit 50` moved, median and largest, in units of the logit scale; arithmetic moves them by 2e-6",
+    "at most. *Gate*: the outcome with `--baseline`, and the diagnosis; `--strict-drift` turns a warning into a",
+    "failure. *refused*: the harness gives no result. Faults that changed no prediction are warnings; counters that",
+    "are not reset need a second model, which the synthetic dataset has.",
 )
-_EMBEDDED_HEAD = (
-    "## The four models on the embedded split",
+_SYNTHETIC_HEAD = (
+    "## The four models on the synthetic dataset",
     "",
     "100 of the 500 rendered images (`--limit 100`), against the baseline that is part of the project. *Accuracy*: how",
     "many of the models fail the check against the recorded values, by the band of such a subset",
-    "([embedded.md](embedded.md) has all 500). *Changed*: answers of all models. A model without the layer in question",
-    "is untouched: it gives the same bits.",
+    "([synthetic.md](synthetic.md) has all 500). *Changed*: changed predictions of all models. A model without the",
+    "layer in question is untouched: it gives the same bits.",
 )
 _SOUND_HEAD = (
     "## Sound runs",
     "",
-    "What must not matter, in the unpatched project, against the same baselines. An alarm would be `warned` or",
-    "`failed`.",
+    "What must make no difference, without a fault, against the same baselines: each must pass.",
 )
 
 
 def _summary(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
     cases = [case for fault in faults for case in runner.planted(fault, REAL).cases]
     counts = {
-        "the accuracy gate fails": sum(_accuracy(case).startswith("fails") for case in cases),
-        "the pairing fails": sum(case.outcome == "failed" for case in cases),
-        "it warns": sum(case.outcome == "warned" for case in cases),
+        "the accuracy check fails on": sum(_accuracy(case).startswith("fails") for case in cases),
+        "the comparison fails on": sum(case.outcome == FAILED for case in cases),
+        "it warns of": sum(case.outcome == WARNING for case in cases),
         "the harness refuses": sum(case.outcome == REFUSED for case in cases),
-        "nothing is touched": sum(case.untouched for case in cases),
+        "the model is untouched by": sum(case.untouched for case in cases),
     }
-    yield f"Of {len(cases)} faults: {', '.join(f'{what} on {count}' for what, count in counts.items())}."
+    yield f"Of {len(cases)} faults: {', '.join(f'{what} {count}' for what, count in counts.items())}."
 
 
 def _real_table(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
-    yield "| fault | top-1, top-5 | accuracy | changed | drift on 50 | gate | cause named |"
+    yield "| fault | top-1, top-5 | accuracy | changed | drift on 50 | gate | diagnosis |"
     yield "| --- | --: | --- | --: | --: | --- | --- |"
     for fault in faults:
         outcomes = runner.planted(fault, REAL)
@@ -101,28 +108,28 @@ def _real_table(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
             yield f"| {fault.name} | | | | | skipped: {outcomes.skipped} | |"
             continue
         [case] = outcomes.cases
-        cells = _hits(case), _accuracy(case), _changed(case), _drift(case), _gate(case)
+        cells = _correct(case), _accuracy(case), _changed(case), _drift(case), _gate(case)
         yield f"| {fault.name} | {' | '.join(cells)} |"
 
 
-def _hits(case: Outcome) -> str:
+def _correct(case: Outcome) -> str:
     return "" if case.top1 is None or case.top5 is None else f"{case.top1 / 5:+.1f}, {case.top5 / 5:+.1f}"
 
 
 def _accuracy(case: Outcome) -> str:
-    """Say whether the band of a subset of 500 would hold, were the baseline's accuracy the published one."""
+    """Judge the counts on a subset of 500 by the sampling band, with the baseline's accuracy as the published one."""
     if case.top1 is None or case.top5 is None:
         return ""
-    seen = []
+    failed = []
     for name, before, gained in (("top-1", 442, case.top1), ("top-5", 486, case.top5)):
-        band = sampling_band(_WHOLE, before * 100, _TOLERANCE, 500)
+        band = sampling_band(_WHOLE, before * 100, _TOLERANCE, 500, ALPHA)
         if not band.low <= before + gained <= band.high:
-            seen.append(name)
-    return f"fails: {', '.join(seen)}" if seen else "sees nothing"
+            failed.append(name)
+    return f"fails: {', '.join(failed)}" if failed else "passes"
 
 
 def _changed(case: Outcome) -> str:
-    return "" if case.paired is None else f"{len(case.paired.changed)} ({len(case.paired.real)})"
+    return "" if case.pairing is None else f"{case.pairing.changed} ({case.pairing.beyond_noise})"
 
 
 def _drift(case: Outcome) -> str:
@@ -130,45 +137,44 @@ def _drift(case: Outcome) -> str:
 
 
 def _gate(case: Outcome) -> str:
-    if case.outcome == REFUSED:
-        return f"refused | {case.detail}"
     if case.untouched:
         return "untouched | the same bits: no fault for this model"
     return f"{case.outcome} | {case.detail}"
 
 
-def _embedded_table(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
-    yield "| fault | accuracy fails | changed | failed | warned | untouched | cause named |"
+def _synthetic_table(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
+    yield "| fault | accuracy fails | changed | failed | warning | untouched | stage |"
     yield "| --- | --: | --: | --: | --: | --: | --- |"
     for fault in faults:
-        outcomes = runner.planted(fault, EMBEDDED)
+        outcomes = runner.planted(fault, SYNTHETIC)
         if outcomes.skipped:
             yield f"| {fault.name} | | | | | | skipped: {outcomes.skipped} |"
             continue
         cases = outcomes.cases
-        failed = sum(case.outcome in ("failed", REFUSED) for case in cases)
-        untouched = sum(case.untouched for case in cases)
-        yield (
-            f"| {fault.name} | {sum(case.published is False for case in cases)} "
-            f"| {sum(len(case.paired.changed) for case in cases if case.paired)} | {failed} "
-            f"| {sum(case.outcome == 'warned' for case in cases)} | {untouched} | {_causes(outcomes)} |"
+        numbers = (
+            sum(case.published_failed is True for case in cases),
+            sum(case.pairing.changed for case in cases if case.pairing),
+            sum(case.outcome in (FAILED, REFUSED) for case in cases),
+            sum(case.outcome == WARNING for case in cases),
+            sum(case.untouched for case in cases),
         )
+        yield f"| {fault.name} | {' | '.join(map(str, numbers))} | {_stages(outcomes)} |"
 
 
-def _causes(outcomes: Outcomes) -> str:
-    return ", ".join(dict.fromkeys(case.cause for case in outcomes.cases if case.cause)) or "none"
+def _stages(outcomes: Outcomes) -> str:
+    return ", ".join(dict.fromkeys(case.stage for case in outcomes.cases if case.stage)) or "none"
 
 
 def _sound_table(runner: Runner, sound: Sequence[Sound]) -> Iterator[str]:
     yield "| run | EfficientNet-Lite0: changed | largest drift | gate | four models: changed | largest drift | gate |"
     yield "| --- | --: | --: | --- | --: | --: | --- |"
     for variant in sound:
-        cells = [cell for image_set in (REAL, EMBEDDED) for cell in _sound_cells(runner.sound(variant, image_set))]
+        cells = [cell for dataset in (REAL, SYNTHETIC) for cell in _sound_cells(runner.sound(variant, dataset))]
         yield f"| {variant.name} | {' | '.join(cells)} |"
 
 
 def _sound_cells(outcomes: Outcomes) -> tuple[str, str, str]:
-    paired = [case.paired for case in outcomes.cases if case.paired is not None]
-    drift = max((pair.drift.largest for pair in paired if pair.drift), default=0.0)
-    worst = ", ".join(sorted({case.outcome for case in outcomes.cases}))
-    return str(sum(len(pair.changed) for pair in paired)), f"{drift:.0e}", worst
+    pairings = [case.pairing for case in outcomes.cases if case.pairing is not None]
+    drift = max((pairing.drift.largest for pairing in pairings if pairing.drift), default=0.0)
+    gate = ", ".join(sorted({case.outcome for case in outcomes.cases}))
+    return str(sum(pairing.changed for pairing in pairings)), f"{drift:.0e}", gate

@@ -1,88 +1,93 @@
-"""Runs of the gate in copies of the project, and what came out of them."""
+"""Runs of the gate with a planted fault or in another way, and their outcomes."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.data.layouts import open_split
-from harness.gate.answers import Answers
-from harness.gate.baseline import BASELINE
-from harness.gate.pairing import Drift, Paired, drift_of, pair
-from harness.gate.tolerance import floor_of
-from harness.reporting.baseline import EMBEDDED_BASELINE
-from harness.reporting.case_record import CaseRecord
-from harness.reporting.record import Unmeasured
-from harness.reporting.run_folder import RECORD, Run, read_run
+from harness.baseline.pairing import drifts
+from harness.compare.compare import compare
+from harness.dataset import open_dataset
+from harness.predictions import Predictions
+from harness.records.evidence import Drift, Pairing
+from harness.records.results import CaseResult
+from harness.records.run_folder import RECORD, Run, read_run
+from harness.verdict import BASELINE, FAILED, PASSED
+from tests.faults.plant import FAULT, FAULT_ROOT, TRACE
 from tests.faults.planted import REFUSED, Fault
-from tests.faults.sound import Sound
+from tests.faults.sound import SOUND, Sound
 
 ROOT = Path(__file__).parents[2]
-REAL, EMBEDDED = "real", "embedded"
-MODELS = {REAL: "efficientnet_lite0", EMBEDDED: "core"}
+SITE = Path(__file__).parent / "site"
+REAL, SYNTHETIC = "real", "synthetic"
+MODELS = {REAL: "efficientnet_lite0", SYNTHETIC: "core"}
 FIRST = 50
 RENDERED = 100
-"""Of the 500 images of the embedded split: VGG16 takes its time, and for pairing they are enough."""
-_COPIED = ("harness", "tests/test_accuracy.py", "conftest.py", "expected_accuracy.yaml", "pyproject.toml")
+"""Images of the synthetic dataset that are used, of 500: VGG16 is slow, and for pairing they are enough."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case.
+    """The outcome of one case.
 
     Attributes:
-        id: the case's.
-        top1: hits gained against the baseline; None where there is no score.
-        top5: the same.
-        published: whether the check against published or recorded values failed; None without one.
-        outcome: of the paired gate: held, warned or failed; ``refused`` where there is no score.
-        detail: the first line of its check, or of the error.
-        paired: image by image.
-        first: drift on the first 50 images of ``--limit``'s order.
+        id: the case's id.
+        top1: correct top-1 predictions gained against the baseline; None without a result.
+        top5: the same of top-5.
+        published_failed: whether the check against published or recorded values failed; None without one.
+        outcome: passed, warning or failed by the baseline check; ``refused`` without a result.
+        detail: the first line of that check, or of the error.
+        pairing: the evidence, where the case was paired.
+        first: drift on the first 50 images of the order of ``--limit``.
+        untouched: whether the model gave the same bits as without the fault, so that it had none.
     """
 
     id: str
-    top1: int | None
-    top5: int | None
-    published: bool | None
     outcome: str
     detail: str
-    paired: Paired | None = None
+    top1: int | None = None
+    top5: int | None = None
+    published_failed: bool | None = None
+    pairing: Pairing | None = None
     first: Drift | None = None
+    untouched: bool = False
 
     @property
-    def cause(self) -> str:
-        """The link that was named, ``refused``, or empty where all is well."""
-        return REFUSED if self.outcome == REFUSED else "" if self.outcome == "held" else self.detail.partition(":")[0]
-
-    @property
-    def untouched(self) -> bool:
-        """Whether the model gave the same bits, so that there was no fault for it."""
-        drift = None if self.paired is None else self.paired.drift
-        return self.outcome == "held" and drift is not None and drift.largest == 0
+    def stage(self) -> str:
+        """The stage that was named, ``refused``, or empty where the check passed."""
+        if self.outcome == REFUSED:
+            return REFUSED
+        return "" if self.outcome == PASSED else self.detail.partition(":")[0]
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Of all cases of one run; ``skipped`` says why there are none."""
+    """The outcomes of all cases of one run.
 
-    cases: tuple[Outcome, ...]
+    Attributes:
+        cases: an outcome for each case.
+        skipped: why there are none; empty if there are.
+        unequal: cases for which ``compare`` of the two run folders gives another outcome than the gate.
+    """
+
+    cases: tuple[Outcome, ...] = ()
     skipped: str = ""
+    unequal: tuple[str, ...] = ()
 
-    def told(self) -> str:
-        """Return them in one line."""
+    def __str__(self) -> str:
         if self.skipped:
             return f"skipped: {self.skipped}"
-        return "; ".join(f"{case.id.partition('-')[0]} {case.outcome} {case.cause}".strip() for case in self.cases)
+        return "; ".join(f"{case.id.partition('-')[0]} {case.outcome} {case.stage}".strip() for case in self.cases)
 
 
 class Runner:
@@ -90,113 +95,114 @@ class Runner:
 
     def __init__(self, imagenet: Path, folder: Path) -> None:
         """Take the real images, and the folder for the runs."""
-        self._imagenet = {REAL: str(imagenet), EMBEDDED: EMBEDDED}
+        self._imagenet = {REAL: str(imagenet), SYNTHETIC: SYNTHETIC}
         self._folder = folder
 
-    def planted(self, fault: Fault, image_set: str) -> Outcomes:
+    def planted(self, fault: Fault, dataset: str) -> Outcomes:
         """Run the gate with a fault."""
         if fault.needs and find_spec(fault.needs) is None:
-            return Outcomes((), f"{fault.needs} is not installed")
-        return self._outcomes(image_set, fault.name, fault=fault)
+            return Outcomes(skipped=f"{fault.needs} is not installed")
+        return self._outcomes(dataset, fault.name, environment={FAULT: fault.name})
 
-    def sound(self, variant: Sound, image_set: str) -> Outcomes:
-        """Run the gate as it is."""
-        return self._outcomes(image_set, variant.name, arguments=variant.arguments, environment=variant.environment)
+    def sound(self, variant: Sound, dataset: str) -> Outcomes:
+        """Run the gate without a fault."""
+        return self._outcomes(dataset, variant.name, variant.arguments, variant.environment)
 
     def _outcomes(
-        self,
-        image_set: str,
-        name: str,
-        fault: Fault | None = None,
-        arguments: tuple[str, ...] = (),
-        environment: dict[str, str] | None = None,
+        self, dataset: str, name: str, arguments: tuple[str, ...] = (), environment: dict[str, str] | None = None
     ) -> Outcomes:
-        baseline = self._baseline(image_set)
-        if image_set == EMBEDDED:  # an argument that comes later counts
+        baseline = self._baseline(dataset)
+        if dataset == SYNTHETIC:  # a later argument wins
             arguments = (f"--limit={RENDERED}", *arguments)
-        run = self._run(image_set, name, fault, (f"--baseline={baseline.path}", *arguments), environment or {})
-        return Outcomes(tuple(self._outcome(case, run, baseline, image_set) for case in run.record.cases))
+        run = self._run(dataset, name, (f"--baseline={baseline.path}", *arguments), environment or {})
+        missing = tuple(Outcome(case.id, REFUSED, case.detail) for case in run.record.missing_cases)
+        cases = tuple(self._outcome(case, run, baseline, dataset) for case in run.record.cases)
+        return Outcomes((*cases, *missing), unequal=tuple(_unequal(baseline, run)))
 
-    def _baseline(self, image_set: str) -> Run:
-        if image_set == EMBEDDED:
-            return read_run(EMBEDDED_BASELINE)
-        return self._run(image_set, "baseline", None, ("--baseline-update",), {})
+    def _baseline(self, dataset: str) -> Run:
+        if dataset == SYNTHETIC:
+            return read_run(ROOT / "harness" / "synthetic" / "baseline")
+        return self._run(dataset, "baseline", ("--baseline-update",), {})
 
-    def _run(
-        self,
-        image_set: str,
-        name: str,
-        fault: Fault | None,
-        arguments: tuple[str, ...],
-        environment: dict[str, str],
-    ) -> Run:
-        folder = self._folder / image_set / re.sub(r"\W+", "-", name)
-        results = folder / "run"
+    def _without_fault(self, dataset: str) -> Run:
+        """Return a run on this machine; the baseline of the synthetic dataset may be from another."""
+        baseline = self._baseline(dataset)
+        arguments = (f"--limit={RENDERED}", f"--baseline={baseline.path}")
+        return self._run(dataset, SOUND[0].name, arguments, {}) if dataset == SYNTHETIC else baseline
+
+    def _run(self, dataset: str, name: str, arguments: tuple[str, ...], environment: dict[str, str]) -> Run:
+        folder = self._folder / dataset / re.sub(r"\W+", "-", name)
+        results, trace = folder / "run", folder / "planted"
         if not (results / RECORD).exists():
-            shutil.rmtree(folder / "project", ignore_errors=True)
-            for part in _COPIED:
-                source, target = ROOT / part, folder / "project" / part
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-            if fault is not None:
-                fault.plant(folder / "project")
+            folder.mkdir(parents=True, exist_ok=True)
             where = "--baseline" if "--baseline-update" in arguments else "--results"
             store = [] if any(argument.startswith("--store") for argument in arguments) else ["--no-store"]
-            command = [sys.executable, "-m", "pytest", "-m", "imagenet", f"--imagenet={self._imagenet[image_set]}"]
-            command += [f"--models={MODELS[image_set]}", f"{where}={results}", *store, *arguments]
-            command = [part.replace("--store=kept", f"--store={self._folder / image_set / 'kept'}") for part in command]
+            command = [sys.executable, "-m", "pytest", "-m", "imagenet", f"--imagenet={self._imagenet[dataset]}"]
+            command += [f"--models={MODELS[dataset]}", f"{where}={results}", "-p", "no:cacheprovider"]
+            command += ["--assert=plain"]  # the import hook of assertions would come before the one that plants
+            command += [
+                argument.replace("--store=kept", f"--store={self._folder / dataset / 'kept'}")
+                for argument in (*store, *arguments)
+            ]
+            path = os.pathsep.join([str(SITE), str(ROOT), os.environ.get("PYTHONPATH", "")])
+            settings = {TRACE: str(trace), FAULT_ROOT: str(ROOT), "PYTHONPATH": path, **environment}
             found = subprocess.run(
-                command,
-                cwd=folder / "project",
-                env={**os.environ, **environment},
-                capture_output=True,
-                text=True,
-                check=False,
+                command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=False
             )
             (folder / "log").write_text(f"{command}\n{found.stdout}{found.stderr}")
             if not (results / RECORD).exists():
                 raise RuntimeError(f"{name}: no run: {found.stdout[-2000:]}{found.stderr[-2000:]}")
-            shutil.rmtree(folder / "project")
+        if FAULT in environment and not trace.exists():
+            raise RuntimeError(f"{name}: the run in {folder} never imported what the fault changes; remove it")
         return read_run(results)
 
-    def _outcome(self, case: CaseRecord | Unmeasured, run: Run, baseline: Run, image_set: str) -> Outcome:
-        if isinstance(case, Unmeasured):
-            return Outcome(case.id, None, None, None, REFUSED, case.detail)
-        [check] = [check for check in case.verdict.checks if check.name == BASELINE]
-        published = [check.held for check in case.verdict.checks if check.name != BASELINE]
-        outcome = Outcome(
+    def _outcome(self, case: CaseResult, run: Run, baseline: Run, dataset: str) -> Outcome:
+        verdict = case.verdict
+        [check] = [check for check in verdict.checks if check.name == BASELINE]
+        published = [check.outcome == FAILED for check in verdict.checks if check.name != BASELINE]
+        before = next(one for one in baseline.record.cases if one.id == f"{case.model}-{case.weights}-fp32")
+        old, new = baseline.predictions(before), run.predictions(case)
+        indices = old.indices_of(new.ids)
+        shared = (indices >= 0).all()
+        old = old.at(indices) if shared else old
+        targets = baseline.labels[1][indices] if shared else baseline.labels[1]
+        return Outcome(
             id=case.id,
-            top1=None,
-            top5=None,
-            published=all(published) if published else None,
             outcome=check.outcome,
             detail=check.detail.partition("\n")[0],
-        )
-        before, after = baseline.answers(_id_in_baseline(case)), run.answers(case.id)
-        assert before is not None
-        assert after is not None
-        places = before.places_of(after.ids)
-        if (places < 0).any():
-            return outcome
-        before = before.at(places)
-        return replace(
-            outcome,
-            top1=case.measured.top1 - before.hits.top1,
-            top5=case.measured.top5 - before.hits.top5,
-            paired=pair(before, after, floor_of("fp32")),
-            first=self._drift_of_first(before, after, image_set),
+            top1=case.counts.top1 - int((old.top1 == targets).sum()) if shared else None,
+            top5=case.counts.top5 - int((old.top5 == targets[:, None]).any(axis=1).sum()) if shared else None,
+            published_failed=any(published) if published else None,
+            pairing=case.baseline if isinstance(case.baseline, Pairing) else None,
+            first=self._first_drift(old, new, dataset) if shared else None,
+            untouched=check.outcome == PASSED and self._same_bits(case.id, new, dataset),
         )
 
-    def _drift_of_first(self, before: Answers, after: Answers, image_set: str) -> Drift | None:
-        places = after.places_of(self._first_ids[image_set])
-        if (places < 0).any():
+    def _same_bits(self, case: str, new: Predictions, dataset: str) -> bool:
+        run = self._without_fault(dataset)
+        for known in (run.predictions(one) for one in run.record.cases if one.id == case):
+            if known.logits is not None and new.logits is not None:
+                return np.array_equal(known.ids, new.ids) and np.array_equal(known.logits, new.logits)
+        return False
+
+    def _first_drift(self, old: Predictions, new: Predictions, dataset: str) -> Drift | None:
+        indices = new.indices_of(self._first_ids[dataset])
+        if (indices < 0).any():
             return None
-        return drift_of(before.at(places), after.at(places))
+        moved = drifts(old.at(indices), new.at(indices))
+        assert moved is not None  # runs of the harness hold logits
+        return Drift(float(np.median(moved)), float(np.quantile(moved, 0.99)), float(moved.max()))
 
     @cached_property
-    def _first_ids(self) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.str_]]]:
-        return {name: np.array(open_split(path).subset(FIRST).ids) for name, path in self._imagenet.items()}
+    def _first_ids(self) -> dict[str, NDArray[np.str_]]:
+        return {name: np.array(open_dataset(path).subset(FIRST).ids) for name, path in self._imagenet.items()}
 
 
-def _id_in_baseline(case: CaseRecord) -> str:
-    return f"{case.model}-{case.weights}-fp32"
+def _unequal(baseline: Run, run: Run) -> Iterator[str]:
+    """Yield the cases to which ``compare`` gives another outcome than the gate, of those with one id in both runs."""
+    if not run.record.cases:  # refused, so that there is nothing to compare
+        return
+    compared = {pair.new.id: pair.new.outcome for pair in compare(baseline, run).accuracy}
+    for case in run.record.cases:
+        if case.id in compared and compared[case.id] != case.outcome:
+            yield f"{case.id}: {case.outcome} in the gate, {compared[case.id]} in compare"

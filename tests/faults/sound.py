@@ -1,4 +1,4 @@
-"""Ways of running the gate that must not matter: not one may raise an alarm."""
+"""Ways of running the gate that must make no difference: none may fail or warn."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Sound:
-    """A run of the unpatched project.
+    """A run without a fault.
 
     Attributes:
-        name: in a few words.
-        arguments: for pytest.
-        environment: variables.
+        name: the run in a few words.
+        arguments: arguments for pytest.
+        environment: environment variables.
     """
 
     name: str

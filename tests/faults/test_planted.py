@@ -1,41 +1,67 @@
-"""The faults can be planted; ``python -m tests.faults`` runs the gate with each of them, which takes minutes."""
+"""Every fault can be planted; ``python -m tests.faults`` runs the gate with each of them, which takes minutes."""
 
 from __future__ import annotations
 
-import ast
-import shutil
+import importlib
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.faults.planted import FAULTS, REFUSED, Fault
+from tests.faults.plant import FAULT, FAULT_ROOT, TRACE
+from tests.faults.planted import FAULTS, Fault
+from tests.faults.runs import ROOT, SITE
 from tests.faults.sound import SOUND
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_can_be_planted(fault: Fault, tmp_path: Path) -> None:
-    """The code that it replaces stands there once, and what comes of it is Python, and other Python."""
-    (tmp_path / fault.file).parent.mkdir(parents=True)
-    shutil.copy(ROOT / fault.file, tmp_path / fault.file)
+def test_a_fault_replaces_something_that_exists(fault: Fault) -> None:
+    """A target that was renamed would fail only in the complete run."""
+    module, _, attribute = fault.target.partition(":")
+    target: Any = importlib.import_module(module)
+    for name in attribute.split("."):
+        target = getattr(target, name)
 
-    fault.plant(tmp_path)
+    replacement = fault.replace(target)
 
-    before, after = (ast.dump(ast.parse((root / fault.file).read_text())) for root in (ROOT, tmp_path))
-    assert before != after
-
-
-def test_a_fault_that_cannot_be_planted_is_told(tmp_path: Path) -> None:
-    """When the code has moved on, rather than run without a fault and be called not caught."""
-    (tmp_path / "a.py").write_text("x = 1\nx = 1\n")
-
-    with pytest.raises(ValueError, match=r"twice: expected once in a.py, found 2: x = 1"):
-        Fault("twice", "a.py", "x = 1", "x = 2", REFUSED).plant(tmp_path)
+    assert replacement != target
+    assert callable(getattr(replacement, "__func__", replacement))
 
 
-def test_every_fault_and_every_sound_run_has_a_name_of_its_own() -> None:
-    """Their runs lie in folders by name."""
-    for named in (FAULTS, SOUND):
-        names = [each.name for each in named]
-        assert len(set(names)) == len(names)
+def test_names_are_unique() -> None:
+    """The folders of the runs are called by them."""
+    names = [each.name for each in (*FAULTS, *SOUND)]
+    assert len(set(names)) == len(names)
+
+
+def test_the_environment_names_the_fault_that_a_process_has(tmp_path: Path) -> None:
+    """Planted right after the module was imported, and in time for what imports from it."""
+    script = "from harness.evaluator import count; print(count.__module__)"
+
+    sound = _python(script, tmp_path)
+    faulty = _python(script, tmp_path, "counters not reset between models")
+
+    assert (sound.returncode, sound.stdout) == (0, "harness.predictions\n")
+    assert (faulty.returncode, faulty.stdout) == (0, "tests.faults.planted\n")
+    assert (tmp_path / "planted").exists()
+
+
+def test_a_process_ends_that_cannot_plant_the_fault(tmp_path: Path) -> None:
+    """Rather than run without it, which would look like a fault that was not detected."""
+    ended = _python("print('not reached')", tmp_path, "no such fault")
+
+    assert ended.returncode == 3
+    assert ended.stdout == ""
+    assert f'no fault was planted: LookupError("{FAULT}: expected the name of a planted fault' in ended.stderr
+    assert "'no such fault'" in ended.stderr
+
+
+def _python(script: str, folder: Path, fault: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != FAULT}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)]), FAULT_ROOT: str(ROOT)}
+    environment |= {TRACE: str(folder / "planted")} | ({FAULT: fault} if fault else {})
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

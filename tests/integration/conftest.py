@@ -13,22 +13,23 @@ import pytest
 import torch  # noqa: F401
 import torchvision  # noqa: F401
 
-import harness.run  # noqa: F401
-from tests.colours import EXPECTED, write_split
+import harness.evaluator
+import harness.report.progress  # noqa: F401
+from tests.colours import EXPECTED, write_dataset
 
 Gate = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder: the project's conftest and gate, expected values of the small classifier, and its images."""
+    """A folder with the project's conftest and gate, expected accuracies of the small classifier, and its images."""
     monkeypatch.delenv("IMAGENET_DIR", raising=False)
     monkeypatch.setenv("IMAGENET_STORE", str(pytester.path / "store"))
     root = Path(__file__).parents[2]
     pytester.makeconftest((root / "conftest.py").read_text())
     pytester.makepyfile(test_accuracy=(root / "tests" / "test_accuracy.py").read_text())
     (pytester.path / "expected_accuracy.yaml").write_text(EXPECTED)
-    write_split(pytester.path / "colours")
+    write_dataset(pytester.path / "colours")
     return pytester.path
 
 
@@ -45,8 +46,8 @@ def gate(pytester: pytest.Pytester, project: Path) -> Gate:
 
 @pytest.fixture
 def every_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let all progress be shown, however soon the work is over."""
-    monkeypatch.setattr("harness.reporting.progress._LINE_EVERY_SECONDS", 0.0)
+    """Show all progress, however soon the work is over."""
+    monkeypatch.setattr("harness.report.progress._LINE_EVERY_SECONDS", 0.0)
 
 
 def table_line(result: pytest.RunResult) -> str:

@@ -1,4 +1,4 @@
-"""``--baseline``: real runs against real earlier runs, and what may become the next baseline."""
+"""``--baseline``: runs compared with earlier runs, and which run may become the next baseline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from harness.reporting.run_folder import read_run
+from harness.records.run_folder import read_run
 from tests.colours import COLOURS, EXPECTED, WNIDS
 from tests.images import save
 from tests.integration.conftest import Gate
@@ -30,8 +30,8 @@ def _unpublished(project: Path) -> str:
     return "--imagenet=mine"
 
 
-def test_a_split_without_published_values_is_gated_by_its_baseline(gate: Gate, project: Path) -> None:
-    """Without either it fails and says how to record one; once that is done it is held, image by image."""
+def test_a_dataset_without_published_values_is_judged_by_its_baseline(gate: Gate, project: Path) -> None:
+    """Without either it fails and says how to record one; with one it is compared image by image."""
     mine = _unpublished(project)
 
     neither = gate(mine)
@@ -39,33 +39,31 @@ def test_a_split_without_published_values_is_gated_by_its_baseline(gate: Gate, p
     paired = gate(mine, BASE)
 
     neither.assert_outcomes(failed=1)
-    neither.stdout.fnmatch_lines(
-        ["*record this run as a baseline to be compared with: --baseline DIR --baseline-upda*"]
-    )
+    neither.stdout.fnmatch_lines(["*record this run as a baseline to compare with: --baseline DIR --baseline-update"])
     recorded.assert_outcomes(passed=1)
-    recorded.stdout.fnmatch_lines(["baseline: base, none yet, to be recorded", "*held", f"baseline: {project}/base"])
+    recorded.stdout.fnmatch_lines(["baseline: base, none yet, to be recorded", "*passed", f"results: {project}/base"])
     paired.assert_outcomes(passed=1)
     paired.stdout.re_match_lines(
         [
             r"baseline: base, of \d{4}-\d\d-\d\d, torch ",
-            r"against the baseline +changed +real +lost +gained +p +top-5 +drift: median +99 % +largest +floor",
+            r"against the baseline +changed +beyond noise +lost +gained +p +top-5 +drift: median +99 % +largest ",
             rf"{CASE} +0 +0 +0 +0 +1 +0 +0e\+00 +0e\+00 +0e\+00 +1e-04$",
         ]
     )
 
 
-def test_the_record_tells_of_the_pairing(gate: Gate, project: Path) -> None:
-    """What it was paired with and the numbers, for those who read JSON; and what went in."""
+def test_the_record_holds_the_comparison(gate: Gate, project: Path) -> None:
+    """The evidence, the outcome of each check, and what determined the model's input."""
     gate("--imagenet=colours", BASE, UPDATE)
 
     gate("--imagenet=colours", BASE, "--results=run", "--limit=8")
 
     [case] = json.loads((project / "run" / "record.json").read_text())["cases"]
     assert [(check["name"], check["outcome"]) for check in case["checks"]] == [
-        ("top-1", "held"), ("top-5", "held"), ("baseline", "held")
+        ("top-1", "passed"), ("top-5", "passed"), ("baseline", "passed")
     ]  # fmt: skip
-    assert {name: case["paired"][name] for name in ("against", "images", "changed", "real", "near_ties", "p")} == {
-        "against": CASE, "images": 8, "changed": 0, "real": 0, "near_ties": 0, "p": 1.0
+    assert {name: case["baseline"][name] for name in ("against", "images", "changed", "near_ties", "lost")} == {
+        "against": CASE, "images": 8, "changed": 0, "near_ties": 0, "lost": 0
     }  # fmt: skip
     assert case["preparation"] == {
         "decoder": "pillow", "resize": 8, "crop": 8, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3
@@ -116,8 +114,8 @@ def _another_mean(project: Path) -> None:
         ),
     ],
 )
-def test_a_fail_names_the_cause(change: object, sentence: str, gate: Gate, project: Path) -> None:
-    """The first link that differs, in a real run."""
+def test_a_failure_names_the_first_difference(change: object, sentence: str, gate: Gate, project: Path) -> None:
+    """Weights, labels, images, decoded pixels or normalization."""
     gate("--imagenet=colours", BASE, UPDATE).assert_outcomes(passed=1)
     assert callable(change)
     change(project)
@@ -128,28 +126,28 @@ def test_a_fail_names_the_cause(change: object, sentence: str, gate: Gate, proje
     result.stdout.fnmatch_lines([f"*{sentence}"])
 
 
-def test_drift_without_a_changed_answer_is_a_warning(gate: Gate, project: Path) -> None:
-    """Shown with its cause below the table; a fail by ``--strict-drift``."""
+def test_drift_without_a_changed_prediction_is_a_warning(gate: Gate, project: Path) -> None:
+    """Shown with its diagnosis below the table; a failure with ``--strict-drift``."""
     gate("--imagenet=colours", BASE, UPDATE).assert_outcomes(passed=1)
     brighter = tuple(value + 2 for value in COLOURS[0])
     save(Image.new("RGB", (20, 14), brighter), project / "colours" / WNIDS[0] / "00.JPEG", quality=95)
 
-    warned = gate("--imagenet=colours", BASE)
+    warning = gate("--imagenet=colours", BASE)
     strict = gate("--imagenet=colours", BASE, "--strict-drift")
 
-    warned.assert_outcomes(passed=1)
-    warned.stdout.fnmatch_lines(
+    warning.assert_outcomes(passed=1)
+    warning.stdout.fnmatch_lines(
         [
-            "*warned",
+            "*warning",
             f"warning: {CASE}: baseline: decoded inputs: 1 of 16 images have other pixels, such as 00.JPEG*",
-            "    0 of 16 answers changed",
+            "    0 of 16 predictions changed",
         ]
     )
     strict.assert_outcomes(failed=1)
 
 
 def test_what_a_new_baseline_replaces_is_shown(gate: Gate, project: Path) -> None:
-    """Changed answers are no failure then, and the next run is paired with the new one."""
+    """Changed predictions do not fail then, and the next run is compared with the new one."""
     mine = _unpublished(project)
     gate(mine, BASE, UPDATE)
     save(Image.new("RGB", (20, 14), COLOURS[7]), project / "mine" / WNIDS[0] / "00.JPEG", quality=95)
@@ -160,37 +158,37 @@ def test_what_a_new_baseline_replaces_is_shown(gate: Gate, project: Path) -> Non
     result.stdout.fnmatch_lines(
         [
             f"warning: {CASE}: baseline: replaces what differed: decoded inputs: 1 of 16 images*",
-            "    1 of 16 answers changed: 1 real*",
-            f"baseline: {project}/base",
+            "    1 of 16 predictions changed: 1 beyond noise*",
+            f"results: {project}/base",
         ]
     )
     gate(mine, BASE).assert_outcomes(passed=1)
 
 
-def test_a_run_that_failed_the_published_check_is_no_baseline(gate: Gate, project: Path) -> None:
-    """Unless that is wanted; until then the earlier one stays."""
+def test_a_run_that_failed_the_published_check_does_not_replace_the_baseline(gate: Gate, project: Path) -> None:
+    """Unless ``--baseline-accept-failed`` is given."""
     gate("--imagenet=colours", BASE, UPDATE)
     before = _record(project)
     (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 81.25"))
 
-    refused = gate("--imagenet=colours", BASE, UPDATE)
+    rejected = gate("--imagenet=colours", BASE, UPDATE)
     kept = _record(project)
     accepted = gate("--imagenet=colours", BASE, UPDATE, "--baseline-accept-failed")
 
-    refused.assert_outcomes(failed=1)
-    refused.stdout.fnmatch_lines(
-        [f"BASELINE NOT REPLACED: 1 of 1 cases failed the check against the published values, such as {CASE};*"]
+    rejected.assert_outcomes(failed=1)
+    rejected.stdout.fnmatch_lines(
+        [f"NOT WRITTEN: 1 of 1 cases failed the check against the published values, such as {CASE};*"]
     )
     assert kept == before
     accepted.assert_outcomes(failed=1)
-    accepted.stdout.fnmatch_lines([f"baseline: {project}/base"])
+    accepted.stdout.fnmatch_lines([f"results: {project}/base"])
     [case] = read_run(project / "base").record.cases
     assert case.outcome == "failed"
     assert sorted(path.name for path in project.iterdir() if path.name.startswith("base")) == ["base"]
 
 
-def test_a_run_that_is_not_whole_is_no_baseline(gate: Gate, project: Path) -> None:
-    """A model without answers, or one that the baseline has and this run does not."""
+def test_an_incomplete_run_does_not_replace_the_baseline(gate: Gate, project: Path) -> None:
+    """A case without a result, or one that the baseline has and this run lacks."""
     (project / "expected_accuracy.yaml").write_text(EXPECTED + MORE)
     gate("--imagenet=colours", "--models=all", BASE, UPDATE).assert_outcomes(passed=2)
     before = _record(project)
@@ -203,14 +201,14 @@ def test_a_run_that_is_not_whole_is_no_baseline(gate: Gate, project: Path) -> No
     assert fewer.ret == pytest.ExitCode.USAGE_ERROR
     fewer.stderr.fnmatch_lines(["*--baseline-update: base would lose again-V1-fp32, not among the cases of this run;*"])
     assert deselected.ret == pytest.ExitCode.TESTS_FAILED
-    deselected.stdout.fnmatch_lines(["BASELINE NOT REPLACED: base would lose again-V1-fp32*"])
+    deselected.stdout.fnmatch_lines(["NOT WRITTEN: base would lose again-V1-fp32*"])
     assert error.ret == pytest.ExitCode.TESTS_FAILED
-    error.stdout.fnmatch_lines(["BASELINE NOT REPLACED: 1 of 3 cases were not evaluated, such as nan-V1-fp32"])
+    error.stdout.fnmatch_lines(["NOT WRITTEN: 1 of 3 cases were not evaluated, such as nan-V1-fp32"])
     assert _record(project) == before
 
 
-def test_a_case_that_the_baseline_lacks_is_told(gate: Gate, project: Path) -> None:
-    """It is judged by its published values, and the reader knows that nothing else was compared."""
+def test_a_case_that_the_baseline_lacks_is_a_warning(gate: Gate, project: Path) -> None:
+    """It is judged by its published values alone."""
     gate("--imagenet=colours", BASE, UPDATE)
     (project / "expected_accuracy.yaml").write_text(EXPECTED + MORE)
 
@@ -220,8 +218,8 @@ def test_a_case_that_the_baseline_lacks_is_told(gate: Gate, project: Path) -> No
     result.stdout.fnmatch_lines(["warning: again-V1-fp32: baseline: *base holds no case of again-V1, so its*"])
 
 
-def test_a_case_that_nothing_judges_fails(gate: Gate, project: Path) -> None:
-    """No published values, and not in the baseline."""
+def test_a_case_without_published_values_or_baseline_fails(gate: Gate, project: Path) -> None:
+    """Nothing judges it."""
     mine = _unpublished(project)
     gate(mine, BASE, UPDATE)
     (project / "expected_accuracy.yaml").write_text(EXPECTED + MORE)
@@ -229,20 +227,20 @@ def test_a_case_that_nothing_judges_fails(gate: Gate, project: Path) -> None:
     result = gate(mine, "--models=again", BASE)
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["baseline: FAILED: base holds no case of again-V1, so its answers are compared *"])
+    result.stdout.fnmatch_lines(["baseline: FAILED: base holds no case of again-V1, so its predictions are *"])
 
 
-def test_a_damaged_baseline_is_told_and_can_be_replaced(gate: Gate, project: Path) -> None:
-    """Before anything is evaluated, if it is to be paired with; named when it is replaced."""
+def test_a_damaged_baseline_is_an_error_and_can_be_replaced(gate: Gate, project: Path) -> None:
+    """An error before anything is evaluated; a warning when it is replaced."""
     gate("--imagenet=colours", BASE, UPDATE)
     [inputs] = (project / "base" / "inputs").iterdir()
     inputs.write_bytes(inputs.read_bytes()[:100])
 
-    paired = gate("--imagenet=colours", BASE)
+    compared = gate("--imagenet=colours", BASE)
     replaced = gate("--imagenet=colours", BASE, UPDATE)
 
-    assert paired.ret == pytest.ExitCode.USAGE_ERROR
-    paired.stderr.fnmatch_lines(["ERROR: base/inputs/*.npz: damaged (*); the run cannot be compared image by image"])
+    assert compared.ret == pytest.ExitCode.USAGE_ERROR
+    compared.stderr.fnmatch_lines(["ERROR: base/inputs/*.npz: damaged (*); the run cannot be compared image by image"])
     replaced.assert_outcomes(passed=1)
     replaced.stdout.fnmatch_lines(
         [f"warning: {CASE}: baseline: recorded without pairing: base/inputs/*.npz: damaged *"]
@@ -250,45 +248,7 @@ def test_a_damaged_baseline_is_told_and_can_be_replaced(gate: Gate, project: Pat
     gate("--imagenet=colours", BASE, "--strict-drift").assert_outcomes(passed=1)
 
 
-def test_a_baseline_loses_no_images(gate: Gate, project: Path) -> None:
-    """A subset does not take the place of the whole."""
-    gate("--imagenet=colours", BASE, UPDATE)
-    before = _record(project)
-
-    result = gate("--imagenet=colours", BASE, UPDATE, "--limit=8")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["ERROR: --baseline-update: base holds 16 images and would keep 8 of them; leave out --limit*"]
-    )
-    assert _record(project) == before
-
-
-def test_where_a_killed_run_left_the_baseline_is_told(gate: Gate, project: Path) -> None:
-    """Between the two renames there is none in its place."""
-    gate("--imagenet=colours", BASE, UPDATE)
-    (project / "base").rename(project / "base.replaced-0123")
-
-    result = gate("--imagenet=colours", BASE)
-
-    result.stderr.fnmatch_lines(["ERROR: * a run was killed while it replaced it: rename base.replaced-0123 back"])
-
-
-def test_a_baseline_of_another_split_is_not_replaced_by_mistake(gate: Gate, project: Path) -> None:
-    """Though some images have the same names."""
-    gate("--imagenet=colours", BASE, UPDATE)
-    (project / "colours").rename(project / "other")
-    (project / "other" / WNIDS[0] / "00.JPEG").rename(project / "other" / WNIDS[0] / "new.JPEG")
-
-    result = gate("--imagenet=other", BASE, UPDATE)
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["ERROR: --baseline-update: base is of colours, and 1 of the 16 images of other are not*"]
-    )
-
-
-def test_another_setting_is_paired_with_the_default_one(gate: Gate) -> None:
+def test_another_setting_is_compared_with_the_default_one(gate: Gate) -> None:
     """Contiguous against the baseline's channels_last."""
     gate("--imagenet=colours", BASE, UPDATE)
 
@@ -303,15 +263,15 @@ def test_another_setting_is_paired_with_the_default_one(gate: Gate) -> None:
     [
         ((BASE,), "--baseline base: expected a run folder * found nothing; record one by --baseline-update"),
         (("--baseline=colours",), "--baseline colours: expected a run folder, found no record.json in it; *"),
-        (("--baseline=expected_accuracy.yaml",), "--baseline expected_accuracy.yaml: not whole JSON *"),
+        (("--baseline=expected_accuracy.yaml",), "--baseline expected_accuracy.yaml: expected JSON *"),
         ((UPDATE,), "--baseline-update needs --baseline DIR: the folder to write"),
         ((BASE, UPDATE, "--results=run"), "--baseline-update writes the run to --baseline: leave out --results"),
         ((BASE, "--results=./base"), "--results would replace the baseline: name another folder, or give --base*"),
         (
             (BASE, "--baseline-accept-failed"),
-            "--baseline-accept-failed was given without --baseline-update, which it *",
+            "--baseline-accept-failed has no effect without --baseline-update",
         ),
-        (("--strict-drift",), "--strict-drift needs --baseline DIR: logits drift from an earlier run"),
+        (("--strict-drift",), "--strict-drift needs --baseline DIR: drift is measured from an earlier run"),
         ((BASE, UPDATE, "--strict-drift"), "--strict-drift and --baseline-update exclude each other: *"),
         (
             ("--baseline=colours", UPDATE),
@@ -319,16 +279,16 @@ def test_another_setting_is_paired_with_the_default_one(gate: Gate) -> None:
         ),
     ],
 )
-def test_what_is_no_baseline_is_refused(arguments: tuple[str, ...], sentence: str, gate: Gate) -> None:
-    """Before anything is evaluated, with what to do."""
+def test_usage_errors_of_the_baseline(arguments: tuple[str, ...], sentence: str, gate: Gate) -> None:
+    """One sentence before anything is evaluated."""
     result = gate("--imagenet=colours", *arguments)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {sentence}"])
 
 
-def test_a_baseline_of_other_images_or_an_older_schema_is_refused(gate: Gate, project: Path) -> None:
-    """Nor is a baseline of other images replaced by mistake; one of an older schema can be, and that is told."""
+def test_a_baseline_of_other_images_or_an_older_schema_is_an_error(gate: Gate, project: Path) -> None:
+    """A baseline of other images is not replaced either; one of an older schema can be, with a warning."""
     gate("--imagenet=colours", BASE, UPDATE)
     for folder in sorted((project / "colours").iterdir()):
         for number, image in enumerate(sorted(folder.iterdir())):
@@ -338,7 +298,7 @@ def test_a_baseline_of_other_images_or_an_older_schema_is_refused(gate: Gate, pr
     other = gate("--imagenet=other", BASE)
     kept = gate("--imagenet=other", BASE, UPDATE)
     values = json.loads(_record(project))
-    (project / "base" / "record.json").write_text(json.dumps({**values, "schema_version": 1}))
+    (project / "base" / "record.json").write_text(json.dumps({**values, "schema_version": "1.0"}))
     older = gate("--imagenet=other", BASE)
     replaced = gate("--imagenet=other", BASE, UPDATE)
 
@@ -346,9 +306,9 @@ def test_a_baseline_of_other_images_or_an_older_schema_is_refused(gate: Gate, pr
     other.stderr.fnmatch_lines(
         ["ERROR: --baseline base: is of colours, 16 images, and none of them is among the 16 of *"]
     )
-    older.stderr.fnmatch_lines(["ERROR: --baseline base/record.json: schema_version is 1, this harness reads 2: *"])
+    older.stderr.fnmatch_lines(["ERROR: --baseline base/record.json: schema_version must be 3.x, found '1.0'*"])
     replaced.assert_outcomes(passed=1)
     kept.stderr.fnmatch_lines(["ERROR: --baseline base: is of colours, * name another folder"])
     replaced.stdout.fnmatch_lines(
-        ["baseline: to be replaced without pairing: base/record.json: schema_version is 1, *"]
+        ["baseline: to be replaced without pairing: base/record.json: schema_version must be 3.x*"]
     )

@@ -49,8 +49,8 @@ def test_all_cases_are_collected_without_torch(tmp_path: Path) -> None:
     )
 
 
-def test_pytest_by_its_own_name_warns_of_nothing() -> None:
-    """The assertions of all plugins are rewritten, though one of them imports another."""
+def test_the_pytest_program_gives_no_warning() -> None:
+    """Not of plugins that were imported before pytest could rewrite their assertions."""
     program = Path(sys.executable).with_name("pytest")
     if not program.exists():
         pytest.skip(f"pytest is not installed as {program}")
@@ -67,17 +67,17 @@ def test_pytest_by_its_own_name_warns_of_nothing() -> None:
     assert "warning" not in result.stdout.lower() + result.stderr.lower()
 
 
-def test_all_on_the_embedded_split_are_the_four() -> None:
-    """On the embedded split ``all`` means the models that have weights for it."""
-    result = run_pytest("--collect-only", "-q", "-m", "imagenet", "--imagenet=embedded", "--models=all")
+def test_all_models_of_the_synthetic_dataset_are_four() -> None:
+    """``all`` means the models that have weights for the dataset."""
+    result = run_pytest("--collect-only", "-q", "-m", "imagenet", "--imagenet=synthetic", "--models=all")
 
     ids = re.findall(r"\[(.+)\]$", result.stdout, re.MULTILINE)
-    assert sorted(ids) == [f"{name}-EMBEDDED_V1-fp32" for name in ("alexnet", "googlenet", "resnet18", "vgg16")]
+    assert sorted(ids) == [f"{name}-SYNTHETIC_V1-fp32" for name in ("alexnet", "googlenet", "resnet18", "vgg16")]
 
 
 @pytest.mark.slow
 def test_a_path_may_follow_its_option_after_a_space(tmp_path: Path) -> None:
-    """An existing folder elsewhere is the value of --imagenet, and not taken for a path to collect from."""
+    """An existing folder is the value of --imagenet, not a path to collect tests from."""
     (tmp_path / "elsewhere").mkdir()
 
     result = run_pytest("-W", "error", "-m", "imagenet", "--imagenet", str(tmp_path / "elsewhere"))
@@ -105,12 +105,12 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 
 class Decoding:
-    """A run of the gate without a store, begun at once, that will be decoding for a while."""
+    """A run of the gate without a store that decodes for a while."""
 
-    def __init__(self, split: Path, expected: Path, temporary: Path) -> None:
+    def __init__(self, dataset: Path, expected: Path, temporary: Path) -> None:
         temporary.mkdir()
         self.temporary = temporary
-        options = [f"--imagenet={split}", f"--expected={expected}", "--workers=1", "--no-store"]
+        options = [f"--imagenet={dataset}", f"--expected={expected}", "--workers=1", "--no-store"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "imagenet", *options],
             cwd=ROOT,
@@ -124,20 +124,20 @@ class Decoding:
     def wait_for_pixels(self) -> None:
         """Wait until it has decoded something."""
         assert self.process.stdout is not None
-        while "collected 1 item" not in self.process.stdout.readline():
+        while "collected " not in self.process.stdout.readline():
             assert self.process.poll() is None
-        wait_until(lambda: any(any(file.read_bytes()) for file in self.temporary.glob("imagenet-gate-*/pixels/hashes")))
+        wait_until(lambda: any(any(file.read_bytes()) for file in self.temporary.glob("imagenet-gate-*/*/hashes")))
 
 
 @pytest.fixture(scope="module")
 def decoding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[signal.Signals, Decoding]]:
-    """A run for each signal, all begun together."""
+    """A run for each signal, all started together."""
     root = tmp_path_factory.mktemp("killed")
-    original = save(noise(1, width=1500, height=1500), root / "split" / WNIDS[0] / "0.JPEG")
+    original = save(noise(1, width=1500, height=1500), root / "dataset" / WNIDS[0] / "0.JPEG")
     for copy in range(1, 600):
         os.link(original, original.with_name(f"{copy}.JPEG"))
     (root / "expected.yaml").write_text(EXPECTED)
-    runs = {number: Decoding(root / "split", root / "expected.yaml", root / number.name) for number in SIGNALS}
+    runs = {number: Decoding(root / "dataset", root / "expected.yaml", root / number.name) for number in SIGNALS}
     yield runs
     for run in runs.values():
         run.process.kill()
@@ -157,12 +157,12 @@ def test_a_run_that_is_killed_leaves_nothing_behind(
 
     output, _ = run.process.communicate(timeout=30)
     wait_until(lambda: not group_exists(run.process.pid))
-    assert list(run.temporary.glob("imagenet-gate-*/pixels/*")) == []
+    assert list(run.temporary.glob("imagenet-gate-*/*/pixels")) == []
     assert run.process.returncode != 0, output
 
 
 def group_exists(leader: int) -> bool:
-    """Tell whether a process that the leader started, or the leader itself, is still there."""
+    """Return whether the leader, or a process that it started, still exists."""
     try:
         os.killpg(leader, 0)
     except ProcessLookupError:

@@ -1,10 +1,11 @@
-"""README.md and docs/: every command in them is understood, every link leads somewhere, every option is told of."""
+"""README.md and docs/: commands can be parsed, links lead somewhere, examples run, every option has a row."""
 
 from __future__ import annotations
 
 import argparse
 import ast
 import doctest
+import importlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,18 +15,19 @@ from typing import Any, cast
 
 import pytest
 
-from harness.__main__ import _parser
-from harness.data.layouts import EMBEDDED, open_split
-from harness.errors import HarnessError, SplitError
-from harness.evaluation.place import Place
-from harness.gate.cases import select_cases
-from harness.gate.expected_file import DEFAULT_FILE, read_expected
-from harness.options import add_options, read_options
-from tests.colours import write_split
+from harness.baseline.plugin import _baseline_path
+from harness.cli.main import _parser
+from harness.dataset import SYNTHETIC, open_dataset
+from harness.early import PLUGINS
+from harness.errors import DatasetError, HarnessError
+from harness.expected import DEFAULT_FILE, select_cases
+from harness.options import Process, read_options
+from harness.records.expected_file import read_expected
+from tests.colours import write_dataset
 from tests.documents import INDEX, PAGES, ROOT, Command, anchors_in, commands_in, links_in, python_in
 
 _PAIR = re.compile(r"\d[^/\s]*/\d[^/\s]*")
-# A word that stands for a number, and one of its kind.
+# A placeholder for a number, and a number.
 _STANDS_FOR = {"N": "1"}
 
 
@@ -49,6 +51,8 @@ class Reader:
             return self._pytest_line(words)
         if program in ("python", "torchrun"):
             return self._python(words, command.mentioned)
+        if program == "imagenet-gate":
+            return self._harness(words, command.mentioned)
         if program == "make":
             return self._make(words)
         if program == "nox":
@@ -62,9 +66,7 @@ class Reader:
         if module == "pytest":
             return self._pytest_line(rest)
         if module == "harness":
-            # The text may mention a command without what it needs; then its help is asked for.
-            named = mentioned and all(word.isalpha() and word.islower() for word in rest)
-            return self._harness([*rest, "--help"] if named else rest)
+            return self._harness(rest, mentioned)
         path = ROOT / module.replace(".", "/")
         return "" if path.with_suffix(".py").is_file() or path.is_dir() or module in ("pip", "ruff") else "no module"
 
@@ -73,16 +75,20 @@ class Reader:
         try:
             given = self._pytest.parse(words)
             config = SimpleNamespace(rootpath=ROOT, getoption=lambda name: getattr(given, name))
-            options = read_options(cast(Any, config), Place())
+            options = read_options(cast(Any, config), Process())
+            _baseline_path(cast(Any, config))
             if given.expected is None and "$" not in given.models:
-                select_cases(self._entries, options.models, options.settings, embedded=options.imagenet == EMBEDDED)
+                select_cases(self._entries, options.models, options.settings, synthetic=options.imagenet == SYNTHETIC)
         except (pytest.UsageError, HarnessError) as error:
             return str(error)
         return ""
 
-    def _harness(self, words: Sequence[str]) -> str:
+    def _harness(self, words: Sequence[str], mentioned: bool = False) -> str:
+        # The text may mention a command without its arguments; then its help is asked for.
+        if mentioned and all(word.isalpha() and word.islower() for word in words):
+            words = [*words, "--help"]
         parser = _parser()
-        _refuse_abbreviations(parser)
+        _forbid_abbreviations(parser)
         try:
             parser.parse_args(words)
         except SystemExit as end:
@@ -103,8 +109,8 @@ class Reader:
         return ""
 
     def _nox(self, words: Sequence[str]) -> str:
-        place = words.index("--") if "--" in words else len(words)
-        ours, theirs = words[:place], [word for word in words[place + 1 :] if not _PAIR.fullmatch(word)]
+        end = words.index("--") if "--" in words else len(words)
+        ours, theirs = words[:end], [word for word in words[end + 1 :] if not _PAIR.fullmatch(word)]
         sessions = [word for word in ours if not word.startswith("-")]
         if unknown := [session for session in sessions if session not in self._sessions]:
             return f"no session {unknown[0]!r} in noxfile.py"
@@ -124,18 +130,18 @@ class Reader:
         return self._pytest_line(words) if program == "ci/nightly" else ""
 
 
-def _refuse_abbreviations(parser: argparse.ArgumentParser) -> None:
+def _forbid_abbreviations(parser: argparse.ArgumentParser) -> None:
     """Let options be known by their whole names only, also those of the commands."""
     parser.allow_abbrev = False
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                _refuse_abbreviations(command)
+                _forbid_abbreviations(command)
 
 
 @pytest.fixture(scope="module")
 def reader(pytestconfig: pytest.Config) -> Reader:
-    """One that knows the options of this very pytest."""
+    """A reader with the options of the running pytest."""
     return Reader(pytestconfig)
 
 
@@ -155,7 +161,7 @@ by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_
 
 @by_page
 def test_every_command_is_understood(page: Path, reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
-    """By the program's own parser, or by what the Makefile, noxfile.py and pyproject.toml hold."""
+    """By the program's own parser, or by what is in the Makefile, noxfile.py and pyproject.toml."""
     wrong = [f"{command}: {why}" for command in commands_in(page.read_text()) if (why := reader.wrong(command))]
 
     assert wrong == [], capsys.readouterr().err
@@ -169,7 +175,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @by_page
 def test_the_examples_give_what_they_show(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of Python, one after another in one session, in the project's folder."""
+    """The Python examples of a page, one after another in one session, in the project's folder."""
     monkeypatch.chdir(ROOT)
     source = "\n".join(block for block in python_in(page.read_text()) if block.startswith(">>> "))
     runner = doctest.DocTestRunner(verbose=False)
@@ -179,9 +185,9 @@ def test_the_examples_give_what_they_show(page: Path, monkeypatch: pytest.Monkey
     assert runner.failures == 0
 
 
-def test_the_form_that_is_added_is_read(tmp_path: Path) -> None:
-    """docs/adding.md's reader finds the ids and labels that class folders have; its errors name the place."""
-    folders = open_split(str(write_split(tmp_path / "folders")))
+def test_the_dataset_format_of_the_docs_is_read(tmp_path: Path) -> None:
+    """docs/adding.md's reader finds the ids and labels that class folders have; its errors name the file."""
+    folders = open_dataset(write_dataset(tmp_path / "folders"))
     [code] = [block for block in python_in((ROOT / "docs" / "adding.md").read_text()) if "labels.csv" in block]
     (tmp_path / "flat").mkdir()
     for source, target in zip(folders.sources, folders.targets, strict=True):
@@ -191,13 +197,13 @@ def test_the_form_that_is_added_is_read(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     exec(compile(code, "labelled.py", "exec"), names)
 
-    split = names["read_labelled"](tmp_path / "flat")
+    dataset = names["read"](tmp_path / "flat")
 
-    assert (folders.ids, folders.digest) == (split.ids, split.digest)
-    assert names["read_labelled"](tmp_path / "folders") is None
+    assert (folders.ids, folders.digest) == (dataset.ids, dataset.digest)
+    assert names["read"](tmp_path / "folders") is None
     (tmp_path / "flat" / "labels.csv").write_text("00.JPEG,tench\n")
-    with pytest.raises(SplitError, match=r"labels.csv: '00.JPEG': expected a wnid, found 'tench'"):
-        names["read_labelled"](tmp_path / "flat")
+    with pytest.raises(DatasetError, match=r"labels.csv: '00.JPEG': expected a wnid, found 'tench'"):
+        names["read"](tmp_path / "flat")
 
 
 def test_the_index_lists_every_page() -> None:
@@ -208,10 +214,13 @@ def test_the_index_lists_every_page() -> None:
 
 
 def test_every_option_has_a_row() -> None:
-    """In docs/options.md, which knows no other."""
+    """In docs/options.md, which has no others."""
     declared: list[str] = []
     add: Callable[..., None] = lambda name, **_: declared.append(name)  # noqa: E731
-    add_options(cast(Any, SimpleNamespace(getgroup=lambda *_: SimpleNamespace(addoption=add))))
+    parser = SimpleNamespace(getgroup=lambda *_: SimpleNamespace(addoption=add))
+    for plugin in map(importlib.import_module, PLUGINS):
+        if hasattr(plugin, "pytest_addoption"):
+            plugin.pytest_addoption(parser)
 
     rows = re.findall(r"^\| `(--[\w-]+)", (ROOT / "docs" / "options.md").read_text(), re.MULTILINE)
 
@@ -230,11 +239,12 @@ def test_every_option_has_a_row() -> None:
         "srun -n 2 python -m pytest -m imagenet --no-such-option",
         "torchrun --nproc-per-node 2 -m pytest -m imagenet --ranks 2",
         "mapfile -t ids < <(python -m pytest -m imagenet --model all | sort)",
+        "imagenet-gate contrast OLD NEW",
         "python -m harness contrast OLD NEW",
-        "python -m harness compare",
-        "python -m harness compare OLD NEW [--max-slowdown fast]",
-        "python -m harness expected",
-        "python -m harness store prune --older 30d",
+        "imagenet-gate compare",
+        "imagenet-gate compare OLD NEW [--max-slowdown fast]",
+        "imagenet-gate expected",
+        "imagenet-gate store prune --older 30d",
         "python -m benchmarks.nothing",
         "make gates",
         "make gate LIMIT=100",
@@ -249,16 +259,16 @@ def test_every_option_has_a_row() -> None:
     ],
 )
 def test_a_wrong_command_is_found(line: str, reader: Reader) -> None:
-    """Of each kind, so that the pages are known to be read."""
+    """One of each kind, so that the test above cannot pass without reading the pages."""
     [command] = commands_in(f"```\n{line}\n```")
 
     assert reader.wrong(command)
 
 
 def test_a_mention_of_an_unknown_command_is_found(reader: Reader) -> None:
-    """What the text only mentions needs no arguments, but has to exist."""
+    """A command that the text only mentions needs no arguments, but must exist."""
     known, unknown, wrong = commands_in(
-        "`python -m harness\ncompare`, `python -m harness contrast`, `python -m harness plan --powers 1`, `ResNet18`"
+        "`imagenet-gate\ncompare`, `imagenet-gate contrast`, `imagenet-gate plan --powers 1`, `ResNet18`"
     )
 
     assert not reader.wrong(known)

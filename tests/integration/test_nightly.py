@@ -1,4 +1,4 @@
-"""``ci/nightly`` and ``ci/open-issue``: what is there to read after a night, and what the next one compares with."""
+"""``ci/nightly`` and ``ci/open-issue``: what a night leaves to read, and what the next one compares with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.colours import EXPECTED, write_split
+from tests.colours import EXPECTED, write_dataset
 
 ROOT = Path(__file__).parents[2]
 CASE = "nearest-V1-fp32"
@@ -23,7 +23,7 @@ class Nights:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.state, self.summary = folder / "nightly", folder / "step_summary.md"
-        self.images = write_split(folder / "colours")
+        self.images = write_dataset(folder / "colours")
 
     def night(
         self, expected: str = EXPECTED, images: Path | None = None, *options: str
@@ -36,7 +36,7 @@ class Nights:
     def start(
         self, expected: str = EXPECTED, images: Path | None = None, *options: str, python: str = sys.executable
     ) -> subprocess.Popen[str]:
-        """Begin one."""
+        """Start one."""
         expected_file = self._folder / "expected.yaml"
         expected_file.write_text(expected)
         return subprocess.Popen(
@@ -74,14 +74,14 @@ class Nights:
 
 @pytest.mark.slow
 def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
-    """Green without a baseline, then red with the cause named, then a night without a verdict, then green again."""
+    """Passed without a baseline, then failed with a diagnosis, then without a verdict, then passed again."""
     pytest.importorskip("vl_convert", reason="needs the extra report")
     nights, latest = Nights(tmp_path), tmp_path / "nightly" / "latest"
 
     first = nights.night()
 
     assert first.returncode == 0, first.stdout
-    assert nights.title().startswith("HELD: 1 case on colours, 16 images, torch ")
+    assert nights.title().startswith("PASSED: 1 case on colours, 16 images, torch ")
     assert first.stdout.endswith(f"\n{nights.title()}\n")
     assert {path.name for path in latest.iterdir()} == {
         "run", "log.txt", "junit.xml", "report.html", "summary.md", "title",
@@ -99,9 +99,9 @@ def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
     assert "baseline: weights" in (latest / "report.html").read_text()
     assert 'failures="1"' in (latest / "junit.xml").read_text()
 
-    lost = nights.night(images=tmp_path / "nowhere")
+    missing = nights.night(images=tmp_path / "nowhere")
 
-    assert lost.returncode == 2
+    assert missing.returncode == 2
     assert nights.title() == (
         f"NO RUN: --imagenet '{tmp_path}/nowhere': expected a folder or archive of images, found nothing at "
         f"{tmp_path}/nowhere"
@@ -112,7 +112,8 @@ def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
     other = nights.night(EXPECTED, None, "--limit=15")
 
     assert other.returncode == 2
-    assert "evaluated different images and cannot be compared" in nights.title()
+    assert "this night evaluated 15 images and the last good one 16" in nights.title()
+    assert nights.good() == good
     assert sorted(path.name for path in nights.state.iterdir()) == ["good", "history", "latest", "lock"]
     assert len(list((nights.state / "history").iterdir())) == 2
     (nights.state / "history" / "20000101T000000Z.json").write_text("{")
@@ -134,15 +135,15 @@ def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
     assert "<h2>Across runs</h2>" in (latest / "report.html").read_text()
 
 
-# In the place of Python: it says that pytest has begun, and does not end by itself.
+# Instead of Python: it prints when pytest is started, and does not end by itself.
 PYTHON = """\
 #!/usr/bin/env bash
 if [ "$2" = pytest ]; then echo "begun $$"; exec sleep 60; fi
 """
 
 
-def test_a_night_that_is_told_to_end_ends_with_its_tests(tmp_path: Path) -> None:
-    """Nothing runs on, and title and summary say what happened."""
+def test_a_night_that_is_ended_ends_its_tests(tmp_path: Path) -> None:
+    """No process is left, and title and summary say what happened."""
     nights = Nights(tmp_path)
     (tmp_path / "python").write_text(PYTHON)
     (tmp_path / "python").chmod(0o755)
@@ -154,14 +155,14 @@ def test_a_night_that_is_told_to_end_ends_with_its_tests(tmp_path: Path) -> None
 
     process.communicate(timeout=30)
     assert process.returncode == 2
-    assert nights.title() == "NO VERDICT: the night was told to end (SIGTERM)"
+    assert nights.title() == "NO VERDICT: the night was ended (SIGTERM)"
     assert "begun" in (nights.state / "latest" / "summary.md").read_text()
     with pytest.raises(ProcessLookupError):
         os.kill(testing, 0)
 
 
 def test_a_second_night_leaves_the_first_alone(tmp_path: Path) -> None:
-    """It says why it ends; what the first has left so far stays."""
+    """It says why it ends, and does not touch the first one's files."""
     nights = Nights(tmp_path)
     (nights.state / "latest").mkdir(parents=True)
     (nights.state / "latest" / "log.txt").write_text("so far")
@@ -174,8 +175,8 @@ def test_a_second_night_leaves_the_first_alone(tmp_path: Path) -> None:
     assert (nights.state / "latest" / "log.txt").read_text() == "so far"
 
 
-def test_what_the_page_needs_is_missed_before_the_night(tmp_path: Path) -> None:
-    """Not after it."""
+def test_a_missing_report_extra_is_noticed_first(tmp_path: Path) -> None:
+    """Before anything is evaluated."""
     nights = Nights(tmp_path)
     (tmp_path / "python").write_text("#!/usr/bin/env bash\necho \"No module named 'altair'\" >&2\nexit 1\n")
     (tmp_path / "python").chmod(0o755)
@@ -215,34 +216,26 @@ def _open_issue(tmp_path: Path, title: str, summary: str, open_issue: str = "") 
     return calls[1:]
 
 
-def test_an_issue_is_opened_with_the_cause_in_its_title(tmp_path: Path) -> None:
-    """Where none is open for this job; the summary is its body."""
-    [call] = _open_issue(tmp_path, "FAILED: 1 of 4: decoded inputs", "### FAILED\n")
+@pytest.mark.parametrize(
+    ("title", "summary", "issue_title", "body"),
+    [
+        ("FAILED: 1 of 4: weights", "### FAILED\n", "FAILED: 1 of 4: weights", "\n\n### FAILED"),
+        ("", "", "NO RUN: the job failed before the gate began", ""),
+        ("±" * 300, "±" * 50_000, "±" * 113, f"\n\n{'±' * 30_000}"),
+    ],
+    ids=["failed", "failed before the night", "too long for GitHub"],
+)
+def test_an_issue_is_opened(tmp_path: Path, title: str, summary: str, issue_title: str, body: str) -> None:
+    """With the diagnosis in its title and the summary as its body, cut between characters if they are too long."""
+    [call] = _open_issue(tmp_path, title, summary)
 
-    title, body = "nightly, torch stable: FAILED: 1 of 4: decoded inputs", "https://example.org/1\n\n### FAILED"
-    assert call == ["issue", "create", "--title", title, "--body", body]
+    body = f"https://example.org/1{body}"
+    assert call == ["issue", "create", "--title", f"nightly, torch stable: {issue_title}", "--body", body]
 
 
-def test_an_open_issue_is_brought_up_to_date(tmp_path: Path) -> None:
-    """A comment tells of another red night, and the title of its cause."""
+def test_an_open_issue_is_updated(tmp_path: Path) -> None:
+    """It gets the new title, and a comment about the night."""
     edit, comment = _open_issue(tmp_path, "FAILED: weights", "### FAILED\n", open_issue="7")
 
     assert edit == ["issue", "edit", "7", "--title", "nightly, torch stable: FAILED: weights"]
     assert comment[:4] == ["issue", "comment", "7", "--body"]
-
-
-def test_a_job_that_failed_before_the_night_has_an_issue_too(tmp_path: Path) -> None:
-    """As one that could not install torch."""
-    [call] = _open_issue(tmp_path, "", "")
-
-    title = "nightly, torch stable: NO RUN: the job failed before the gate began"
-    assert call == ["issue", "create", "--title", title, "--body", "https://example.org/1"]
-
-
-def test_what_is_too_long_for_github_is_cut_between_characters(tmp_path: Path) -> None:
-    """Title and body; GitHub takes no half of a character."""
-    [call] = _open_issue(tmp_path, "±" * 300, "±" * 50_000)
-
-    title, body = call[3], call[5]
-    assert title == f"nightly, torch stable: {'±' * 113}"
-    assert body == f"https://example.org/1\n\n{'±' * 30_000}"

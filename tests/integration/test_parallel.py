@@ -1,4 +1,4 @@
-"""Tests of several processes: ranks of torchrun that share the images, and workers of xdist that share the models."""
+"""Runs of several processes: ranks of torchrun that share the images, and workers of xdist that share the cases."""
 
 from __future__ import annotations
 
@@ -14,114 +14,117 @@ import numpy as np
 import pytest
 import torch
 
-from harness import parallel, plugin
-from harness.evaluation.place import Place
-from harness.reporting import progress
-from harness.reporting.run_folder import read_run
+from harness.parallel import plugin
+from harness.records.run_folder import read_run
+from harness.report import progress
 from tests.colours import EXPECTED
 from tests.integration.conftest import Gate
 from tests.ranks import run_one, run_pytest, start
 
 CASE = "nearest-V1-fp32"
 COMMAND = ["-m", "imagenet", "--imagenet=colours", "--workers=1", "--rank-timeout=50", "-p", "no:cacheprovider"]
-# What differs between two runs of the same: time, and the check's text, which tells of a baseline's path.
-TIMES = ("seconds", "images_per_second")
 
 
 def _cases(run: Path) -> list[dict[str, Any]]:
+    """Return the cases of a record, without their times."""
     cases: list[dict[str, Any]] = json.loads((run / "record.json").read_text())["cases"]
-    return [{name: value for name, value in case.items() if name not in TIMES} for case in cases]
+    return [{name: value for name, value in case.items() if "second" not in name} for case in cases]
 
 
-def _said(folder: Path, rank: int) -> str:
-    """Return what a rank has printed; less what Gloo of torch 2.9 says on its own account."""
+def _output(folder: Path, rank: int) -> str:
+    """Return what a rank printed, without Gloo's own lines in torch 2.9."""
     lines = (folder / str(rank)).read_text().splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith("[Gloo] Rank "))
 
 
-@pytest.mark.parametrize(("images", "world"), [(7, 3), (1, 2)])
 @pytest.mark.slow
-def test_ranks_come_to_what_one_process_comes_to(images: int, world: int, gate: Gate, project: Path) -> None:
-    """Hits, answers, pixels and verdict are those of a run without ranks, whatever does not divide by what.
+@pytest.mark.parametrize(("images", "world_size"), [(7, 3), (1, 2)])
+def test_ranks_give_the_result_of_one_process(images: int, world_size: int, gate: Gate, project: Path) -> None:
+    """Counts, predictions, pixels and verdict are equal, also with a rank that has no image.
 
-    Only the logits' last digits may be others, since a share makes other batches.
+    Only the logits' last digits may differ, since the batches do.
     """
-    gate("--imagenet=colours", f"--limit={images}", "--results=one")
+    one_process = gate("--imagenet=colours", f"--limit={images}", "--results=one")
 
-    statuses = run_pytest(project, *[[*COMMAND, f"--limit={images}", "--results=ranks"]] * world, out=project)
+    statuses = run_pytest(project, *[[*COMMAND, f"--limit={images}", "--results=ranks"]] * world_size, out=project)
 
-    fails = images == 1  # which no band could judge
-    assert [int(fails)] * world == statuses, _said(project, rank=0)
+    assert [one_process.ret] * world_size == statuses, _output(project, rank=0)
     assert _cases(project / "one") == _cases(project / "ranks")
     one, ranks = (read_run(project / name) for name in ("one", "ranks"))
-    here, there = vars(one.answers(CASE)), vars(ranks.answers(CASE))
-    np.testing.assert_allclose(here.pop("logits"), there.pop("logits"), rtol=1e-6)
+    here, there = (vars(run.predictions(run.record.cases[0])) for run in (one, ranks))
+    for name in ("logits", "logsumexp"):
+        np.testing.assert_allclose(here.pop(name), there.pop(name), rtol=1e-6)
     for name, values in here.items():
         np.testing.assert_array_equal(values, there[name])
-    assert (1, world) == (one.record.environment.processes, ranks.record.environment.processes)
+    assert (1, world_size) == (one.record.environment.processes, ranks.record.environment.processes)
 
 
 @pytest.mark.slow
-def test_the_first_rank_speaks_for_all(project: Path) -> None:
+def test_only_the_first_rank_reports(project: Path) -> None:
     """The others print nothing, write nothing, and fail with it where a check fails."""
     expected = (project / "expected_accuracy.yaml").read_text()
     (project / "expected_accuracy.yaml").write_text(expected.replace("acc@1: 75.0", "acc@1: 50.0"))
-
     first = [*COMMAND, "--results=run", "--junitxml=report.xml"]
     second = [*COMMAND, "--results=run", "--junitxml=silent.xml", "--baseline=on-the-first-machine-alone"]
 
     statuses = run_pytest(project, first, second, out=project)
 
     assert [1, 1] == statuses
-    lines = _said(project, rank=0)
-    assert "top-1: FAILED: measured 75.000, published 50.000" in lines
-    assert "2 processes" in lines
-    assert "" == _said(project, rank=1)
+    output = _output(project, rank=0)
+    assert "top-1: FAILED: " in output
+    assert "2 processes" in output
+    assert "" == _output(project, rank=1)
     assert (project / "report.xml").read_text().count("<testcase") == 1
     assert not (project / "silent.xml").exists()
 
 
-def run_telling_all(folder: Path, command: list[str], out: Path) -> None:
-    """Run pytest in this process, a rank, with a line of progress for everything, however soon it is over."""
+def run_with_every_line(folder: Path, command: list[str], out: Path) -> None:
+    """Run pytest in this process, a rank, with all progress, however soon the work is over."""
     progress._LINE_EVERY_SECONDS = 0.0
     run_one(folder, command, out)
 
 
 @pytest.mark.slow
-def test_the_first_rank_shows_how_far_it_is(project: Path) -> None:
+def test_the_first_rank_shows_its_progress(project: Path) -> None:
     """With its own share of the images, and saying so; the others show nothing."""
-    processes = start(run_telling_all, [(project, COMMAND, project)] * 2)
+    processes = start(run_with_every_line, [(project, COMMAND, project)] * 2)
 
     for process in processes:
         process.join(timeout=60)
-    lines = _said(project, rank=0).splitlines()
-    assert "rank 0 of 2, nearest-V1-fp32: decoding: 0 of 8 images" in lines
-    assert "rank 0 of 2, nearest-V1-fp32: forward: 0 of 8 images" in lines
-    assert "" == _said(project, rank=1)
+    lines = [line.partition(" images, ")[0] for line in _output(project, rank=0).splitlines()]
+    assert f"rank 0 of 2, {CASE}: decoding: 0 of 8" in lines
+    assert f"rank 0 of 2, {CASE}: forward: 0 of 8" in lines
+    assert "" == _output(project, rank=1)
 
 
 @pytest.mark.slow
 def test_the_first_rank_ends_first(project: Path) -> None:
-    """Torchrun ends all ranks once one has failed, and the first has a run to write: the others wait for that."""
+    """Torchrun ends all ranks once one has failed, and the first has a run to write: the others wait for that.
+
+    If one was killed, torchrun's SIGTERM comes while the first writes the run, and must not stop it.
+    """
     (project / "conftest.py").write_text(
         (project / "conftest.py").read_text()
-        + "\nimport os, time\n"
-        + "def pytest_sessionfinish():\n    time.sleep(1.5 * (os.environ['RANK'] == '0'))\n"
+        + "\nimport os, signal, time\n"
+        + "def pytest_sessionfinish():\n"
+        + "    if os.environ['RANK'] == '0':\n        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(1.5)\n"
     )
+    expected = (project / "expected_accuracy.yaml").read_text()
+    (project / "expected_accuracy.yaml").write_text(expected.replace("acc@1: 75.0", "acc@1: 50.0"))
 
-    processes = start(run_one, [(project, [*COMMAND, "--limit=1", "--results=run"], project)] * 2)
+    processes = start(run_one, [(project, [*COMMAND, "--results=run"], project)] * 2)
 
     ended = wait([process.sentinel for process in processes], timeout=60)
     for process in processes:
         process.join(timeout=10)
     assert [processes[0].sentinel] == ended
     assert [1, 1] == [process.exitcode for process in processes]
-    assert [1] == [case["images"] for case in _cases(project / "run")]
+    assert ["failed"] == [case["outcome"] for case in _cases(project / "run")]
 
 
 @pytest.mark.slow
-def test_a_rank_that_dies_ends_the_run_with_what_was_done(project: Path) -> None:
-    """The case that it was at is an error, those after it did not run, those before it stay; no verdict is partial."""
+def test_a_rank_that_dies_ends_the_run_with_what_was_done_before(project: Path) -> None:
+    """Its case is an error, those after it did not run, and those before it are kept; no case is judged in part."""
     more = "".join(
         f"  - {{model: {model}, weights: V1, builder: 'tests.colours:{builder}', preset: *preset, colours: *values}}\n"
         for model, builder in (("second", "killed_on_rank_1"), ("third", "nearest_colour"))
@@ -131,12 +134,15 @@ def test_a_rank_that_dies_ends_the_run_with_what_was_done(project: Path) -> None
     statuses = run_pytest(project, *[[*COMMAND, "--models=all", "--results=run"]] * 2, out=project)
 
     assert [1, -signal.SIGKILL] == statuses
-    said = _said(project, rank=0)
-    sentence = "ended before it could bring its answers of second-V1-fp32. Nothing is judged without its images"
-    assert sentence in said
-    assert "the ranks have lost each other" in said
-    first, second, third = json.loads((project / "run" / "record.json").read_text())["cases"]
-    assert ("held", 16) == (first["outcome"], first["images"])
+    output = _output(project, rank=0)
+    sentence = "rank 1 of 2 ended before it could bring its predictions of second-V1-fp32. Nothing is judged without"
+    assert sentence in output
+    assert "the ranks have lost each other" in output
+    values = json.loads((project / "run" / "record.json").read_text())
+    assert [(CASE, "passed", 16)] == [
+        (case["id"], case["outcome"], case["counts"]["images"]) for case in values["cases"]
+    ]
+    second, third = values["missing_cases"]
     assert ("second-V1-fp32", "error") == (second["id"], second["outcome"])
     assert sentence in second["detail"]
     assert {"id": "third-V1-fp32", "outcome": "not run", "detail": ""} == third
@@ -146,64 +152,49 @@ def test_a_rank_that_dies_ends_the_run_with_what_was_done(project: Path) -> None
 @pytest.mark.parametrize(
     ("old", "new", "mistake"),
     [
-        (
-            "colours",
-            "nowhere",
-            "--imagenet 'nowhere': expected a folder or archive of images, found nothing at {}",
-        ),
-        ("--workers=1", "--models=none", "--models: 'none' matches no model in the file of expected values"),
+        ("colours", "nowhere", "--imagenet 'nowhere': expected a folder or archive of images, found nothing at {}"),
+        ("--workers=1", "--models=none", "--models: 'none' "),
     ],
 )
 def test_a_mistake_on_one_rank_ends_all(old: str, new: str, mistake: str, project: Path) -> None:
-    """The sentence names the rank, its machine and what is wrong; it is told once, and nothing is evaluated."""
+    """One message names the rank, its machine and the mistake, and nothing is evaluated."""
     there = [argument.replace(old, new) for argument in COMMAND]
 
     statuses = run_pytest(project, [*COMMAND, "--results=run"], [*there, "--results=run"], out=project)
 
     assert [4, 4] == statuses
-    said = _said(project, rank=0)
-    assert f"ERROR: rank 1 of 2 ({socket.gethostname()}): {mistake.format(project / 'nowhere')}" in said
-    assert "" == _said(project, rank=1)
+    output = _output(project, rank=0)
+    assert f"ERROR: rank 1 of 2 ({socket.gethostname()}): {mistake.format(project / 'nowhere')}" in output
+    assert "" == _output(project, rank=1)
     assert not list(project.glob("run*"))
 
 
 @pytest.mark.slow
-def test_a_rank_that_was_started_otherwise_ends_all(project: Path) -> None:
-    """What is not one run is not evaluated as one."""
+def test_ranks_with_different_options_are_a_usage_error(project: Path) -> None:
+    """They would evaluate different images as one run."""
     statuses = run_pytest(project, COMMAND, [*COMMAND, "--limit=8"], out=project)
 
     assert [4, 4] == statuses
-    assert "the image set is 'colours, 8 images, labels " in _said(project, rank=0)
-    assert "" == _said(project, rank=1)
+    assert "ERROR: rank 1 was not started like rank 0: the dataset is 'colours, 8 images, labels " in _output(
+        project, rank=0
+    )
+    assert "" == _output(project, rank=1)
 
 
-@pytest.mark.parametrize(("worker", "silent"), [(True, True), (False, False)])
-def test_workers_of_xdist_show_no_progress(
-    worker: bool, silent: bool, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They have one terminal in common, and would write over each other."""
-    monkeypatch.setattr(pytestconfig.option, "verbose", 0)
-    monkeypatch.setattr(pytestconfig, "workerinput", {}, raising=False)
-    if not worker:
-        monkeypatch.delattr(pytestconfig, "workerinput")
-
-    assert silent == (plugin._console(pytestconfig) is progress.NOWHERE)
-
-
-def test_workers_of_xdist_and_ranks_exclude_each_other(project: Path) -> None:
-    """Who shares what would be a guess."""
+def test_xdist_under_torchrun_is_a_usage_error(project: Path) -> None:
+    """It would be unclear which of them shares what."""
     [status] = run_pytest(project, [*COMMAND, "-n2", "-p", "xdist"], out=project)
 
     assert 4 == status
-    assert "ERROR: -n shares out models, torchrun shares out images: give one of them" in _said(project, rank=0)
+    assert "ERROR: -n shares models among processes, torchrun shares images: give one of them" in _output(project, 0)
 
 
-def test_a_timing_under_torchrun_is_refused(project: Path) -> None:
-    """Ranks beside each other would time one another."""
+def test_timings_under_torchrun_are_a_usage_error(project: Path) -> None:
+    """Ranks on one machine would slow each other down."""
     [status] = run_pytest(project, ["-m", "imagenet or throughput", "--imagenet=colours"], out=project)
 
     assert 4 == status
-    assert "-m throughput times one model on one device: run it without torchrun" in _said(project, rank=0)
+    assert "-m throughput times one model on one device: run it without torchrun" in _output(project, rank=0)
 
 
 @pytest.mark.parametrize(
@@ -218,14 +209,14 @@ def test_a_timing_under_torchrun_is_refused(project: Path) -> None:
 def test_as_many_workers_as_gpus(
     device: str, mark: str, gpus: list[str], workers: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``-n auto`` is xdist's own affair without a GPU, and in runs that have nothing to do with the gate."""
-    monkeypatch.setattr(parallel, "visible_gpus", lambda _: gpus)
+    """``-n auto`` is left to xdist without a GPU, and in runs of other tests."""
+    monkeypatch.setattr(plugin, "visible_gpus", lambda _: gpus)
     config: Any = SimpleNamespace(getoption={"device": device, "markexpr": mark}.get)
 
-    assert workers == parallel.pytest_xdist_auto_num_workers(config)
+    assert workers == plugin.pytest_xdist_auto_num_workers(config)
 
 
-def test_more_workers_than_gpus_are_refused_at_once(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_workers_than_gpus_are_a_usage_error(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before any is started: none shares a GPU with another."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,6")
@@ -238,33 +229,53 @@ def test_more_workers_than_gpus_are_refused_at_once(gate: Gate, monkeypatch: pyt
     )
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, 1), (5, 5)])
-def test_workers_take_one_case_at_a_time(given: int | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Xdist would hand out several beforehand, the last of which would wait for a worker that is busy."""
-    monkeypatch.setattr(parallel, "parse_tx_spec_config", lambda _: ["popen"] * 3)
-    options = {"markexpr": "imagenet", "dist": "load", "device": "cpu"}
+def _parallel(maxschedchunk: int | None = None) -> plugin.Parallel:
+    """Return the plugin object of a controller with three workers."""
+    options = {"dist": "load", "tx": ["2*popen", "popen"]}
+    gate = SimpleNamespace(staging=None)
     config: Any = SimpleNamespace(
         getoption=lambda name, default=None: options.get(name, default),
-        option=SimpleNamespace(maxschedchunk=given, collectonly=False),
-        stash={},
+        option=SimpleNamespace(maxschedchunk=maxschedchunk),
+        gate=gate,
     )
-
-    parallel.pytest_configure(config)
-
-    assert expected == config.option.maxschedchunk
-    assert Place(local_world=3) == config.stash[parallel.PLACE]
+    return plugin.Parallel(config, None)
 
 
-def test_a_worker_that_follows_a_crash_has_the_gpu_that_is_free() -> None:
+@pytest.mark.parametrize(("given", "expected"), [(None, 1), (5, 5)])
+def test_workers_take_one_case_at_a_time(given: int | None, expected: int) -> None:
+    """Xdist would hand out several beforehand, the last of which would wait for a worker that is busy."""
+    assert expected == _parallel(given)._config.option.maxschedchunk
+
+
+def test_a_worker_that_replaces_another_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Xdist gives it a new name; by that it would share the GPU of another."""
-    config: Any = SimpleNamespace(stash={parallel._SLOTS: {}, parallel.PLACE: Place(local_world=3)})
-    nodes = [
-        SimpleNamespace(config=config, gateway=SimpleNamespace(id=f"gw{number}"), workerinput={}) for number in range(4)
-    ]
+    monkeypatch.setattr(plugin, "gate_of", lambda config: config.gate)
+    parallel = _parallel()
+    nodes = [SimpleNamespace(gateway=SimpleNamespace(id=f"gw{number}"), workerinput={}) for number in range(4)]
 
     for node in nodes[:3]:
         parallel.pytest_configure_node(node)
     parallel.pytest_testnodedown(nodes[1])
     parallel.pytest_configure_node(nodes[3])
 
-    assert [(0, 3), (1, 3), (2, 3), (1, 3)] == [node.workerinput[parallel._SLOT] for node in nodes]
+    numbers = [node.workerinput["imagenet_process"] for node in nodes]
+    assert [(0, 3, ""), (1, 3, ""), (2, 3, ""), (1, 3, "")] == numbers
+
+
+@pytest.mark.slow
+def test_workers_give_the_results_of_one_process(gate: Gate, project: Path) -> None:
+    """Each case is evaluated once, by one of them, and the run holds the predictions of all."""
+    model = (
+        "  - {{model: m{}, weights: V1, builder: 'tests.colours:nearest_colour', preset: *preset, colours: *values}}\n"
+    )
+    (project / "expected_accuracy.yaml").write_text(EXPECTED + "".join(map(model.format, range(4))))
+    gate("--imagenet=colours", "--models=all", "--results=one")
+
+    result = gate("--imagenet=colours", "--models=all", "--results=workers", "-n2", "-p", "xdist")
+
+    result.assert_outcomes(passed=5)
+    one, workers = (read_run(project / name) for name in ("one", "workers"))
+    assert sorted(map(str, _cases(one.path))) == sorted(map(str, _cases(workers.path)))
+    for case in workers.record.cases:
+        np.testing.assert_array_equal(one.predictions(case).top, workers.predictions(case).top)
+    assert (1, 2) == (one.record.environment.processes, workers.record.environment.processes)

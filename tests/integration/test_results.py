@@ -1,9 +1,10 @@
-"""``--results DIR`` and ``python -m harness compare``: what real runs leave, and what is made of it."""
+"""``--results DIR`` and ``imagenet-gate compare``: the run folder, and the comparison of two."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.__main__ import main
-from harness.data import imagenet
-from harness.data.inventory import kept_in
-from harness.reporting.case_record import CaseRecord
-from harness.reporting.record import Unmeasured
-from harness.reporting.run_folder import read_run
+from harness.cli.main import main
+from harness.decoding.stores import list_stores
+from harness.formats import imagenet
+from harness.records.results import Missing
+from harness.records.run_folder import read_run
 from tests.colours import EXPECTED, TOP1, TOP5
 from tests.integration.conftest import Gate, table_line
 
@@ -35,22 +35,24 @@ def _json(folder: Path) -> dict[str, Any]:
     return values
 
 
-def test_the_record_tells_what_was_measured(gate: Gate, project: Path) -> None:
-    """Hits, expected hits and checks, versions and split, and where the time went."""
+def test_the_record_holds_what_was_measured(gate: Gate, project: Path) -> None:
+    """Counts, expected counts and checks, versions and dataset, and the seconds of each phase."""
     result = gate("--imagenet=colours", "--results=run")
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"results: {project}/run"])
     values = _json(project / "run")
     [case] = values["cases"]
-    assert values["schema_version"] == 2
+    assert values["schema_version"] == "3.0"
     assert values["environment"]["device"] == "cpu"
-    assert values["split"]["name"] == "colours"
-    assert (values["split"]["images"], values["split"]["classes"]) == (16, 8)
-    assert (case["id"], case["images"], case["top1"], case["top5"], case["outcome"]) == (CASE, 16, TOP1, TOP5, "held")
-    assert case["expected"] == {"images": 16, "top1": 12, "top5": 14, "origin": "published"}
-    assert [(check["name"], check["outcome"]) for check in case["checks"]] == [("top-1", "held"), ("top-5", "held")]
-    assert values["split"]["class_names"] == list(imagenet.wnids())
+    assert values["dataset"]["name"] == "colours"
+    assert (values["dataset"]["images"], values["dataset"]["classes"]) == (16, 8)
+    assert (case["id"], case["outcome"], case["dataset"]) == (CASE, "passed", "colours")
+    assert case["counts"] == {"images": 16, "top1": TOP1, "top5": TOP5}
+    assert case["expected"]["counts"] == case["counts"]
+    assert case["expected"]["origin"] == "published"
+    assert [(check["name"], check["outcome"]) for check in case["checks"]] == [("top-1", "passed"), ("top-5", "passed")]
+    assert values["dataset"]["class_names"] == list(imagenet.wnids())
     assert case["weights_bytes"] == 4 * 4000
     [command] = values["commands"]
     assert command.startswith("python -m pytest ")
@@ -60,27 +62,27 @@ def test_the_record_tells_what_was_measured(gate: Gate, project: Path) -> None:
     assert sum(phases.values()) - phases["total"] <= phases["total"]
 
 
-def test_the_answers_are_each_images(gate: Gate, project: Path) -> None:
-    """Ids, the five best classes and their logits, best first, and what is right: as many hits as the record says."""
+def test_the_predictions_are_those_of_each_image(gate: Gate, project: Path) -> None:
+    """Ids, the six highest classes and their logits, highest first; as many are correct as the record says."""
     gate("--imagenet=colours", "--results=run")
 
-    answers = read_run(project / "run").answers(CASE)
-
-    assert answers is not None
-    assert answers.logits is not None
-    assert answers.ids.tolist() == [f"{number:02}.JPEG" for number in range(16)]
-    assert (answers.top5.shape, str(answers.top5.dtype)) == ((16, 5), "int16")
-    assert (answers.logits.shape, str(answers.logits.dtype)) == ((16, 5), "float32")
-    assert (np.diff(answers.logits, axis=1) <= 0).all()
-    assert int(answers.correct.sum()) == TOP1
+    run = read_run(project / "run")
+    [case] = run.record.cases
+    predictions, (ids, targets) = run.predictions(case), run.labels
+    assert predictions.logits is not None
+    assert predictions.ids.tolist() == ids.tolist() == [f"{number:02}.JPEG" for number in range(16)]
+    assert (predictions.top.shape, str(predictions.top.dtype)) == ((16, 6), "int16")
+    assert (predictions.logits.shape, str(predictions.logits.dtype)) == ((16, 6), "float32")
+    assert (np.diff(predictions.logits, axis=1) <= 0).all()
+    assert TOP1 == int((predictions.top1 == targets).sum())
 
 
 @pytest.mark.slow
-def test_workers_of_xdist_come_together_in_one_record(gate: Gate, project: Path) -> None:
-    """The same cases as without ``-n``, but for the time that they took, and the same answers; in one folder.
+def test_workers_of_xdist_write_one_record(gate: Gate, project: Path) -> None:
+    """The same results and predictions as without ``-n``, but for the time they took, in one folder.
 
-    Two workers want the same pixels at once: there is one store, and the table is that of a single run. Each pairs
-    its cases with the single run as a baseline, which also judges the one that has no published values.
+    Two workers need the same pixels at once: there is one store. Each compares its cases with the single run as a
+    baseline, which also judges the one that has no published values.
     """
     (project / "expected_accuracy.yaml").write_text(EXPECTED + MORE)
     single = gate("--imagenet=colours", "--models=all", "--results=one", "--no-store")
@@ -88,69 +90,73 @@ def test_workers_of_xdist_come_together_in_one_record(gate: Gate, project: Path)
     both = gate("--imagenet=colours", "--models=all", "--results=two", "--baseline=one", "-n", "2", "-p", "xdist")
 
     both.assert_outcomes(passed=2, errors=1)
-    both.stdout.re_match_lines([r"split: colours", r" +again .* 75.000 .* - .* held$", r"~ +nearest .* held$"])
+    both.stdout.re_match_lines([r"dataset: colours", r" +again .* 75.000 .* - .* passed$", r"~ +nearest .* passed$"])
     assert table_line(single) == table_line(both)
-    assert [kept.there for kept in kept_in(project / "store")] == [16]
-    one, two = (sorted(_json(project / name)["cases"], key=lambda case: str(case["id"])) for name in ("one", "two"))
-    assert [case["outcome"] for case in one] == ["unjudged", "error", "held"]
-    assert [case["outcome"] for case in two] == ["held", "error", "held"]
-    assert [case["paired"]["changed"] for case in two if "paired" in case] == [0, 0]
-    for case in [*one, *two]:
-        for name in ("seconds", "images_per_second", "checks", "paired", "outcome"):
+    assert [store.decoded for store in list_stores(project / "store")] == [16]
+    one, two = (_json(project / name) for name in ("one", "two"))
+    assert one["missing_cases"] == two["missing_cases"]
+    assert [missing["outcome"] for missing in two["missing_cases"]] == ["error"]
+    by_id = [sorted(values["cases"], key=lambda case: str(case["id"])) for values in (one, two)]
+    assert [[case["outcome"] for case in cases] for cases in by_id] == [["failed", "passed"], ["passed", "passed"]]
+    assert [case["baseline"]["changed"] for case in by_id[1]] == [0, 0]
+    for case in [*by_id[0], *by_id[1]]:
+        for name in ("seconds", "images_per_second", "checks", "baseline", "outcome"):
             case.pop(name, None)
-    assert one == two
-    processes = [_json(project / name)["environment"]["processes"] for name in ("one", "two")]
-    assert [1, 2] == processes
-    assert sorted(path.name for path in (project / "two").iterdir()) == ["inputs", "predictions", "record.json"]
-    for case_id in ("again-V1-fp32", CASE):
-        before, after = (read_run(project / name).answers(case_id) for name in ("one", "two"))
-        assert before is not None
-        assert after is not None
-        np.testing.assert_array_equal(before.logits, after.logits)
+    assert by_id[0] == by_id[1]
+    assert [1, 2] == [values["environment"]["processes"] for values in (one, two)]
+    before, after = (read_run(project / name) for name in ("one", "two"))
+    after_by_id = {case.id: case for case in after.record.cases}
+    for case in before.record.cases:
+        logits, other = before.predictions(case).logits, after.predictions(after_by_id[case.id]).logits
+        assert logits is not None
+        assert other is not None
+        np.testing.assert_array_equal(logits, other)
 
 
-def test_an_interrupted_run_says_what_did_not_run(gate: Gate, project: Path) -> None:
-    """With -x the record is written all the same; a case that was due is never left out."""
+def test_a_stopped_run_is_written(gate: Gate, project: Path) -> None:
+    """With -x the record lists the cases that were not run."""
     (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 81.25") + MORE)
 
-    gate("--imagenet=colours", "--models=all", "-x", "--results=run").assert_outcomes(failed=1)
+    result = gate("--imagenet=colours", "--models=all", "-x", "--results=run")
 
-    failed, *rest = read_run(project / "run").record.cases
-    assert isinstance(failed, CaseRecord)
-    assert failed.outcome == "failed"
-    assert rest == [Unmeasured("again-V1-fp32", "not run"), Unmeasured("nan-V1-fp32", "not run")]
+    result.assert_outcomes(failed=1)
+    result.stdout.re_match_lines([r" +nearest .* FAILED$", r" +again-V1-fp32: not run$"])
+    record = read_run(project / "run").record
+    assert [case.outcome for case in record.cases] == ["failed"]
+    assert record.missing_cases == (Missing("again-V1-fp32", "not run"), Missing("nan-V1-fp32", "not run"))
 
 
-def test_a_case_without_values_says_why(gate: Gate, project: Path) -> None:
-    """The record holds the sentence that the test showed."""
+def test_the_record_says_why_a_case_has_no_result(gate: Gate, project: Path) -> None:
+    """The sentence that the test showed."""
     (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("nearest_colour", "always_nan"))
 
     gate("--imagenet=colours", "--results=run").assert_outcomes(errors=1)
 
-    why = "16 of 16 images got logits that are not finite, the first of them 00.JPEG"
-    assert read_run(project / "run").record.cases == (Unmeasured(CASE, "error", why),)
+    why = "the logits of 16 of 16 images are not finite, the first of them 00.JPEG"
+    record = read_run(project / "run").record
+    assert (record.cases, record.missing_cases) == ((), (Missing(CASE, "error", why),))
 
 
-def test_a_run_that_cannot_be_written_is_no_success(gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All held, but what was asked for is not there: the last line says so, and the exit status."""
+def test_a_run_that_cannot_be_written_fails(gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cases passed, but the results are missing: the last line says so, and the exit status is 1."""
 
     def write(path: Path, data: bytes) -> None:
         if path.name == "record.json":
             raise OSError(28, "No space left on device")
         path.write_bytes(data)
 
-    monkeypatch.setattr("harness.reporting.run_folder.write_whole", write)
+    monkeypatch.setattr("harness.records.run_folder.write_whole", write)
 
     result = gate("--imagenet=colours", "--results=run")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["NO RESULTS: the run cannot be written to *run: No space left on device"])
+    result.stdout.fnmatch_lines(["NOT WRITTEN: the run cannot be written to *run: No space left on device"])
     assert not list(project.glob("run*"))
 
 
-def test_a_folder_of_something_else_is_refused_at_once(gate: Gate, project: Path) -> None:
-    """Before anything is evaluated, and nothing in it is touched."""
+def test_a_folder_of_something_else_is_a_usage_error(gate: Gate, project: Path) -> None:
+    """Before anything is evaluated; nothing in it is touched."""
     result = gate("--imagenet=colours", "--results=colours")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -159,7 +165,7 @@ def test_a_folder_of_something_else_is_refused_at_once(gate: Gate, project: Path
 
 
 def test_a_run_without_cases_leaves_nothing(gate: Gate, project: Path) -> None:
-    """As when -k leaves none."""
+    """For example if -k deselects all."""
     result = gate("--imagenet=colours", "--results=run", "-k", "nothing_of_that_name")
 
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
@@ -167,16 +173,16 @@ def test_a_run_without_cases_leaves_nothing(gate: Gate, project: Path) -> None:
 
 
 def test_a_memory_format_is_a_case_of_its_own(gate: Gate, project: Path) -> None:
-    """With an id of its own, and the same answers."""
+    """With an id of its own, and the same predictions."""
     result = gate("--imagenet=colours", "--memory-format=channels_last,contiguous", "--results=run")
 
     result.assert_outcomes(passed=2)
     assert [case.id for case in read_run(project / "run").record.cases] == [CASE, f"{CASE}-contiguous"]
-    result.stdout.re_match_lines([r" +nearest  V1 .* held$", r"~ +nearest  V1 fp32-contiguous .* held$"])
+    result.stdout.re_match_lines([r" +nearest  V1 .* passed$", r"~ +nearest  V1 fp32-contiguous .* passed$"])
 
 
-def test_a_planted_wrong_answer_is_named(gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One image of 16 changes; the comparison names it with its classes, before and after."""
+def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of 16 predictions is changed; the comparison names the image and its classes, before and after."""
     gate("--imagenet=colours", "--results=old")
     gate("--imagenet=colours", "--results=new")
     capsys.readouterr()
@@ -185,28 +191,28 @@ def test_a_planted_wrong_answer_is_named(gate: Gate, project: Path, capsys: pyte
     equal = capsys.readouterr().out
     file = project / "new" / "predictions" / f"{CASE}.npz"
     with np.load(file) as arrays:
-        answers = dict(arrays)
-    answers["top5"][3] = answers["top5"][3][[1, 0, 2, 3, 4]]
-    np.savez(file, **answers)
-    refused = main(["compare", str(project / "old"), str(project / "new")])
+        changes = dict(arrays)
+    changes["top"][3] = changes["top"][3][[1, 0, 2, 3, 4, 5]]
+    np.savez(file, **changes)
+    mismatch = main(["compare", str(project / "old"), str(project / "new")])
+    damaged = " ".join(capsys.readouterr().out.split())
     record = _json(project / "new")
-    record["cases"][0]["top1"] -= 1
+    record["cases"][0]["counts"]["top1"] -= 1
     (project / "new" / "record.json").write_text(json.dumps(record))
     changed = main(["compare", str(project / "old"), str(project / "new"), "--markdown", str(project / "report.md")])
-    report, errors = capsys.readouterr()
+    report = capsys.readouterr().out
 
-    assert (same, refused, changed) == (0, 2, 1)
-    assert f"the answers of {CASE} are not those that its record tells of" in errors
-    assert "    0     0  1  equal" in equal
+    assert (same, mismatch, changed) == (0, 1, 1)
+    assert "counting: 12 (top-1) and 14 (top-5) correct of 16 images were counted, the predictions give 11" in damaged
+    assert re.search(rf"^{CASE} .* equal  passed$", equal, re.MULTILINE)
     [line] = [line for line in report.splitlines() if "03.JPEG" in line]
     assert line.startswith("    03.JPEG: class 375 -> ")
-    assert line.endswith(", wrong now")
-    assert "1 went from right to wrong, 0 from wrong to right" in report
+    assert "1 now wrong, 0 now correct" in report
     assert "03.JPEG" in (project / "report.md").read_text()
 
 
 def test_comparing_needs_no_torch(gate: Gate, project: Path) -> None:
-    """A machine without a GPU, without torch even, can compare; exit 1 where something is missing."""
+    """A machine without torch can compare runs; exit status 1 if a case is missing."""
     gate("--imagenet=colours", "--results=run")
     (project / "empty").mkdir()
     values = _json(project / "run")
@@ -226,8 +232,8 @@ def test_comparing_needs_no_torch(gate: Gate, project: Path) -> None:
     assert f"{CASE}: is not in the new run" in result.stdout
 
 
-def test_a_run_that_evaluated_nothing_leaves_the_earlier_one(gate: Gate, project: Path) -> None:
-    """A job that is cancelled at once has nothing to put in its place."""
+def test_a_run_that_evaluated_nothing_replaces_nothing(gate: Gate, project: Path) -> None:
+    """For example a job that is cancelled at once."""
     gate("--imagenet=colours", "--results=run")
     before = (project / "run" / "record.json").read_bytes()
     stop = "\nimport pytest\ndef pytest_runtest_setup():\n    pytest.exit('cancelled')\n"
@@ -235,6 +241,6 @@ def test_a_run_that_evaluated_nothing_leaves_the_earlier_one(gate: Gate, project
 
     result = gate("--imagenet=colours", "--results=run")
 
-    result.stdout.fnmatch_lines([f"NO RESULTS: nothing was measured, and {project}/run is as it was"])
+    result.stdout.fnmatch_lines([f"NOT WRITTEN: nothing was measured, and {project}/run is as it was"])
     assert before == (project / "run" / "record.json").read_bytes()
     assert [] == list(project.glob("run.*"))

@@ -1,4 +1,4 @@
-"""The store as a user meets it: kept, shared, killed, damaged, full, or not writable."""
+"""The store of decoded images: reused, shared, killed, damaged, full, or not writable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.inventory import kept_in
+from harness.decoding.stores import list_stores
 from tests.builder import Builder
 from tests.colours import WNIDS
 from tests.images import noise, save
@@ -27,7 +27,7 @@ def decoding_lines(result: pytest.RunResult) -> list[str]:
 
 @pytest.mark.usefixtures("every_line")
 def test_a_second_run_decodes_nothing(gate: Gate) -> None:
-    """The images that a run decoded serve the next one, to the same values; with --no-store they do not."""
+    """The images that a run decoded are used by the next one, with the same values; not with --no-store."""
     first, second = gate("--imagenet=colours"), gate("--imagenet=colours")
     without = gate("--imagenet=colours", "--no-store")
 
@@ -36,8 +36,8 @@ def test_a_second_run_decodes_nothing(gate: Gate) -> None:
     without.stdout.fnmatch_lines(["decoder: pillow, 2 processes, decoded images not kept"])
 
 
-def test_an_image_that_changes_is_decoded_anew(gate: Gate, project: Path) -> None:
-    """A store never hides that the images are others: swapped files change the hits."""
+def test_an_image_that_changes_is_decoded_again(gate: Gate, project: Path) -> None:
+    """Swapped files change the counts, whatever the store holds."""
     before = gate("--imagenet=colours")
     colours = project / "colours"
     (colours / WNIDS[0] / "00.JPEG").write_bytes((colours / WNIDS[1] / "01.JPEG").read_bytes())
@@ -48,8 +48,8 @@ def test_an_image_that_changes_is_decoded_anew(gate: Gate, project: Path) -> Non
     after.stdout.fnmatch_lines(["top-1: FAILED: measured 68.750, published 75.000, *"])
 
 
-def test_a_flipped_byte_is_told_in_the_table(gate: Gate, project: Path) -> None:
-    """The values are right all the same, the image is named, and the run after that is as if nothing had been."""
+def test_a_flipped_byte_is_repaired(gate: Gate, project: Path) -> None:
+    """The values are the same, a note names the image, and the next run has no note."""
     first = gate("--imagenet=colours")
     [pixels] = (project / "store").glob("*/pixels")
     with pixels.open("r+b") as file:
@@ -65,7 +65,7 @@ def test_a_flipped_byte_is_told_in_the_table(gate: Gate, project: Path) -> None:
 
 
 def test_a_store_that_cannot_be_used_is_an_error(gate: Gate, project: Path) -> None:
-    """A file where the folder should be: an error of the test in one sentence that says what to do."""
+    """A file instead of the folder is an error of the test, in one sentence that says what to do."""
     (project / "file").touch()
 
     result = gate("--imagenet=colours", "--store=file")
@@ -84,23 +84,14 @@ def test_another_decoder_has_a_store_of_its_own(gate: Gate, project: Path) -> No
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["decoder: torchvision, 2 processes, *"])
-    assert len(kept_in(project / "store")) == 2
-
-
-def test_nvjpeg_without_a_gpu_is_a_usage_error(gate: Gate) -> None:
-    """A decoder that needs a CUDA device is not replaced by another."""
-    result = gate("--imagenet=colours", "--device=cpu", "--decoder=nvjpeg")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    expected = "ERROR: --decoder nvjpeg decodes on a CUDA device, and the device is cpu; use torchvision"
-    assert expected in result.errlines
+    assert len(list_stores(project / "store")) == 2
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images that take a while to decode."""
     root = tmp_path_factory.mktemp("many")
-    original = save(noise(1, width=700, height=700), root / "split" / WNIDS[0] / "0.JPEG")
+    original = save(noise(1, width=700, height=700), root / "dataset" / WNIDS[0] / "0.JPEG")
     for copy in range(1, IMAGES):
         os.link(original, original.with_name(f"{copy}.JPEG"))
     return root
@@ -115,18 +106,18 @@ def contents(store: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def uninterrupted(many: Path) -> dict[str, bytes]:
     """The store that is built in one go."""
-    done = list(Builder(many / "split", many / "uninterrupted").reports())
+    done = list(Builder(many / "dataset", many / "uninterrupted").reports())
     assert (done[0], done[-1]) == (0, IMAGES)
     return contents(many / "uninterrupted")
 
 
 @pytest.mark.slow
-def test_a_build_that_is_killed_goes_on_where_it_was(many: Path, uninterrupted: dict[str, bytes]) -> None:
-    """Killed by SIGKILL at random moments: what was done is kept, and in the end every byte is the same."""
+def test_a_killed_build_is_continued(many: Path, uninterrupted: dict[str, bytes]) -> None:
+    """Killed by SIGKILL at random moments: decoded images are kept, and in the end every byte is the same."""
     moments = random.Random(4)
     begun = []
     for _ in range(KILLS):
-        builder = Builder(many / "split", many / "killed")
+        builder = Builder(many / "dataset", many / "killed")
         reports = builder.reports()
         begun.append(next(reports))
         for _ in range(moments.randint(1, 4)):
@@ -134,7 +125,7 @@ def test_a_build_that_is_killed_goes_on_where_it_was(many: Path, uninterrupted: 
         time.sleep(moments.uniform(0.0, 0.05))
         builder.kill()
 
-    last = Builder(many / "split", many / "killed")
+    last = Builder(many / "dataset", many / "killed")
     done = list(last.reports())
 
     assert [*begun, *done] == sorted([*begun, *done])
@@ -145,23 +136,23 @@ def test_a_build_that_is_killed_goes_on_where_it_was(many: Path, uninterrupted: 
 
 
 @pytest.mark.slow
-def test_two_builds_at_once_are_one(many: Path, uninterrupted: dict[str, bytes]) -> None:
-    """Two processes that start together leave one store, and both end well."""
-    builders = [Builder(many / "split", many / "twice") for _ in range(2)]
+def test_two_builds_at_once_share_a_store(many: Path, uninterrupted: dict[str, bytes]) -> None:
+    """Two processes that start together write one store, and both succeed."""
+    builders = [Builder(many / "dataset", many / "twice") for _ in range(2)]
     reports = [list(builder.reports()) for builder in builders]
 
     assert [builder.status for builder in builders] == [0, 0]
-    assert all(not told or told[-1] == IMAGES for told in reports)
+    assert all(not counts or counts[-1] == IMAGES for counts in reports)
     assert contents(many / "twice") == uninterrupted
 
 
-def test_a_full_disk_is_told_before_decoding(many: Path, tmp_path: Path) -> None:
-    """On a disk of 2 MB nothing is decoded, the sentence says what is needed, and no store is left."""
+def test_a_full_disk_is_noticed_before_decoding(many: Path, tmp_path: Path) -> None:
+    """On a disk of 2 MB nothing is decoded, the error says what is needed, and no store is left."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(tmp_path)]
     if os.geteuid() or subprocess.run(mount, check=False).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
-        [error] = Builder(many / "split", tmp_path / "store").reports()
+        [error] = Builder(many / "dataset", tmp_path / "store").reports()
         left = [path for path in tmp_path.rglob("*") if path.is_dir()]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.reporting import progress
+from harness.report import progress
 from tests.ranks import run_one, start
 
 COMMAND = ["-m", "imagenet", "--imagenet=colours", "--workers=1", "--batch-size=4", "-p", "no:cacheprovider"]
@@ -51,7 +51,7 @@ def screen(written: str) -> list[str]:
     [("nearest_colour", "."), ("raises_in_the_end", "E"), ("interrupted_in_the_end", "")],
 )
 def test_bars_leave_nothing_behind(builder: str, end: str, project: Path, terminal: int) -> None:
-    """Decoding and forward have a bar each, and however a case ends, what follows begins on a line of its own."""
+    """Decoding and forward have a bar each; however a case ends, the next output starts on a new line."""
     expected = project / "expected_accuracy.yaml"
     expected.write_text(expected.read_text().replace("nearest_colour", builder))
 

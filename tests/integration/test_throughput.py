@@ -1,4 +1,4 @@
-"""``pytest -m throughput``: real inner runs that time a small model, and what they leave."""
+"""``pytest -m throughput``: runs that time a small model, their table and their JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness.evaluation.throughput import TimedForward, WarmUp
-from harness.reporting.record import Unmeasured
-from harness.reporting.run_folder import read_run
-from harness.reporting.timing_record import TimingRecord
+from harness.records.run_folder import read_run
+from harness.throughput.timing import TimedForward
 from tests.colours import EXPECTED
 
 Throughput = Callable[..., pytest.RunResult]
@@ -25,8 +23,8 @@ CASE = "nearest-V1-fp32"
 @pytest.fixture
 def throughput(pytester: pytest.Pytester, project: Path, monkeypatch: pytest.MonkeyPatch) -> Throughput:
     """Run ``pytest -m throughput`` with these arguments in the project, with less work to measure the machine."""
-    monkeypatch.setattr("harness.evaluation.throughput._PRODUCT_SIDE", {"cpu": 64})
-    monkeypatch.setattr("harness.evaluation.yardstick._PRODUCTS", 3)
+    monkeypatch.setattr("harness.throughput.timing._PRODUCT_SIDE", {"cpu": 64})
+    monkeypatch.setattr("harness.throughput.yardstick._PRODUCTS", 3)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # pytest-benchmark's takes a second
     (project / "test_throughput.py").write_text((Path(__file__).parents[1] / "test_throughput.py").read_text())
 
@@ -44,14 +42,14 @@ def _broken(project: Path, function: str) -> None:
 
 
 def test_each_model_is_timed_in_each_setting(throughput: Throughput, project: Path) -> None:
-    """Model x batch size x memory format; without images, without weights; one record for the table and the file."""
+    """Model x batch size x memory format, without images or weights."""
     result = throughput("--batch-sizes=1,4", "--memory-format=channels_last,contiguous", "--results=run")
 
     result.assert_outcomes(passed=4)
     timings = read_run(project / "run").record.timings
     suffixes = ["-b1", "-b4", "-contiguous-b1", "-contiguous-b4"]
     assert [timing.id for timing in timings] == [f"{CASE}{suffix}" for suffix in suffixes]
-    assert all(isinstance(timing, TimingRecord) and len(timing.seconds) >= 5 for timing in timings)
+    assert all(len(timing.seconds) >= 5 for timing in timings)
     result.stdout.re_match_lines(
         [
             r"timed on: cpu \(.*\)$",
@@ -62,8 +60,8 @@ def test_each_model_is_timed_in_each_setting(throughput: Throughput, project: Pa
     )
 
 
-def test_without_batch_sizes_there_are_one_and_one_that_fills_the_device(throughput: Throughput) -> None:
-    """32 on a CPU; also while only collecting."""
+def test_the_default_batch_sizes(throughput: Throughput) -> None:
+    """1 and 32 on a CPU, also with --collect-only."""
     result = throughput("--collect-only", "-q")
 
     assert [line for line in result.outlines if "::" in line] == [
@@ -80,8 +78,8 @@ def benchmark_file(throughput: Throughput, project: Path) -> Path:
     return project / "run.json"
 
 
-def test_the_json_tells_what_was_measured_and_on_what(benchmark_file: Path) -> None:
-    """Of each timing what follows from its median, the raw calls, and the environment; no objects, no tensors."""
+def test_the_json_holds_the_measurement_and_the_environment(benchmark_file: Path) -> None:
+    """For each timing the values derived from its median, all calls, and the environment."""
     values = json.loads(benchmark_file.read_text())
 
     [_, four] = values["benchmarks"]
@@ -96,22 +94,13 @@ def test_the_json_tells_what_was_measured_and_on_what(benchmark_file: Path) -> N
         "batch_size": 4,
     }
     assert info["images_per_second"] == pytest.approx(4 / median)
-    assert info["tflops"] == pytest.approx(2 * info["gflops"] * 4 / median / 1e3)
+    assert info["tflops"] == pytest.approx(2 * info["gmacs"] * 4 / median / 1e3)
     assert info["share_of_peak"] == pytest.approx(info["tflops"] / info["peak_tflops"])
     assert info["warm_up"]["calls"] >= 3
     assert info["environment"]["torch"] == values["imagenet_gate"]["environment"]["torch"]
     assert info["environment"]["device"] == "cpu"
     assert info["peak_memory"] is None or info["peak_memory"] > 10_000_000
     assert "UNSERIALIZABLE" not in benchmark_file.read_text()
-
-
-def test_the_json_and_the_folder_tell_the_same(throughput: Throughput, project: Path) -> None:
-    """One run, two forms, one record."""
-    throughput("--batch-sizes=1,4", "--benchmark-json=run.json", "--results=run").assert_outcomes(passed=2)
-
-    folder, file = (read_run(project / name).record for name in ("run", "run.json"))
-    assert folder.timings == file.timings
-    assert folder.environment == file.environment
 
 
 def test_github_action_benchmark_finds_its_values(benchmark_file: Path) -> None:
@@ -163,6 +152,11 @@ def test_pytest_benchmarks_own_comparison_reads_it(
     assert shown.stdout.count(f"test_throughput[{CASE}-b4]") == 2
 
 
+def not_warmed_up(timed: TimedForward) -> None:
+    """Call nothing before the measurement, so that a model fails during it."""
+    timed._warm_up = {"calls": 0, "seconds": 0.0, "stable": True}
+
+
 @pytest.mark.parametrize(
     ("builder", "reason"),
     [
@@ -174,10 +168,10 @@ def test_pytest_benchmarks_own_comparison_reads_it(
 def test_a_model_that_fails_leaves_no_timing(
     builder: str, reason: str, throughput: Throughput, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither in pytest-benchmark's JSON nor in its table nor in ours, whenever it fails; the sound one is there."""
+    """Neither in pytest-benchmark's JSON and table nor in ours, whenever it fails; the other model's remains."""
     _broken(project, builder)
     if "in_the_end" in builder:
-        monkeypatch.setattr(TimedForward, "warm_up", lambda _timed: WarmUp(calls=0, seconds=0.0, stable=True))
+        monkeypatch.setattr(TimedForward, "warm_up", not_warmed_up)
 
     result = throughput("--batch-sizes=4", "--models=all", "--benchmark-json=run.json", "--results=run")
 
@@ -186,34 +180,34 @@ def test_a_model_that_fails_leaves_no_timing(
     assert names == [f"test_throughput[{CASE}-b4]"]
     for path in ("run", "run.json"):
         record = read_run(project / path).record
-        [failed] = [timing for timing in record.timings if isinstance(timing, Unmeasured)]
+        [failed] = record.missing_timings
         assert (failed.id, failed.outcome) == ("broken-V1-fp32-b4", "error")
         assert reason in failed.detail
-    result.stdout.fnmatch_lines(["  broken-V1-fp32-b4: ERROR, no values (the reason stands above)"])
+    result.stdout.fnmatch_lines(["  broken-V1-fp32-b4: ERROR, no result (see above)"])
     assert not [line for line in result.outlines if line.startswith("test_throughput[broken")]
 
 
-def test_processes_beside_each_other_are_refused(throughput: Throughput) -> None:
-    """Timings under xdist would be each other's noise, and pytest-benchmark drops them in silence."""
+def test_xdist_is_a_usage_error(throughput: Throughput) -> None:
+    """Parallel timings would slow each other down, and pytest-benchmark disables itself under xdist."""
     result = throughput("-n", "2", "-p", "xdist")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: -m throughput times one model at a time; * leave out -n"])
 
 
-def test_where_benchmarks_are_disabled_nothing_is_said_to_be_timed(throughput: Throughput, project: Path) -> None:
-    """The models run once; the table says that there are no values, and none are written."""
+def test_disabled_benchmarks_leave_no_timing(throughput: Throughput, project: Path) -> None:
+    """The models run once; the table lists the timings as not run, and nothing is written."""
     result = throughput("--batch-sizes=4", "--benchmark-disable", "--results=run")
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        [f"  {CASE}-b4: not run", f"NO RESULTS: nothing was measured, and {project}/run is as it was"]
+        [f"  {CASE}-b4: not run", f"NOT WRITTEN: nothing was measured, and {project}/run is as it was"]
     )
     assert not (project / "run").exists()
 
 
 def test_accuracy_and_speed_in_one_run(throughput: Throughput, project: Path) -> None:
-    """One file tells both: hits, environment and timings; it is compared as a run folder is."""
+    """One file holds both: counts, environment and timings."""
     result = throughput(
         "-m", "imagenet or throughput", "--imagenet=colours", "--workers=1", "--batch-sizes=4",
         "--benchmark-json=run.json", "--results=run",
@@ -221,6 +215,7 @@ def test_accuracy_and_speed_in_one_run(throughput: Throughput, project: Path) ->
 
     result.assert_outcomes(passed=2)
     folder, file = (read_run(project / name).record for name in ("run", "run.json"))
-    assert [(case.id, case.outcome) for case in file.cases] == [(CASE, "held")]
+    assert [(case.id, case.outcome) for case in file.cases] == [(CASE, "passed")]
     assert [timing.id for timing in file.timings] == [f"{CASE}-b4"]
-    assert file.split == folder.split is not None
+    assert file.dataset == folder.dataset is not None
+    assert (file.timings, file.environment) == (folder.timings, folder.environment)

@@ -1,4 +1,4 @@
-"""Tests of harness.__main__: how it is run, and what is no command."""
+"""Tests of harness.cli.main: how it is run, and what is no command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.__main__ import main
+from harness.cli.main import main
 
 
 def test_module_can_be_run(pytestconfig: pytest.Config, tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_module_can_be_run(pytestconfig: pytest.Config, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["expected"], ["store"], ["split"], ["expectd", "check"], ["expected", "check", "a", "b"]]
+    "arguments", [[], ["expected"], ["store"], ["dataset"], ["expectd", "check"], ["expected", "check", "a", "b"]]
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A command that is missing, unknown or given too much is a usage error on stderr; exit status 2."""
@@ -35,10 +35,10 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     output, errors = capsys.readouterr()
     assert stop.value.code == 2
     assert output == ""
-    assert errors.startswith("usage: python -m harness")
+    assert errors.startswith("usage: imagenet-gate")
 
 
-def test_a_fault_of_the_harness_is_no_failed_check(
+def test_a_bug_of_the_harness_is_no_failed_check(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It keeps its traceback, and ends with 2: what reads the status must not take it for a verdict."""
@@ -46,7 +46,7 @@ def test_a_fault_of_the_harness_is_no_failed_check(
     def fail(_path: Path) -> None:
         raise ZeroDivisionError("out of luck")
 
-    monkeypatch.setattr("harness.commands.compare.read_run", fail)
+    monkeypatch.setattr("harness.cli.compare.read_run", fail)
 
     assert main(["compare", str(tmp_path), str(tmp_path)]) == 2
     assert capsys.readouterr().err.endswith("ZeroDivisionError: out of luck\n")

@@ -1,0 +1,1 @@
+"""Comparison with an earlier run: pairing image by image, the noise floor, and the diagnosis."""

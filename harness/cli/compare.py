@@ -1,0 +1,121 @@
+"""``imagenet-gate compare``: what differs between two runs, and the series of many; imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.cli.options import write_markdown
+from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, check_same_images
+from harness.records.run_folder import read_run
+from harness.report.comparison import comparison_sections, series_sections
+from harness.report.report import Judging
+from harness.report.sections import Section, as_text
+
+if TYPE_CHECKING:
+    from harness.cli import Commands
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = commands.add_parser(
+        "compare",
+        help="say what differs between two runs, or list the series of many; exit 1 if something fails",
+        description="Compare two runs: environment, accuracy image by image, by the rules of pytest --baseline, and "
+        "speed with an interval. Exit 1 if something fails, 2 if they cannot be compared. With more than two runs, "
+        "print what each measured, by case; nothing fails then.",
+    )
+    command.add_argument(
+        "runs",
+        metavar="RUN",
+        type=Path,
+        nargs="+",
+        help="OLD and NEW: folders of --results, or files of --benchmark-json; more than two give a series",
+    )
+    add_judging(command)
+    command.add_argument(
+        "--markdown", metavar="FILE", type=Path, help="write the report to this file too, as Markdown (default: none)"
+    )
+    command.set_defaults(run=_compare, usage=command.error)
+
+
+def add_judging(command: argparse.ArgumentParser) -> None:
+    """Declare the options by which a comparison is judged."""
+    command.add_argument(
+        "--fail-on",
+        metavar="LIST",
+        type=_kinds,
+        default=FAILURES,
+        help=f"what counts as a failure, comma-separated: {', '.join(FAILURES)}, or 'none' (default: all three)",
+    )
+    command.add_argument(
+        "--max-slowdown",
+        metavar="PERCENT",
+        type=_percent,
+        default=MAX_SLOWDOWN,
+        help="how much longer a call may take if that is significant (default: 5%%)",
+    )
+    command.add_argument(
+        "--noise",
+        metavar="PERCENT",
+        type=_percent,
+        default=NOISE,
+        help="by how much the speed of two runs of the same software differs on this machine (default: 7%%)",
+    )
+    command.add_argument(
+        "--strict-drift",
+        action="store_true",
+        help="fail also where logits moved beyond the noise floor, or images differ, while no prediction changed",
+    )
+
+
+def judging_of(options: argparse.Namespace) -> Judging:
+    """Return the values of the options by which a comparison is judged."""
+    return Judging(options.fail_on, options.max_slowdown, options.noise, options.strict_drift)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    if len(options.runs) < 2:
+        options.usage("give two runs, OLD and NEW, or more for a series")
+    runs = [read_run(path) for path in options.runs]
+    if len(runs) > 2:
+        for run, other in combinations(runs, 2):
+            check_same_images(run, other)
+        sections = series_sections(runs)
+        _show(sections, sections, options.markdown)
+        return 0
+    judging = judging_of(options)
+    comparison, failures = judging.compare(*runs)
+    sections = comparison_sections(comparison, failures, judging.fail_on)
+    # In a browser a report is read from the top, in a terminal from the bottom.
+    _show(sections, [sections[-1], *sections[:-1]], options.markdown)
+    return 1 if failures else 0
+
+
+def _show(for_terminal: Sequence[Section], for_browser: Sequence[Section], markdown: Path | None) -> None:
+    for line in as_text(for_terminal):
+        print(line)
+    if markdown is not None:
+        write_markdown(markdown, for_browser)
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = () if text == "none" else tuple(part.strip() for part in text.split(","))
+    if unknown := [kind for kind in kinds if kind not in FAILURES]:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(FAILURES)}, or none; found {unknown[0]!r}")
+    return kinds
+
+
+def _percent(text: str) -> float:
+    """Return a percentage, such as ``5%`` or ``5``, as a share."""
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a percentage such as 5%, found {text!r}")
+    return value / 100

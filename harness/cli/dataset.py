@@ -1,0 +1,131 @@
+"""``imagenet-gate dataset``: describe a dataset, and find out whether it is damaged."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from harness.dataset import ImageDataset, open_dataset
+from harness.formats import imagenet
+from harness.options import available_cores, positive
+from harness.report.progress import progress_on_stderr
+
+if TYPE_CHECKING:
+    from harness.cli import Commands
+    from harness.decoding.survey import Found
+
+_SHOWN = 10
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = commands.add_parser(
+        "dataset",
+        help="describe a dataset; exit 1 if it is damaged",
+        description="Describe a dataset, after decoding every image. Exit 1 if an image cannot be decoded or is in the "
+        "wrong class, or if the dataset is named like ImageNet-1k's validation set and is not all of it.",
+    )
+    command.add_argument("path", metavar="DATASET", help="folder or archive of the dataset, or 'synthetic'")
+    command.add_argument(
+        "--workers",
+        metavar="N",
+        type=positive,
+        default=available_cores(),
+        help="decoding processes (default: one per available CPU core, %(default)s here)",
+    )
+    command.set_defaults(run=_describe)
+
+
+def _describe(options: argparse.Namespace) -> int:
+    dataset = open_dataset(options.path, "DATASET")
+    from harness.decoding.survey import survey
+
+    with progress_on_stderr("decoding") as progress:
+        found = survey(dataset.sources, options.workers, progress)
+    unreadable = [
+        f"{source}: {image.reason}" for source, image in zip(dataset.sources, found, strict=True) if image.reason
+    ]
+    misplaced = _misplaced(dataset)
+    for title, value in _facts(dataset, found):
+        print(f"{title + ':':12} {value}")
+    for title, listed in (
+        ("duplicates", _duplicates(dataset, found)),
+        ("ignored", list(dataset.ignored)),
+        ("misplaced", misplaced),
+        ("unreadable", unreadable),
+    ):
+        print(f"{title + ':':12} {len(listed):,}" if listed else f"{title + ':':12} none")
+        for line in listed[:_SHOWN]:
+            print(f"    {line}")
+        if len(listed) > _SHOWN:
+            print(f"    and {len(listed) - _SHOWN:,} more")
+    damaged = bool(unreadable or misplaced or dataset.caveat)
+    print(_verdict(dataset, damaged=damaged))
+    return 1 if damaged else 0
+
+
+def _facts(dataset: ImageDataset, found: list[Found]) -> list[tuple[str, str]]:
+    counts = Counter(dataset.targets.tolist())
+    fewest, most = min(counts.values()), max(counts.values())
+    a_class = f"{fewest:,} in each" if fewest == most else f"{fewest:,} to {most:,} in each"
+    sizes = Counter(image.size for image in found if not image.reason)
+    facts = [
+        ("dataset", dataset.name),
+        ("format", f"{dataset.format}, {dataset.root}"),
+        ("images", f"{len(dataset):,}"),
+        ("classes", f"{len(counts):,} of {len(dataset.classes):,}, {a_class}"),
+        ("encoding", _listed(Counter(image.format for image in found if image.format))),
+        ("modes", _listed(Counter(image.mode for image in found if image.mode))),
+    ]
+    if sizes:
+        (width, height), times = sizes.most_common(1)[0]
+        widths, heights = zip(*sizes, strict=True)
+        facts.append(
+            (
+                "sizes",
+                f"{min(widths)} to {max(widths)} wide, {min(heights)} to {max(heights)} high, "
+                f"most often {width} x {height} ({times:,})",
+            )
+        )
+    return [*facts, ("labels", f"sha256 {imagenet.labels_sha256(dataset.targets)}"), ("digest", dataset.digest)]
+
+
+def _listed(counts: Counter[str]) -> str:
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{name} {count:,}" for name, count in ordered) or "none"
+
+
+def _duplicates(dataset: ImageDataset, found: list[Found]) -> list[str]:
+    """Return a line for each group of images that are equal, byte for byte."""
+    same = defaultdict(list)
+    for identity, image in zip(dataset.ids, found, strict=True):
+        if image.digest:
+            same[image.digest].append(identity)
+    return [" = ".join(ids) for ids in same.values() if len(ids) > 1]
+
+
+def _misplaced(dataset: ImageDataset) -> list[str]:
+    """Return a line for each validation image that is not in its class."""
+    lines = []
+    for identity, target in zip(dataset.ids, dataset.targets.tolist(), strict=True):
+        number = imagenet.validation_number(identity.rpartition("/")[2])
+        if number is None or not 1 <= number <= imagenet.IMAGES:
+            continue
+        right = imagenet.validation_label(number)
+        if right != target:
+            lines.append(f"{identity}: in {dataset.classes[target]}, belongs to {dataset.classes[right]}")
+    return lines
+
+
+def _verdict(dataset: ImageDataset, *, damaged: bool) -> str:
+    if dataset.name == imagenet.NAME:
+        known = "the ImageNet-1k validation set: all 50,000 images by name, and all labels"
+        return f"It is {known}{', but damaged' if damaged else ''}."
+    if dataset.caveat:
+        return f"Damaged or not whole: {dataset.caveat}."
+    return (
+        f"{'Damaged. ' if damaged else ''}It is not the ImageNet-1k validation set: "
+        + str(imagenet.validation_set_error(dataset.ids, dataset.targets))
+        + "."
+    )

@@ -1,0 +1,90 @@
+"""``imagenet-gate expected``: check the file of expected accuracies."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.expected import DEFAULT_FILE, Entry, ModelSpec
+from harness.records.environment import versions
+from harness.records.expected_file import read_expected
+
+if TYPE_CHECKING:
+    from harness.cli import Commands
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    expected = commands.add_parser(
+        "expected",
+        help="check the file of expected accuracies",
+        description="The file of expected accuracies, by default expected_accuracy.yaml.",
+    )
+    actions = expected.add_subparsers(metavar="ACTION", required=True)
+    check = actions.add_parser(
+        "check",
+        help="compare it with the installed torchvision's own metadata; exit 1 if they disagree",
+        description="Compare the imagenet-1k values of the file with the installed torchvision's own metadata. Exit 1 "
+        "if they disagree.",
+    )
+    check.add_argument(
+        "file",
+        metavar="FILE",
+        type=Path,
+        nargs="?",
+        default=DEFAULT_FILE,
+        help="file of expected accuracies (default: %(default)s)",
+    )
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    entries = read_expected(options.file)
+    published = published_accuracies()
+    lines = disagreements(entries, published)
+    for line in lines:
+        print(line)
+    found = f"{len(lines) or 'no'} disagreement{'s' if len(lines) > 1 else ''}"
+    print(f"{options.file}: {found} with the {len(published)} weights of torchvision {versions()['torchvision']}")
+    return 1 if lines else 0
+
+
+def disagreements(entries: Iterable[Entry], published: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Say where the values for imagenet-1k differ from ``published``, and which weights only one of the two has.
+
+    Args:
+        entries: those of the file; models with a builder are not torchvision's and are left out.
+        published: acc@1 and acc@5 in percent, by id.
+    """
+    ours = {
+        str(entry.spec): expected.counts
+        for entry in entries
+        if entry.spec.builder is None and (expected := entry.expected_on("imagenet-1k"))
+    }
+    lines = [f"{name}: in the file, not in torchvision" for name in ours if name not in published]
+    for name, accuracies in published.items():
+        if name not in ours:
+            lines.append(f"{name}: {accuracies} in torchvision, no values for imagenet-1k in the file")
+            continue
+        for metric, accuracy in zip(("top1", "top5"), accuracies, strict=True):
+            if ours[name].correct(metric) != round(accuracy * ours[name].images / 100):
+                lines.append(f"{name}: {metric} is {ours[name].percent(metric)} in the file, {accuracy} in torchvision")
+    return lines
+
+
+def published_accuracies() -> dict[str, tuple[float, float]]:
+    """Return acc@1 and acc@5 on ImageNet-1K, in percent, of every weight of torchvision that has them, by id."""
+    import torchvision  # and with it torch
+
+    published = {}
+    for model in torchvision.models.list_models(module=torchvision.models):
+        weights_enum = torchvision.models.get_model_weights(model)
+        for name, weights in weights_enum.__members__.items():
+            metrics = weights.meta["_metrics"].get("ImageNet-1K")
+            # DEFAULT is another name of a member; VGG16's IMAGENET1K_FEATURES are no classifier and state NaN.
+            if name == weights.name and metrics is not None and not math.isnan(metrics["acc@1"]):
+                published[str(ModelSpec(model, name))] = (metrics["acc@1"], metrics["acc@5"])
+    return published

@@ -1,0 +1,228 @@
+"""``imagenet-gate store``: build, list, verify and prune stores of decoded images."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.dataset import SYNTHETIC, open_dataset
+from harness.decoding.stores import StoreInfo, default_store, list_stores, prune, verify
+from harness.errors import StoreError
+from harness.expected import DEFAULT_FILE, select_cases
+from harness.options import DECODERS, available_cores, folder, listed, positive
+from harness.precision import DEFAULT
+from harness.records.expected_file import read_expected
+from harness.report.progress import progress_on_stderr
+
+if TYPE_CHECKING:
+    from harness.cli import Commands
+
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    store = commands.add_parser(
+        "store",
+        help="build, list, verify or prune stores of decoded images",
+        description="Stores of decoded images, which are kept between runs.",
+    )
+    actions = store.add_subparsers(metavar="ACTION", required=True)
+
+    build = actions.add_parser(
+        "build",
+        help="decode a dataset ahead of a run",
+        description="Decode a dataset as the models need it, so that a later run finds it decoded.",
+    )
+    build.add_argument("dataset", metavar="DATASET", help="folder or archive of the dataset, or 'synthetic'")
+    build.add_argument(
+        "--models",
+        metavar="LIST",
+        default="core",
+        help="names, globs or ids of models, comma-separated, or 'all' (default: %(default)s)",
+    )
+    build.add_argument(
+        "--expected",
+        metavar="FILE",
+        type=Path,
+        default=DEFAULT_FILE,
+        help="file of expected accuracies (default: %(default)s)",
+    )
+    build.add_argument(
+        "--decoder",
+        metavar="DECODER",
+        choices=DECODERS,
+        default=DECODERS[0],
+        help="pillow (used for the published values), torchvision or nvjpeg (default: %(default)s)",
+    )
+    build.add_argument(
+        "--device",
+        metavar="DEVICE",
+        default="auto",
+        help="device that nvjpeg decodes on: auto, cuda or cuda:N (default: %(default)s)",
+    )
+    build.add_argument(
+        "--workers",
+        metavar="N",
+        type=positive,
+        default=available_cores(),
+        help="decoding processes (default: one per available CPU core, %(default)s here)",
+    )
+    build.set_defaults(run=_build)
+
+    listing = actions.add_parser(
+        "list",
+        help="show all stores",
+        description="Show all stores: of which images, how large, and when each was last used.",
+    )
+    listing.set_defaults(run=_list)
+
+    verifying = actions.add_parser(
+        "verify",
+        help="compare all pixels with their hashes; exit 1 if any differ",
+        description="Compare all pixels with their hashes. Images that differ are named, and the next run that needs "
+        "them decodes them again. Exit 1 if there are any.",
+    )
+    verifying.set_defaults(run=_verify)
+
+    pruning = actions.add_parser(
+        "prune",
+        help="remove stores by age or total size",
+        description="Remove stores that were not used for a time, or the least recently used above a total size. Give "
+        "one of the options or both.",
+    )
+    pruning.add_argument(
+        "--older-than", metavar="AGE", type=_age, help="remove stores not used for this long, such as 12h, 30d or 8w"
+    )
+    pruning.add_argument(
+        "--max-size",
+        metavar="SIZE",
+        type=_size,
+        help="remove the least recently used until this much is left, such as 50GB",
+    )
+    pruning.set_defaults(run=_prune, usage=pruning.error)
+
+    for action in (build, listing, verifying, pruning):
+        action.add_argument(
+            "--store",
+            metavar="DIR",
+            type=folder,
+            default=Path(os.environ.get("IMAGENET_STORE") or default_store()),
+            help="folder that keeps decoded images (default: $IMAGENET_STORE, else the user's cache; %(default)s here)",
+        )
+
+
+def _build(options: argparse.Namespace) -> int:
+    synthetic = options.dataset == SYNTHETIC
+    cases = select_cases(read_expected(options.expected), listed(options.models), [DEFAULT], synthetic=synthetic)
+    import torch
+
+    from harness.decoding.store import Store
+    from harness.device import decoder_on, resolve_device
+    from harness.models import geometry_of
+
+    device = resolve_device(options.device) if options.decoder == "nvjpeg" else torch.device("cpu")
+    decoder, dataset = decoder_on(options.decoder, device), open_dataset(options.dataset, "DATASET")
+    with (
+        Store(dataset, decoder, options.store, options.workers) as store,
+        progress_on_stderr("decoding") as progress,
+    ):
+        for geometry in dict.fromkeys(geometry_of(case.spec) for case in cases):
+            started = time.perf_counter()
+            store.decoded(geometry, progress).finish()
+            print(f"{geometry}: decoded after {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    stores = list_stores(options.store)
+    for store in stores:
+        print(_describe(store))
+    total = sum(store.size for store in stores)
+    print(f"{options.store}: {len(stores)} store{'' if len(stores) == 1 else 's'}, {_as_size(total)}")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    status = 0
+    stores = list_stores(options.store)
+    if not stores:
+        print(f"{options.store}: nothing to verify")
+    for store in stores:
+        started = time.perf_counter()
+        try:
+            with progress_on_stderr("verifying") as progress:
+                damaged = verify(store, progress)
+        except StoreError as error:
+            print(error)
+            status = 1
+            continue
+        seconds = time.perf_counter() - started
+        name = f"{store.folder.name} ({store.description.dataset}, {store.description.geometry})"
+        if damaged:
+            status = 1
+            more = f" and {len(damaged) - 5:,} more" if len(damaged) > 5 else ""
+            print(
+                f"{name}: {len(damaged):,} of {store.decoded:,} images differ from their hashes: "
+                f"{', '.join(damaged[:5])}{more}; they will be decoded again"
+            )
+        else:
+            print(f"{name}: {store.decoded:,} images are as they were decoded ({seconds:.1f} s)")
+    return status
+
+
+def _prune(options: argparse.Namespace) -> int:
+    if options.older_than is None and options.max_size is None:
+        options.usage("give --older-than or --max-size, or both; nothing is removed without")
+    stores = list_stores(options.store)
+    freed = 0
+    for store, removed in prune(stores, older_than=options.older_than, max_size=options.max_size):
+        freed += store.size if removed else 0
+        print(f"{'removed' if removed else 'kept, being built'}: {_describe(store)}")
+    print(f"{options.store}: {_as_size(freed)} freed, {_as_size(sum(store.size for store in stores) - freed)} left")
+    return 0
+
+
+def _describe(store: StoreInfo) -> str:
+    about = store.description
+    images = f"{about.images:,}" if store.decoded == about.images else f"{store.decoded:,} of {about.images:,}"
+    versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
+    return (
+        f"{store.folder.name}  {_as_size(store.size):>8}  used {_ago(time.time() - store.used)}  "
+        f"{about.dataset}, {images} images, {about.geometry}\n    of {about.root} by {about.decoder} ({versions})"
+    )
+
+
+def _as_size(size: int) -> str:
+    for unit, factor in reversed(_UNITS.items()):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return "just now"
+
+
+def _parser_of(units: dict[str, int], what: str) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        match = re.fullmatch(rf"(\d+)\s*({'|'.join(units)})", text, re.IGNORECASE)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}")
+        known = {unit.lower(): factor for unit, factor in units.items()}
+        return int(match[1]) * known[match[2].lower()]
+
+    return parse
+
+
+_size = _parser_of(_UNITS, "a size such as 500MB or 50GB")
+_age = _parser_of(_AGES, "an age such as 12h, 30d or 8w")

@@ -1,0 +1,1 @@
+"""Comparing two runs: a library without output."""

@@ -1,0 +1,215 @@
+"""Compares two runs: environment, accuracy image by image, and speed; ``harness.verdict`` judges what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+
+from harness.baseline.pairing import Side, changed_predictions, pair, side_of
+from harness.compare.statistics import ratio_of_medians
+from harness.errors import RecordError
+from harness.records.evidence import ChangedPrediction, Pairing, Policy, SpeedChange, Unpaired
+from harness.records.results import CaseResult, Record, TimingResult
+from harness.records.run_folder import Run
+from harness.verdict import BASELINE, FAILED, judge_speed
+
+FAILURES = ("accuracy", "speed", "missing")
+"""What may count as a failure."""
+MAX_SLOWDOWN, NOISE = 0.05, 0.07
+"""Defaults: how much longer a call may take, and by how much two runs of the same software differ."""
+ALPHA = 0.01
+"""One minus the confidence of all intervals of a comparison together, whatever their number (Bonferroni)."""
+
+
+@dataclass(frozen=True)
+class AccuracyPair:
+    """A case in two runs, judged in the new one by the evidence of the comparison, and its changed predictions."""
+
+    old: CaseResult
+    new: CaseResult
+    changed: tuple[ChangedPrediction, ...] = ()
+
+    @property
+    def evidence(self) -> Pairing | Unpaired:
+        """The evidence of the comparison."""
+        assert self.new.baseline is not None
+        return self.new.baseline
+
+    @property
+    def pairing(self) -> Pairing | None:
+        """The evidence, if the images were paired."""
+        return self.evidence if isinstance(self.evidence, Pairing) else None
+
+    def difference(self, metric: str) -> int | None:
+        """Return the correct predictions gained on the same images; None where that is not known."""
+        if self.old.counts.images == self.new.counts.images:
+            return self.new.counts.correct(metric) - self.old.counts.correct(metric)
+        return self.pairing.gained - self.pairing.lost if self.pairing and metric == "top1" else None
+
+    def failure(self) -> str:
+        """Return why the case failed; empty if it did not."""
+        failed = (check for check in self.new.verdict.checks if check.outcome == FAILED)
+        # The comparison has the diagnosis, the published values only the effect.
+        check = min(failed, key=lambda check: check.name != BASELINE, default=None)
+        if check is None or check.name != BASELINE:
+            return f"{check.name}: {check.detail}" if check else ""
+        if isinstance(self.evidence, Unpaired) and self.evidence.why == "different":
+            return self.evidence.reason
+        return "\n".join(check.detail.split("\n")[:2])
+
+
+class SpeedPair(NamedTuple):
+    """A timing in two runs."""
+
+    old: TimingResult
+    new: TimingResult
+    evidence: SpeedChange
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between two runs: facts of the environment, and the cases and timings that both have.
+
+    Attributes:
+        facts: name, old and new value of each fact that differs.
+        speed_error: why speeds are not compared; empty if they are.
+        missing: id of each result that one run lacks, and what it lacks.
+        added: ids that only the new run has.
+    """
+
+    old: Run
+    new: Run
+    facts: tuple[tuple[str, Any, Any], ...]
+    accuracy: tuple[AccuracyPair, ...]
+    speed: tuple[SpeedPair, ...]
+    speed_error: str
+    missing: tuple[tuple[str, str], ...]
+    added: tuple[str, ...]
+
+    def failures(
+        self, fail_on: Sequence[str] = FAILURES, max_slowdown: float = MAX_SLOWDOWN
+    ) -> Iterator[tuple[str, str]]:
+        """Yield the id and reason of each failure of these kinds; a call may take longer by a share."""
+        if "accuracy" in fail_on:
+            yield from ((pair.new.id, why) for pair in self.accuracy if (why := pair.failure()))
+        if "speed" in fail_on:
+            checks = ((pair.new.id, judge_speed(pair.evidence, max_slowdown)) for pair in self.speed)
+            yield from ((identity, check.detail) for identity, check in checks if check.outcome == FAILED)
+        if "missing" in fail_on:
+            yield from self.missing
+
+
+def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy()) -> Comparison:  # noqa: B008
+    """Compare two runs; the speed of the same software on the same machine may differ by a share of ``noise``.
+
+    Raises:
+        RecordError: they have no image in common, or predictions cannot be read.
+    """
+    _check_images(old, new)
+    before, after = old.record, new.record
+    speed_error = _hardware_error(before, after) if _in_both(before.timings, after.timings) else ""
+    in_old = _ids(before)
+    return Comparison(
+        old=old,
+        new=new,
+        facts=tuple(before.environment.differences(after.environment)),
+        accuracy=tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases)),
+        speed=() if speed_error else tuple(_speed_pairs(before, after, noise)),
+        speed_error=speed_error,
+        missing=tuple(_missing(before, after)),
+        added=tuple(result.id for result in (*after.cases, *after.timings) if result.id not in in_old),
+    )
+
+
+def check_same_images(old: Run, new: Run) -> None:
+    """Raise a RecordError unless the counts of two runs are those of the same images and labels."""
+    before, after = old.record.dataset, new.record.dataset
+    if before and after and before.digest != after.digest:
+        raise RecordError(
+            f"{old.path} and {new.path} evaluated different images and cannot be compared: {before.images:,} of "
+            f"{before.total:,} of {before.name} with labels {before.digest[:8]}, and {after.images:,} of "
+            f"{after.total:,} of {after.name} with labels {after.digest[:8]}"
+        )
+
+
+def shared_sides(old: Run, new: Run, results: AccuracyPair) -> tuple[Side, Side]:
+    """Return what both runs hold about a case that was paired, of the images that the new run holds."""
+    return _on_same_images(side_of(old, results.old), side_of(new, results.new))
+
+
+def _on_same_images(old: Side, new: Side) -> tuple[Side, Side]:
+    indices = old.predictions.indices_of(new.predictions.ids)
+    return old._replace(predictions=old.predictions.at(indices), targets=old.targets[indices]), new
+
+
+def _check_images(old: Run, new: Run) -> None:
+    """Check that two runs have images in common; files without predictions must be of the same images."""
+    paired = old.record.cases and new.record.cases and old.holds_predictions and new.holds_predictions
+    if not paired or not np.isin(new.labels[0], old.labels[0]).any():
+        check_same_images(old, new)
+
+
+def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, policy: Policy) -> AccuracyPair:
+    evidence: Pairing | Unpaired
+    changed: tuple[ChangedPrediction, ...] = ()
+    if old.holds_predictions and new.holds_predictions:
+        here, there = side_of(old, before), side_of(new, after)
+        try:
+            evidence = pair(here, there, policy)
+        except RecordError as error:
+            raise RecordError(f"{old.path}: {error}") from error
+        if isinstance(evidence, Pairing):
+            here, there = _on_same_images(here, there)
+            predictions, targets = (here.predictions, there.predictions), (here.targets, there.targets)
+            changed = changed_predictions(*predictions, *targets, evidence.noise_floor)
+    elif before.weights_sha256 and after.weights_sha256 and before.weights_sha256 != after.weights_sha256:
+        reason = f"weights: their sha256 is {after.weights_sha256[:16]}..., before {before.weights_sha256[:16]}..."
+        evidence = Unpaired("different", reason, policy=policy)
+    else:
+        reason = "counts only: a JSON file holds no predictions; compare the run folders of --results"
+        evidence = Unpaired("totals", reason, before.counts, policy)
+    return AccuracyPair(before, msgspec.structs.replace(after, baseline=evidence), changed)
+
+
+def _speed_pairs(old: Record, new: Record, noise: float) -> Iterator[SpeedPair]:
+    timings = _in_both(old.timings, new.timings)
+    # The yardstick is computed by numpy, and means nothing across its versions.
+    same_numpy = old.environment.numpy == new.environment.numpy
+    for before, after in timings:
+        ratio = ratio_of_medians(after.seconds, before.seconds, confidence=1 - ALPHA / len(timings))
+        fastest = min(after.seconds) / min(before.seconds)
+        machine = after.yardstick / before.yardstick if same_numpy and before.yardstick and after.yardstick else None
+        yield SpeedPair(before, after, SpeedChange(ratio.value, ratio.low, ratio.high, fastest, machine, noise))
+
+
+def _hardware_error(old: Record, new: Record) -> str:
+    before, after = old.environment.hardware, new.environment.hardware
+    differ = [f"{name} {before[name]} and {after[name]}" for name in before if before[name] != after[name]]
+    return f"not compared, since the hardware differs: {', '.join(differ)}" if differ else ""
+
+
+_Result = TypeVar("_Result", CaseResult, TimingResult)
+
+
+def _in_both(old: Sequence[_Result], new: Sequence[_Result]) -> list[tuple[_Result, _Result]]:
+    after = {result.id: result for result in new}
+    return [(result, after[result.id]) for result in old if result.id in after]
+
+
+def _ids(record: Record) -> list[str]:
+    return [result.id for result in (*record.cases, *record.timings)] + [missing.id for missing in record.missing]
+
+
+def _missing(old: Record, new: Record) -> Iterator[tuple[str, str]]:
+    """Yield the results that vanished, then those that are missing in one of the runs."""
+    in_new = _ids(new)
+    yield from ((identity, "is not in the new run") for identity in _ids(old) if identity not in in_new)
+    for when, record in (("old", old), ("new", new)):
+        for missing in record.missing:
+            if missing.id in in_new:
+                detail = f": {missing.detail}" if missing.detail else ""
+                yield missing.id, f"{missing.outcome} in the {when} run{detail}"

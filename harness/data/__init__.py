@@ -1,1 +1,0 @@
-"""Images on disk -> a split -> uint8 crops, decoded once."""

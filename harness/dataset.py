@@ -1,0 +1,199 @@
+"""A dataset: which images, in which order, with which labels; opened from any format in ``harness.formats``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from harness.errors import DatasetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.formats.sources import Source
+
+SYNTHETIC = "synthetic"
+
+
+class Row(NamedTuple):
+    """One labelled image, as a format's reader finds it."""
+
+    id: str
+    source: Source
+    target: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """N labelled images, sorted by id.
+
+    Attributes:
+        name: ``imagenet-1k`` or ``synthetic`` where the dataset was recognized as such, else the folder's name.
+        format: how the dataset is laid out on disk, in words.
+        root: the folder or file that it was read from.
+        ids: N names that do not depend on the format; unique and sorted.
+        sources: N sources of the images' bytes.
+        targets: (N,) int16, class indices into ``classes``.
+        classes: wnids or other class names, in the order of the models' outputs.
+        fingerprint: digest of the ids and the sources' identities when the dataset was opened.
+        whole: the dataset that this one is a part of; None for a whole one.
+        caveat: why this is not the published dataset that it resembles, as a clause; empty otherwise.
+        ignored: files among the images whose names are not those of images.
+    """
+
+    name: str
+    format: str
+    root: Path
+    ids: tuple[str, ...]
+    sources: tuple[Source, ...]
+    targets: NDArray[np.int16]
+    classes: tuple[str, ...]
+    fingerprint: str
+    whole: ImageDataset | None = None
+    caveat: str = ""
+    ignored: tuple[str, ...] = ()
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Iterable[Row],
+        *,
+        name: str,
+        format: str,  # noqa: A002
+        root: Path,
+        classes: tuple[str, ...],
+        ignored: tuple[str, ...] = (),
+    ) -> ImageDataset:
+        """Return the dataset of these images, sorted by id.
+
+        Raises:
+            DatasetError: two images have the same id, or an id is not UTF-8.
+        """
+        ordered = sorted(rows, key=lambda row: row.id)
+        for one, other in pairwise(ordered):
+            if one.id == other.id:
+                raise DatasetError(f"{root}: two images are called {one.id!r}: {one.source} and {other.source}")
+        fingerprint = hashlib.sha256()
+        for row in ordered:
+            try:
+                fingerprint.update(f"{row.id}\0{row.source.identity}\n".encode())
+            except UnicodeEncodeError:
+                raise DatasetError(f"{root}: the name {row.id!r} is not UTF-8; rename the image") from None
+        return cls(
+            name=name,
+            format=format,
+            root=root,
+            ids=tuple(row.id for row in ordered),
+            sources=tuple(row.source for row in ordered),
+            targets=np.array([row.target for row in ordered], dtype=np.int16),
+            classes=classes,
+            fingerprint=fingerprint.hexdigest(),
+            ignored=ignored,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def total(self) -> int:
+        """The number of images of the whole dataset."""
+        return len(self.whole or self)
+
+    @property
+    def is_subset(self) -> bool:
+        """Whether images were left out."""
+        return len(self) < self.total
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """(N,) indices of the images in the whole dataset."""
+        return np.searchsorted(np.array((self.whole or self).ids), np.array(self.ids)).astype(np.int64)
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of the ids and targets."""
+        return digest_of(self.ids, self.targets)
+
+    def subset(self, images: int) -> ImageDataset:
+        """Return a fixed, class-balanced subset, the same everywhere; a smaller one is part of every larger one.
+
+        Images are drawn in rounds, one of each class a round, in the order of the sha256 of their ids.
+
+        Raises:
+            DatasetError: ``images`` is not in 1..N.
+        """
+        if not 1 <= images <= len(self):
+            raise DatasetError(f"--limit must be between 1 and the {len(self):,} images of {self.name}, not {images:,}")
+        shuffled = sorted(range(len(self)), key=lambda i: hashlib.sha256(self.ids[i].encode()).digest())
+        seen: defaultdict[int, int] = defaultdict(int)
+        rounds = []
+        for index in shuffled:
+            target = int(self.targets[index])
+            rounds.append((seen[target], index))
+            seen[target] += 1
+        # The sort is stable: within a round the shuffled order stays.
+        return self._part(sorted(index for _, index in sorted(rounds, key=lambda pair: pair[0])[:images]))
+
+    def shard(self, rank: int, world_size: int) -> ImageDataset:
+        """Return every ``world_size``-th image from index ``rank``; with few images some shards are empty."""
+        return self if world_size == 1 else self._part(range(rank, len(self), world_size))
+
+    def _part(self, indices: Sequence[int]) -> ImageDataset:
+        """Return the images at these indices, which are in ascending order."""
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in indices),
+            sources=tuple(self.sources[i] for i in indices),
+            targets=self.targets[list(indices)],
+            whole=self.whole or self,
+        )
+
+
+def digest_of(ids: Sequence[str], targets: NDArray[np.int16]) -> str:
+    """Return the sha256 of N ids and targets, in the order of the ids."""
+    digest = hashlib.sha256()
+    for identity, target in zip(ids, targets.tolist(), strict=True):
+        digest.update(f"{identity}\0{target}\n".encode())
+    return digest.hexdigest()
+
+
+def open_dataset(path: str | os.PathLike[str], named: str = "--imagenet") -> ImageDataset:
+    """Open the dataset at ``path``: a folder or an archive in any known format, or the word ``synthetic``.
+
+    Args:
+        path: the path as a user gives it.
+        named: the option that it was given to, for messages.
+
+    Raises:
+        DatasetError: nothing is there, or it is in no known format.
+    """
+    from harness.formats import FORMATS, listing, recognize
+
+    if path == SYNTHETIC:
+        from harness.synthetic.images import open_synthetic
+
+        return open_synthetic()
+    root = Path(path).expanduser()
+    if not root.exists():
+        raise DatasetError(
+            f"{named} {os.fspath(path)!r}: expected a folder or archive of images, found nothing at {root.absolute()}"
+        )
+    try:
+        for reader in FORMATS:
+            if (dataset := reader.read(root)) is not None:
+                return recognize(dataset)
+        expected = "; ".join(f"({number}) {reader.expects}" for number, reader in enumerate(FORMATS, start=1))
+        raise DatasetError(f"no images in {root.absolute()}: found {listing(root)}; looked for {expected}")
+    except OSError as error:
+        raise DatasetError(
+            f"{named} {os.fspath(path)!r}: {error.filename or root} cannot be read: {error.strerror or error}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Decoders, and the store of decoded images."""

@@ -1,0 +1,173 @@
+"""Encoded images -> uint8 crops, with torchvision's own transforms, so that they are tested as well.
+
+Importing this module imports torchvision; the forkserver of ``workers.py`` does so once for all workers.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torchvision
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+from torchvision.transforms.v2 import functional as tensors
+
+from harness.formats.sources import Source
+from harness.options import Decoder
+from harness.preset import Geometry
+from harness.records.environment import libjpeg_turbo_version, pillow_version
+
+# What Pillow raises for files that it cannot decode: OSError (truncated, not an image), SyntaxError (broken PNG),
+# ValueError (invalid header), and DecompressionBombError (an image that claims an absurd number of pixels).
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+class Decoded(NamedTuple):
+    """The outcome of decoding one image.
+
+    Attributes:
+        crop: (crop, crop, 3) uint8, RGB; None if the image cannot be decoded.
+        reason: why it cannot.
+        by_pillow: whether Pillow replaced a decoder that cannot decode such files.
+    """
+
+    crop: NDArray[np.uint8] | None
+    reason: str = ""
+    by_pillow: bool = False
+
+
+def versions(decoder: Decoder) -> dict[str, str]:
+    """Return the version of everything that could change a pixel."""
+    found = {
+        "pillow": pillow_version(),
+        "libjpeg-turbo": libjpeg_turbo_version(),
+        "torchvision": torchvision.__version__,
+    }
+    if decoder.name != "pillow":
+        # The resize is then torch's own, with code for each kind of vector unit.
+        found |= {"torch": str(torch.__version__), "cpu": torch.backends.cpu.get_cpu_capability()}
+    if decoder.device is not None:
+        found |= {"cuda": str(torch.version.cuda), "gpu": torch.cuda.get_device_name(decoder.device)}
+    return found
+
+
+def decode(sources: Sequence[Source], geometry: Geometry, decoder: Decoder) -> list[Decoded]:
+    """Decode images; one that cannot be decoded is reported in its result, not raised."""
+    if decoder.device is not None:
+        return _decode_on_device(sources, geometry, decoder.device)
+    return [decode_one(source, geometry, with_torchvision=decoder.name == "torchvision") for source in sources]
+
+
+def decode_one(source: Source, geometry: Geometry, *, with_torchvision: bool) -> Decoded:
+    """Decode one image on the CPU, with Pillow unless torchvision's decoder is wanted and supports the file."""
+    try:
+        data = source.read()
+        if not with_torchvision:
+            return Decoded(crop_image(data, geometry))
+        if not _is_plain_jpeg(data):
+            return Decoded(crop_image(data, geometry), by_pillow=True)
+        return Decoded(_crop_tensor(_decode_jpegs([data], "cpu")[0], geometry))
+    except UNREADABLE as error:
+        return Decoded(None, reason_of(error))
+
+
+def crop_image(data: bytes, geometry: Geometry) -> NDArray[np.uint8]:
+    """Return an encoded image as torchvision's preset has it before the conversion to float: (S, S, 3) RGB."""
+    return np.asarray(center_crop(resize(open_image(data), geometry), geometry))
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Open an encoded image as ``torchvision.datasets.folder.pil_loader`` does.
+
+    The format is known by content, not by name; grayscale and CMYK become RGB; an EXIF orientation is not applied.
+    """
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def resize(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """Resize the shorter side to ``geometry.resize`` pixels."""
+    interpolation = InterpolationMode(geometry.interpolation)
+    return F.resize(image, [geometry.resize], interpolation, antialias=True)  # type: ignore[no-any-return]
+
+
+def center_crop(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """Cut out the centre square of ``geometry.crop`` pixels; an image smaller than that is padded."""
+    return F.center_crop(image, [geometry.crop])  # type: ignore[no-any-return]
+
+
+def reason_of(error: Exception) -> str:
+    """Return why an image cannot be decoded, without the path, which messages name already."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _decode_on_device(sources: Sequence[Source], geometry: Geometry, device: str) -> list[Decoded]:
+    """Decode with nvJPEG, all images at once; those it does not support or rejects are left to Pillow."""
+    plain: dict[Source, bytes] = {}
+    for source in sources:
+        try:
+            data = source.read()
+            if _is_plain_jpeg(data):
+                plain[source] = data
+        except UNREADABLE:
+            pass  # decoding with Pillow will report the reason
+    crops: dict[Source, NDArray[np.uint8]] = {}
+    try:
+        for source, pixels in zip(plain, _decode_jpegs(list(plain.values()), device), strict=True):
+            crops[source] = _crop_tensor(pixels, geometry)
+    except OSError:
+        crops = {}  # one rejected image fails the batch: nvJPEG returns all or none
+        for source, data in plain.items():
+            try:
+                crops[source] = _crop_tensor(_decode_jpegs([data], device)[0], geometry)
+            except OSError:
+                continue
+    return [
+        Decoded(crops[source])
+        if source in crops
+        else decode_one(source, geometry, with_torchvision=False)._replace(by_pillow=True)
+        for source in sources
+    ]
+
+
+def _is_plain_jpeg(data: bytes) -> bool:
+    """Return whether torchvision's decoders support the file; Pillow also rejects an absurd size here."""
+    with Image.open(io.BytesIO(data)) as header:
+        return header.format == "JPEG" and header.mode in ("RGB", "L")
+
+
+def _decode_jpegs(encoded: list[bytes], device: str) -> list[Tensor]:
+    """Return (3, H, W) uint8 RGB tensors.
+
+    Raises:
+        OSError: one of them cannot be decoded.
+    """
+    data = [torch.frombuffer(bytearray(one), dtype=torch.uint8) for one in encoded]
+    with warnings.catch_warnings():
+        # torchvision 0.29 announces the end of its decoders; they are here to be compared with.
+        warnings.filterwarnings("ignore", "The image decoding and encoding", DeprecationWarning)
+        try:
+            if device == "cpu":
+                return [decode_jpeg(one, mode=ImageReadMode.RGB) for one in data]  # torchvision 0.19 takes no list here
+            decoded: list[Tensor] = decode_jpeg(data, mode=ImageReadMode.RGB, device=device)
+        except RuntimeError as error:
+            raise OSError(str(error).rpartition(", ")[2]) from error  # without the line of the C++ source
+    return decoded
+
+
+def _crop_tensor(pixels: Tensor, geometry: Geometry) -> NDArray[np.uint8]:
+    """Return torchvision's antialiased resize and crop of (3, H, W) uint8, as (S, S, 3) on the host."""
+    interpolation = InterpolationMode(geometry.interpolation)
+    resized = tensors.resize(pixels, [geometry.resize], interpolation, antialias=True)
+    cropped: Tensor = tensors.center_crop(resized, [geometry.crop])
+    return cropped.permute(1, 2, 0).contiguous().cpu().numpy()

@@ -1,0 +1,138 @@
+"""The files of decoded images: the pixels, and a hash of each row, which is written last and compared on every read.
+
+So a killed build can be resumed, and changed pixels are found. Nothing is mapped into memory: a full disk or a file
+that was cut short is then an error and not a signal.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from harness.errors import StoreError
+from harness.predictions import HASH_BYTES
+
+
+class Files(NamedTuple):
+    """The files of a store, whether they exist or not: ``rows`` images of ``row_bytes`` each."""
+
+    folder: Path
+    rows: int
+    row_bytes: int
+
+    def prepare(self) -> None:
+        """Make the files, or bring them to their length, in one process at a time; rows cut off become missing."""
+        with (self.folder / "pixels").open("ab") as pixels, (self.folder / "hashes").open("ab") as hashes:
+            hashes.truncate(min(hashes.tell(), pixels.tell() // self.row_bytes * HASH_BYTES))
+            hashes.truncate(self.rows * HASH_BYTES)
+            pixels.truncate(self.rows * self.row_bytes)
+
+    def are_prepared(self) -> bool:
+        """Return whether the files exist and have their length."""
+        try:
+            pixels, hashes = ((self.folder / name).stat().st_size for name in ("pixels", "hashes"))
+        except FileNotFoundError:
+            return False
+        return (pixels, hashes) == (self.rows * self.row_bytes, self.rows * HASH_BYTES)
+
+    def rows_by_pillow(self) -> list[int]:
+        """Return the rows that Pillow decoded because the decoder could not, sorted."""
+        noted = self.folder / "by-pillow"
+        lines = noted.read_text(errors="replace").split() if noted.exists() else []
+        return sorted({int(line) for line in lines if line.isdecimal()})
+
+
+class Pixels(ExitStack):
+    """The opened files: (N, S, S, 3) uint8 in ``pixels`` and N hashes (XXH3, 128 bits) in ``hashes``."""
+
+    def __init__(self, files: Files) -> None:
+        """Open the files, for reading only where writing is not allowed."""
+        super().__init__()
+        self.files = files
+        self._pixels = self.enter_context(_open(files.folder / "pixels"))
+        self._hashes = self.enter_context(_open(files.folder / "hashes"))
+
+    def present(self) -> NDArray[np.bool_]:
+        """Return for each of the N rows whether its hash was written."""
+        size = self.files.rows * HASH_BYTES
+        self._hashes.seek(0)
+        hashes = self._hashes.readall()[:size].ljust(size, b"\0")
+        return np.asarray(np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES).any(axis=1))
+
+    def missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of ``rows`` that are not present."""
+        return rows[~self.present()[rows]]
+
+    def read(self, row: int, into: NDArray[np.uint8]) -> bytes | None:
+        """Read a row into a C-contiguous array; return its hash, or None if the pixels are not those written."""
+        try:
+            self._pixels.seek(row * self.files.row_bytes)
+            if self._pixels.readinto(into.data.cast("B")) != self.files.row_bytes:
+                return None
+            self._hashes.seek(row * HASH_BYTES)
+            expected = self._hashes.read(HASH_BYTES)
+        except OSError:  # a damaged disk is treated as changed pixels
+            return None
+        found = hash_of(into)
+        return found if found == expected else None
+
+    def write(self, row: int, crop: NDArray[np.uint8]) -> None:
+        """Write a row, and then its hash."""
+        crop = np.ascontiguousarray(crop)
+        _write(self._pixels, row * self.files.row_bytes, crop.data.cast("B"))
+        _write(self._hashes, row * HASH_BYTES, memoryview(hash_of(crop)))
+
+    def forget(self, row: int) -> None:
+        """Make a row missing."""
+        _write(self._hashes, row * HASH_BYTES, memoryview(bytes(HASH_BYTES)))
+
+    def reserve(self, rows: NDArray[np.int64]) -> None:
+        """Allocate the disk blocks of ``rows``, sorted, where the file system can; a full disk is a StoreError."""
+        folder, row_bytes, file = self.files.folder, self.files.row_bytes, self._pixels.fileno()
+        present = int(self.present().sum())
+        allocated = getattr(os.fstat(file), "st_blocks", 0) * 512  # by an earlier build, too
+        needed, free = (present + len(rows)) * row_bytes - allocated, shutil.disk_usage(folder).free
+        try:
+            if needed > free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if hasattr(os, "posix_fallocate") else ():
+                os.posix_fallocate(file, int(run[0]) * row_bytes, len(run) * row_bytes)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                return  # the file system cannot allocate blocks ahead
+            if not present:
+                shutil.rmtree(folder)  # it was made for nothing
+            raise StoreError(
+                f"no room to keep decoded images in {folder.parent}: {needed / 1e9:.2f} GB are needed and "
+                f"{free / 1e9:.2f} GB are free; point --store at a larger disk (or TMPDIR), make room by "
+                "`imagenet-gate store prune`, or keep nothing by --no-store, one geometry at a time"
+            ) from error
+
+
+def hash_of(crop: NDArray[np.uint8]) -> bytes:
+    """Return the 16 bytes of XXH3 of one image's pixels, C-contiguous."""
+    return xxhash.xxh3_128_digest(crop.data)
+
+
+def _open(path: Path) -> io.FileIO:
+    try:
+        return io.FileIO(path, "r+")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return io.FileIO(path, "r")
+
+
+def _write(file: io.FileIO, offset: int, data: memoryview) -> None:
+    file.seek(offset)
+    while data:
+        data = data[file.write(data) :]

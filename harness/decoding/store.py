@@ -1,0 +1,269 @@
+"""The store of decoded images: pixels are decoded once, kept from run to run, and checked whenever they are read."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from harness.dataset import ImageDataset
+from harness.decoding import decoders
+from harness.decoding.pixels import Files, Pixels, hash_of
+from harness.decoding.stores import Description, make_store
+from harness.decoding.workers import process_pool
+from harness.errors import DatasetError, StoreError
+from harness.formats.sources import Source
+from harness.options import Decoder
+from harness.predictions import GRID, HASH_BYTES, sampled
+from harness.preset import Geometry
+
+_POLL_SECONDS = 0.1
+_CHUNK, _CHUNK_ON_DEVICE, _NAMED_IMAGES = 16, 64, 5
+
+Progress = Callable[[int, int], None]  # called with the number of images decoded so far and of all images
+Job = tuple[int, Source]  # a row of the store and the image that belongs there
+
+
+class Store(ExitStack):
+    """The decoded images of one dataset, in one geometry at a time; a context manager."""
+
+    def __init__(self, dataset: ImageDataset, decoder: Decoder, folder: Path | None, workers: int) -> None:
+        """Set what is to be decoded; nothing is decoded yet.
+
+        Args:
+            dataset: the images, all of a dataset or a part.
+            decoder: the decoder to use.
+            folder: the folder that keeps decoded images; None for a temporary one that keeps one geometry at a time.
+            workers: number of decoding processes.
+        """
+        super().__init__()
+        self._dataset, self._decoder, self._folder, self._workers = dataset, decoder, folder, workers
+        self._decoded: DecodedImages | None = None
+
+    def decoded(self, geometry: Geometry, progress: Progress) -> DecodedImages:
+        """Return the images in this geometry, and close those in another: 27 geometries of ImageNet take 493 GB."""
+        if self._decoded is None or self._decoded.geometry != geometry:
+            self.close()
+            self._decoded = DecodedImages(self._dataset, geometry, self._decoder, self._folder, self._workers)
+            self.callback(self._decoded.close)
+        self._decoded.progress = progress
+        return self._decoded
+
+
+class DecodedImages:
+    """The decoded images of a dataset in one geometry, read while later ones are still being decoded.
+
+    A thread finds what is in the store and has the rest decoded, or waits for another process that does. If that
+    fails, every read raises the same error: the next model would only meet it again, minutes later.
+
+    Attributes:
+        ids: N image ids, in the order of the dataset.
+        geometry: how the images are resized and cropped.
+        decoder: what decodes them.
+        seconds: time spent waiting for images to be decoded.
+        repaired: ids of images whose pixels had changed in the store and were decoded again.
+        hashes, samples: (N, 16) and (N, 4, 4, 3) uint8, as in ``Predictions``; zeros where an image was not read.
+        progress: called while this process waits for images; can be replaced.
+    """
+
+    def __init__(
+        self, dataset: ImageDataset, geometry: Geometry, decoder: Decoder, folder: Path | None, workers: int
+    ) -> None:
+        """Set what is to be decoded, as for ``Store``; nothing is opened yet."""
+        self.ids, self.geometry, self.decoder = dataset.ids, geometry, decoder
+        self.seconds = 0.0
+        self.repaired: list[str] = []
+        self.hashes = np.zeros((len(dataset), HASH_BYTES), np.uint8)
+        self.samples = np.zeros((len(dataset), GRID, GRID, 3), np.uint8)
+        self.progress: Progress = lambda _done, _images: None
+        self._dataset, self._workers = dataset, workers
+        self._resources, self._scratch = ExitStack(), None
+        if folder is None:
+            temporary = tempfile.TemporaryDirectory(prefix="imagenet-gate-", ignore_cleanup_errors=True)
+            folder = self._scratch = Path(self._resources.enter_context(temporary))
+        self._root, self._description = folder, describe(dataset, geometry, decoder)
+        self._files = self._description.files(folder / self._description.key)
+        # A device is used by a thread, as only this process can use it.
+        self._pool: Executor = ThreadPoolExecutor(1) if decoder.device else process_pool(workers, self._scratch)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._task: Future[None] | None = None
+        self._pixels: Pixels | None = None  # opened by the thread, as soon as the files exist
+        self._changed, self._decoding, self._closed = threading.Event(), False, False
+
+    def begin(self) -> Future[None]:
+        """Start to decode what is missing in the background; an error is raised on reading."""
+        if self._task is None:
+            self._task = self._thread.submit(self._provide)
+            self._task.add_done_callback(lambda _: self._changed.set())
+        return self._task
+
+    def read(self, rows: slice, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return the images at ``rows`` as (rows, S, S, 3) uint8, in ``into`` if given, once they are decoded.
+
+        Raises:
+            DatasetError: images cannot be decoded, or a worker died.
+            StoreError: the pixels cannot be written or read.
+        """
+        stored = self._dataset.rows[rows]
+        if into is None:
+            into = np.empty((len(stored), self.geometry.crop, self.geometry.crop, 3), np.uint8)
+        pixels = self._wait_for(stored)
+        for index, row, image in zip(range(*rows.indices(len(self.ids))), stored.tolist(), into, strict=True):
+            found = pixels.read(row, image) or self._repair(pixels, index, row, image)
+            self.hashes[index] = np.frombuffer(found, np.uint8)
+            self.samples[index] = sampled(image)
+        return into
+
+    def finish(self) -> None:
+        """Wait until all images are decoded; the errors are those of ``read``."""
+        self._wait_for(self._dataset.rows)
+
+    def close(self) -> None:
+        """Stop decoding, which another process can then continue, and close the files."""
+        self._closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown()
+        self._resources.close()
+
+    def notes(self) -> list[str]:
+        """Return what a reader of the results should know about the pixels."""
+        by_pillow = np.flatnonzero(np.isin(self._dataset.rows, self._files.rows_by_pillow()))
+        notes = {
+            "had changed in the store and were decoded again": self.repaired,
+            f"were decoded by Pillow, since {self.decoder.name} cannot": [self.ids[index] for index in by_pillow],
+        }
+        shares = {f"{len(ids):,} of {len(self.ids):,} images {what}": ids for what, ids in notes.items()}
+        return [f"{share}, the first of them {ids[0]}" for share, ids in shares.items() if ids]
+
+    def _wait_for(self, rows: NDArray[np.int64]) -> Pixels:
+        """Return the files once they hold these rows; if all rows are there, the lock has been released, too."""
+        started, images, shown, task = time.perf_counter(), len(self.ids), 0, self.begin()
+        while not task.done():
+            self._changed.clear()
+            missing = self._dataset.rows if self._pixels is None else self._pixels.missing(self._dataset.rows)
+            if self._decoding and len(missing) != shown:
+                shown = len(missing)
+                self.progress(images - shown, images)
+            if len(missing) and not np.isin(rows, missing).any():
+                break
+            self._changed.wait(_POLL_SECONDS)
+        else:
+            task.result()
+            if shown:
+                self.progress(images, images)
+        self.seconds += time.perf_counter() - started
+        assert self._pixels is not None
+        return self._pixels
+
+    def _repair(self, pixels: Pixels, index: int, row: int, image: NDArray[np.uint8]) -> bytes:
+        """Decode an image again whose pixels are not those that were written, and return their hash."""
+        source = self._dataset.sources[index]
+        [decoded] = decoders.decode([source], self.geometry, self.decoder)
+        if decoded.crop is None:
+            again = f"{source} cannot be decoded again ({decoded.reason})"
+            raise DatasetError(f"{self.ids[index]} has changed in the store {self._files.folder}, and {again}")
+        image[:] = decoded.crop
+        self.repaired.append(self.ids[index])
+        with suppress(OSError):  # in a store that cannot be written, only what was read is repaired
+            pixels.write(row, image)
+        return hash_of(image)
+
+    def _provide(self) -> None:
+        """In the thread: return once all images are decoded, by this process or by another, which has the lock then."""
+        whole = self._dataset.whole or self._dataset
+        try:
+            make_store(self._root, self._description, whole.ids)
+            while len(self._missing()) and not self._closed:
+                self._decoding = True
+                with suppress(Timeout), FileLock(f"{self._files.folder}.lock").acquire(timeout=_POLL_SECONDS):
+                    self._files.prepare()
+                    if len(missing := self._missing()):
+                        self._decode([(row, whole.sources[row]) for row in missing.tolist()])
+                    return
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"decoded images cannot be kept in {self._root}: {error.strerror or error}: {error.filename}; "
+                "point --store at a folder that can be written, or give --no-store"
+            ) from error
+
+    def _missing(self) -> NDArray[np.int64]:
+        """Open the files if they exist, and return the rows that they lack."""
+        if not self._files.are_prepared():
+            return self._dataset.rows
+        self._pixels = self._pixels or self._resources.enter_context(Pixels(self._files))
+        with Pixels(self._files) as pixels:  # the other one is in use by the thread that reads
+            return pixels.missing(self._dataset.rows)
+
+    def _decode(self, jobs: list[Job]) -> None:
+        with Pixels(self._files) as pixels:
+            pixels.reserve(np.array([row for row, _ in jobs]))
+        chunks = _chunks(jobs, _CHUNK_ON_DEVICE if self.decoder.device else _CHUNK)
+        finished: SimpleQueue[Future[list[tuple[int, str]]]] = SimpleQueue()
+        unreadable = []
+        try:
+            for chunk in chunks:
+                work = self._pool.submit(decode_rows, chunk, self._files, self.geometry, self.decoder)
+                work.add_done_callback(finished.put)  # as_completed would never return those that close cancels
+            for _ in chunks:
+                self._changed.set()
+                unreadable += finished.get().result()
+        except BrokenProcessPool as error:
+            done = f"{len(jobs) - len(self._missing()):,} of {len(jobs):,} images"
+            what = f"a decoding process died after {done} (killed, or out of memory?)"
+            raise DatasetError(f"{what}; try fewer --workers than {self._workers}") from error
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+        if self._scratch and os.name == "posix":  # open files keep the pixels, and a killed run leaves none behind
+            (self._files.folder / "pixels").unlink()
+            (self._files.folder / "hashes").unlink()
+        if unreadable:
+            texts = [text for _, text in sorted(unreadable)]
+            more = [f"and {len(texts) - _NAMED_IMAGES} more"] if len(texts) > _NAMED_IMAGES else []
+            raise DatasetError(
+                f"{len(texts):,} of {len(self.ids):,} images cannot be decoded: "
+                f"{'; '.join(texts[:_NAMED_IMAGES] + more)}. Replace them; nothing is scored without them."
+            )
+
+
+def decode_rows(jobs: Sequence[Job], files: Files, geometry: Geometry, decoder: Decoder) -> list[tuple[int, str]]:
+    """Decode images and write them to their rows; return the rows that cannot be decoded, with file and reason."""
+    unreadable = []
+    results = decoders.decode([source for _, source in jobs], geometry, decoder)
+    with Pixels(files) as pixels:
+        for (row, source), decoded in zip(jobs, results, strict=True):
+            if decoded.crop is None:
+                unreadable.append((row, f"{source} ({decoded.reason})"))
+                continue
+            if decoded.by_pillow:
+                with (files.folder / "by-pillow").open("a") as noted:  # first, so that a killed build does not lose it
+                    noted.write(f"{row}\n")
+            pixels.write(row, decoded.crop)
+    return unreadable
+
+
+def describe(dataset: ImageDataset, geometry: Geometry, decoder: Decoder) -> Description:
+    """Return what a store of these images is for."""
+    whole = dataset.whole or dataset
+    facts = whole.name, whole.format, str(whole.root.resolve()), len(whole), whole.fingerprint
+    return Description(*facts, geometry, decoder.name, decoders.versions(decoder))
+
+
+def _chunks(jobs: Sequence[Job], size: int) -> list[list[Job]]:
+    """Split the jobs so that what must be read as a whole, such as a Parquet row group, is read once."""
+    chunks: dict[tuple[str, int], list[Job]] = {}
+    for index, job in enumerate(jobs):
+        chunks.setdefault(job[1].neighbourhood or ("", index // size), []).append(job)
+    return list(chunks.values())

@@ -1,0 +1,78 @@
+"""Decodes every image of a dataset, to see what each is and whether it can be decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import NamedTuple
+
+from PIL import Image
+
+from harness.decoding.decoders import UNREADABLE, reason_of
+from harness.decoding.workers import process_pool
+from harness.errors import DatasetError
+from harness.formats.sources import Source
+
+_CHUNK = 64
+
+
+class Found(NamedTuple):
+    """What an image file is.
+
+    Attributes:
+        format: such as ``JPEG``, by content.
+        mode: Pillow's mode, such as ``RGB``, ``L`` or ``CMYK``.
+        size: width and height in pixels, as stored.
+        digest: sha256 of the bytes.
+        reason: why it cannot be decoded; empty if it can. The other attributes may then be empty.
+    """
+
+    format: str = ""
+    mode: str = ""
+    size: tuple[int, int] = (0, 0)
+    digest: str = ""
+    reason: str = ""
+
+
+def survey(sources: Sequence[Source], workers: int, progress: Callable[[int, int], None]) -> list[Found]:
+    """Decode every image and return what each is, in order.
+
+    Raises:
+        DatasetError: a worker died.
+    """
+    found: dict[int, list[Found]] = {}
+    chunks = {first: sources[first : first + _CHUNK] for first in range(0, len(sources), _CHUNK)}
+    done = 0
+    with process_pool(min(workers, len(chunks))) as pool:
+        pending = {pool.submit(examine, chunk): first for first, chunk in chunks.items()}
+        try:
+            for future in as_completed(pending):
+                found[pending[future]] = future.result()
+                done += len(chunks[pending[future]])
+                progress(done, len(sources))
+        except BrokenProcessPool as error:
+            raise DatasetError(f"a decoding process died after {done:,} of {len(sources):,} images") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [facts for first in sorted(found) for facts in found[first]]
+
+
+def examine(sources: Sequence[Source]) -> list[Found]:
+    """Return what each image is."""
+    return [_examine(source) for source in sources]
+
+
+def _examine(source: Source) -> Found:
+    facts = Found()
+    try:
+        data = source.read()
+        facts = facts._replace(digest=hashlib.sha256(data).hexdigest())
+        with Image.open(io.BytesIO(data)) as image:
+            facts = facts._replace(format=image.format or "", mode=image.mode, size=image.size)
+            image.load()
+    except UNREADABLE as error:
+        return facts._replace(reason=reason_of(error))
+    return facts

@@ -1,1 +1,0 @@
-"""A model and decoded images -> predictions; nothing here sees a label."""

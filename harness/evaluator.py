@@ -1,0 +1,300 @@
+"""One case to its result, without pytest: the evaluator that cases of a session share, and the Python API."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from torch import nn
+
+from harness.dataset import ImageDataset
+from harness.decoding.store import Store
+from harness.device import (
+    decoder_on,
+    default_batch_size,
+    describe_device,
+    device_facts,
+    keep_freed_memory,
+    resolve_device,
+)
+from harness.errors import EvaluationError, ExpectedError
+from harness.expected import Case, Entry, ModelSpec, select_cases
+from harness.models import Model, geometry_of, gmacs_of, load, prepare
+from harness.options import Options
+from harness.precision import DEFAULT, Setting, require_supported
+from harness.predict import predict
+from harness.predictions import Predictions, count
+from harness.prefetch import Prefetch
+from harness.preset import Preset, check_against_torchvision
+from harness.records.environment import Environment, current_environment, versions
+from harness.records.evidence import Bounds, Expected, Pairing, Unpaired
+from harness.records.expected_file import read_expected
+from harness.records.results import CaseResult, DatasetFacts, Phases
+from harness.records.run_folder import write_predictions
+
+Evidence = Bounds | Pairing | Unpaired
+Check = Callable[..., Evidence | Sequence[Evidence] | None]
+"""Called with the keywords ``result``, ``predictions`` and ``targets``; returns evidence."""
+Progress = Callable[..., None]
+"""Called with the keywords ``phase``, ``done`` and ``images``."""
+
+
+class Evaluator:
+    """A dataset, a device and the decoded pixels, which cases share; ``close`` it."""
+
+    def __init__(self, dataset: ImageDataset, options: Options) -> None:
+        """Open the device.
+
+        Args:
+            dataset: the images, of which ``options.limit`` may leave some out.
+            options: how they are evaluated; ``options.process`` says which of several processes this is.
+
+        Raises:
+            HarnessError: the device does not exist, or does not support a precision or the decoder.
+        """
+        self.options = options
+        self.device = resolve_device(options.device)
+        require_supported([setting.precision for setting in options.settings], self.device)
+        self.dataset = dataset if options.limit is None else dataset.subset(options.limit)
+        self._shard = self.dataset.shard(options.process.rank, options.process.world_size)
+        self._decoder = decoder_on(options.decoder, self.device)
+        self._keeps_memory = self.device.type == "cpu" and keep_freed_memory()
+        self._batch_size = options.batch_size or default_batch_size(self.device)
+        self._prefetch = Prefetch(self.device)
+        self._store = Store(self._shard, self._decoder, options.store, options.decoding_processes)
+
+    def close(self) -> None:
+        """Stop decoding, and remove decoded images that are not kept."""
+        self._store.close()
+
+    def environment(self) -> Environment:
+        """Return the versions and hardware."""
+        return current_environment(device_facts(self.device), self.options.process.total)
+
+    def dataset_facts(self) -> DatasetFacts:
+        """Return what is evaluated."""
+        dataset = self.dataset
+        classes = len(np.unique(dataset.targets))
+        return DatasetFacts(dataset.name, dataset.digest, len(dataset), dataset.total, classes, dataset.classes)
+
+    def describe(self) -> list[str]:
+        """Return lines that say what is evaluated, on which device, and with which versions."""
+        dataset, options = self.dataset, self.options
+        images = f"{len(dataset):,} of {dataset.total:,} images" if dataset.is_subset else f"{len(dataset):,} images"
+        lines = [f"dataset: {dataset.name} ({dataset.root}), {images}, {len(np.unique(dataset.targets)):,} classes"]
+        if dataset.caveat:
+            lines.append(f"dataset: not judged as the published one: {dataset.caveat}")
+        if ignored := dataset.ignored:
+            lines.append(f"dataset: ignored {len(ignored):,} files that are not images, such as {ignored[0]}")
+        settings = ", ".join(map(str, options.settings))
+        processes = f", {options.process.total} processes" if options.process.total > 1 else ""
+        kept = f"kept in {options.store}" if options.store else "not kept"
+        return [
+            *lines,
+            f"device: {describe_device(self.device)}, {settings}, batches of {self._batch_size}"
+            f"{', freed memory kept' if self._keeps_memory else ''}{processes}",
+            f"decoder: {self._decoder.name}, {options.decoding_processes} processes, decoded images {kept}",
+            "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()),
+        ]
+
+    def order(self, cases: Sequence[Case]) -> list[Case]:
+        """Return the cases so that those of one geometry follow each other, and each geometry is decoded once.
+
+        Where several processes evaluate cases of their own, larger models come first, so that none is left over at the
+        end.
+
+        Raises:
+            ExpectedError: torchvision does not know a model or its weights; with the entry's position in the file.
+        """
+        geometries: dict[Any, list[Case]] = {}
+        for case in cases:
+            try:
+                geometries.setdefault(geometry_of(case.spec), []).append(case)
+            except ExpectedError as error:
+                raise ExpectedError(f"{case.entry.where}: {error}") from error
+        ordered = [case for together in geometries.values() for case in together]
+        if self.options.process.shares_cases:
+            ordered.sort(key=lambda case: -gmacs_of(case.spec))
+        return ordered
+
+    def predict(
+        self, case: Case, progress: Progress = lambda **_: None, module: nn.Module | None = None
+    ) -> tuple[CaseResult, Predictions] | None:
+        """Return the result of this process's images, without evidence, and their predictions; None without images.
+
+        Args:
+            case: the model, its weights and the setting.
+            progress: see ``Progress``.
+            module: the model; None for the one that the case names.
+
+        Raises:
+            HarnessError: its weights, images or logits cannot be used.
+        """
+        if not len(self._shard):
+            return None
+        started = time.perf_counter()
+        setting, spec = case.setting, case.spec
+        crops = self._store.decoded(
+            geometry_of(spec), lambda done, images: progress(phase="decoding", done=done, images=images)
+        )
+        waited = crops.seconds
+        crops.begin()  # while the weights are loaded
+        begun = time.perf_counter()
+        if module is None:
+            model = load(spec, self.device, setting)
+        else:
+            assert spec.preset is not None
+            model = prepare(module, spec.preset, self.device, setting)
+        load_seconds = time.perf_counter() - begun
+        self._check_preset(model, crops)
+        if self.device.type == "cpu":
+            crops.finish()  # beside the model on the same cores it takes as long, and would be part of images/s
+        loop = predict(
+            model.module,
+            crops,
+            model.preset,
+            prefetch=self._prefetch,
+            batch_size=self._batch_size,
+            classes=len(self.dataset.classes),
+            setting=setting,
+            progress=lambda done, images: progress(phase="forward", done=done, images=images),
+        )
+        notes = list(crops.notes())
+        if loop.batch_size != self._batch_size:
+            notes.insert(
+                0, f"out of memory in batches of {self._batch_size}: evaluated in batches of {loop.batch_size}"
+            )
+        result = CaseResult(
+            id=str(case),
+            model=spec.model,
+            weights=spec.weights,
+            precision=setting.precision,
+            memory_format=setting.memory_format,
+            compiled=setting.compiled,
+            dataset=self.dataset.name,
+            counts=count(loop.predictions, self._shard.targets),
+            batch_size=loop.batch_size,
+            parameters=model.parameters,
+            gmacs=model.gmacs,
+            seconds=Phases(
+                decode=crops.seconds - waited,
+                load=load_seconds,
+                transfer=loop.transfer,
+                forward=loop.seconds - loop.waited - loop.transfer,
+                total=time.perf_counter() - started,
+            ),
+            images_per_second=len(self._shard) / (loop.seconds - loop.waited),
+            weights_sha256=model.sha256,
+            weights_bytes=model.weights_bytes,
+            inputs_digest=loop.predictions.inputs_digest,
+            preparation={"decoder": self._decoder.name, **model.preset.facts()},
+            switches=dict(loop.switches),
+            first_input=dict(loop.first_input),
+            notes=tuple(notes),
+        )
+        return result, loop.predictions
+
+    def judge(
+        self,
+        case: Case,
+        result: CaseResult,
+        predictions: Predictions,
+        checks: Iterable[Check] = (),
+        staging: Path | None = None,
+    ) -> CaseResult:
+        """Return the result of all images with the evidence by which it is judged.
+
+        Args:
+            case: the case.
+            result: its result without evidence.
+            predictions: predictions for all images.
+            checks: further checks, see ``Check``.
+            staging: folder of a run in the making, to write the predictions to; None to write none.
+        """
+        expected, unpublished = _published_on(case.entry, self.dataset, case.setting.precision)
+        result = msgspec.structs.replace(result, expected=expected, unpublished=unpublished)
+        for check in checks:
+            found = check(result=result, predictions=predictions, targets=self.dataset.targets)
+            for evidence in found if isinstance(found, Sequence) else [found]:
+                if isinstance(evidence, Bounds):
+                    if not math.isfinite(evidence.value):
+                        raise EvaluationError(
+                            f"{case}: the check {evidence.name!r} gave {evidence.value}, not a number"
+                        )
+                    result = msgspec.structs.replace(result, bounds=(*result.bounds, evidence))
+                elif evidence is not None:
+                    result = msgspec.structs.replace(result, baseline=evidence)
+        if staging is not None:
+            write_predictions(staging, result.id, predictions, self.dataset.targets)
+        return result
+
+    def _check_preset(self, model: Model, crops: Any) -> None:
+        """Compare the first image with the output of torchvision's own preset, bit for bit."""
+        if model.transform is not None and self._decoder.name == "pillow":
+            [crop] = crops.read(slice(0, 1))
+            encoded = self._shard.sources[0].read()
+            check_against_torchvision(model.preset, model.transform, crop, encoded, self._shard.ids[0])
+
+
+def _published_on(entry: Entry, dataset: ImageDataset, precision: str) -> tuple[Expected | None, str]:
+    """Return what the whole dataset should give; None, and why, if nothing was published for it."""
+    expected = entry.expected_on(dataset.name, precision)
+    if expected is not None and expected.counts.images == dataset.total:
+        return expected, ""
+    size = f" of {dataset.total:,} images, but of {expected.counts.images:,}" if expected else ""
+    caveat = f" ({dataset.caveat})" if dataset.caveat else ""
+    known = ", ".join(entry.expected) or "no dataset"
+    return None, f"none for {entry.spec} on {dataset.name}{size}{caveat}; known on: {known}"
+
+
+def evaluate(
+    model: str | nn.Module,
+    dataset: ImageDataset,
+    *,
+    preset: Preset | None = None,
+    setting: Setting = DEFAULT,
+    checks: Iterable[Check] = (),
+    **options: Any,
+) -> tuple[CaseResult, Predictions]:
+    """Evaluate one model on a dataset; the result's ``verdict`` compares it with the published values.
+
+    Args:
+        model: the name or id of a model in the file of expected accuracies; or a module, which is put in eval mode and
+            moved to the device.
+        dataset: the images, from ``open_dataset``; its ``subset`` method takes some of them.
+        preset: how a module's input is prepared; a named model brings its own.
+        setting: precision, memory format, and eager or compiled.
+        checks: further checks, see ``Check``.
+        **options: fields of ``harness.options.Options``, such as ``device``, ``batch_size`` or ``store``.
+
+    Returns:
+        The result, and the predictions for each image.
+
+    Raises:
+        HarnessError: the model, the images or the device cannot be used.
+    """
+    chosen = Options(settings=(setting,), **options)
+    module = model if isinstance(model, nn.Module) else None
+    if module is not None:
+        if preset is None:
+            raise ExpectedError(
+                "preset must be given with a module, such as preset_of(weights.transforms()); found None"
+            )
+        case = Case(Entry(ModelSpec(type(module).__name__, "GIVEN", builder="given", preset=preset)), setting)
+    else:
+        entries = read_expected(chosen.expected)
+        [case, *others] = select_cases(entries, (str(model),), (setting,), synthetic=dataset.name == "synthetic")
+        if others:
+            raise ExpectedError(f"model must name one model, found {', '.join(map(str, [case, *others]))}")
+    with closing(Evaluator(dataset, replace(chosen, limit=None))) as evaluator:
+        evaluated = evaluator.predict(case, module=module)
+        assert evaluated is not None  # a dataset is not empty, and this is the only process
+        result, predictions = evaluated
+        return evaluator.judge(case, result, predictions, checks), predictions

@@ -1,0 +1,122 @@
+"""Which models there are, what each should score, and which of them a run evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from harness.dataset import SYNTHETIC
+from harness.errors import ExpectedError
+from harness.precision import DEFAULT, Setting
+from harness.preset import Preset
+from harness.records.evidence import Expected
+
+DEFAULT_FILE = Path("expected_accuracy.yaml")
+CORE = ("alexnet-IMAGENET1K_V1", "vgg16-IMAGENET1K_V1", "resnet18-IMAGENET1K_V1", "googlenet-IMAGENET1K_V1")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model and its weights by name.
+
+    Attributes:
+        model: torchvision's name, or any name for a model with a builder.
+        weights: the member of torchvision's weights enum, or any name for a model with a builder.
+        builder: ``module:function`` that returns the model with its weights loaded; None for torchvision's own.
+        preset: the preset of a model with a builder; None for torchvision's own, whose weights name theirs.
+    """
+
+    model: str
+    weights: str
+    builder: str | None = None
+    preset: Preset | None = None
+
+    def __str__(self) -> str:
+        return f"{self.model}-{self.weights}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model and what it should score.
+
+    Attributes:
+        spec: the model and its weights.
+        expected: by dataset name and precision; other precisions than those named have that of fp32.
+        where: file and key of the entry, for messages.
+    """
+
+    spec: ModelSpec
+    expected: Mapping[str, Mapping[str, Expected]] = field(default_factory=dict, hash=False)
+    where: str = field(default="", compare=False)
+
+    def expected_on(self, dataset: str, precision: str = "fp32") -> Expected | None:
+        """Return what is expected on the dataset of that name; None if nothing is."""
+        values = self.expected.get(dataset)
+        return None if values is None else values.get(precision, values["fp32"])
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model in one setting, which one test evaluates; or times, in batches of one size."""
+
+    entry: Entry
+    setting: Setting = DEFAULT
+    batch_size: int | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model and its weights."""
+        return self.entry.spec
+
+    def __str__(self) -> str:
+        return f"{self.spec}-{self.setting}{f'-b{self.batch_size}' if self.batch_size else ''}"
+
+
+def select_cases(
+    entries: Sequence[Entry], wanted: Sequence[str], settings: Sequence[Setting], *, synthetic: bool
+) -> tuple[Case, ...]:
+    """Return the cases that ``wanted`` names, in the order of the file, each once.
+
+    Args:
+        entries: all entries of the file.
+        wanted: names, globs or ids of models, or the words ``core`` and ``all``.
+        settings: settings of the forward pass, each of which is a case of its own.
+        synthetic: whether the synthetic dataset is evaluated, which has models of its own.
+
+    Raises:
+        ExpectedError: a name matches nothing; with the nearest that would.
+    """
+    # Weights are made for the synthetic images or for real ones; an entry may have values for both.
+    candidates = [
+        entry for entry in entries if (SYNTHETIC in entry.expected if synthetic else set(entry.expected) != {SYNTHETIC})
+    ]
+    chosen = {str(entry.spec) for name in wanted for entry in _matching(candidates, name, synthetic=synthetic)}
+    cases = [Case(entry, setting) for entry in candidates if str(entry.spec) in chosen for setting in settings]
+    if not cases:
+        raise ExpectedError(f"--models and --precision select nothing among {len(candidates)} models")
+    return tuple(cases)
+
+
+def _matching(candidates: Sequence[Entry], wanted: str, *, synthetic: bool) -> list[Entry]:
+    if wanted == "all":
+        return list(candidates)
+    if wanted == "core":
+        core = [entry for entry in candidates if str(entry.spec) in CORE]
+        # A team's own file need not list the four: its core is what it lists.
+        return core if len(core) == len(CORE) else list(candidates)
+    pattern = wanted.lower()
+    names = {name.lower(): (name, entry) for entry in candidates for name in (entry.spec.model, str(entry.spec))}
+    matching = [
+        entry
+        for entry in candidates
+        if any(fnmatchcase(name.lower(), pattern) for name in (entry.spec.model, str(entry.spec)))
+    ]
+    if not matching:
+        nearest = get_close_matches(pattern, sorted(names), n=1)
+        hint = f"nearest: {names[nearest[0]][0]!r}" if nearest else "--models all --collect-only -q lists them"
+        where = "with weights for the synthetic dataset" if synthetic else "in the file of expected accuracies"
+        raise ExpectedError(f"--models: {wanted!r} matches no model {where} ({hint})")
+    return matching

@@ -1,0 +1,68 @@
+"""The dataset formats on disk: one module for each, and the table that lists them.
+
+A module's function ``read`` gets a path that exists, and returns the dataset, or None if the names there are those of
+another format. This package raises a DatasetError for data in a known format that cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.dataset import SYNTHETIC, ImageDataset
+
+
+class Format(NamedTuple):
+    """A dataset format: the module of this package that reads it, and what that looks for, in words."""
+
+    module: str
+    expects: str
+
+    def read(self, path: Path) -> ImageDataset | None:
+        """Return the dataset at ``path``, or None if it is in another format."""
+        dataset: ImageDataset | None = import_module(f"{__name__}.{self.module}").read(path)
+        return dataset
+
+
+# The more specific comes first: a prepared root holds class folders, and may hold the archive they came from.
+FORMATS = (
+    Format("prepared_root", "torchvision.datasets.ImageNet's root, with meta.bin and val/"),
+    Format("kaggle", "Kaggle's ILSVRC/Data/CLS-LOC/val/ with LOC_val_solution.csv"),
+    Format("imagenetv2", "ImageNetV2's class folders, named 0 to 999"),
+    Format("flat", "files named ILSVRC2012_val_00000001.JPEG and so on, flat in it or in val/"),
+    Format("class_folders", "class folders named by wnid, such as n01440764/, in it or in val/, holding .JPEG files"),
+    Format("parquet", "Parquet shards, such as validation-00000-of-00014.parquet, in it or in data/"),
+    Format("tar", "ILSVRC2012_img_val.tar, or one other .tar file of class folders named by wnid"),
+    Format("webdataset", "WebDataset shards, .tar files that hold KEY.jpg with KEY.cls or KEY.json"),
+)
+
+
+def recognize(dataset: ImageDataset) -> ImageDataset:
+    """Name the dataset ``imagenet-1k`` if it is that, and add a caveat if only its names claim that it is published."""
+    from harness.formats import imagenet, imagenetv2
+
+    error = imagenet.validation_set_error(dataset.ids, dataset.targets)
+    if error is None:
+        return replace(dataset, name=imagenet.NAME)
+    if dataset.name in imagenetv2.NAMES and dataset.format != imagenetv2.FORMAT:
+        caveat = "its class folders are not named 0 to 999, as in the original archives"
+        return replace(dataset, name=f"not {dataset.name}", caveat=caveat)
+    if dataset.name == SYNTHETIC:
+        return replace(dataset, name=f"not {SYNTHETIC}", caveat=f"a folder that is only called {SYNTHETIC!r}")
+    if dataset.name == imagenet.NAME or imagenet.are_validation_names(dataset.ids):
+        name = f"not {imagenet.NAME}" if dataset.name == imagenet.NAME else dataset.name
+        return replace(dataset, name=name, caveat=f"it is not the whole {imagenet.NAME} validation set: {error}")
+    return dataset
+
+
+def listing(root: Path) -> str:
+    """Return what is at a path, in words, for a message."""
+    if root.is_file():
+        return f"a file of {root.stat().st_size:,} bytes"
+    names = sorted(entry.name for entry in os.scandir(root))
+    if not names:
+        return "an empty folder"
+    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

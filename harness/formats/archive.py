@@ -1,0 +1,106 @@
+"""Lists tar archives, which are read in place and never unpacked."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from harness.errors import DatasetError
+from harness.formats.index import indexed
+from harness.formats.sources import ArchiveSource, FileSource
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
+
+# Each compression's first bytes, its name, and the program that unpacks it.
+_COMPRESSIONS = (
+    (b"\x1f\x8b", "gzip", "gunzip"),
+    (b"BZh", "bzip2", "bunzip2"),
+    (b"\xfd7zXZ\0", "xz", "unxz"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
+)
+_KINDS = {
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a pipe",
+}
+
+
+class Member(NamedTuple):
+    """A regular file in a tar archive: its path without ``.`` parts, its first byte's offset, and its size in bytes."""
+
+    name: str
+    offset: int
+    size: int
+
+    def source(self, archive: FileSource) -> ArchiveSource:
+        """Return the source of its bytes."""
+        return ArchiveSource(archive, *self)
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a path is a file named like a tar archive, compressed or not."""
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+
+
+def list_members(archive: FileSource) -> list[Member]:
+    """Return the regular files in a tar archive, in its order, from its index if there is one."""
+    return [Member(*row) for row in indexed(archive, "tar", _find_members)]
+
+
+def _find_members(archive: FileSource) -> list[Member]:
+    path = Path(archive.path)
+    if not path.is_file():
+        raise DatasetError(f"{path}: expected a tar archive, found no regular file")
+    members = []
+    with path.open("rb") as file:
+        start = file.read(6)
+        for magic, kind, program in _COMPRESSIONS:
+            if start.startswith(magic):
+                raise DatasetError(f"{path}: expected an uncompressed archive, found {kind}; unpack it by {program}")
+        file.seek(0)
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as headers:
+                for header in headers:
+                    if (error := _member_error(header, archive.size)) is not None:
+                        raise DatasetError(f"{path}: member {header.name!r} {error}")
+                    if header.isreg():
+                        name = "/".join(part for part in header.name.split("/") if part not in ("", "."))
+                        members.append(Member(name, header.offset_data, header.size))
+        except tarfile.TarError as error:
+            raise DatasetError(f"{path} cannot be read as a tar archive: {error}; download or make it again") from None
+        _check_end(path, file, headers.offset)
+    return members
+
+
+def _member_error(header: tarfile.TarInfo, size: int) -> str | None:
+    if header.name.startswith("/") or ".." in header.name.split("/"):
+        return "has a path that leads out of the archive; make the archive again without"
+    if header.issparse():
+        return "is a sparse file; make the archive again without --sparse"
+    if not (header.isreg() or header.isdir()):
+        kind = _KINDS.get(header.type, f"of unknown type {header.type!r}")
+        return f"is {kind}; make the archive again from regular files (tar --dereference)"
+    if header.size < 0:
+        return f"has a size of {header.size}; download or make the archive again"
+    if header.offset_data + header.size > size:
+        return f"ends at byte {header.offset_data + header.size:,}, but the archive at {size:,}; download it again"
+    return None
+
+
+def _check_end(path: Path, file: BinaryIO, end: int) -> None:
+    """Require an end-of-archive marker at ``end`` and nothing behind it; tarfile takes archives without."""
+    file.seek(end)
+    rest = file.read(2**20)  # tar programs fill the last record with zeros, of 10 KiB by default
+    if rest.strip(b"\0"):
+        raise DatasetError(
+            f"{path}: expected nothing but zeros from its end at byte {end:,} on, found other bytes; it is damaged, "
+            "or several archives were joined; download or make it again"
+        )
+    if len(rest) < (marker := 2 * tarfile.BLOCKSIZE):
+        raise DatasetError(
+            f"{path} ends early: expected {marker:,} zero bytes as its end marker at byte {end:,}, "
+            f"found {len(rest):,}; download it again"
+        )

@@ -1,0 +1,109 @@
+"""What several readers share: listing folders, and naming images and datasets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.dataset import ImageDataset, Row
+from harness.errors import DatasetError
+from harness.formats import imagenet
+from harness.formats.sources import FileSource
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file is an image, by its name."""
+    return name.lower().endswith((".jpeg", ".jpg", ".png")) and not name.startswith(".")
+
+
+def val_folder(path: Path) -> Path | None:
+    """Return the folder ``val`` in a folder, or the folder itself if it has none; None if ``path`` is a file."""
+    if not path.is_dir():
+        return None
+    return path / "val" if (path / "val").is_dir() else path
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Return the sorted names of the folders in a folder that are not hidden."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def dataset_name(path: Path) -> str:
+    """Return the name of the dataset at ``path``: a file's stem, or a folder's name without ``val``."""
+    if path.is_file():
+        return path.stem
+    return path.parent.resolve().name if path.name == "val" else path.resolve().name
+
+
+def dataset_of(
+    rows: Sequence[Row],
+    root: Path,
+    format: str,  # noqa: A002
+    *,
+    name: str | None = None,
+    ignored: Sequence[str] = (),
+) -> ImageDataset:
+    """Return the dataset of rows that have paths for ids, under its own name or that of ``root``.
+
+    An image's id becomes its file name, in every format; if two files have the same name, all keep their paths.
+    """
+    names = [imagenet.canonical_id(row.id.rpartition("/")[2]) for row in rows]
+    if len(set(names)) == len(names):
+        rows = [row._replace(id=file) for row, file in zip(rows, names, strict=True)]
+    name = name or dataset_name(root)
+    return ImageDataset.from_rows(
+        rows, name=name, format=format, root=root, classes=imagenet.wnids(), ignored=tuple(ignored)
+    )
+
+
+def read_folders(root: Path, targets: dict[str, int], format: str) -> ImageDataset:  # noqa: A002
+    """Read the images in folders whose class indices are known by the folders' names."""
+    rows, ignored = [], []
+    for folder, target in targets.items():
+        for path, entry in _files_below(root / folder, folder):
+            if is_image(entry.name):
+                rows.append(Row(path, FileSource.of(entry.path), target))
+            else:
+                ignored.append(path)
+    if not rows:
+        raise DatasetError(f"no images in the {len(targets)} class folders of {root.absolute()}: expected .JPEG files")
+    return dataset_of(rows, root, format, ignored=ignored)
+
+
+def list_images(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
+    """Return the images that lie flat in a folder, and the names of other files; class folders beside are an error."""
+    images, ignored, sorted_in = [], [], None
+    for entry in os.scandir(folder):
+        if entry.name in imagenet.class_indices() and entry.is_dir():
+            sorted_in = entry.name
+        elif is_image(entry.name):
+            images.append(entry)
+        elif not entry.is_dir():
+            ignored.append(entry.name)
+    if images and sorted_in:
+        raise DatasetError(
+            f"{folder.absolute()}: expected either images or class folders, found both, such as {images[0].name!r} "
+            f"and {sorted_in!r}; if valprep.sh was interrupted, run it to its end"
+        )
+    return images, ignored
+
+
+def label_by_name(name: str, where: str) -> int | None:
+    """Return the class index of the validation image with this file name; None for other names."""
+    if (number := imagenet.validation_number(name)) is None:
+        return None
+    try:
+        return imagenet.validation_label(number)
+    except DatasetError as error:
+        raise DatasetError(f"{where}: {error}; move the file away") from None
+
+
+def _files_below(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield all files below a folder with their paths, which begin with ``prefix``; links are followed."""
+    for entry in os.scandir(folder):
+        path = f"{prefix}/{entry.name}"
+        if entry.is_dir():
+            yield from _files_below(Path(entry.path), path)
+        else:
+            yield path, entry

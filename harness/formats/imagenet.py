@@ -1,0 +1,114 @@
+"""ILSVRC2012: its 1000 classes, the labels of its validation set, and how that set is recognized."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+
+import numpy as np
+from numpy import int16
+from numpy.typing import NDArray
+
+from harness.errors import DatasetError
+
+NAME = "imagenet-1k"
+IMAGES = 50_000
+# sha256 of the 50,000 class indices as little-endian int16, in file-name order. Four independent label
+# sources agree on them: ImageNetV2's JSON, valprep.sh, cleanlab, and the devkit's ground truth by wnid.
+LABELS_SHA256 = "f5350687a5a78da7e645040d352767bc06c1c99d9dfb34f1623b2d1a1d046b76"
+
+_VALIDATION_FILE = re.compile(r"ILSVRC2012_val_[0-9]{8}\.jpe?g", re.IGNORECASE)
+# Hugging Face's names end with the wnid; Kaggle's and WebDataset's keys have no suffix.
+_VALIDATION_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})(?:_n[0-9]{8})?(?:\.[a-z0-9]+)?", re.IGNORECASE)
+
+
+@cache
+def wnids() -> tuple[str, ...]:
+    """Return the 1000 wnids, sorted; a wnid's position is its class index."""
+    return tuple(_text("wnids.txt").split())
+
+
+@cache
+def class_indices() -> Mapping[str, int]:
+    """Return the class index of each wnid."""
+    return MappingProxyType({wnid: index for index, wnid in enumerate(wnids())})
+
+
+@cache
+def class_names() -> Mapping[str, str]:
+    """Return the English name of each wnid's class, from the metadata of torchvision's weights."""
+    return MappingProxyType(dict(zip(wnids(), _text("class_names.txt").splitlines(), strict=True)))
+
+
+@cache
+def devkit_classes() -> tuple[int, ...]:
+    """Return the class indices of the devkit's ids 1 to 1000; none of them has its id's position."""
+    return tuple(class_indices()[wnid] for wnid in _text("devkit_wnids.txt").split())
+
+
+def _text(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
+@cache
+def validation_labels() -> NDArray[int16]:
+    """Return the (50000,) class indices of the validation set, in file-name order, read-only."""
+    with resources.as_file(resources.files(__package__).joinpath("val_labels.npy")) as path:
+        try:
+            labels: NDArray[int16] = np.load(path)
+        except (ValueError, EOFError) as error:
+            raise DatasetError(f"{path} is damaged: {error}; install imagenet-gate again") from error
+        if (found := labels_sha256(labels)) != LABELS_SHA256:
+            raise DatasetError(
+                f"{path} is damaged: expected sha256 {LABELS_SHA256}, found {found}; install imagenet-gate again"
+            )
+    labels.flags.writeable = False
+    return labels
+
+
+def validation_number(name: str) -> int | None:
+    """Return the number of the validation image with this name, as any format spells it, or None for other names."""
+    found = _VALIDATION_NAME.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def validation_label(number: int) -> int:
+    """Return the class index of a validation image, counted from 1."""
+    if not 1 <= number <= IMAGES:
+        raise DatasetError(f"the validation images are numbered 1 to {IMAGES:,}, not {number:,}")
+    return int(validation_labels()[number - 1])
+
+
+def canonical_id(name: str) -> str:
+    """Return a validation image's original file name, whatever the spelling, and any other name unchanged."""
+    number = validation_number(name)
+    return name if number is None else f"ILSVRC2012_val_{number:08}.JPEG"
+
+
+def labels_sha256(targets: NDArray[int16]) -> str:
+    """Return the digest of (N,) class indices, in the order of the ids."""
+    return hashlib.sha256(targets.astype("<i2").tobytes()).hexdigest()
+
+
+def are_validation_names(ids: Sequence[str]) -> bool:
+    """Return whether all ids are named like the files of the validation set."""
+    return all(_VALIDATION_FILE.fullmatch(identity.rpartition("/")[2]) for identity in ids)
+
+
+def validation_set_error(ids: Sequence[str], targets: NDArray[int16]) -> str | None:
+    """Return why these N images are not the whole validation set, as a clause, or None if they are."""
+    if not are_validation_names(ids):
+        return "its files are not named ILSVRC2012_val_*.JPEG"
+    if len(ids) != IMAGES:
+        return f"it has {len(ids):,} of the {IMAGES:,} images"
+    counts = np.bincount(targets, minlength=len(wnids())).tolist()
+    for wnid, count in zip(wnids(), counts, strict=True):
+        if count != 50:
+            return f"class {wnid} has {count} images, not 50"
+    if labels_sha256(targets) != LABELS_SHA256:
+        return "its images are not in their own class folders: the digest of the labels is not the known one"
+    return None

@@ -1,0 +1,93 @@
+"""Hugging Face's Parquet shards: ``data/validation-00000-of-00014.parquet``, with columns ``image`` and ``label``."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+from harness.dataset import ImageDataset
+from harness.errors import DatasetError
+from harness.formats import imagenet
+from harness.formats.folders import dataset_name
+from harness.formats.shards import read_shards, require_class_index
+from harness.formats.sources import FileSource, ParquetSource
+
+
+def read(path: Path) -> ImageDataset | None:
+    """Read one shard, or a folder of them; only names and labels are read, not the images."""
+    if not (shards := _find_shards(path)):
+        return None
+    if importlib.util.find_spec("pyarrow") is None:
+        raise DatasetError(f"{shards[0]}: Parquet needs pyarrow, which is not installed: pip install -e '.[parquet]'")
+    name = dataset_name(path.parent if path.name == "data" else path)
+    return read_shards(path, shards, "Parquet", ParquetSource, _find_rows, expects="rows with images", name=name)
+
+
+def _find_shards(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path] if path.suffix == ".parquet" and path.is_file() else []
+    for folder in (path, path / "data"):
+        if shards := sorted(file for file in folder.glob("*.parquet") if file.is_file()):
+            return shards
+    return []
+
+
+def _find_rows(file: FileSource) -> list[tuple[Any, ...]]:
+    """Return each row's name, class index, row group, index in the group, and name again, for the source."""
+    import pyarrow
+    from pyarrow import parquet
+
+    found = []
+    try:
+        with parquet.ParquetFile(file.path) as table:
+            _check_columns(table.schema_arrow, file)
+            for group in range(table.num_row_groups):
+                rows = table.read_row_group(group, columns=["image.path", "label"])
+                labels = rows["label"].to_pylist()
+                images = rows["image"].to_pylist() if "image" in rows.column_names else [None] * len(labels)
+                for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+                    found.append((group, row, None if image is None else image["path"], label))
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{file} cannot be read as Parquet: {error}; download it again") from None
+    named = [path is not None for _, _, path, _ in found]
+    if any(named) and not all(named):
+        raise DatasetError(f"{file}: row {named.index(False)} has no image.path, but others have; make the shard again")
+    entries = []
+    for number, (group, row, path, label) in enumerate(found):
+        target = require_class_index(label, f"{file}: row {number}")
+        name = f"{Path(file.path).stem}:{number:08}" if path is None else _name(path, target, f"{file}: row {number}")
+        entries.append((name, target, group, row, name))
+    return entries
+
+
+def _check_columns(schema: Any, file: FileSource) -> None:
+    from pyarrow import types
+
+    columns = dict(zip(schema.names, schema.types, strict=True))
+    label, image = columns.get("label"), columns.get("image")
+    parts = {field.name: field.type for field in image} if image is not None and types.is_struct(image) else {}
+    encoded, path = parts.get("bytes"), parts.get("path")
+    are_images = encoded is not None and (types.is_binary(encoded) or types.is_large_binary(encoded))
+    are_named = path is None or types.is_string(path) or types.is_large_string(path)
+    if label is None or not (types.is_integer(label) and are_images and are_named):
+        found = ", ".join(f"{name} {kind}" for name, kind in zip(schema.names, schema.types, strict=True))
+        raise DatasetError(
+            f"{file}: expected the columns image struct<bytes: binary, path: string> and label int64, found {found}"
+        )
+
+
+def _name(path: str, target: int, where: str) -> str:
+    """Return the file name without the wnid that Hugging Face appended, which must be that of the label."""
+    name = path.rpartition("/")[2]
+    appended = re.fullmatch(r"(.+)_(n[0-9]{8})(\.[A-Za-z]+)?", name)  # ILSVRC2012_val_00000293_n01440764.JPEG
+    if appended is None:
+        return name
+    stem, wnid, suffix = appended.groups(default="")
+    if wnid != (expected := imagenet.wnids()[target]):
+        raise DatasetError(
+            f"{where}: {name!r} is of class {wnid}, but its label {target} is {expected}: "
+            "the labels are in another order than ILSVRC2012's"
+        )
+    return stem + suffix

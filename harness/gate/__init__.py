@@ -1,1 +1,0 @@
-"""Predictions and expected values -> a verdict; integers and statistics, no torch."""

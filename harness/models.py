@@ -1,0 +1,212 @@
+"""A model and its weights by name, or as the caller has it; and the identity of the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.device import is_out_of_memory
+from harness.errors import DeviceError, ExpectedError, WeightsError
+from harness.expected import ModelSpec
+from harness.precision import DEFAULT, MEMORY_FORMATS, Setting
+from harness.preset import Geometry, Preset, preset_of
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model ready to be evaluated.
+
+    Attributes:
+        module: the model in eval mode, on the device, in the memory format of its setting.
+        preset: how its input is prepared.
+        transform: torchvision's own preprocessing of a PIL image to (3, S, S) float32; None for other models.
+        parameters: number of weights and biases.
+        gmacs: multiply-adds of one image, in 10^9; from torchvision's metadata, or counted for other models.
+        sha256: digest of all parameters and buffers.
+        weights_bytes: size of all parameters and buffers.
+    """
+
+    module: nn.Module
+    preset: Preset
+    transform: Callable[[Image.Image], Tensor] | None
+    parameters: int
+    gmacs: float
+    sha256: str
+    weights_bytes: int
+
+
+# What torchvision's constructors set only if they are given weights.
+_AS_PRETRAINED: dict[str, Callable[[int], dict[str, Any]]] = {
+    "googlenet": lambda _crop: {"transform_input": True, "aux_logits": False, "init_weights": False},
+    "inception_v3": lambda _crop: {"transform_input": True, "init_weights": False},
+    "vit_": lambda crop: {"image_size": crop},
+}
+
+
+def load(spec: ModelSpec, device: torch.device, setting: Setting = DEFAULT, *, seeded: bool = False) -> Model:
+    """Build the model with its weights, in eval mode, on ``device``.
+
+    Args:
+        spec: the model and its weights.
+        device: where it is put.
+        setting: memory format, and whether it is compiled.
+        seeded: draw random weights instead of loading torchvision's: right for speed, and nothing is downloaded.
+
+    Raises:
+        DeviceError: the device has no memory for the model.
+        ExpectedError: torchvision has no such model or weights, or the builder cannot be imported.
+        WeightsError: the weights file is missing and cannot be downloaded, or is not the published one.
+    """
+    if spec.builder is not None:
+        assert spec.preset is not None  # read_expected requires both
+        return prepare(_built(spec), spec.preset, device, setting, name=str(spec))
+    weights = _torchvision_weights(spec)
+    preset = preset_of(weights.transforms())
+    if seeded:
+        crop = preset.geometry.crop
+        options = next((make(crop) for prefix, make in _AS_PRETRAINED.items() if spec.model.startswith(prefix)), {})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module = torchvision.models.get_model(spec.model, weights=None, **options)
+    else:
+        from harness.weights import ensure_published, weights_only
+
+        ensure_published(weights.url, str(spec))
+        try:
+            with weights_only():
+                module = torchvision.models.get_model(spec.model, weights=weights, progress=False)
+        except pickle.UnpicklingError as error:
+            raise WeightsError(
+                f"{spec}: expected a weights file with tensors only, found other objects; fetch it again"
+            ) from error
+    return prepare(module, preset, device, setting, name=str(spec), weights=weights)
+
+
+def prepare(
+    module: nn.Module,
+    preset: Preset,
+    device: torch.device,
+    setting: Setting = DEFAULT,
+    *,
+    name: str = "the model",
+    weights: Any = None,
+) -> Model:
+    """Return a module ready to be evaluated: in eval mode, on the device, in the memory format, compiled if wanted.
+
+    Args:
+        module: the module, on the CPU.
+        preset: how its input is prepared.
+        device: where it is put.
+        setting: memory format, and whether it is compiled.
+        name: name of the model, for messages.
+        weights: the member of torchvision's weights enum; None for other models.
+
+    Raises:
+        DeviceError: the device has no memory for the model.
+    """
+    module = evaluation_mode(module)
+    sha256 = digest_of_weights(module)
+    gmacs = weights.meta["_ops"] if weights else _count_gmacs(module, preset.geometry.crop)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    weights_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
+    try:
+        module = module.to(device).to(memory_format=getattr(torch, MEMORY_FORMATS[setting.memory_format]))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(f"{name}: {device} has no memory for the model") from error
+    if setting.compiled:
+        torch.compiler.reset()  # compiled code is cached by code object: the ninth model of a family would run eager
+        compiled: Any = torch.compile(module)
+        module = compiled
+    return Model(module, preset, weights and weights.transforms(), parameters, gmacs, sha256, weights_bytes)
+
+
+def evaluation_mode(module: nn.Module) -> nn.Module:
+    """Return the module in eval mode."""
+    return module.eval()
+
+
+def digest_of_weights(module: nn.Module) -> str:
+    """Return the sha256 of all parameters and buffers: names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def geometry_of(spec: ModelSpec) -> Geometry:
+    """Return the geometry of the model's input, without loading its weights.
+
+    Raises:
+        ExpectedError: torchvision has no such model or weights.
+    """
+    preset = spec.preset if spec.builder else preset_of(_torchvision_weights(spec).transforms())
+    assert preset is not None
+    return preset.geometry
+
+
+def gmacs_of(spec: ModelSpec) -> float:
+    """Return roughly how many multiply-adds an image takes, in 10^9; infinite if that is not known.
+
+    A model with a builder counts as torchvision's model of that name, if there is one.
+    """
+    if spec.model not in torchvision.models.list_models(module=torchvision.models):
+        return math.inf
+    members = torchvision.models.get_model_weights(spec.model).__members__
+    return float(members.get(spec.weights, next(iter(members.values()))).meta["_ops"])
+
+
+def _torchvision_weights(spec: ModelSpec) -> Any:
+    names = torchvision.models.list_models(module=torchvision.models)
+    if spec.model not in names:
+        raise ExpectedError(
+            f"model {spec.model!r} is not one of torchvision {torchvision.__version__}'s classifiers"
+            f"{_nearest(spec.model, names)}; a model from elsewhere needs a builder"
+        )
+    members = torchvision.models.get_model_weights(spec.model).__members__
+    if spec.weights not in members:
+        raise ExpectedError(
+            f"weights {spec.weights!r} are not among torchvision {torchvision.__version__}'s for {spec.model}: "
+            f"{', '.join(sorted(members))}"
+        )
+    return members[spec.weights]
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    nearest = get_close_matches(name, names, n=1)
+    return f" (nearest: {nearest[0]!r})" if nearest else ""
+
+
+def _built(spec: ModelSpec) -> nn.Module:
+    assert spec.builder is not None
+    module_name, function_name = spec.builder.split(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise ExpectedError(f"{spec}: builder {spec.builder!r} cannot be imported: {error}") from error
+    model = function()
+    if not isinstance(model, nn.Module):
+        raise ExpectedError(f"{spec}: builder {spec.builder!r} returned {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _count_gmacs(module: nn.Module, side: int) -> float:
+    # Not in inference mode, in which torch 2.4 counts nothing.
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros((1, 3, side, side)))
+    # torch counts a multiply-add as two operations, torchvision's metadata as one.
+    return float(counter.get_total_flops()) / 2e9

@@ -1,0 +1,193 @@
+"""The pytest plugin of several processes: workers of xdist, each with a GPU, and ranks of torchrun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.options import ACCURACY, THROUGHPUT, Process, is_selected, positive, require_selected
+from harness.parallel.processes import interleaved, pin_gpu, process_of_torchrun, share_threads, visible_gpus
+from harness.plugin import gate_of
+
+if TYPE_CHECKING:
+    from harness.evaluator import Evaluator
+    from harness.parallel.ranks import Ranks
+    from harness.predictions import Predictions
+    from harness.records.results import CaseResult
+
+_INPUT = "imagenet_process"
+"""Key of an xdist worker's input: its number among the workers, how many there are, and the run's staging folder."""
+_COMPARED = ("models", "precision", "memory_format", "compile", "batch_size", "decoder", "keyword", "maxfail")
+_SOFTWARE = ("torch", "torchvision", "numpy", "pillow", "libjpeg_turbo", "cuda", "cudnn", "device")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the option."""
+    parser.getgroup("imagenet").addoption(
+        "--rank-timeout",
+        metavar="SECONDS",
+        type=positive,
+        default=600,
+        help="under torchrun: how long the processes wait for each other before the run ends (default: %(default)s)",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the plugin object, silence all ranks but the first, and refuse what processes cannot share."""
+    require_selected(config, {"--rank-timeout": (ACCURACY,)})
+    if not is_selected(config, ACCURACY):
+        return
+    worker, controller = hasattr(config, "workerinput"), config.getoption("dist", "no") != "no"
+    ranked = "TORCHELASTIC_RUN_ID" in os.environ and not config.getoption("collectonly")
+    rank = process_of_torchrun(os.environ) if ranked else None
+    if rank is not None and (worker or controller):
+        raise pytest.UsageError("-n shares models among processes, torchrun shares images: give one of them")
+    if rank is not None and is_selected(config, THROUGHPUT):
+        raise pytest.UsageError(f"-m {THROUGHPUT} times one model on one device: run it without torchrun")
+    if rank is not None and rank.rank > 0:  # before pytest's terminal reporter takes hold of stdout
+        config.option.xmlpath = None
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    if rank is not None or worker or controller:
+        config.pluginmanager.register(Parallel(config, rank), "imagenet-parallel")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Let ``-n auto`` be one worker per GPU; without a GPU xdist decides."""
+    if not is_selected(config, ACCURACY) or config.getoption("device") == "cpu":
+        return None
+    return len(visible_gpus(os.environ)) or None
+
+
+class Parallel:
+    """The state of the plugin: the other ranks, or the numbers of xdist's workers."""
+
+    def __init__(self, config: pytest.Config, rank: Process | None) -> None:
+        self._config = config
+        self._rank = rank
+        self._ranks: Ranks | None = None
+        self._slots: dict[str, int] = {}
+        # Specifications such as "popen" or "3*popen", as xdist documents them.
+        specs = config.getoption("tx", None) or [] if config.getoption("dist", "no") != "no" else []
+        self._workers = sum(int(spec.partition("*")[0]) if "*" in spec else 1 for spec in specs)
+        if self._workers and config.option.maxschedchunk is None:
+            config.option.maxschedchunk = 1  # each case goes to whichever worker is free
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionstart(self) -> Generator[None, None, None]:
+        """Let what fails on one rank while the session is opened fail on all of them."""
+        if self._rank is None or self._rank.world_size == 1:
+            return (yield)
+        from harness.parallel.ranks import Ranks
+
+        problem = ""
+        try:
+            ranks = self._ranks = Ranks(self._rank, self._config.getoption("rank_timeout"))
+            try:
+                yield
+            except pytest.UsageError as error:
+                problem = str(error)
+            signal.signal(signal.SIGTERM, _end_with_the_others)
+            ranks.gather("its images and its device", lambda: _raise(problem))
+            ranks.agree(self._facts())
+        except HarnessError as error:
+            if self._rank.rank > 0:  # pytest shows a usage error, however silent this process is
+                pytest.exit(str(error), pytest.ExitCode.USAGE_ERROR)
+            raise pytest.UsageError(str(error)) from error
+        return None
+
+    def _facts(self) -> dict[str, str]:
+        """Return what the ranks of one run must have in common, by what a user calls it."""
+        evaluator = gate_of(self._config).evaluator
+        assert evaluator is not None
+        environment, dataset = evaluator.environment(), evaluator.dataset_facts()
+        return {
+            **{f"--{name.replace('_', '-')}": str(self._config.getoption(name)) for name in _COMPARED},
+            "the dataset": f"{dataset.name}, {dataset.images:,} images, labels {dataset.digest[:8]}",
+            **{name: str(getattr(environment, name)) for name in _SOFTWARE},
+        }
+
+    def pytest_imagenet_process(self, config: pytest.Config) -> Process | None:
+        """Return which process this is, with a GPU or a share of the cores of its own."""
+        environ: Any = os.environ
+        if hasattr(config, "workerinput"):
+            number, workers, staging = config.workerinput[_INPUT]
+            process = Process(local_rank=number, local_world_size=workers, staging=Path(staging) if staging else None)
+        elif self._workers:
+            process = Process(local_world_size=self._workers)  # the controller, which evaluates nothing
+            environ = dict(os.environ)
+        elif self._rank is not None:
+            process = self._rank
+        else:
+            return None
+        pin_gpu(process, config.getoption("device"), environ)
+        config.add_cleanup(share_threads(process, os.environ))
+        return process
+
+    @pytest.hookimpl(trylast=True)  # after others have deselected items
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Order the cases for the workers, largest first."""
+        if hasattr(config, "workerinput"):
+            items[:] = interleaved(items, gate_of(config).process.total)
+
+    def pytest_imagenet_evaluate(
+        self,
+        case: object,
+        evaluator: Evaluator,
+        predict: Callable[[], tuple[CaseResult, Predictions] | None],
+        judge: Callable[[CaseResult, Predictions], CaseResult],
+    ) -> CaseResult | None:
+        """Evaluate this rank's images, and let the first rank judge all of them."""
+        if self._ranks is None:
+            return None
+        from harness.parallel.join import join
+
+        parts = self._ranks.gather(f"its predictions of {case}", predict)
+        return self._ranks.from_first(f"the result of {case}", lambda: judge(*join(parts, evaluator.dataset.ids)))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give a worker of xdist the lowest number that is free, so that one that follows a crash has its GPU."""
+        slot = min(set(range(len(self._slots) + 1)) - set(self._slots.values()))
+        self._slots[node.gateway.id] = slot
+        node.workerinput[_INPUT] = slot, self._workers, str(gate_of(self._config).staging or "")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take the number back."""
+        self._slots.pop(node.gateway.id, None)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Let the run be written, though torchrun ends all ranks once one has failed; it waits for 30 s."""
+        if self._ranks is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def pytest_unconfigure(self) -> None:
+        """Let the first rank end first."""
+        if self._ranks is not None and self._ranks.process.rank > 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # also where the session was not opened
+            self._ranks.outlast_the_first()
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """Let a rank that is silent otherwise report a bug of the harness, and end at once, which the others notice."""
+        if self._rank is not None and self._rank.rank > 0 and sys.__stderr__ is not None:
+            sys.__stderr__.write(f"rank {self._rank.rank}: {excrepr}\n")
+            self._ranks = None
+
+
+def _raise(problem: str) -> None:
+    if problem:
+        raise HarnessError(problem)
+
+
+def _end_with_the_others(_signal: int, _frame: object) -> None:
+    pytest.exit("the job was cancelled, or another rank has ended; see torchrun's output below", 1)

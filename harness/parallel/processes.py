@@ -1,0 +1,100 @@
+"""Which of several processes this one is, and its share of the machine: a GPU of its own, or some of the cores.
+
+No torch is imported before a GPU was chosen, since that must come before CUDA starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import TypeVar
+
+from harness.errors import DeviceError
+from harness.options import Process, available_cores
+
+_VISIBLE, _THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
+# Set by torchrun for each process that it starts (torch.distributed.run, "Environment Variables").
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_Item = TypeVar("_Item")
+
+
+def process_of_torchrun(environ: Mapping[str, str]) -> Process | None:
+    """Return the process as torchrun numbers it; None for one that it did not start."""
+    if "TORCHELASTIC_RUN_ID" not in environ:
+        return None
+    rank, world_size, local_rank, local_world_size = (int(environ[name]) for name in _TORCHRUN)
+    return Process(rank, world_size, local_rank, local_world_size)
+
+
+def pin_gpu(process: Process, device: str, environ: MutableMapping[str, str]) -> None:
+    """Make one GPU visible to this process, of those that the caller makes visible to all; before CUDA starts.
+
+    Args:
+        process: this process.
+        device: the value of ``--device``.
+        environ: the environment to be changed.
+
+    Raises:
+        DeviceError: there are more processes than GPUs, or all of them were told to use the same one.
+    """
+    if process.local_world_size == 1 or device == "cpu":
+        return
+    if device.startswith("cuda:"):
+        raise DeviceError(
+            f"--device {device}: {process.local_world_size} processes on one machine use a GPU each; leave out the "
+            f"number, and name the GPUs by {_VISIBLE}"
+        )
+    gpus = visible_gpus(environ)
+    if gpus and process.local_world_size > len(gpus):
+        raise DeviceError(
+            f"{process.local_world_size} processes on one machine, and {len(gpus)} GPUs can be used there "
+            f"({_VISIBLE}={','.join(gpus)}): start one for each GPU"
+        )
+    if gpus:
+        environ[_VISIBLE] = gpus[process.local_rank]
+
+
+def visible_gpus(environ: Mapping[str, str]) -> list[str]:
+    """Return the GPUs that this process may use, by number or UUID, without starting CUDA."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if _VISIBLE not in environ:
+        return [str(number) for number in range(count)]
+    # CUDA ignores what follows the first unknown one.
+    return [gpu.strip() for gpu in environ[_VISIBLE].split(",")][:count]
+
+
+def share_threads(process: Process, environ: Mapping[str, str]) -> Callable[[], None]:
+    """Give this process its share of the cores for torch, unless the caller has chosen a number of threads.
+
+    torchrun sets one thread if the caller has not chosen any, so one is no choice there.
+
+    Returns:
+        A function that restores torch's number of threads.
+    """
+    if process.local_world_size == 1:
+        return lambda: None
+    import torch
+
+    restore = partial(torch.set_num_threads, torch.get_num_threads())
+    chosen = environ.get(_THREADS, "")
+    if not chosen or (process.world_size > 1 and chosen == "1"):
+        cores = available_cores() if chosen else torch.get_num_threads()
+        torch.set_num_threads(max(1, cores // process.local_world_size))
+    return restore
+
+
+def interleaved(items: Sequence[_Item], processes: int) -> list[_Item]:
+    """Return items, largest first, in the order in which xdist should get them: it starts with two per process.
+
+    The largest goes with the smallest of those, and so on; what follows goes to whichever process is free.
+
+    >>> interleaved("abcdefg", 2)
+    ['a', 'd', 'b', 'c', 'e', 'f', 'g']
+    """
+    if len(items) < 2 * processes:
+        return list(items)
+    pairs = [(items[number], items[2 * processes - 1 - number]) for number in range(processes)]
+    return [*chain.from_iterable(pairs), *items[2 * processes :]]

@@ -1,0 +1,186 @@
+"""The processes that torchrun started: they bring their parts together, and what fails on one fails on all."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+from harness.errors import EvaluationError, HarnessError, RanksError
+from harness.options import Process
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a rank brings: a description, the value or why there is none, and the machine's name."""
+
+    what: str
+    value: Any
+    problem: str
+    host: str
+
+
+class Ranks:
+    """This rank and the others, which meet by Gloo: everything that they exchange is on the host."""
+
+    def __init__(self, process: Process, timeout: float) -> None:
+        """Meet the others.
+
+        Args:
+            process: this process.
+            timeout: seconds that a rank waits for the others, here and later.
+
+        Raises:
+            RanksError: they do not come.
+        """
+        self.process = process
+        self._timeout = timeout
+        self._store: Any = None
+        self._meetings = 0
+
+        def join() -> None:
+            limit = timedelta(seconds=timeout)
+            self._store, rank, size = next(iter(rendezvous("env://", timeout=limit)))
+            dist.init_process_group("gloo", store=self._store, rank=rank, world_size=size, timeout=limit)
+
+        self._meet("join", join)
+
+    def agree(self, facts: Mapping[str, str]) -> None:
+        """Check that all ranks were started alike.
+
+        Args:
+            facts: facts about this rank, by the name that the message uses.
+
+        Raises:
+            RanksError: a fact of another rank differs from that of rank 0.
+        """
+        first, *others = self.gather("what it was started with", lambda: dict(facts))
+        for rank, other in enumerate(others, start=1):
+            for name, value in first.items():
+                if other.get(name) != value:
+                    raise RanksError(
+                        f"rank {rank} was not started like rank 0: {name} is {other.get(name)!r} there, and {value!r} "
+                        "on rank 0; start all ranks with the same command, in the same environment"
+                    )
+
+    def gather(self, what: str, make: Callable[[], _Result]) -> list[_Result]:
+        """Return the values that ``make`` returned on each rank, in their order.
+
+        Args:
+            what: a description of the values, the same on each rank.
+            make: makes this rank's value.
+
+        Raises:
+            HarnessError: it failed here or on another rank.
+            RanksError: a rank has died, hangs, or does something else.
+        """
+        try:
+            mine = self._part(what, make())
+        except HarnessError as error:
+            mine = self._part(what, problem=str(error))
+        except Exception as error:  # the other ranks must not wait for a rank that has a bug
+            self._exchange(what, self._part(what, problem=f"{type(error).__name__}: {error}"))
+            raise
+        parts = self._exchange(what, mine)
+        for rank, part in enumerate(parts):
+            if part.what != what:
+                raise RanksError(
+                    f"rank {rank} ({part.host}) brings {part.what}, and rank {self.process.rank} {what}; start all "
+                    "ranks with the same command"
+                )
+        self._raise_problem(parts)
+        return [part.value for part in parts]
+
+    def from_first(self, what: str, make: Callable[[], _Result]) -> _Result:
+        """Return the value that ``make`` returned on rank 0, the only one that calls it; see ``gather``."""
+        value: _Result = self.gather(what, make if self.process.rank == 0 else lambda: None)[0]  # type: ignore[assignment]
+        return value
+
+    def outlast_the_first(self) -> None:
+        """Wait until rank 0 has ended: it has results to write, and torchrun ends all once another rank has failed."""
+        with suppress(RanksError):  # nothing comes but the end of the connection
+            self._meet("end", lambda: dist.recv(torch.empty(1), src=0))
+
+    def _part(self, what: str, value: Any = None, problem: str = "") -> _Part:
+        return _Part(what, value, problem, socket.gethostname())
+
+    def _raise_problem(self, parts: list[_Part]) -> None:
+        problems = {rank: part.problem for rank, part in enumerate(parts) if part.problem}
+        if not problems:
+            return
+        if len(problems) == self.process.world_size and len(set(problems.values())) == 1:
+            raise EvaluationError(problems[0])
+        rank, problem = next(iter(problems.items()))
+        raise EvaluationError(f"rank {rank} of {self.process.world_size} ({parts[rank].host}): {problem}")
+
+    def _exchange(self, what: str, mine: _Part) -> list[_Part]:
+        parts: list[Any] = [None] * self.process.world_size
+
+        def bring() -> None:
+            # The barrier first: unlike the gathering, it ends for every rank as soon as one is missing.
+            dist.monitored_barrier(timeout=timedelta(seconds=self._timeout), wait_all_ranks=True)
+            dist.all_gather_object(parts, mine)
+
+        self._meet(f"bring {what}", bring)
+        return parts
+
+    def _meet(self, purpose: str, call: Callable[[], object]) -> None:
+        """Make a call that waits for other ranks, in a thread, so that a signal can end the wait."""
+        failure: list[Exception] = []
+
+        def work() -> None:
+            try:
+                call()
+            except Exception as error:  # raised again below, in the thread that waits
+                failure.append(error)
+
+        started = time.monotonic()
+        self._meetings += 1
+        if self._store is not None:
+            with suppress(RuntimeError):  # the machine that keeps the store may be gone; the call itself will fail then
+                self._store.set(self._key(self.process.rank), "arrived")
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(timeout=0.1)
+        if failure and not isinstance(failure[0], RuntimeError):
+            raise failure[0]
+        if failure:
+            raise RanksError(self._explained(purpose, time.monotonic() - started)) from failure[0]
+
+    def _key(self, rank: int) -> str:
+        return f"imagenet-gate/{self._meetings}/{rank}"
+
+    def _missing(self) -> list[int]:
+        """Return the ranks that have not arrived at this meeting, as far as that is known."""
+        others = [rank for rank in range(self.process.world_size) if rank != self.process.rank]
+        if len(others) == 1:
+            return others
+        try:
+            return [rank for rank in others if not self._store.check([self._key(rank)])]
+        except (RuntimeError, AttributeError):  # no store, or its machine is gone
+            return []
+
+    def _explained(self, purpose: str, waited: float) -> str:
+        missing = self._missing()
+        listed = f"{'rank' if len(missing) == 1 else 'ranks'} {', '.join(map(str, missing))}"
+        # Gloo reports a time-out also where a connection was closed.
+        if waited >= self._timeout:
+            who, what = listed, f"did not {purpose} within {self._timeout:g} s: hanging or ended"
+        else:  # one has ended, and others may be on their way
+            who, what = listed if len(missing) == 1 else f"one of {listed}", f"ended before it could {purpose}"
+        return (
+            f"{who if missing else 'another rank'} of {self.process.world_size} {what}. Nothing is judged without all "
+            "images; see the output of torchrun, or the rank's last lines, for the reason"
+        )

@@ -1,0 +1,228 @@
+"""The table of precisions: which switches of torch each sets, observed while set, and restored afterwards.
+
+torch is imported when a precision is applied, so that precisions and settings can be named without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.errors import DeviceError, EvaluationError
+
+if TYPE_CHECKING:
+    import torch
+
+MEMORY_FORMATS = {"channels_last": "channels_last", "contiguous": "contiguous_format"}
+"""The memory formats by the names given to ``--memory-format``, and torch's names for them."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a forward pass is carried out: what may change a model's speed, and its logits in the last digits.
+
+    >>> str(Setting()), str(Setting("fp32", "contiguous", compiled=True))
+    ('fp32', 'fp32-contiguous-compiled')
+
+    Attributes:
+        precision: a name in ``PRECISIONS``.
+        memory_format: a name in ``MEMORY_FORMATS``, for weights and activations.
+        compiled: whether the model is compiled by ``torch.compile``.
+    """
+
+    precision: str = "fp32"
+    memory_format: str = "channels_last"
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        memory_format = "" if self.memory_format == "channels_last" else f"-{self.memory_format}"
+        return f"{self.precision}{memory_format}{'-compiled' if self.compiled else ''}"
+
+
+DEFAULT = Setting()
+"""The precision of the published values, in the memory format that is fastest."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The arithmetic that a forward pass may use. On CUDA sums are float32 in every precision.
+
+    Attributes:
+        name: the name given to ``--precision``.
+        bits: fraction bits that the factors of a product keep: a float32 has 23.
+        autocast: torch's name of the dtype that autocast casts products to; None for no autocast.
+        tf32: whether float32 matrix products and convolutions may round their factors to TF32.
+        capability: smallest compute capability of a CUDA device that supports it.
+        on_cpu: whether CPUs support it; one without instructions for it computes the same slowly.
+    """
+
+    name: str
+    bits: int
+    autocast: str | None = None
+    tf32: bool = False
+    capability: tuple[int, int] = (0, 0)
+    on_cpu: bool = True
+
+
+PRECISIONS = {
+    row.name: row
+    for row in (
+        Precision("fp32", bits=23),
+        Precision("tf32", bits=10, tf32=True, capability=(8, 0), on_cpu=False),
+        Precision("bf16", bits=7, autocast="bfloat16", capability=(8, 0)),
+        Precision("fp16", bits=10, autocast="float16", capability=(5, 3)),
+    )
+}
+
+# Side of the products by which a precision is observed: small, but large enough for tensor cores.
+_SIDE = 64
+
+
+class Switch(NamedTuple):
+    """A process-wide setting of torch: its name, functions that read and write it, and the wanted value."""
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+    value: Any
+
+
+@contextmanager
+def applied(precision: Precision, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Set every switch of ``precision``, and cuDNN to choose its algorithms reproducibly; restore all at the end.
+
+    torch's own default is not float32: cuDNN convolutions run in TF32 unless that is switched off.
+
+    Yields:
+        The switches' values as torch reports them, and what a product and a convolution were observed to do.
+
+    Raises:
+        EvaluationError: they compute in another precision.
+    """
+    import torch
+
+    switches = list(_switches(precision.tf32))
+    before = [(switch, value) for switch in switches for value in _readable(switch)]
+    # Weights are cast once: autocast keeps what it has cast until its end, which is that of all batches.
+    dtype = getattr(torch, precision.autocast or "bfloat16")
+    autocast = torch.autocast(device.type, dtype, enabled=precision.autocast is not None)
+    try:
+        for switch in switches:
+            switch.write(switch.value)
+        with autocast:
+            seen = observe(device)
+            _check_observed(precision, seen, device)
+            yield {
+                "autocast": str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
+                if torch.is_autocast_enabled(device.type)
+                else "off",
+                **{switch.name: value for switch in switches for value in _readable(switch)},
+                **{name: f"{seen_dtype}, {bits} bits" for name, (seen_dtype, bits) in seen.items()},
+            }
+    finally:
+        for switch, value in before:
+            switch.write(value)
+
+
+def require_supported(precisions: Sequence[str], device: torch.device) -> None:
+    """Raise for a precision that the device does not support, rather than evaluate in another under its name.
+
+    Raises:
+        DeviceError: with the precisions that the device supports.
+    """
+    import torch
+
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        has = [row.name for row in PRECISIONS.values() if capability >= row.capability]
+        what = f"{torch.cuda.get_device_name(device)} (compute capability {'.'.join(map(str, capability))})"
+    else:
+        has, what = [row.name for row in PRECISIONS.values() if row.on_cpu], "a CPU"
+    for name in precisions:
+        if name not in has:
+            least = ".".join(map(str, PRECISIONS[name].capability))
+            raise DeviceError(
+                f"--precision {name}: {what} does not support it; it needs a CUDA device of compute capability "
+                f"{least}; supported here: {', '.join(has)}"
+            )
+
+
+def observe(device: torch.device) -> dict[str, tuple[str, int]]:
+    """Return the dtype and the bits kept of a matrix product and of a convolution under the current switches.
+
+    Products of 1 + 2^-b with 1 are exact as long as b is at most the number of bits kept.
+    """
+    import torch
+
+    values = 1 + torch.pow(2.0, -torch.arange(1, _SIDE + 1, device=device).clamp(max=30).float())
+    one = torch.eye(_SIDE, device=device)
+    with torch.inference_mode():
+        product = torch.mm(torch.diag(values), one)
+        image = values.view(1, _SIDE, 1, 1).expand(1, _SIDE, 8, 8).contiguous()
+        convolved = torch.conv2d(image, one.view(_SIDE, _SIDE, 1, 1))
+    results = {"product": product.diagonal(), "convolution": convolved[0, :, 0, 0]}
+    # The bits are the largest b for which 1 + 2^-b was told apart from 1; a float32 does up to 23.
+    return {
+        name: (str(result.dtype).removeprefix("torch."), int(((result.float() == values) & (values > 1)).sum()))
+        for name, result in results.items()
+    }
+
+
+def _check_observed(precision: Precision, seen: dict[str, tuple[str, int]], device: torch.device) -> None:
+    expected = precision.autocast or "float32"
+    for name, (found, bits) in seen.items():
+        if found != expected or bits < precision.bits:
+            raise EvaluationError(
+                f"under {precision.name} a {name} on {device} must give {expected} and keep {precision.bits} bits, "
+                f"found {found} and {bits} bits: torch ignored its precision settings"
+            )
+
+
+def _switches(tf32: bool) -> Iterator[Switch]:
+    """Yield the switches in the order in which they must be set.
+
+    torch 2.9 put ``fp32_precision`` beside ``allow_tf32``. Each is silently ignored where the other has been
+    used, and reading the old one raises while the two disagree; so both are set, the old one first.
+    """
+    import torch
+
+    yield Switch(
+        "float32_matmul_precision",
+        torch.get_float32_matmul_precision,
+        torch.set_float32_matmul_precision,
+        "high" if tf32 else "highest",
+    )
+    yield _attribute("cudnn", torch.backends.cudnn, "allow_tf32", tf32)
+    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        cudnn: Any = torch.backends.cudnn
+        mkldnn: Any = torch.backends.mkldnn
+        operators = {
+            "cuda.matmul": torch.backends.cuda.matmul,
+            "cudnn.conv": cudnn.conv,
+            "cudnn.rnn": cudnn.rnn,
+            "mkldnn.matmul": mkldnn.matmul,
+            "mkldnn.conv": mkldnn.conv,
+        }
+        for owner, operator in operators.items():
+            yield _attribute(owner, operator, "fp32_precision", "tf32" if tf32 else "ieee")
+    # Partial sums and accumulators of float16 and bfloat16 products that would not be float32.
+    for name in ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction"):
+        yield _attribute("cuda.matmul", torch.backends.cuda.matmul, name, False)
+    if hasattr(torch.backends.cuda.matmul, "allow_fp16_accumulation"):
+        yield _attribute("cuda.matmul", torch.backends.cuda.matmul, "allow_fp16_accumulation", False)
+    yield _attribute("cudnn", torch.backends.cudnn, "benchmark", False)
+    yield _attribute("cudnn", torch.backends.cudnn, "deterministic", True)
+
+
+def _attribute(owner: str, module: Any, name: str, value: Any) -> Switch:
+    return Switch(f"{owner}.{name}", lambda: getattr(module, name), lambda new: setattr(module, name, new), value)
+
+
+def _readable(switch: Switch) -> Iterator[Any]:
+    """Yield the value, or nothing where the caller has mixed torch's two APIs, so that reading it raises."""
+    try:
+        yield switch.read()
+    except RuntimeError:
+        return

@@ -1,0 +1,231 @@
+"""The evaluation loop: a model and decoded images -> predictions. It never sees a label."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import functional as F
+
+from harness.device import current, is_out_of_memory
+from harness.errors import DeviceError, EvaluationError
+from harness.precision import DEFAULT, MEMORY_FORMATS, PRECISIONS, Setting, applied
+from harness.predictions import KEPT, Predictions
+from harness.prefetch import Crops, Prefetch
+from harness.preset import Preset
+
+
+class Loop(NamedTuple):
+    """One pass over all images.
+
+    Attributes:
+        predictions: the predictions for all images.
+        batch_size: images per forward call; smaller than requested if memory ran out.
+        seconds: wall clock from the first batch's read until all predictions are on the host.
+        waited: seconds of it spent waiting for images to be decoded.
+        transfer: seconds of it spent reading crops and moving them to the device, as the host sees it.
+        switches: as in ``CaseResult``.
+        first_input: as in ``CaseResult``.
+    """
+
+    predictions: Predictions
+    batch_size: int
+    seconds: float
+    waited: float
+    transfer: float
+    switches: Mapping[str, Any]
+    first_input: Mapping[str, Any]
+
+
+class Normalize:
+    """uint8 crops -> normalized float32 images on the device, equal bit for bit to torchvision's on the CPU."""
+
+    def __init__(self, preset: Preset, device: torch.device, memory_format: str = DEFAULT.memory_format) -> None:
+        self._mean = torch.tensor(preset.mean, device=device).view(3, 1, 1)
+        self._std = torch.tensor(preset.std, device=device).view(3, 1, 1)
+        # A tensor on the device: CUDA would multiply by the reciprocal of a Python number, which rounds twice.
+        self._full = torch.tensor(255.0, device=device)
+        self._memory_format = getattr(torch, MEMORY_FORMATS[memory_format])
+        self._check(preset, device)
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """Return (B, 3, S, S) float32 in the memory format for ``crops``: (B, S, S, 3) uint8."""
+        images = crops.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._memory_format)
+        return images.div_(self._full).sub_(self._mean).div_(self._std)
+
+    def _check(self, preset: Preset, device: torch.device) -> None:
+        """Compare all 256 values, in another order for each channel, with torchvision's own functions on the CPU."""
+        ramp = torch.arange(256, dtype=torch.uint8)
+        values = torch.stack([ramp, ramp.roll(85), ramp.roll(170)], dim=1).view(1, 256, 1, 3)
+        images = F.convert_image_dtype(values.permute(0, 3, 1, 2), torch.float32)
+        if not torch.equal(self(values.to(device)).cpu(), F.normalize(images, preset.mean, preset.std)):
+            raise EvaluationError(
+                f"normalization on {device} does not give the same bits as torchvision on the CPU; no accuracy "
+                "measured with it could be compared with the published one"
+            )
+
+
+def forward(model: Callable[[Tensor], Tensor], normalize: Normalize, crops: Tensor) -> Tensor:
+    """Return the logits, (B, classes), of ``crops``: (B, S, S, 3) uint8 on the model's device; scored and timed alike.
+
+    Raises:
+        EvaluationError: the output is not a matrix with one row per image and at least five columns.
+    """
+    logits = model(normalize(crops))
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(crops) or logits.shape[1] < 5:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise EvaluationError(f"expected logits of shape ({len(crops)}, 5 or more classes), the model gave {found}")
+    return logits
+
+
+def predict(
+    model: nn.Module,
+    crops: Crops,
+    preset: Preset,
+    *,
+    prefetch: Prefetch,
+    batch_size: int,
+    classes: int,
+    setting: Setting = DEFAULT,
+    progress: Callable[[int, int], None] = lambda _done, _images: None,
+) -> Loop:
+    """Return the predictions for every image.
+
+    Args:
+        model: the model in eval mode, on the prefetch's device.
+        crops: the dataset's pixels in the preset's geometry.
+        preset: the preset of the model.
+        prefetch: moves the crops to the device.
+        batch_size: images per forward call; halved, starting again from the first image, whenever memory runs out,
+            after the prefetch has given up what it keeps on the device.
+        classes: number of classes of the dataset.
+        setting: the setting of the forward pass.
+        progress: called with the number of images passed to the model, and again from 0 after memory ran out. A GPU
+            may still have some batches to compute.
+
+    Raises:
+        EvaluationError: the model is in train mode, or an image's logits are not finite, all equal, or too many.
+        DeviceError: there is not even memory for one image at a time.
+    """
+    if any(module.training for module in model.modules()):
+        raise EvaluationError("the model is in train mode, where dropout and batch statistics change its predictions")
+    device = prefetch.device
+    with applied(PRECISIONS[setting.precision], device) as switches, torch.inference_mode(), current(device):
+        while True:
+            try:
+                normalize = Normalize(preset, device, setting.memory_format)
+                return _predict(model, crops, normalize, prefetch, batch_size, classes, progress)._replace(
+                    switches=switches
+                )
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                released = prefetch.release()
+                if batch_size == 1 and not released:
+                    raise DeviceError(f"{device} has no memory to evaluate even one image at a time") from error
+            # Out here the traceback is gone, and with it the references to the tensors of the failed attempt.
+            if not released:
+                batch_size //= 2
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def _predict(
+    model: nn.Module,
+    crops: Crops,
+    normalize: Normalize,
+    prefetch: Prefetch,
+    batch_size: int,
+    classes: int,
+    progress: Callable[[int, int], None],
+) -> Loop:
+    started, waited = time.perf_counter(), crops.seconds
+    images, device, kept = len(crops.ids), prefetch.device, min(KEPT, classes)
+    top = torch.empty((images, kept), dtype=torch.int16, device=device)
+    highest = torch.empty((images, kept), dtype=torch.float32, device=device)
+    logsumexp = torch.empty(images, dtype=torch.float32, device=device)
+    finite = torch.empty(images, dtype=torch.bool, device=device)
+    varied = torch.empty(images, dtype=torch.bool, device=device)
+    first = 0
+    recorded = _FirstInput(model)
+    batches = _Timed(prefetch.batches(crops, batch_size))
+    progress(0, images)
+    for batch in batches:
+        logits = forward(model if first else recorded, normalize, batch).float()
+        if logits.shape[1] != classes:
+            raise EvaluationError(
+                f"the model gives {logits.shape[1]:,} logits, and the dataset has {classes:,} classes: its class "
+                "indices would not mean the same classes"
+            )
+        rows = slice(first, first + len(batch))
+        highest[rows], top[rows] = logits.topk(kept, dim=1)
+        logsumexp[rows] = logits.logsumexp(dim=1)
+        finite[rows] = logits.isfinite().all(dim=1)
+        varied[rows] = logits.amax(dim=1) > logits.amin(dim=1)
+        first = rows.stop
+        progress(first, images)
+    if first != images:
+        raise RuntimeError(f"{first} of {images} images were passed to the model")
+    # The loop above only queued work; these copies are where the host waits for all of it.
+    arrays = top.cpu().numpy(), highest.cpu().numpy(), logsumexp.cpu().numpy()
+    _check_images(finite.cpu(), crops.ids, "not finite")
+    _check_images(varied.cpu(), crops.ids, "all equal")
+    waited = crops.seconds - waited
+    return Loop(
+        Predictions(np.array(crops.ids), *arrays, crops.hashes, crops.samples),
+        batch_size=batch_size,
+        seconds=time.perf_counter() - started,
+        waited=waited,
+        transfer=batches.seconds - waited,
+        switches={},
+        first_input={"id": crops.ids[0], **recorded.facts()},
+    )
+
+
+class _FirstInput:
+    """A model that records its input for the first image."""
+
+    _image = torch.empty(0)
+
+    def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
+        self._model = model
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self._image = images[0].clone()  # models may work in place
+        return self._model(images)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the sha256 of the (3, S, S) float32 values, their minimum and maximum."""
+        image = self._image.float().cpu().contiguous()
+        digest = hashlib.sha256(image.numpy().tobytes()).hexdigest()
+        return {"sha256": digest, "low": float(image.min()), "high": float(image.max())}
+
+
+class _Timed(Iterator[Tensor]):
+    """An iterator that sums up the seconds that its consumer waits for it."""
+
+    def __init__(self, batches: Iterator[Tensor]) -> None:
+        self.seconds = 0.0
+        self._batches = batches
+
+    def __next__(self) -> Tensor:
+        started = time.perf_counter()
+        try:
+            return next(self._batches)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+def _check_images(good: Tensor, ids: tuple[str, ...], what: str) -> None:
+    """Raise for images that were not classified at all, naming the first."""
+    if not good.all():
+        bad = ~good
+        raise EvaluationError(
+            f"the logits of {int(bad.sum()):,} of {len(ids):,} images are {what}, the first of them "
+            f"{ids[int(bad.int().argmax())]}"
+        )

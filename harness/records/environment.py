@@ -1,0 +1,128 @@
+"""Versions, hardware and command of a run, as facts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import PIL
+from PIL import features
+
+if TYPE_CHECKING:
+    from harness.options import Process
+
+_Fact = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")] | None
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """Versions at run time, and hardware by name; None where something does not exist or is not known.
+
+    Attributes:
+        threads: torch's threads in each process.
+        processes: number of processes that evaluated at the same time, on all machines.
+    """
+
+    torch: _Fact = None
+    torchvision: _Fact = None
+    python: _Fact = None
+    numpy: _Fact = None
+    pillow: _Fact = None
+    libjpeg_turbo: _Fact = None
+    cuda: _Fact = None
+    cudnn: _Fact = None
+    driver: _Fact = None
+    device: _Fact = None
+    cpu: _Fact = None
+    threads: int | None = None
+    processes: int | None = 1
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The facts that are known, by name."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+
+    @property
+    def hardware(self) -> dict[str, Any]:
+        """What two runs must share for their speeds to be comparable."""
+        return {"device": self.device, "cpu": self.cpu, "threads": self.threads}
+
+    def differences(self, other: Environment) -> Iterator[tuple[str, Any, Any]]:
+        """Yield each fact that differs: its name, its value here and in ``other``."""
+        here, there = msgspec.structs.asdict(self), msgspec.structs.asdict(other)
+        yield from ((name, here[name], there[name]) for name in here if here[name] != there[name])
+
+
+def current_environment(device_facts: Mapping[str, Any], processes: int = 1) -> Environment:
+    """Return the environment of this process.
+
+    Args:
+        device_facts: facts from ``harness.device``.
+        processes: number of processes that evaluate at the same time.
+    """
+    found: dict[str, Any] = {name.replace("-", "_"): version for name, version in versions().items()}
+    return Environment(python=platform.python_version(), processes=processes, **found, **device_facts)
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions by name, with the build where a package is imported; none is imported for it."""
+    packages = ("torch", "torchvision", "numpy")
+    # torch.__version__ is of a type of its own
+    found = {name: str(getattr(sys.modules.get(name), "__version__", metadata.version(name))) for name in packages}
+    return {**found, "pillow": pillow_version(), "libjpeg-turbo": libjpeg_turbo_version()}
+
+
+def pillow_version() -> str:
+    """Return Pillow's version; not from the metadata, since a Pillow with SIMD is another distribution."""
+    return PIL.__version__
+
+
+def libjpeg_turbo_version() -> str:
+    """Return the version of the libjpeg-turbo that Pillow uses, ``none`` if it uses another libjpeg."""
+    return features.version_feature("libjpeg_turbo") or "none"  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def driver_version() -> str | None:
+    """Return the version of NVIDIA's kernel module; None where it is not reported, as in WSL."""
+    about = Path("/proc/driver/nvidia/version")
+    found = re.search(r"Kernel Module[^\n]*?\s(\d+(?:\.\d+)+)\s", about.read_text()) if about.exists() else None
+    return found[1] if found else None
+
+
+def command_of(arguments: Sequence[str | os.PathLike[str]], process: Process, environ: Mapping[str, str]) -> str:
+    """Return the command that started this run, with the environment variables that it used.
+
+    >>> from harness.options import Process
+    >>> command_of(["-m", "imagenet", "--models", "resnet*"], Process(), {"IMAGENET_DIR": "/data", "HOME": "/root"})
+    "IMAGENET_DIR=/data python -m pytest -m imagenet --models 'resnet*'"
+
+    Args:
+        arguments: pytest's arguments.
+        process: this process among those of the run.
+        environ: the process's environment variables.
+    """
+    ranks = process.world_size > 1
+    names = ["IMAGENET_DIR", *([] if ranks else ["OMP_NUM_THREADS"]), "PYTEST_ADDOPTS"]  # torchrun sets the threads
+    nodes = f" --nnodes {process.world_size // process.local_world_size}" * (
+        process.world_size > process.local_world_size
+    )
+    launcher = f"torchrun{nodes} --nproc-per-node {process.local_world_size}" if ranks else "python"
+    variables = "".join(f"{name}={shlex.quote(environ[name])} " for name in names if environ.get(name))
+    return f"{variables}{launcher} -m pytest {shlex.join(map(str, arguments))}".rstrip()

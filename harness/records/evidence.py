@@ -1,0 +1,248 @@
+"""Evidence about a case or a timing: what checks return, what results store, and what ``verdict.py`` judges."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from harness.stats import mcnemar
+
+METRICS = {"top1": "top-1", "top5": "top-5"}
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Size: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Correct predictions among ``images``: the target has the highest logit (top1), or one of the five highest (top5).
+
+    >>> Counts(images=50_000, top1=34_879, top5=44_539).percent("top1")
+    69.758
+    """
+
+    images: Annotated[int, msgspec.Meta(ge=1)]
+    top1: Count
+    top5: Count
+
+    def __post_init__(self) -> None:
+        if not self.top1 <= self.top5 <= self.images:
+            raise ValueError(f"expected top1 <= top5 <= images, found {self.top1}, {self.top5} and {self.images}")
+
+    def correct(self, metric: str) -> int:
+        """Return the number of correct predictions by ``top1`` or ``top5``."""
+        return {"top1": self.top1, "top5": self.top5}[metric]
+
+    def percent(self, metric: str) -> float:
+        """Return the accuracy in percent."""
+        return 100 * self.correct(metric) / self.images
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What a model should score on a whole dataset.
+
+    Attributes:
+        counts: the published percentages to the nearest image.
+        tolerance: percentage points, for both metrics and both directions.
+        origin: ``published`` by the model's authors, or ``recorded`` by an earlier run of this harness.
+    """
+
+    counts: Counts
+    tolerance: Decimal
+    origin: Literal["published", "recorded"] = "published"
+
+    @property
+    def tolerance_images(self) -> int:
+        """The tolerance in whole images."""
+        return int(self.tolerance * self.counts.images / 100)
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """Evidence from a check of one's own: a value, and the range that it must lie in, both ends included."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    detail: str = ""
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """How strictly a comparison with an earlier run is judged.
+
+    Attributes:
+        strict_drift: differences that changed no prediction fail, instead of being a warning.
+        updating: the run will replace the baseline, so that differences are shown and fail nothing.
+    """
+
+    strict_drift: bool = False
+    updating: bool = False
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """The first stage of the pipeline that differs between two evaluations, and the finding there in one sentence."""
+
+    stage: str
+    finding: str
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.finding}"
+
+
+WEIGHTS, LABELS, INPUTS, NORMALIZATION = "weights", "labels", "decoded inputs", "normalization"
+ARITHMETIC, COUNTING, IMAGES = "arithmetic", "counting", "set of images"
+
+
+class NoiseFloor(msgspec.Struct, frozen=True):
+    """How far arithmetic alone moves logits and turns predictions, in units of the logit scale.
+
+    Attributes:
+        median: largest drift of the median image.
+        largest: largest drift of any image.
+        margin: largest lead of a top-1 prediction that it may overturn.
+    """
+
+    median: Size
+    largest: Size
+    margin: Size
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """How far the logits of N images moved, in units of the logit scale: median, 99th percentile and maximum."""
+
+    median: Size
+    p99: Size
+    largest: Size
+
+
+class ChangedPrediction(msgspec.Struct, frozen=True):
+    """An image whose top-1 prediction differs between two runs.
+
+    Attributes:
+        id: the image's id.
+        old: the class predicted in the old run.
+        new: the class predicted in the new run.
+        was_correct: whether the old prediction is the target.
+        is_correct: whether the new prediction is the target.
+        margin: lead of the top-1 class over the second in the old run, in units of the logit scale; in the new run if
+            the old one holds no logits, None if neither does.
+        near_tie: whether arithmetic alone may have changed it.
+    """
+
+    id: str
+    old: int
+    new: int
+    was_correct: bool
+    is_correct: bool
+    margin: float | None
+    near_tie: bool
+
+    def __str__(self) -> str:
+        turn = "" if self.was_correct == self.is_correct else ", now wrong" if self.was_correct else ", now correct"
+        margin = "" if self.margin is None else f", margin {self.margin:.1e}"
+        return f"{self.id}: class {self.old} -> {self.new}{turn}{margin}{', near-tie' if self.near_tie else ''}"
+
+
+class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
+    """Evidence from a comparison with an earlier run, image by image.
+
+    Attributes:
+        against: id of the case in the earlier run.
+        images: number of images that both runs hold.
+        changed: images with another top-1 prediction.
+        near_ties: those of ``changed`` that arithmetic alone may explain.
+        top5_changed: images whose five highest classes are not the same five.
+        lost: images that were correct and are wrong.
+        gained: images that were wrong and are correct.
+        largest_margin: largest margin among the changed; None if there are none, or no logits.
+        drift: drift of the logits; None where one of the runs holds none.
+        noise_floor: the noise floor of the two precisions.
+        diagnosis: the first stage that differs; arithmetic if none before it does.
+        inputs_known: whether the earlier run holds the pixels that its model was shown.
+        environment: what changed in the environment, as ``name old -> new``.
+        examples: the first few changed predictions beyond noise, largest margin first.
+        policy: how strictly the comparison is judged.
+    """
+
+    against: str
+    images: Count
+    changed: Count
+    near_ties: Count
+    top5_changed: Count
+    lost: Count
+    gained: Count
+    largest_margin: float | None
+    drift: Drift | None
+    noise_floor: NoiseFloor
+    diagnosis: Diagnosis
+    inputs_known: bool
+    environment: tuple[str, ...] = ()
+    examples: tuple[ChangedPrediction, ...] = ()
+    policy: Policy = Policy()
+
+    @property
+    def beyond_noise(self) -> int:
+        """The number of changed predictions that arithmetic alone cannot explain."""
+        return self.changed - self.near_ties
+
+    @property
+    def p(self) -> float:
+        """The p-value of the exact McNemar test on ``lost`` and ``gained``."""
+        return mcnemar(self.lost, self.gained)
+
+
+class Unpaired(msgspec.Struct, frozen=True, tag="unpaired", tag_field="kind"):
+    """Evidence that a case could not be compared with an earlier run.
+
+    Attributes:
+        why: ``missing`` (the earlier run has no such case), ``different`` (another model or other images), ``damaged``
+            (its files cannot be read), or ``totals`` (one of the runs is a file that holds counts only).
+        reason: the reason, in one sentence.
+        old: the earlier run's counts, where only these are known.
+        policy: how strictly the comparison is judged.
+    """
+
+    why: Literal["missing", "different", "damaged", "totals"]
+    reason: str
+    old: Counts | None = None
+    policy: Policy = Policy()
+
+
+class SpeedChange(msgspec.Struct, frozen=True):
+    """Evidence about one timing in two runs.
+
+    Attributes:
+        ratio: new over old seconds of the median call: above 1 is slower.
+        low: lower end of the ratio's interval.
+        high: upper end of the ratio's interval.
+        fastest: new over old seconds of the fastest call.
+        machine: new over old seconds of the yardstick, a fixed piece of work beside the calls; None if not known.
+        noise: by how much two runs of the same software may differ, as a share.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    fastest: float
+    machine: float | None
+    noise: float
+
+    @property
+    def change(self) -> float:
+        """The change of images/s, as a share: -0.1 is 10 % fewer."""
+        return 1 / self.ratio - 1
+
+    @property
+    def significant(self) -> bool:
+        """Whether the change is more than noise between calls and between runs, as measured by the yardstick.
+
+        It must show in the fastest calls too: another job on the machine slows most calls, but seldom all; slower
+        software slows all. And a third of it must show without the yardstick, which may have been disturbed itself
+        (docs/comparing.md has the runs on which these were chosen).
+        """
+        lowest, highest = min(self.low, self.fastest), max(self.high, self.fastest)
+        machine, by_itself = self.machine or 1.0, self.noise / 3
+        slower = lowest / machine > 1 + self.noise and lowest > 1 + by_itself
+        faster = highest / machine < 1 / (1 + self.noise) and highest < 1 / (1 + by_itself)
+        return slower or faster

@@ -1,0 +1,184 @@
+"""``expected_accuracy.yaml``, read as a whole, or refused with file, key and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+from harness.errors import ExpectedError
+from harness.expected import Entry, ModelSpec
+from harness.precision import PRECISIONS
+from harness.preset import Geometry, Preset
+from harness.records.evidence import Counts, Expected
+
+SCHEMA_VERSION = 2
+
+
+class _Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"acc1": "acc@1", "acc5": "acc@5"}):
+    acc1: Decimal
+    acc5: Decimal
+    tolerance: Any = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("acc@1", self.acc1), ("acc@5", self.acc5)):
+            if not (value.is_finite() and 0 <= value <= 100):
+                raise ValueError(f"{name} must be percent between 0 and 100, found {value}")
+            if 0 < value <= 1:
+                raise ValueError(f"{name} must be percent, such as {100 * value:f}; {value} looks like a fraction")
+        if self.acc5 < self.acc1:
+            raise ValueError(f"acc@5 must be at least acc@1, found {self.acc5} and {self.acc1}")
+
+
+class _Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    images: Annotated[int, msgspec.Meta(ge=1)]
+    source: Annotated[str, msgspec.Meta(min_length=1)]
+    tolerance: Any = None
+    origin: Literal["published", "recorded"] = "published"
+
+
+_Channel = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Pixels = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    resize: _Pixels
+    crop: _Pixels
+    interpolation: Literal["nearest", "bilinear", "bicubic"]
+    mean: tuple[_Channel, _Channel, _Channel]
+    std: tuple[_Channel, _Channel, _Channel]
+
+    def __post_init__(self) -> None:
+        if self.crop > self.resize:
+            raise ValueError(f"crop must be at most resize, found {self.crop} and {self.resize}")
+        if 0 in self.std:
+            raise ValueError(f"std must not be 0, found {self.std}")
+
+
+class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: Annotated[str, msgspec.Meta(min_length=1)]
+    weights: Annotated[str, msgspec.Meta(min_length=1)]
+    builder: Annotated[str, msgspec.Meta(pattern="^[^:]+:[^:]+$")] | None = None
+    preset: _Preset | None = None
+
+    def __post_init__(self) -> None:
+        if (self.builder is None) != (self.preset is None):
+            raise ValueError("builder and preset go together: torchvision's own models bring their preset")
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    schema_version: int
+    tolerance: Any
+    datasets: dict[str, _Dataset]
+    models: list[dict[str, Any]]
+
+
+_Tolerances = Mapping[str, Decimal]
+
+
+def read_expected(path: Path) -> tuple[Entry, ...]:
+    """Read and check the whole file.
+
+    Raises:
+        ExpectedError: it cannot be read, or a value is not as it must be; with file, key and reason.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            document = yaml.load(file, _Loader)
+    except OSError as error:
+        raise ExpectedError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is text that is not UTF-8
+        raise ExpectedError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise ExpectedError(f"{path}: expected a mapping with the keys schema_version, tolerance, datasets and models")
+    if document.get("schema_version") != str(SCHEMA_VERSION):
+        raise ExpectedError(
+            f"{path}: schema_version must be {SCHEMA_VERSION}, found {document.get('schema_version')!r}; version 1 has "
+            "'splits' for 'datasets' and 'embedded' for 'synthetic': rename them and raise the version"
+        )
+    reader = _Reader(path)
+    listed: _File = reader.convert(document, _File, "")
+    tolerances = reader.tolerances(listed.tolerance, "tolerance", {})
+    if "fp32" not in tolerances:
+        raise ExpectedError(f"{path}: tolerance: 'fp32' is missing, which holds for all precisions that have none")
+    if clash := sorted({"model", "weights", "builder", "preset"} & listed.datasets.keys()):
+        raise ExpectedError(f"{path}: datasets: {clash[0]!r} is a key of models; give the dataset another name")
+    entries: dict[str, Entry] = {}
+    for number, values in enumerate(listed.models):
+        entry = reader.entry(values, f"models[{number}]", listed.datasets, tolerances)
+        if (identity := str(entry.spec)) in entries:
+            raise ExpectedError(f"{entry.where}: {identity} is listed twice, first in {entries[identity].where}")
+        entries[identity] = entry
+    return tuple(entries.values())
+
+
+class _Loader(yaml.BaseLoader):
+    """YAML whose scalars all stay text, to be converted by the schema; a key that is repeated is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                raise yaml.YAMLError(f"key {key!r} is repeated in line {node.value[position][0].start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+class _Reader:
+    """The conversions, with the file's name for their messages."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def convert(self, value: Any, kind: Any, key: str) -> Any:
+        """Return ``value``, nested text, as ``kind``."""
+        try:
+            return msgspec.convert(value, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise ExpectedError(f"{self._path}: {key}{': ' if key else ''}{error}") from None
+
+    def tolerances(self, value: Any, key: str, outer: _Tolerances) -> _Tolerances:
+        """Return ``outer`` with the tolerances given here: one number for all precisions, or some by name."""
+        if value is None:
+            return outer
+        given = value if isinstance(value, dict) else {"fp32": value}
+        if unknown := [name for name in given if name not in PRECISIONS]:
+            raise ExpectedError(f"{self._path}: {key}: expected {', '.join(PRECISIONS)}, found {unknown[0]!r}")
+        found = {name: self.convert(number, Decimal, f"{key}.{name}") for name, number in given.items()}
+        if wrong := [number for number in found.values() if not (number.is_finite() and 0 <= number <= 100)]:
+            raise ExpectedError(f"{self._path}: {key}: expected points between 0 and 100, found {wrong[0]}")
+        return {**outer, **found} if isinstance(value, dict) else found
+
+    def entry(
+        self, values: dict[str, Any], key: str, datasets: Mapping[str, _Dataset], tolerances: _Tolerances
+    ) -> Entry:
+        """Return one entry of ``models``."""
+        model: _Model = self.convert(
+            {name: value for name, value in values.items() if name not in datasets}, _Model, key
+        )
+        preset = (
+            None
+            if model.preset is None
+            else Preset(
+                Geometry(model.preset.resize, model.preset.crop, model.preset.interpolation),
+                model.preset.mean,
+                model.preset.std,
+            )
+        )
+        expected = {}
+        for name, dataset in datasets.items():
+            if name in values:
+                where = f"{key} ({model.model}-{model.weights}): {name}"
+                accuracy: _Accuracy = self.convert(values[name], _Accuracy, where)
+                allowed = self.tolerances(dataset.tolerance, f"datasets.{name}.tolerance", tolerances)
+                allowed = self.tolerances(accuracy.tolerance, f"{where}.tolerance", allowed)
+                top1, top5 = (round(value * dataset.images / 100) for value in (accuracy.acc1, accuracy.acc5))
+                counts = Counts(dataset.images, top1, top5)
+                expected[name] = {
+                    precision: Expected(counts, tolerance, dataset.origin) for precision, tolerance in allowed.items()
+                }
+        spec = ModelSpec(model.model, model.weights, model.builder, preset)
+        return Entry(spec, expected, where=f"{self._path}: {key}")

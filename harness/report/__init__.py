@@ -1,0 +1,1 @@
+"""Runs as tables for a terminal, as Markdown, and as a page."""

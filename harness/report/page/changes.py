@@ -1,0 +1,92 @@
+"""The changed predictions of two runs: as cards, and by class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.baseline.pairing import Side, margins_of
+from harness.compare.compare import AccuracyPair, Comparison, shared_sides
+from harness.formats.imagenet import class_names
+from harness.records.evidence import ChangedPrediction
+from harness.report.page.thumbnails import Thumbnails
+from harness.report.sections import Table
+
+_MOST_CARDS = 160
+_FEWEST_PER_CASE, _MOST_PER_CASE = 6, 24
+_CLASSES = 8
+
+
+class Card(NamedTuple):
+    """One changed prediction: names of its classes, margins in both runs, and a picture as a ``data:`` URI."""
+
+    change: ChangedPrediction
+    label: str
+    old: str
+    new: str
+    old_margin: float | None
+    new_margin: float | None
+    picture: str
+
+
+class CaseChanges(NamedTuple):
+    """The changed predictions of one case: cards, the number of those without one, and classes that lost or gained."""
+
+    pair: AccuracyPair
+    cards: list[Card]
+    left_out: int
+    classes: Table | None
+
+
+def chosen_ids(comparison: Comparison) -> set[str]:
+    """Return the ids of the images that get a card."""
+    return {change.id for _, chosen in _chosen(comparison) for change in chosen}
+
+
+def changes(comparison: Comparison, thumbnails: Thumbnails, names: Sequence[str]) -> list[CaseChanges]:
+    """Return what changed in each case that has changed predictions; ``names`` of the classes, as far as known."""
+    found = []
+    for pair, chosen in _chosen(comparison):
+        old, new = shared_sides(comparison.old, comparison.new, pair)
+        margins = margins_of(old.predictions), margins_of(new.predictions)
+        cards = []
+        for change in chosen:
+            index = int(np.searchsorted(new.predictions.ids, change.id))
+            label, before, now = (_name(number, names) for number in (int(new.targets[index]), change.old, change.new))
+            old_margin, new_margin = (None if margin is None else float(margin[index]) for margin in margins)
+            cards.append(Card(change, label, before, now, old_margin, new_margin, thumbnails.of(change.id)))
+        found.append(CaseChanges(pair, cards, len(pair.changed) - len(cards), _by_class(old, new, names)))
+    return found
+
+
+def _chosen(comparison: Comparison) -> Iterator[tuple[AccuracyPair, list[ChangedPrediction]]]:
+    """Yield each case with changed predictions, and those with a card: beyond noise and with large margins first."""
+    pairs = [pair for pair in comparison.accuracy if pair.changed]
+    for pair in pairs:
+        most = max(_FEWEST_PER_CASE, min(_MOST_PER_CASE, _MOST_CARDS // len(pairs)))
+        yield pair, sorted(pair.changed, key=lambda change: (change.near_tie, -(change.margin or 0.0)))[:most]
+
+
+def _by_class(old: Side, new: Side, names: Sequence[str]) -> Table | None:
+    """Return the classes that lost most correct predictions, then those that gained most; the largest first in both."""
+    classes = int(max(old.targets.max(), new.targets.max())) + 1
+    images, before, after = (
+        np.bincount(targets, minlength=classes)
+        for targets in (new.targets, *(side.targets[side.predictions.top1 == side.targets] for side in (old, new)))
+    )
+    gained = after - before
+    order = np.argsort(gained, kind="stable")
+    most = [index for index in order[:_CLASSES] if gained[index] < 0]
+    most += [index for index in order[::-1][:_CLASSES] if gained[index] > 0]
+    rows = [
+        [_name(index, names), str(images[index]), str(before[index]), str(after[index]), f"{gained[index]:+}"]
+        for index in map(int, most)
+    ]
+    return Table(["class", "images", "correct before", "correct now", "diff"], rows, frozenset({0})) if rows else None
+
+
+def _name(index: int, names: Sequence[str]) -> str:
+    """Return the name of a class, or its index if that is not known."""
+    return class_names().get(names[index], names[index]) if index < len(names) else f"class {index}"

@@ -1,0 +1,161 @@
+"""What each part of the page shows: tables and charts, from a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.compare.statistics import wilson_interval
+from harness.records.results import CaseResult, TimingResult, ranking
+from harness.records.run_folder import Run
+from harness.report.comparison import differences, environment_section, series_sections
+from harness.report.page.architectures import architecture_of
+from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
+from harness.report.report import Report
+from harness.report.sections import Section, Table
+from harness.report.terminal import TIE, TIE_NOTE, accuracy_sections, throughput_section, tied_cases
+
+_MOST_ROWS, _MOST_LINES = 80, 8
+# The axes of a series go at least so far up and down, so that noise looks like noise.
+_LEAST_POINTS, _LEAST_PERCENT = 0.05, 5.0
+
+
+class Part(NamedTuple):
+    """A part of the page: its id in links, its heading, its tables and lines, and the charts below them."""
+
+    name: str
+    title: str
+    sections: tuple[Section, ...]
+    charts: tuple[Chart, ...] = ()
+
+
+def parts_of(report: Report) -> Iterator[Part]:
+    """Yield the parts that are made of tables and charts, in the order of the page."""
+    record, tied = report.record, tied_cases(report.newest)
+    compared = {} if report.comparison is None else differences(report.comparison)
+    yield Part("environment", "Environment", (environment_section(report.newest, report.comparison),))
+    if record.cases or record.missing_cases:
+        accuracy = [_without_images(compared["accuracy"])] if "accuracy" in compared else []
+        yield Part("cases", "Cases", (*accuracy_sections(report.newest, tied), *accuracy))
+    if "missing" in compared:
+        yield Part("missing", "In one run only, or without a result", (compared["missing"],))
+    if record.cases:
+        charts = tuple(_trade_offs(record.cases, record.timings))
+        yield Part("models", "Models compared", (_models(record.cases, tied),), charts)
+    if record.timings or record.missing_timings:
+        speed = [compared["speed"]] if "speed" in compared else []
+        yield Part("speed", "Speed", (throughput_section(report.newest), *speed), tuple(_speed_charts(report)))
+    if report.is_series:
+        yield Part("series", "Across runs", tuple(series_sections(report.runs)), tuple(_series_charts(report.runs)))
+
+
+def _without_images(section: Section) -> Section:
+    """Return the section without its list of changed predictions, which the page shows as cards."""
+    return replace(section, lines=tuple(line for line in section.lines if not line.startswith(" ")))
+
+
+def _models(cases: Sequence[CaseResult], tied: Collection[str]) -> Section:
+    """Return the ranking, with size, year and idea of each model."""
+    names, rows = _short(cases), []
+    for rank, case in enumerate(ranking(cases), start=1):
+        low, high = wilson_interval(case.counts.top1, case.counts.images)
+        year, idea = architecture_of(case.model) or ("-", "-")
+        rows.append(
+            [
+                f"{TIE if case.id in tied else ''}{rank}",
+                names[case.id],
+                f"{case.counts.percent('top1'):.3f}",
+                f"{low:.2f} to {high:.2f}",
+                f"{case.parameters / 1e6:.1f}M" if case.parameters else "-",
+                f"{case.gmacs:.2f}" if case.gmacs else "-",
+                "-" if case.weights_bytes is None else f"{case.weights_bytes / 1e6:,.1f} MB",
+                str(year),
+                idea,
+            ]
+        )
+    head = ["", "model", "top-1", "95 % interval", "params", "GMACs", "weights", "year", "idea"]
+    note = (
+        "interval: Wilson's, for other images such as these; GMACs: multiply-adds of one image; weights: bytes of all "
+        "parameters and buffers"
+    )
+    return Section("", Table(head, rows, frozenset({0, 1, 3, 8})), (TIE_NOTE, note) if tied else (note,))
+
+
+def _trade_offs(cases: Sequence[CaseResult], timings: Sequence[TimingResult]) -> Iterator[Chart]:
+    names = _short(cases)
+    by_batch_size = sorted(timings, key=lambda timing: timing.batch_size)
+    largest = {timing.id.rpartition("-b")[0]: timing for timing in by_batch_size}
+    by_gmacs, by_speed = [], []
+    for case in ranking(cases):
+        name = names[case.id]
+        top1 = (case.counts.percent("top1"), *wilson_interval(case.counts.top1, case.counts.images))
+        if case.gmacs > 0:
+            by_gmacs.append(Point(name, case.gmacs, case.gmacs, case.gmacs, *top1))
+        if (timing := largest.get(case.id)) is not None:
+            _, first, median, third, _ = _speeds(timing)
+            by_speed.append(Point(name, median, first, third, *top1))
+        elif (speed := case.images_per_second) > 0 and not largest:
+            by_speed.append(Point(name, speed, speed, speed, *top1))
+    if by_gmacs:
+        yield trade_off("top-1 against GMACs", by_gmacs, "GMACs of one image", "top-1 in percent")
+    if by_speed:
+        how = "forward alone, largest batch" if largest else "the whole loop, in the gate"
+        yield trade_off(f"top-1 against images/s: {how}", by_speed, "images/s", "top-1 in percent")
+
+
+def _speed_charts(report: Report) -> Iterator[Chart]:
+    timings = report.record.timings
+    old = {} if report.comparison is None else {pair.new.id: pair.old for pair in report.comparison.speed}
+    names, bars = _short(timings[:_MOST_ROWS]), []
+    for timing in timings[:_MOST_ROWS]:
+        if timing.id in old:
+            bars.append(Bar(names[timing.id], "before", *_speeds(old[timing.id])))
+        bars.append(Bar(names[timing.id], "now" if old else "", *_speeds(timing)))
+    more = f" (the first {_MOST_ROWS} of {len(timings)})" if len(timings) > _MOST_ROWS else ""
+    if bars:
+        yield speeds(f"images/s: median, middle half and all calls{more}", bars)
+
+
+def _speeds(timing: TimingResult) -> tuple[float, ...]:
+    """Return images/s of the slowest call, at the quartiles, and of the fastest call."""
+    return tuple(timing.batch_size / seconds for seconds in np.percentile(timing.seconds, (100, 75, 50, 25, 0)))
+
+
+def _series_charts(runs: Sequence[Run]) -> Iterator[Chart]:
+    labels = [f"[{number}] {run.record.created[5:10]}" for number, run in enumerate(runs, start=1)]
+    top1 = [{case.id: case.counts.percent("top1") for case in run.record.cases} for run in runs]
+    rates = [{timing.id: timing.images_per_second for timing in run.record.timings} for run in runs]
+    cases = _short([case for run in runs for case in run.record.cases])
+    timings = _short([timing for run in runs for timing in run.record.timings])
+    if points := _moved_most(top1, lambda value, first: value - first, cases):
+        yield series("top-1, in points against the first run", points, labels, "points", least=_LEAST_POINTS)
+    if shares := _moved_most(rates, lambda value, first: 100 * (value / first - 1), timings):
+        yield series("images/s, in percent against the first run", shares, labels, "percent", least=_LEAST_PERCENT)
+
+
+def _moved_most(
+    by_run: Sequence[dict[str, float]], difference: Callable[[float, float], float], names: dict[str, str]
+) -> Lines:
+    """Return the lines that moved most over the runs, against their first values."""
+    lines: Lines = {}
+    for key, name in names.items():
+        first = next(found[key] for found in by_run if key in found)
+        lines[name] = tuple(difference(found[key], first) if key in found else None for found in by_run)
+    most = sorted(lines, key=lambda name: -max(abs(value) for value in lines[name] if value is not None))
+    return {name: lines[name] for name in most[:_MOST_LINES]}
+
+
+def _short(results: Sequence[CaseResult | TimingResult]) -> dict[str, str]:
+    """Return names by id: the model, and the parts of the id in which results of one model differ."""
+    parts: dict[str, dict[str, list[str]]] = {}
+    for result in results:
+        parts.setdefault(result.model, {})[result.id] = result.id.removeprefix(result.model).split("-")
+    names = {}
+    for model, by_id in parts.items():
+        common = set.intersection(*map(set, by_id.values()))
+        for identity, found in by_id.items():
+            names[identity] = " ".join([model, *(part for part in found if part and part not in common)])
+    return names

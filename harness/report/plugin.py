@@ -1,0 +1,117 @@
+"""The pytest plugin of progress and tables: how far a case is, and at the end of a session what was measured."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import RecordError
+from harness.plugin import gate_of
+from harness.records.run_folder import RECORD, Run
+from harness.report.sections import Section
+from harness.report.terminal import run_sections
+
+if TYPE_CHECKING:
+    from _pytest.capture import CaptureManager
+    from _pytest.terminal import TerminalReporter
+
+    from harness.report.progress import Console, Progress
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the plugin object."""
+    config.pluginmanager.register(_Terminal(config), "imagenet-report")
+
+
+class _Terminal:
+    """The state of the plugin: the case whose progress is shown, and the tables of the run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._sections: list[Section] = []
+        self._case = ""
+        self._phases: dict[str, Progress] = {}
+        self._decoded = 0
+
+    def pytest_imagenet_progress(self, case: str, phase: str, done: int, images: int) -> None:
+        """Show one phase at a time: images that are decoded while the model runs are a note beside its progress."""
+        if (console := self._console) is None:
+            return
+        if case != self._case:
+            self._close()
+            self._case = case
+        if phase == "decoding":
+            self._decoded = done
+            if "forward" in self._phases:
+                return
+        if phase not in self._phases:
+            for progress in self._phases.values():
+                progress.close()
+            process = gate_of(self._config).process
+            rank = f"rank {process.rank} of {process.world_size}, " if process.world_size > 1 else ""
+            from harness.report.progress import Progress  # and with it tqdm, where progress is shown
+
+            self._phases[phase] = Progress(phase, console, f"{rank}{case}")
+        is_ahead = phase == "forward" and done < self._decoded < images
+        self._phases[phase](done, images, f"{self._decoded:,} decoded" if is_ahead else "")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self) -> None:
+        """Remove the bar of a case that is over or failed, before pytest writes its outcome."""
+        self._close()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Remove the bar of a case that was interrupted."""
+        self._close()
+
+    def pytest_imagenet_finished(self, run: Run) -> None:
+        """Make the tables, while the run's files are there."""
+        try:
+            self._sections = run_sections(run)
+        except RecordError as error:
+            without = run_sections(Run(run.path / RECORD, run.record))  # like a file, which holds no predictions
+            self._sections = [*without, Section("", None, (f"tables without predictions: {error}",))]
+
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Show the tables."""
+        for section in self._sections:
+            if section.title:
+                terminalreporter.write_sep("=", section.title)
+            else:
+                terminalreporter.write_line("")
+            for line in section.body():
+                terminalreporter.write_line(line)
+
+    def _close(self) -> None:
+        for progress in self._phases.values():
+            progress.close()
+        self._case, self._phases, self._decoded = "", {}, 0
+
+    @cached_property
+    def _console(self) -> Console | None:
+        """Where progress is shown; None with -q, in workers of xdist, and in ranks above 0."""
+        plugins = self._config.pluginmanager
+        reporter: TerminalReporter | None = plugins.get_plugin("terminalreporter")
+        if reporter is None or self._config.get_verbosity() < 0 or hasattr(self._config, "workerinput"):
+            return None
+        if gate_of(self._config).process.rank > 0:
+            return None
+        capture: CaptureManager | None = plugins.get_plugin("capturemanager")
+        uncaptured = capture.global_and_fixture_disabled if capture else nullcontext
+
+        def write_line(line: str) -> None:
+            reporter.write_line(line)
+            reporter.flush()  # a line in a pipe, as in CI, would otherwise be seen only at the end
+
+        def ensure_newline() -> None:
+            reporter.ensure_newline()
+            reporter.flush()  # before the bar is drawn on stderr
+
+        with uncaptured():
+            from harness.report.progress import Console, is_terminal
+
+            return Console(is_terminal(), write_line, ensure_newline, uncaptured)

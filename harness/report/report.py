@@ -1,0 +1,98 @@
+"""Runs -> a report: the newest run's verdict, its differences from an earlier run, and the series of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, Comparison, check_same_images, compare
+from harness.records.evidence import Policy
+from harness.records.results import Record
+from harness.records.run_folder import Run
+from harness.report.comparison import caveats_of, differences, environment_section, series_sections
+from harness.report.headline import Headline, headline
+from harness.report.sections import Section, reason_lines
+from harness.report.terminal import run_sections
+
+_SERIES = 3
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How a comparison is judged: the options of ``imagenet-gate compare``, percentages as shares."""
+
+    fail_on: tuple[str, ...] = FAILURES
+    max_slowdown: float = MAX_SLOWDOWN
+    noise: float = NOISE
+    strict_drift: bool = False
+
+    def compare(self, old: Run, new: Run) -> tuple[Comparison, tuple[tuple[str, str], ...]]:
+        """Return a comparison, and the id and reason of each failure."""
+        comparison = compare(old, new, self.noise, Policy(strict_drift=self.strict_drift))
+        return comparison, tuple(comparison.failures(self.fail_on, self.max_slowdown))
+
+    def arguments(self) -> list[str]:
+        """Return the options that differ from the defaults, as they are typed."""
+        given = {
+            f"--fail-on={','.join(self.fail_on) or 'none'}": set(self.fail_on) != set(FAILURES),
+            f"--max-slowdown={100 * self.max_slowdown:g}%": self.max_slowdown != MAX_SLOWDOWN,
+            f"--noise={100 * self.noise:g}%": self.noise != NOISE,
+            "--strict-drift": self.strict_drift,
+        }
+        return [argument for argument, differs in given.items() if differs]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Runs, oldest first, the verdict on the newest, and its comparison with an earlier run, if there is one."""
+
+    runs: tuple[Run, ...]
+    headline: Headline
+    comparison: Comparison | None = None
+    judging: Judging = Judging()
+
+    @property
+    def newest(self) -> Run:
+        """The newest run."""
+        return self.runs[-1]
+
+    @property
+    def record(self) -> Record:
+        """The newest run's record."""
+        return self.newest.record
+
+    @property
+    def is_series(self) -> bool:
+        """Whether there are enough runs for a series."""
+        return len(self.runs) >= _SERIES
+
+
+def report_on(runs: Sequence[Run], against: Run | None = None, judging: Judging = Judging()) -> Report:
+    """Return the report on runs, oldest first; the newest is compared with ``against``, or else with the one before.
+
+    Raises:
+        RecordError: the runs cannot be compared, or predictions cannot be read.
+    """
+    if len(runs) >= _SERIES:
+        for one, other in combinations(runs, 2):
+            check_same_images(one, other)
+    *earlier, newest = runs
+    old = against or (earlier[-1] if earlier else None)
+    if old is None:
+        return Report((newest,), headline(newest.record))
+    comparison, failures = judging.compare(old, newest)
+    compared_with = f"{old.path} (torch {old.record.environment.torch})"
+    verdict = headline(newest.record, failures, compared_with, caveats_of(comparison, judging.fail_on))
+    return Report(tuple(runs), verdict, comparison, judging)
+
+
+def report_sections(report: Report) -> list[Section]:
+    """Return the report in reading order: verdict, environment, the run's tables, comparison, series."""
+    return [
+        Section(report.headline.sentence, None, tuple(reason_lines(report.headline.reasons))),
+        environment_section(report.newest, report.comparison),
+        *run_sections(report.newest),
+        *(differences(report.comparison).values() if report.comparison else ()),
+        *(series_sections(report.runs) if report.is_series else ()),
+    ]

@@ -1,1 +1,0 @@
-"""The page to look at: one file of HTML that needs no network and no script."""

@@ -1,0 +1,103 @@
+"""The statistics of the gate: exact tests, no normal approximations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+POWER = 0.99  # the probability of finding a regression as large as the stated one
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the two-sided p-value of the exact McNemar test.
+
+    Under the null hypothesis each image that exactly one of two models gets right is a fair coin
+    (McNemar 1947, in the exact binomial form).
+
+    >>> mcnemar(only_first=1, only_second=9)
+    0.021484375
+
+    Args:
+        only_first: images that only the first model gets right.
+        only_second: images that only the second gets right.
+    """
+    n = only_first + only_second
+    term = tail = 1  # of the binomial coefficients of n, from 0 on; exact whole numbers
+    for k in range(min(only_first, only_second)):
+        term = term * (n - k) // (k + 1)
+        tail += term
+    return min(1.0, tail / (1 << n) * 2)
+
+
+@dataclass(frozen=True)
+class Band:
+    """Counts that are allowed on a subset, both ends included, and the largest drop, in points, it could miss."""
+
+    low: int
+    high: int
+    could_miss: float
+
+
+@cache
+def sampling_band(
+    population: int, correct: int, tolerance: int, sample: int, alpha: float, power: float = POWER
+) -> Band:
+    """Return the band around ``correct`` of ``population`` for a random sample, widened by the tolerance.
+
+    The number of correct predictions in a simple random sample without replacement is hypergeometric. A class-balanced
+    subset varies less than that, so the band is on the safe side.
+
+    Args:
+        population: number of images of the whole dataset.
+        correct: published number of correct predictions on it.
+        tolerance: number of images by which a sound model may differ on the whole dataset.
+        sample: number of images of the subset.
+        alpha: probability that a sound model leaves the band.
+        power: probability with which a larger drop than ``could_miss`` would be found.
+
+    Raises:
+        ValueError: the sample is larger than the population.
+    """
+    if sample > population:
+        raise ValueError(f"no sample of {sample} among {population}")
+    low = _quantile(population, max(correct - tolerance, 0), sample, alpha / 2)
+    high = _quantile(population, min(correct + tolerance, population), sample, 1 - alpha / 2)
+    return Band(
+        low, high, could_miss=100 * (correct - _fewest_missed(population, correct, sample, low, power)) / population
+    )
+
+
+def _fewest_missed(population: int, correct: int, sample: int, low: int, power: float) -> int:
+    """Return the fewest correct on the whole dataset that fall below ``low`` in a sample less often than ``power``."""
+    found, missed = -1, correct
+    while missed - found > 1:
+        middle = (found + missed) // 2
+        if low > 0 and _cdf(population, middle, sample)[low - 1] >= power:
+            found = middle
+        else:
+            missed = middle
+    return missed
+
+
+def _quantile(population: int, correct: int, sample: int, probability: float) -> int:
+    """Return the smallest k with P(X <= k) >= probability."""
+    return int(np.searchsorted(_cdf(population, correct, sample), probability))
+
+
+def _cdf(population: int, correct: int, sample: int) -> NDArray[np.float64]:
+    """Return P(X <= k) for k = 0..sample, X hypergeometric.
+
+    From the ratio of neighbouring terms, in logarithms, so that nothing underflows.
+    """
+    lowest, highest = max(0, sample - (population - correct)), min(sample, correct)
+    k = np.arange(lowest, highest, dtype=np.float64)
+    ratios = np.log((correct - k) * (sample - k)) - np.log((k + 1) * (population - correct - sample + k + 1))
+    logs = np.concatenate([[0.0], np.cumsum(ratios)])
+    terms = np.exp(logs - logs.max())
+    cdf = np.zeros(sample + 1)
+    cdf[lowest : highest + 1] = np.cumsum(terms) / terms.sum()
+    cdf[highest:] = 1.0
+    return cdf

@@ -1,0 +1,1 @@
+"""A dataset and models that need no download: rendered images, and seeded weights with shipped heads."""

@@ -1,0 +1,1 @@
+"""Images per second of the forward pass alone: ``pytest -m throughput``."""

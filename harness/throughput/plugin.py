@@ -1,0 +1,159 @@
+"""The pytest plugin of ``-m throughput``: one test per case and batch size, timed by pytest-benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from harness.errors import HarnessError
+from harness.expected import Case
+from harness.options import THROUGHPUT, is_selected, listed, positive, require_selected
+from harness.plugin import gate_of, shown_in_one_sentence
+from harness.precision import Setting
+from harness.records.environment import versions
+from harness.records.results import plain
+from harness.records.run_folder import BENCHMARK_KEY
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from harness.records.environment import Environment
+    from harness.throughput.timing import Bench, TimedForward
+
+_NAME = "imagenet-throughput"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the option."""
+    parser.getgroup("imagenet").addoption(
+        "--batch-sizes",
+        metavar="LIST",
+        type=_positives,
+        help="batch sizes to time, comma-separated (default: 1,256 on CUDA, 1,32 on a CPU)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the plugin object if throughput tests are selected."""
+    require_selected(config, {"--batch-sizes": (THROUGHPUT,)})
+    if not is_selected(config, THROUGHPUT):
+        return
+    if config.getoption("dist", "no") != "no" or hasattr(config, "workerinput"):
+        raise pytest.UsageError(
+            f"-m {THROUGHPUT} times one model at a time; processes beside each other would slow each other down: "
+            "leave out -n"
+        )
+    config.pluginmanager.register(_Throughput(), _NAME)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of each case and batch size, with plain values, which pytest-benchmark groups by and writes."""
+    if "timed" not in metafunc.fixturenames or not metafunc.definition.get_closest_marker(THROUGHPUT):
+        return
+    sizes = _batch_sizes(metafunc.config)
+    cases = [Case(case.entry, case.setting, size) for case in gate_of(metafunc.config).cases for size in sizes]
+    values = [
+        (str(case.spec), case.setting.precision, case.setting.memory_format, case.setting.compiled, case.batch_size)
+        for case in cases
+    ]
+    metafunc.parametrize(("model", "precision", "memory_format", "compiled", "batch_size"), values, ids=map(str, cases))
+
+
+@pytest.fixture
+def timed(
+    model: str, precision: str, memory_format: str, compiled: bool, batch_size: int, request: pytest.FixtureRequest
+) -> Iterator[TimedForward]:
+    """The model's forward on a batch that is on the device, warmed up; each call is one measurement."""
+    plugin: _Throughput | None = request.config.pluginmanager.get_plugin(_NAME)
+    if plugin is None or plugin.bench is None:
+        pytest.fail(f"run throughput tests with -m {THROUGHPUT}; without it no device is opened", pytrace=False)
+    entry = next(case.entry for case in gate_of(request.config).cases if str(case.spec) == model)
+    case = Case(entry, Setting(precision, memory_format, compiled), batch_size)
+    with ExitStack() as stack:
+        with shown_in_one_sentence():
+            plugin.timed = stack.enter_context(plugin.bench.prepared(case))
+        yield plugin.timed
+    plugin.timed = None
+
+
+class _Throughput:
+    """The state of the plugin: the open device, and the timing in progress."""
+
+    bench: Bench | None = None
+    timed: TimedForward | None = None
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Open the device, after the gate has opened what it needs."""
+        if session.config.getoption("collectonly"):
+            return
+        from harness.throughput.timing import Bench  # imports torch
+
+        options = gate_of(session.config).options
+        try:
+            self.bench = Bench(options.device, [setting.precision for setting in options.settings])
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def pytest_report_header(self, config: pytest.Config) -> list[str]:
+        """Describe the device; the versions as well, unless the gate does."""
+        if self.bench is None:
+            return []
+        found = "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items())
+        return [self.bench.describe(), *([found] if gate_of(config).evaluator is None else [])]
+
+    def pytest_imagenet_environment(self) -> Environment | None:
+        """Return the versions and hardware."""
+        return None if self.bench is None else self.bench.environment()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach the result; a timing that failed leaves nothing in pytest-benchmark's table and JSON."""
+        report = yield
+        if call.when != "call" or self.timed is None:
+            return report
+        benchmark: BenchmarkFixture = item.funcargs["benchmark"]  # type: ignore[attr-defined]
+        if report.passed and benchmark.stats is not None:
+            result = self.timed.result(benchmark.stats.stats.data)
+            report.imagenet_timing = msgspec.to_builtins(result)  # type: ignore[attr-defined]
+            benchmark.extra_info.update(result.info())
+        elif not report.passed:
+            benchmark.has_error = True
+            if benchmark.stats is not None:
+                benchmark.stats.stats.data.clear()
+        return report
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_json(self, config: pytest.Config, output_json: dict[str, Any]) -> None:
+        """Add the record of the run to pytest-benchmark's JSON, which holds the timings already."""
+        if (record := gate_of(config).record()) is None:
+            return
+        values = plain(record)
+        del values["timings"]
+        output_json[BENCHMARK_KEY] = values
+        for benchmark in output_json["benchmarks"]:
+            if "peak_tflops" in benchmark["extra_info"]:
+                benchmark["extra_info"]["environment"] = values["environment"]
+
+
+def _batch_sizes(config: pytest.Config) -> tuple[int, ...]:
+    """Return the batch sizes to time; the device is needed, and torch imported, only if none were given."""
+    given: tuple[int, ...] | None = config.getoption("batch_sizes")
+    if given or not is_selected(config, THROUGHPUT):
+        return given or (1,)
+    from harness.device import default_batch_size, resolve_device
+
+    try:
+        return 1, default_batch_size(resolve_device(config.getoption("device")))
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _positives(text: str) -> tuple[int, ...]:
+    """Return whole numbers above 0, comma-separated, each once."""
+    return tuple(dict.fromkeys(positive(part) for part in listed(text) or [text]))

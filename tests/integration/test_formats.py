@@ -1,0 +1,151 @@
+"""The same real images are the same dataset in every dataset format."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+import pytest
+import torch
+
+from harness.dataset import open_dataset
+from harness.formats import FORMATS, imagenet
+from tests.archives import write_files, write_parquet, write_tar
+
+IMAGES = 100
+
+
+class Image:
+    """A real image under the name of a validation image of its class."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.wnid = path.parent.name
+        self.target = imagenet.wnids().index(self.wnid)
+        self.number = imagenet.validation_labels().tolist().index(self.target) + 1
+        self.stem = f"ILSVRC2012_val_{self.number:08}"
+        self.name = f"{self.stem}.JPEG"
+        self.data = path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def images(real_images: Path) -> list[Image]:
+    """The images, in the order of their ids."""
+    found = [Image(path) for path in sorted(real_images.rglob("*.JPEG"))[:IMAGES]]
+    return sorted(found, key=lambda image: image.name)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep indexes out of the user's cache folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _name: folder)
+
+
+def write_class_folders(root: Path, images: list[Image]) -> Path:
+    """``val/<wnid>/``, with names as some tools write them."""
+    for image in images:
+        write_files(root, f"val/{image.wnid}/{image.stem}.jpeg", data=image.data)
+    return root
+
+
+def write_flat(root: Path, images: list[Image]) -> Path:
+    """The validation archive, unpacked."""
+    for image in images:
+        write_files(root, image.name, data=image.data)
+    return root
+
+
+def write_validation_tar(root: Path, images: list[Image]) -> Path:
+    """The validation archive."""
+    return write_tar(root / "ILSVRC2012_img_val.tar", {image.name: image.data for image in images})
+
+
+def write_kaggle(root: Path, images: list[Image]) -> Path:
+    """Kaggle's tree."""
+    write_flat(root / "ILSVRC" / "Data" / "CLS-LOC" / "val", images)
+    rows = "".join(f"{image.stem},{image.wnid} 1 2 3 4 \n" for image in reversed(images))
+    return write_files(root, "LOC_val_solution.csv", data=f"ImageId,PredictionString\n{rows}".encode())
+
+
+def write_hugging_face(root: Path, images: list[Image]) -> Path:
+    """Two shards with rows in another order and names that end with the wnid."""
+    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    rows = [(image.data, f"{image.stem}_{image.wnid}.JPEG", image.target) for image in reversed(images)]
+    for shard, part in enumerate((rows[:60], rows[60:])):
+        write_parquet(root / "data" / f"validation-{shard:05}-of-00002.parquet", part, rows_per_group=25)
+    return root
+
+
+def write_shards(root: Path, images: list[Image]) -> Path:
+    """Two WebDataset shards, of which one has .cls and the other .json with the file's name."""
+    members: dict[str, bytes] = {}
+    for image in images[:40]:
+        members |= {f"{image.stem}.jpg": image.data, f"{image.stem}.cls": str(image.target).encode()}
+    write_tar(root / "imagenet1k-validation-00.tar", members)
+    members = {}
+    for key, image in enumerate(images[40:]):
+        fields = {"filename": image.name, "label": image.target}
+        members |= {f"{key:06}.jpg": image.data, f"{key:06}.json": json.dumps(fields).encode()}
+    write_tar(root / "imagenet1k-validation-01.tar", members)
+    return root
+
+
+def write_imagenetv2(root: Path, images: list[Image]) -> Path:
+    """Folders by class index."""
+    for image in images:
+        write_files(root, f"{image.target}/{image.name}", data=image.data)
+    return root
+
+
+def write_prepared_root(root: Path, images: list[Image]) -> Path:
+    """The root of torchvision.datasets.ImageNet."""
+    for image in images:
+        write_files(root, f"val/{image.wnid}/{image.name}", data=image.data)
+    wnids = [imagenet.wnids()[label] for label in imagenet.validation_labels().tolist()]
+    torch.save(({wnid: (wnid,) for wnid in imagenet.wnids()}, wnids), root / "meta.bin")
+    return root
+
+
+WRITERS: dict[str, Callable[[Path, list[Image]], Path]] = {
+    "class folders": write_class_folders,
+    "flat files, labels by file name": write_flat,
+    "tar archive, labels by file name": write_validation_tar,
+    "Kaggle's tree": write_kaggle,
+    "Parquet shards": write_hugging_face,
+    "WebDataset shards": write_shards,
+    "folders by class index": write_imagenetv2,
+    "torchvision's ImageNet root": write_prepared_root,
+}
+
+
+def test_every_format_is_written_here() -> None:
+    """A format without a writer would not be compared."""
+    assert len(WRITERS) == len(FORMATS)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_same_images_are_the_same_dataset(images: list[Image], tmp_path: Path, name: str) -> None:
+    """Ids, targets and bytes depend neither on the format nor on whether an index existed."""
+    path = WRITERS[name](tmp_path / "mine", images)
+
+    for dataset in (open_dataset(path), open_dataset(path)):
+        assert dataset.format == name
+        assert list(dataset.ids) == [image.name for image in images]
+        assert dataset.targets.tolist() == [image.target for image in images]
+        assert [source.read() for source in dataset.sources] == [image.data for image in images]
+        assert dataset.caveat == "it is not the whole imagenet-1k validation set: it has 100 of the 50,000 images"
+
+
+def test_a_subset_is_the_same_in_every_format(images: list[Image], tmp_path: Path) -> None:
+    """``--limit`` selects the same images."""
+    subsets = []
+    for number, write in enumerate(WRITERS.values()):
+        subset = open_dataset(write(tmp_path / f"{number}" / "mine", images)).subset(10)
+        subsets.append((subset.ids, subset.digest))
+        shutil.rmtree(tmp_path / f"{number}")
+
+    assert subsets == [subsets[0]] * len(WRITERS)

@@ -1,0 +1,173 @@
+"""Usage errors: one sentence, and an exit status that is not 0."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.colours import EXPECTED, WNIDS
+from tests.integration.conftest import Gate
+
+
+def usage_error(result: pytest.RunResult) -> str:
+    """Return the one line of a usage error, after checking that it is one."""
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert not result.outlines
+    [line] = [line for line in result.errlines if line]
+    assert line.startswith("ERROR: ")
+    return line.removeprefix("ERROR: ")
+
+
+def test_no_dataset(gate: Gate) -> None:
+    """Without a dataset the gate is a usage error that says what to do, not skipped."""
+    assert usage_error(gate()) == (
+        "-m imagenet needs a dataset: give --imagenet DIR (or set IMAGENET_DIR) for ImageNet's validation set, or "
+        "--imagenet synthetic for images that need no download"
+    )
+
+
+def test_an_empty_variable(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable or option is no dataset, rather than the working folder."""
+    monkeypatch.setenv("IMAGENET_DIR", "")
+
+    assert usage_error(gate()).startswith("-m imagenet needs a dataset")
+    assert usage_error(gate("--imagenet=")).startswith("-m imagenet needs a dataset")
+
+
+def test_a_wrong_expression(pytester: pytest.Pytester, project: Path) -> None:
+    """A broken -m is a usage error, as without the gate."""
+    assert project
+
+    message = usage_error(pytester.runpytest_inprocess("-m", "imagenet and", "--imagenet=colours"))
+
+    assert message.startswith("wrong expression after -m: 'imagenet and': ")
+
+
+def test_no_expression(pytester: pytest.Pytester, project: Path) -> None:
+    """Without -m the gate's tests are errors that say how to run them."""
+    assert project
+
+    result = pytester.runpytest_inprocess("-m", "")
+
+    result.assert_outcomes(errors=1)
+    assert result.outlines.count("run the gate with -m imagenet; without it no dataset is opened") == 1
+
+
+def test_a_dataset_without_the_gate(pytester: pytest.Pytester, project: Path) -> None:
+    """A dataset that would not be evaluated is an error."""
+    assert project
+
+    result = pytester.runpytest_inprocess("--imagenet=colours", "-m", "not imagenet")
+
+    assert usage_error(result) == "--imagenet has no effect without -m imagenet or -m throughput"
+
+
+def test_an_empty_folder(gate: Gate, project: Path) -> None:
+    """The sentence says what was expected in the folder."""
+    (project / "empty").mkdir()
+
+    message = usage_error(gate("--imagenet=empty"))
+
+    assert message.startswith(f"no images in {project / 'empty'}: found an empty folder; looked for (1) ")
+    assert "class folders named by wnid, such as n01440764/, in it or in val/, holding .JPEG files" in message
+
+
+def test_a_file_that_is_not_an_image(gate: Gate, project: Path) -> None:
+    """One bad file among good ones: the test errors and names it; nothing is scored without it."""
+    bad = project / "colours" / WNIDS[0] / "00.JPEG"
+    bad.write_text("no image")
+
+    result = gate("--imagenet=colours")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(errors=1)
+    expected = (
+        f"1 of 16 images cannot be decoded: colours/{WNIDS[0]}/00.JPEG (not an image). "
+        "Replace them; nothing is scored without them."
+    )
+    assert result.outlines.count(expected) == 1
+
+
+def test_a_missing_weight_file(gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cached file and no network: an error, not a skip, with file, folder and URL."""
+    monkeypatch.setenv("TORCH_HOME", str(project / "torch"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with (project / "expected_accuracy.yaml").open("a") as file:
+        file.write("  - {model: alexnet, weights: IMAGENET1K_V1, colours: *values}\n")
+
+    result = gate("--imagenet=colours", "--models=alexnet")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "alexnet-IMAGENET1K_V1: the weights file alexnet-owt-7be5be79.pth is not in "
+            f"{project}/torch/hub/checkpoints and could not be downloaded from "
+            "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth (*); fetch it elsewhere and put it into that "
+            "folder",
+        ]
+    )
+
+
+def test_a_model_that_torchvision_does_not_know(gate: Gate, project: Path) -> None:
+    """A name in the file that torchvision does not know is an error before anything is evaluated."""
+    with (project / "expected_accuracy.yaml").open("a") as file:
+        file.write("  - {model: resnet19, weights: IMAGENET1K_V1}\n")
+
+    message = usage_error(gate("--imagenet=colours", "--models=all"))
+
+    where = f"{project / 'expected_accuracy.yaml'}: models[1]: "
+    assert message.startswith(f"{where}model 'resnet19' is not one of torchvision ")
+    assert message.endswith("a model from elsewhere needs a builder")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_cuda(gate: Gate) -> None:
+    """A GPU that is not there is not replaced by the CPU."""
+    message = usage_error(gate("--imagenet=colours", "--device=cuda"))
+
+    assert message.startswith("--device cuda: no CUDA device can be used: torch ")
+    assert message.endswith("run nvidia-smi to see what is there, or use --device cpu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--imagenet=nowhere"],
+            "--imagenet 'nowhere': expected a folder or archive of images, found nothing*",
+        ),
+        (["--models=neerest"], "--models: 'neerest' matches no model in the file * (nearest: 'nearest')"),
+        (["--limit=17"], "--limit must be between 1 and the 16 images of colours, not 17"),
+        (["--precision=fp31"], "--precision: expected one of fp32, tf32, bf16, fp16, found 'fp31'"),
+        (["--precision=tf32", "--device=cpu"], "--precision tf32: a CPU does not support it; *here: fp32, bf16, fp16"),
+        (
+            ["--decoder=nvjpeg", "--device=cpu"],
+            "--decoder nvjpeg decodes on a CUDA device, and the device is cpu;*",
+        ),
+        (["--expected=mine.yaml"], "mine.yaml: models[[]0] (nearest-V1): colours*0.75 looks like a fraction*"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_value_that_does_not_exist_here(arguments: list[str], message: str, gate: Gate, project: Path) -> None:
+    """The sentence names the value, and what is expected instead."""
+    (project / "mine.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 0.75"))
+
+    found = usage_error(gate("--imagenet=colours", *arguments))
+
+    assert fnmatchcase(found, message), found
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [("--batch-size=0", "a whole number above 0, found '0'"), ("--store=", "a folder, found nothing")],
+)
+def test_an_invalid_value(gate: Gate, argument: str, expected: str) -> None:
+    """Counts are whole numbers above 0, and a folder has a name."""
+    result = gate("--imagenet=colours", argument)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*argument {argument.partition('=')[0]}: expected {expected}"])

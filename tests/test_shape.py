@@ -1,0 +1,117 @@
+"""Limits that keep the harness readable: its size, what the smallest run goes through, and what imports torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HARNESS = ROOT / "harness"
+SMALLEST_RUN = [
+    "-q",
+    "-m",
+    "imagenet",
+    "--imagenet=synthetic",
+    "--models=alexnet",
+    "--limit=32",
+    "-p",
+    "no:cacheprovider",
+]
+
+
+def _lines(pattern: str) -> dict[str, int]:
+    """Return the number of lines of each file of the harness that the pattern matches."""
+    return {
+        str(path.relative_to(HARNESS)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in HARNESS.glob(pattern)
+    }
+
+
+# The design aims at 10,000 lines for all of it: what is above is to be cut, and must not grow.
+@pytest.mark.parametrize(("pattern", "limit"), [("*.py", 2_800), ("**/*.py", 11_100)], ids=["core", "all"])
+def test_the_harness_is_small(pattern: str, limit: int) -> None:
+    """The core, and the core with all other packages."""
+    lines = _lines(pattern)
+
+    assert sum(lines.values()) <= limit, sorted(lines.items(), key=lambda item: -item[1])
+
+
+def test_no_file_is_long() -> None:
+    """Each is read at one sitting."""
+    assert {name: lines for name, lines in _lines("**/*.py").items() if lines > 300} == {}
+
+
+PROFILED = """
+import collections, inspect, json, sys
+from pathlib import Path
+
+import pytest
+
+harness = str(Path("harness").resolve())
+functions = collections.defaultdict(set)
+
+
+def profile(frame, event, _argument):
+    code = frame.f_code
+    # Functions only: class bodies have no new locals, and comprehensions are calls in some versions of Python.
+    is_function = code.co_flags & inspect.CO_NEWLOCALS and not code.co_name.startswith("<")
+    if event == "call" and is_function and code.co_filename.startswith(harness):
+        functions[code.co_filename[len(harness) + 1 :]].add((code.co_name, code.co_firstlineno))
+
+
+if __name__ == "__main__":  # decoding processes import this file too
+    sys.setprofile(profile)
+    status = pytest.main(sys.argv[2:])
+    sys.setprofile(None)
+    modules = [name for name in sys.modules if name.partition(".")[0] == "harness"]
+    found = {"status": status, "functions": {name: len(names) for name, names in functions.items()}, "modules": modules}
+    Path(sys.argv[1]).write_text(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_the_smallest_run_goes_through_little(tmp_path: Path) -> None:
+    """The files that a reader has to follow from the options to the verdict, their functions, and what is imported."""
+    (tmp_path / "profiled.py").write_text(PROFILED)
+    program, found = str(tmp_path / "profiled.py"), tmp_path / "found.json"
+
+    run = subprocess.run([sys.executable, program, str(found), *SMALLEST_RUN], cwd=ROOT, capture_output=True, text=True)
+
+    values = json.loads(found.read_text())
+    assert values["status"] == 0, run.stdout
+    assert sum(values["functions"].values()) <= 300, values["functions"]
+    # The design aims at 35 files: what is above is to be cut, and must not grow.
+    assert len(values["functions"]) <= 40, values["functions"]
+    assert len(values["modules"]) <= 50, values["modules"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import harness",
+        "import harness.verdict, harness.records.evidence, harness.stats, harness.predictions",
+        "import harness.records.results, harness.records.run_folder",
+        "import harness.plugin, harness.options, harness.expected",
+        "import harness.baseline.plugin, harness.parallel.plugin, harness.throughput.plugin, harness.report.plugin",
+        "import harness.compare.compare, harness.report.report",
+        "from harness.cli.main import main; main(['compare', '--help'])",
+        "from harness.cli.main import main; main(['report', '--help'])",
+        "import pytest; pytest.main(['--co', '-q', '-m', 'imagenet', '--models=all', '--imagenet=synthetic'])",
+    ],
+)
+def test_torch_is_imported_where_it_is_needed_only(statement: str) -> None:
+    """Not for collecting tests, parsing options, judging, comparing or reporting."""
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('\\nTORCH:', 'torch' in sys.modules, 'harness' in sys.modules))\n"
+        f"{statement}"
+    )
+
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.endswith("\nTORCH: False True\n"), run.stdout

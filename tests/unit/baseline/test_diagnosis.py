@@ -1,0 +1,210 @@
+"""Tests of harness.baseline.diagnosis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.baseline.diagnosis import first_difference, images_missing
+from harness.baseline.pairing import Side
+from harness.predictions import Predictions, count
+from harness.records.environment import Environment
+from harness.records.evidence import Counts
+from tests.records import case_result
+
+N = 6
+TARGETS = np.array([10, 11, 12, 13, 14, 15], np.int16)
+OTHER_TARGETS = np.array([10, 11, 12, 13, 15, 15], np.int16)
+PREPARATION = {"decoder": "pillow", "resize": 256, "interpolation": "bilinear", "mean": [0.5], "std": [0.25]}
+FIRST_INPUT = {"id": "0.JPEG", "sha256": "aa", "low": -2.0, "high": 2.5}
+SWITCHES = {"cudnn.allow_tf32": False}
+ENVIRONMENT = {"torch": "2.9.1", "torchvision": "0.24.1", "pillow": "12.0.0", "libjpeg_turbo": "3.1.0"}
+PIXELS = np.random.default_rng(0)
+PREDICTIONS = Predictions(
+    ids=np.array([f"{number}.JPEG" for number in range(N)]),
+    top=np.array([[10 + n, 1, 2, 3, 4, 6] for n in range(4)] + [[5, 14, 2, 3, 4, 6], [5, 1, 2, 3, 4, 15]], np.int16),
+    logits=np.tile(np.arange(6, 0, -1, dtype=np.float32), (N, 1)),
+    hashes=PIXELS.integers(0, 256, (N, 16), dtype=np.uint8),
+    samples=PIXELS.integers(20, 200, (N, 4, 4, 3), dtype=np.uint8),
+)
+
+
+def side(predictions: Predictions = PREDICTIONS, **changes: Any) -> Side:
+    """Return an evaluation of six images, of which four are correct, with ``changes`` to its result."""
+    targets = changes.pop("targets", TARGETS)[: len(predictions)]
+    total, environment = changes.pop("total", N), changes.pop("environment", ENVIRONMENT)
+    values: dict[str, Any] = {
+        "counts": count(predictions, targets),
+        "weights_sha256": "a" * 64,
+        "preparation": PREPARATION,
+        "first_input": FIRST_INPUT,
+        "switches": SWITCHES,
+        **changes,
+    }
+    return Side(case_result(**values), predictions, targets, total, Environment(**environment))
+
+
+def other_pixels(images: int, levels: int) -> Predictions:
+    """Return predictions for images of which the first few have other values in one corner of the grid."""
+    assert PREDICTIONS.hashes is not None
+    assert PREDICTIONS.samples is not None
+    hashes, samples = PREDICTIONS.hashes.copy(), PREDICTIONS.samples.copy()
+    hashes[:images, 0] ^= 1
+    samples[:images, 0, 0] += np.uint8(levels)
+    return replace(PREDICTIONS, hashes=hashes, samples=samples)
+
+
+OLD = side()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"weights_sha256": "b" * 64}, "weights: their sha256 is bbbbbbbbbbbbbbbb..., before aaaaaaaaaaaaaaaa..."),
+        (
+            {"targets": OTHER_TARGETS},
+            "labels: 1 of 6 images have another class, such as 4.JPEG: 15, before 14",
+        ),
+        (
+            {"predictions": other_pixels(2, 3), "environment": {**ENVIRONMENT, "pillow": "13.0.0"}},
+            "decoded inputs: 2 of 6 images have other pixels, such as 0.JPEG: 6.2 % of their sampled values, by up "
+            "to 3 of 255 levels (mean 3.0); pillow 12.0.0 -> 13.0.0",
+        ),
+        (
+            {
+                "predictions": other_pixels(6, 40),
+                "preparation": {**PREPARATION, "resize": 232, "decoder": "torchvision"},
+                "environment": {**ENVIRONMENT, "torch": "2.14.1"},
+            },
+            "decoded inputs: 6 of 6 images have other pixels, such as 0.JPEG: 6.2 % of their sampled values, by up "
+            "to 40 of 255 levels (mean 40.0); decoder pillow -> torchvision, resize 256 -> 232",
+        ),
+        (
+            {"predictions": other_pixels(1, 0)},
+            "decoded inputs: 1 of 6 images have other pixels, such as 0.JPEG: 0 % of their sampled values, by up "
+            "to 0 of 255 levels (mean 0.0); decoder, recipe and versions are the same: other files, or other code",
+        ),
+        (
+            {"preparation": {**PREPARATION, "mean": [0.4]},
+             "first_input": {**FIRST_INPUT, "sha256": "bb", "low": 0.0, "high": 255.0}},
+            "normalization: the same pixels of 0.JPEG reach the model as values from 0 to 255, before from -2 to "
+            "2.5; mean (0.5) -> (0.4)",
+        ),
+        (
+            {"first_input": {**FIRST_INPUT, "sha256": "bb"}},
+            "normalization: the same pixels of 0.JPEG reach the model as values from -2 to 2.5, before from -2 to "
+            "2.5; mean and std are the same",
+        ),
+        (
+            {"first_input": {"id": "3.JPEG", "sha256": "bb"}, "preparation": {**PREPARATION, "std": [1.0]}},
+            "normalization: std (0.25) -> (1)",
+        ),
+        (
+            {"counts": Counts(N, 3, 5)},
+            "counting: 3 (top-1) and 5 (top-5) correct of 6 images were counted, the predictions give 4 and 5 of 6",
+        ),
+        (
+            {"switches": {"cudnn.allow_tf32": True}, "environment": {**ENVIRONMENT, "torch": "2.14.1"}},
+            "arithmetic: cudnn.allow_tf32 False -> True, torch 2.9.1 -> 2.14.1; weights, labels, set of images, "
+            "decoded inputs, normalization are the same",
+        ),
+        (
+            {"batch_size": 32},
+            "arithmetic: batch size 256 -> 32; weights, labels, set of images, decoded inputs, normalization are the "
+            "same",
+        ),
+        (
+            {},
+            "arithmetic: weights, labels, set of images, decoded inputs, normalization, versions, hardware and "
+            "switches are the same: the code of the model or of this harness differs, or a computation is not "
+            "reproducible",
+        ),
+    ],
+    ids=[
+        "weights", "labels", "pillow", "recipe", "off the grid", "0 to 255", "normalized twice", "std of a subset",
+        "counting", "switch and torch", "batch size", "nothing",
+    ],
+)  # fmt: skip
+def test_the_first_stage_that_differs_is_diagnosed(changes: dict[str, Any], sentence: str) -> None:
+    """With the finding in one sentence."""
+    assert sentence == str(first_difference(OLD, side(**changes)))
+
+
+def test_sampled_values_are_compared_up_and_down() -> None:
+    """Of two images that differ one does so off the grid, the other in three of 96 sampled values."""
+    hashes, samples = np.zeros((N, 16), np.uint8), np.full((N, 4, 4, 3), 100, np.uint8)
+    old = replace(PREDICTIONS, hashes=hashes, samples=samples)
+    hashes, samples = hashes.copy(), samples.copy()
+    hashes[[1, 3], 7] = 1
+    samples[3, 0, 0] = [101, 98, 250]
+
+    found = first_difference(side(old), side(replace(old, hashes=hashes, samples=samples)))
+
+    assert str(found).startswith(
+        "decoded inputs: 2 of 6 images have other pixels, such as 1.JPEG: 3.1 % of their sampled values, by up to 150 "
+        "of 255 levels (mean 51.0)"
+    )
+
+
+def test_stages_are_examined_in_the_order_of_the_pipeline() -> None:
+    """Whatever else differs: counting, weights, labels, decoded inputs, normalization, arithmetic."""
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("counting", {"counts": Counts(N, 0, 0)}),
+        ("weights", {"weights_sha256": "b" * 64}),
+        ("labels", {"targets": OTHER_TARGETS}),
+        ("decoded inputs", {"predictions": other_pixels(6, 1)}),
+        ("normalization", {"first_input": {**FIRST_INPUT, "sha256": "bb"}}),
+        ("arithmetic", {"environment": {"torch": "3"}}),
+    ]
+
+    found = []
+    while changes:
+        given = {name: value for _, values in changes[::-1] for name, value in values.items()}
+        found.append(first_difference(OLD, side(**given)).stage)
+        del changes[0]
+
+    assert found == ["counting", "weights", "labels", "decoded inputs", "normalization", "arithmetic"]
+
+
+def test_what_the_baseline_does_not_know_is_neither_different_nor_the_same() -> None:
+    """A baseline of classes alone knows neither weights nor inputs."""
+    classes = Predictions(PREDICTIONS.ids, PREDICTIONS.top)
+    old = side(classes, weights_sha256="", preparation={}, first_input={}, switches={}, environment={"torch": "0.4.1"})
+
+    assert str(first_difference(old, OLD)) == "arithmetic: torch 0.4.1 -> 2.9.1; labels, set of images are the same"
+
+
+@pytest.mark.parametrize(
+    ("old_ids", "old_total", "new_ids", "new_total", "sentence"),
+    [
+        ("abcdef", 6, "abcdef", 6, None),
+        ("abcdef", 6, "bd", 6, None),
+        ("abcdef", 6, "abcde", 5, "set of images: 5 images, before 6; gone: 1, such as f"),
+        ("abcde", 5, "abcdef", 6, "set of images: 6 images, before 5; new: 1, such as f"),
+        (
+            "abcdef", 6, "abcdeg", 6,
+            "set of images: 6 images, before 6; new: 1, such as g; gone: 1, such as f",
+        ),
+        ("abcdef", 6, "bg", 6, "set of images: 6 images, before 6; new: 1, such as g"),
+        ("abcdef", 6, "ab", 7, "set of images: 7 images, before 6"),
+        (
+            "abc", 6, "abcdef", 6,
+            "set of images: the baseline holds 3 of 6 images, too few for the 6 here; give --limit 3 or less, or "
+            "record a baseline of all",
+        ),
+        ("abc", 6, "ac", 6, None),
+        ("abc", 6, "abd", 6, "set of images: 6 images, before 6; new: 1, such as d; gone: 1, such as c"),
+    ],
+)  # fmt: skip
+def test_images_must_be_the_baselines(
+    old_ids: str, old_total: int, new_ids: str, new_total: int, sentence: str | None
+) -> None:
+    """A whole dataset, or a subset of the same whole; any other is named with an example."""
+    old, new = (replace(PREDICTIONS.at(np.arange(len(ids))), ids=np.array([*ids])) for ids in (old_ids, new_ids))
+
+    found = images_missing(side(old, total=old_total), side(new, total=new_total))
+
+    assert sentence == (None if found is None else str(found))

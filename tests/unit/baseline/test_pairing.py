@@ -1,0 +1,387 @@
+"""Tests of the comparison with an earlier run: harness.baseline.pairing and its judgement by harness.verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.baseline import pairing
+from harness.baseline.pairing import NOISE_FLOORS, Side, changed_predictions, drifts, noise_floor_of, pair
+from harness.errors import RecordError
+from harness.predictions import Predictions, count
+from harness.records.environment import Environment
+from harness.records.evidence import ChangedPrediction, Counts, Drift, NoiseFloor, Pairing, Policy, Unpaired
+from harness.records.results import CaseResult
+from harness.stats import mcnemar
+from harness.verdict import Check, judge
+from tests.records import case_result
+
+FLOOR = NoiseFloor(median=0.001, largest=0.01, margin=0.02)
+CLASSES = 12
+N = 40
+
+
+@pytest.fixture(autouse=True)
+def noise_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the noise floor be that of these tests, which is easy to calculate with."""
+    monkeypatch.setattr(pairing, "noise_floor_of", lambda *_: FLOOR)
+
+
+def from_logits(logits: NDArray[np.float64]) -> Predictions:
+    """Return what is kept of (N, classes) logits."""
+    top = np.argsort(-logits, axis=1, kind="stable")[:, :6]
+    ids = np.array([f"{number:04}.JPEG" for number in range(len(logits))])
+    return Predictions(ids, top.astype(np.int16), np.take_along_axis(logits, top, axis=1).astype(np.float32))
+
+
+def side(predictions: Predictions, targets: NDArray[np.int16] | None = None, **changes: Any) -> Side:
+    """Return a side; every target is class 0 unless ``targets`` are given, and the counts are those of both."""
+    targets = np.zeros(len(predictions), np.int16) if targets is None else targets
+    total, environment = changes.pop("total", len(predictions)), changes.pop("environment", {"torch": "2.9.1"})
+    values: dict[str, Any] = {"counts": count(predictions, targets), "parameters": 100, **changes}
+    return Side(case_result(**values), predictions, targets, total, Environment(**environment))
+
+
+def flat(images: int = N) -> Predictions:
+    """Return predictions of classes 0 to 5 for each image, logit scale 4, and pixels."""
+    logits = np.tile(np.array([9.0, 8, 7, 6, 5, 4]), (images, 1))
+    pixels = np.ones((images, 16), np.uint8), np.ones((images, 4, 4, 3), np.uint8)
+    return replace(from_logits(logits), hashes=pixels[0], samples=pixels[1])
+
+
+def swapped(predictions: Predictions, images: slice | int) -> Predictions:
+    """Return the predictions with the first two classes of some images exchanged."""
+    top = predictions.top.copy()
+    top[images] = top[images][..., [1, 0, 2, 3, 4, 5]]
+    return replace(predictions, top=top)
+
+
+def moved(predictions: Predictions, by: float, images: slice | int = slice(None)) -> Predictions:
+    """Return the predictions with the logits of some images raised by so many logit scales."""
+    assert predictions.logits is not None
+    logits = predictions.logits.copy()
+    logits[images] += np.float32(4 * by)
+    return replace(predictions, logits=logits)
+
+
+def paired(old: Side, new: Side, policy: Policy = Policy()) -> Pairing:  # noqa: B008
+    """Return the evidence of two sides that can be compared."""
+    found = pair(old, new, policy)
+    assert isinstance(found, Pairing)
+    return found
+
+
+def check_of(old: Side, new: Side, *, strict: bool = False, updating: bool = False) -> Check:
+    """Return the judgement, of the evidence as it is read back from a file."""
+    evidence = pair(old, new, Policy(strict_drift=strict, updating=updating))
+    result = msgspec.structs.replace(new.result, baseline=evidence)
+    read = msgspec.convert(msgspec.to_builtins(result), CaseResult)
+    assert read == result
+    (check,) = judge(read.counts, None, "", read.baseline).checks
+    return check
+
+
+OLD = side(flat())
+
+
+@pytest.fixture
+def logits() -> NDArray[np.float64]:
+    """Return logits of 500 images and 12 classes; in half of them the first two are close."""
+    drawn = np.random.default_rng(0).normal(size=(500, CLASSES))
+    drawn[::2] *= 0.05
+    return np.asarray(drawn.astype(np.float32), dtype=np.float64)
+
+
+@pytest.fixture
+def targets() -> NDArray[np.int16]:
+    """Return their targets."""
+    return np.random.default_rng(1).integers(0, CLASSES, 500).astype(np.int16)
+
+
+def test_images_are_paired_one_by_one(logits: NDArray[np.float64], targets: NDArray[np.int16]) -> None:
+    """Changed, lost, gained, margins and top-5 sets are those of a loop over the images."""
+    noisy = logits + np.random.default_rng(2).normal(scale=0.05, size=logits.shape)
+    old, new = from_logits(logits), from_logits(noisy)
+
+    found = paired(side(old, targets), side(new, targets))
+    every = changed_predictions(old, new, targets, targets, FLOOR)
+
+    changed, lost, gained, sets = [], 0, 0, 0
+    unit = float(np.median([sorted(row)[-1] - sorted(row)[-5] for row in logits.tolist()]))
+    for image, (before, after) in enumerate(zip(logits.tolist(), noisy.tolist(), strict=True)):
+        one, two, target = before.index(max(before)), after.index(max(after)), int(targets[image])
+        lost += one == target != two
+        gained += two == target != one
+        sets += {before.index(x) for x in sorted(before)[-5:]} != {after.index(x) for x in sorted(after)[-5:]}
+        if one != two:
+            margin = (sorted(before)[-1] - sorted(before)[-2]) / unit
+            changed.append((f"{image:04}.JPEG", one, two, one == target, two == target, margin, margin <= FLOOR.margin))
+    assert len(changed) > 20
+    for expected, change in zip(changed, every, strict=True):
+        assert expected[:5] == (change.id, change.old, change.new, change.was_correct, change.is_correct)
+        assert change.margin == pytest.approx(expected[5], rel=1e-4, abs=1e-6)
+        assert change.near_tie == expected[6]
+    assert (found.lost, found.gained, found.p) == (lost, gained, mcnemar(lost, gained))
+    assert (found.top5_changed, found.images, found.changed) == (sets, 500, len(changed))
+    assert 0 < found.near_ties == sum(change.near_tie for change in every) < len(changed)
+    beyond = sorted((change for change in every if not change.near_tie), key=lambda change: -(change.margin or 0))
+    assert found.examples == tuple(beyond[:3])
+    assert found.largest_margin == beyond[0].margin
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 0.5, 5.0])
+def test_drift_is_never_more_than_the_largest_change(logits: NDArray[np.float64], scale: float) -> None:
+    """It is a lower bound, from five logits, of the change of all of them, and close to it."""
+    noise = np.random.default_rng(2).normal(scale=scale, size=logits.shape)
+    unit = np.median(np.sort(logits)[:, -1] - np.sort(logits)[:, -5])
+
+    found = drifts(from_logits(logits), from_logits(logits + noise))
+
+    assert found is not None
+    truth = np.abs(noise).max(axis=1) / unit
+    assert (found <= truth * (1 + 1e-3) + 1e-6).all()
+    assert np.median(found) > 0.5 * np.median(truth)
+
+
+def test_a_class_that_left_the_top_five_fell_at_least_to_the_fifth() -> None:
+    """By hand: class 0 was 9 and is at most 4; the logit scale is 4. The sixth class takes no part."""
+    ids = np.array(["a"])
+    old = Predictions(ids, np.array([[0, 1, 2, 3, 4, 5]], np.int16), np.array([[9, 8, 7, 6, 5, 4]], np.float32))
+    new = Predictions(ids, np.array([[1, 2, 3, 4, 5, 0]], np.int16), np.array([[8, 7, 6, 5, 4, 0]], np.float32))
+
+    found = drifts(old, new)
+
+    assert found is not None
+    assert found.tolist() == [(9 - 4) / 4]
+
+
+def test_a_class_that_entered_the_top_five_rose_at_least_from_the_fifth() -> None:
+    """By hand, while the others stay."""
+    old, new = from_logits(np.array([[9.0, 8, 7, 6, 5, 0]])), from_logits(np.array([[9.0, 8, 7, 6, 5, 12]]))
+
+    found = drifts(old, new)
+
+    assert found is not None
+    assert found.tolist() == [(12 - 5) / 4]
+
+
+def test_drift_is_given_by_median_99th_percentile_and_largest() -> None:
+    """Of 201 images 150 move by a quarter of the scale, three of them by more."""
+    new = moved(moved(moved(flat(201), 0.25, slice(150)), 1.0, slice(3)), 2.0, 0)
+
+    assert paired(side(flat(201)), side(new)).drift == Drift(0.25, 1.25, 3.25)
+
+
+def test_classes_that_change_places_drift() -> None:
+    """The same five logits of the classes in another order are a difference."""
+    assert paired(OLD, side(swapped(flat(), slice(None)))).drift == Drift(0.25, 0.25, 0.25)
+
+
+def test_equal_predictions_have_no_difference() -> None:
+    """Nothing changed, p = 1, no margin, no drift."""
+    found = paired(OLD, OLD)
+
+    assert (found.changed, found.lost, found.gained, found.p) == (0, 0, 0, 1.0)
+    assert (found.drift, found.largest_margin, found.top5_changed) == (Drift(0.0, 0.0, 0.0), None, 0)
+
+
+def test_without_logits_in_the_baseline_the_margins_are_the_new_runs() -> None:
+    """A baseline of classes alone gives no drift, and near-ties are told by the other run."""
+    new = from_logits(np.array([[5.001, 5, 3, 2, 1, 0], [6.0, 5, 3, 2, 1, 0]]))
+    old = replace(swapped(new, slice(None)), logits=None)
+
+    found = paired(side(old), side(new))
+
+    (margin,) = {change.margin for change in found.examples}
+    assert (found.drift, found.changed, found.near_ties) == (None, 2, 1)
+    assert found.examples == (
+        ChangedPrediction("0001.JPEG", 1, 0, was_correct=False, is_correct=True, margin=margin, near_tie=False),
+    )
+
+
+def test_without_any_logits_nothing_is_a_near_tie() -> None:
+    """No margin is known, and none is made up."""
+    old = replace(flat(1), logits=None)
+
+    found = paired(side(old), side(swapped(old, 0)))
+
+    assert (found.changed, found.near_ties, found.largest_margin) == (1, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("by", "images", "outcome"),
+    [
+        (0.0, slice(N), "passed"),
+        (0.0009, slice(N), "passed"),
+        (0.0011, slice(N), "warning"),
+        (0.009, slice(1), "passed"),
+        (0.011, slice(1), "warning"),
+    ],
+    ids=["equal", "median below the floor", "median above it", "largest below the floor", "largest above it"],
+)
+def test_logits_may_move_up_to_the_noise_floor(by: float, images: slice, outcome: str) -> None:
+    """Beyond it is a warning while no prediction changed, and a failure with ``--strict-drift``."""
+    new = side(moved(flat(), by, images))
+
+    assert check_of(OLD, new).outcome == outcome
+    assert check_of(OLD, new, strict=True).outcome == ("failed" if outcome == "warning" else outcome)
+
+
+@pytest.mark.parametrize(
+    ("margin", "by", "outcome"),
+    [(0.25, 0.0, "failed"), (0.019, 0.0, "passed"), (0.021, 0.0, "failed"), (0.004, 0.02, "failed")],
+    ids=["beyond noise", "near-tie", "just beyond a near-tie", "near-tie while all logits drift"],
+)
+def test_a_changed_prediction_fails_unless_arithmetic_explains_it(
+    margin: float, by: float, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its margin must be within the noise floor, and so must the drift of the logits."""
+    floor = msgspec.structs.replace(FLOOR, largest=0.0215)  # so that two close classes may change places
+    monkeypatch.setattr(pairing, "noise_floor_of", lambda *_: floor)
+    old = flat()
+    assert old.logits is not None
+    old.logits[:, 1] = old.logits[:, 0] - np.float32(4 * margin)
+
+    check = check_of(side(old), side(moved(swapped(old, 3), by)))
+
+    assert check.outcome == outcome
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_other_weights_fail_whatever_they_change(strict: bool) -> None:
+    """A model with other weights is another model, even if all predictions are the same."""
+    check = check_of(OLD, side(flat(), weights_sha256="b" * 64), strict=strict)
+
+    assert check.outcome == "failed"
+    assert check.detail.startswith("weights: their sha256 is bbbb")
+    assert "0 of 40 predictions changed" in check.detail
+
+
+def test_other_labels_fail_whatever_they_change() -> None:
+    """A label of an image that was and is wrong changes no count."""
+    before, after = np.zeros((2, N), np.int16)
+    before[5], after[5] = 77, 78
+
+    check = check_of(side(flat(), before), side(flat(), after))
+
+    assert check.outcome == "failed"
+    assert check.detail.startswith("labels: 1 of 40 images have another class, such as 0005.JPEG: 78, before 77")
+
+
+def test_counts_that_are_not_those_of_the_predictions_fail() -> None:
+    """As by counters that were not reset, while every prediction is the same."""
+    check = check_of(OLD, side(flat(), counts=Counts(N, 39, 40)))
+
+    assert check.outcome == "failed"
+    assert check.detail.startswith("counting: 39 (top-1) and 40 (top-5) correct of 40 images were counted, ")
+
+
+def test_an_earlier_run_with_other_counts_than_its_predictions_is_damaged() -> None:
+    """It is not a finding about the new run."""
+    with pytest.raises(RecordError, match=r"give 40 \(top-1\) and 40 \(top-5\) correct of 40, its record 39 and 40"):
+        pair(side(flat(), counts=Counts(N, 39, 40)), OLD)
+
+
+def test_other_pixels_that_change_nothing_are_a_warning() -> None:
+    """With the versions that changed; and a failure with ``--strict-drift``."""
+    before, after = ({"torch": "2.9.1", "pillow": pillow} for pillow in ("12.0.0", "13.0.0"))
+    other = replace(flat(), hashes=np.zeros((N, 16), np.uint8))
+
+    check, strict = (
+        check_of(side(flat(), environment=before), side(other, environment=after), strict=strict)
+        for strict in (False, True)
+    )
+
+    assert (check.outcome, strict.outcome) == ("warning", "failed")
+    assert check.detail.startswith("decoded inputs: 40 of 40 images have other pixels")
+    assert "pillow 12.0.0 -> 13.0.0" in check.detail.splitlines()[0]
+
+
+def test_other_versions_that_change_nothing_pass_and_are_named() -> None:
+    """Here of torch."""
+    check = check_of(OLD, side(flat(), environment={"torch": "2.14.1"}), strict=True)
+
+    assert check.outcome == "passed"
+    assert check.detail.splitlines() == [
+        "the same though torch 2.9.1 -> 2.14.1",
+        "    0 of 40 predictions changed",
+        "    logits moved by 0.0e+00 of the logit scale (median), 0.0e+00 (99 %), 0.0e+00 (largest); noise floor "
+        "1.0e-03 (median), 1.0e-02 (largest)",
+    ]
+
+
+@pytest.mark.parametrize(("updating", "prefix"), [(False, ""), (True, "replaces what differed: ")])
+def test_a_failure_has_the_diagnosis_first_and_then_the_numbers(updating: bool, prefix: str) -> None:
+    """One sentence, then changed predictions, drift, and the changes with the largest margins."""
+    new = side(moved(swapped(flat(), slice(12)), 0.5))
+
+    check = check_of(OLD, new, updating=updating)
+
+    first, changed, drift, *examples = check.detail.splitlines()
+    assert check.outcome == ("warning" if updating else "failed")
+    assert first.startswith(f"{prefix}arithmetic: weights, labels, set of images, decoded inputs, versions, hardware")
+    assert changed == (
+        "    12 of 40 predictions changed: 12 beyond noise, 0 near-ties (margin up to 2.0e-02), largest margin 2.5e-01"
+        "; 12 now wrong, 0 now correct, p = 0.00049; 0 have another top-5 set"
+    )
+    assert drift.startswith("    logits moved by 5.0e-01 of the logit scale (median)")
+    assert examples == [f"    {number:04}.JPEG: class 0 -> 1, now wrong, margin 2.5e-01" for number in range(3)]
+
+
+def test_a_subset_is_paired_with_its_part_of_the_baseline() -> None:
+    """``--limit`` needs no baseline of its own."""
+    new = side(flat().at(np.array([3, 5, 8])), total=N)
+
+    found = paired(OLD, new, Policy(strict_drift=True))
+
+    assert (check_of(OLD, new, strict=True).outcome, found.images, found.diagnosis.stage) == ("passed", 3, "arithmetic")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"parameters": 101}, "another model under the same name: 101 parameters, before 100"),
+        ({"total": 41}, "set of images: 41 images, before 40"),
+    ],
+)
+def test_another_model_or_other_images_cannot_be_paired(changes: dict[str, Any], reason: str) -> None:
+    """It fails, and the message says what to do; while the baseline is updated neither."""
+    new = side(flat(), **changes)
+
+    assert pair(OLD, new) == Unpaired("different", reason)
+    assert check_of(OLD, new) == Check(
+        "baseline", "failed", f"cannot be paired: {reason}. Record another: --baseline DIR --baseline-update"
+    )
+    assert check_of(OLD, new, updating=True) == Check(
+        "baseline", "warning", f"replaces what differed: cannot be paired: {reason}"
+    )
+
+
+@pytest.mark.parametrize(("images", "outcome"), [(0, "passed"), (5, "warning"), (40, "failed")])
+def test_a_baseline_of_classes_alone_judges_by_chance(images: int, outcome: str) -> None:
+    """It does not hold its pixels: a few changes prove nothing, many in one direction do."""
+    classes = Predictions(flat().ids, flat().top)
+    old = side(classes, weights_sha256="", parameters=0, environment={"processes": None})
+
+    check = check_of(old, side(swapped(flat(), slice(images))))
+
+    assert check.outcome == outcome
+    assert "no logits in the baseline" in check.detail
+
+
+def test_the_noise_floor_of_two_precisions_is_the_higher() -> None:
+    """A bf16 run compared with an fp32 baseline moves as bf16 does."""
+    assert noise_floor_of("fp32", "fp32") == NOISE_FLOORS["fp32"]
+    assert noise_floor_of("bf16", "fp32") == noise_floor_of("fp32", "bf16") == NOISE_FLOORS["bf16"]
+
+
+@pytest.mark.parametrize("floor", NOISE_FLOORS.values(), ids=NOISE_FLOORS)
+def test_a_noise_floor_is_consistent(floor: NoiseFloor) -> None:
+    """The median moves less than the largest; a margin beyond twice the largest move cannot change a prediction."""
+    assert 0 < floor.median < floor.largest
+    assert 0 < floor.margin <= 2 * floor.largest

@@ -1,0 +1,203 @@
+"""Tests of ``imagenet-gate compare``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from harness.cli.main import main
+from harness.records.results import CaseResult, Missing, Record, plain
+from harness.records.run_folder import BENCHMARK_KEY
+from tests.records import DATASET, case_result, expected, predictions_of, run_record, timing_result, write_run
+
+FAILED = expected(1000, 600, 900)
+SLOW, FAST = timing_result(seconds=[1.2, 1.21, 1.22] * 3), timing_result(seconds=[1.0, 1.01, 1.02] * 3)
+
+
+def _write(path: Path, record: Record) -> str:
+    """Write a run as pytest-benchmark's JSON, which holds no predictions, and return its path."""
+    path.write_text(
+        json.dumps(
+            {
+                "benchmarks": [
+                    {"extra_info": timing.info(), "stats": {"data": list(timing.seconds)}} for timing in record.timings
+                ],
+                BENCHMARK_KEY: plain(msgspec.structs.replace(record, timings=())),
+            }
+        )
+    )
+    return str(path)
+
+
+def _pair(tmp_path: Path, old: Record, new: Record) -> list[str]:
+    return [_write(tmp_path / "old.json", old), _write(tmp_path / "new.json", new)]
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ([], 1),
+        (["--max-slowdown=5%"], 1),
+        (["--max-slowdown", "19"], 1),
+        (["--max-slowdown=21%"], 0),
+        (["--noise=30%"], 0),
+        (["--fail-on=accuracy,missing"], 0),
+        (["--fail-on", "none"], 0),
+        (["--fail-on=speed"], 1),
+    ],
+)
+def test_a_slowdown_fails_if_it_is_more_than_allowed(options: list[str], status: int, tmp_path: Path) -> None:
+    """Here of 19.8 %."""
+    paths = _pair(tmp_path, run_record([], [FAST]), run_record([], [SLOW]))
+
+    assert main(["compare", *paths, *options]) == status
+
+
+@pytest.mark.parametrize(
+    ("cases", "options", "status"),
+    [
+        ([case_result()], [], 0),
+        ([case_result(expected=FAILED)], [], 1),
+        ([case_result(expected=FAILED)], ["--fail-on=speed,missing"], 0),
+        ([], [], 1),
+        ([], ["--fail-on=accuracy,speed"], 0),
+        ([Missing(case_result().id, "error", "no weights")], ["--fail-on=missing"], 1),
+    ],
+)
+def test_the_status_tells_of_accuracy_and_what_is_missing(
+    cases: list[CaseResult | Missing], options: list[str], status: int, tmp_path: Path
+) -> None:
+    """0 where nothing fails that is asked for, else 1."""
+    paths = _pair(tmp_path, run_record([case_result()]), run_record(cases))
+
+    assert main(["compare", *paths, *options]) == status
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["one"], "give two runs, OLD and NEW, or more for a series"),
+        (["a", "b", "--fail-on=sped"], "expected some of accuracy, speed, missing, or none; found 'sped'"),
+        (["a", "b", "--max-slowdown=fast"], "expected a percentage such as 5%, found 'fast'"),
+        (["a", "b", "--max-slowdown=-1"], "expected a percentage such as 5%, found '-1'"),
+        (["a", "b", "--noise=nan"], "expected a percentage such as 5%, found 'nan'"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told in a line, with status 2."""
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", *arguments])
+
+    assert stop.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_what_is_no_run_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence on stderr, status 2, nothing on stdout."""
+    [path, _] = _pair(tmp_path, run_record(), run_record())
+
+    status = main(["compare", path, str(tmp_path / "nowhere")])
+
+    output, errors = capsys.readouterr()
+    assert (status, output) == (2, "")
+    sentence = "expected a run folder (--results) or its JSON (--benchmark-json), found nothing"
+    assert errors == f"error: {tmp_path}/nowhere: {sentence}\n"
+
+
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A CI job must not go on as if its summary were there."""
+    paths = _pair(tmp_path, run_record([], [FAST]), run_record([], [FAST]))
+
+    status = main(["compare", *paths, "--markdown", str(tmp_path / "no" / "report.md")])
+
+    assert status == 2
+    assert capsys.readouterr().err.startswith(f"error: --markdown {tmp_path}/no/report.md: cannot be written: ")
+
+
+def test_many_runs_are_a_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What each run measured, by case; a dash where it did not."""
+    monkeypatch.chdir(tmp_path)
+    paths = [
+        *_pair(Path(), run_record([case_result()], [FAST]), run_record([case_result()], [SLOW])),
+        _write(Path("third.json"), run_record([case_result("vgg16")], [FAST], torch="2.14.1")),
+    ]
+
+    status = main(["compare", *paths])
+
+    assert status == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "3 runs",
+        "[1] old.json, 2026-11-24 20:00, torch 2.9.1, torchvision 0.24.1",
+        "[2] new.json, 2026-11-24 20:00, torch 2.9.1, torchvision 0.24.1",
+        "[3] third.json, 2026-11-24 20:00, torch 2.14.1, torchvision 0.24.1",
+        "",
+        "top-1, correct               [1]  [2]  [3]",
+        "resnet18-IMAGENET1K_V1-fp32  700  700    -",
+        "vgg16-IMAGENET1K_V1-fp32       -    -  700",
+        "",
+        "images/s                          [1]   [2]   [3]",
+        "resnet18-IMAGENET1K_V1-fp32-b32  31.7  26.4  31.7",
+    ]
+
+
+def test_a_series_of_different_images_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their counts cannot be compared."""
+    record = run_record([case_result()])
+    other = msgspec.structs.replace(record, dataset=msgspec.structs.replace(DATASET, digest="0ther"))
+    paths = [_write(tmp_path / f"{n}.json", run) for n, run in enumerate((record, record, other))]
+
+    assert main(["compare", *paths]) == 2
+    assert "evaluated different images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [
+        ([], "FAILED: 1 of 1 result"),
+        (["--fail-on=accuracy,speed"], "no failure; not counting missing"),
+        (["--fail-on=none"], "no failure; not counting accuracy and speed and missing"),
+    ],
+)
+def test_what_is_not_counted_is_said(
+    options: list[str], verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a case has vanished, "no failure" alone would read as if nothing had."""
+    main(["compare", *_pair(tmp_path, run_record([case_result()]), run_record()), *options])
+
+    assert verdict in capsys.readouterr().out.splitlines()
+
+
+def test_strict_drift_fails_on_what_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Logits moved beyond the noise floor, while no prediction changed."""
+    known = predictions_of(case_result())
+    assert known.logits is not None
+    moved = replace(known, logits=known.logits * np.float32(1.01))
+    paths = [
+        str(write_run(tmp_path / name, run_record([case_result()]), resnet18=predictions).path)
+        for name, predictions in (("old", known), ("new", moved))
+    ]
+
+    assert main(["compare", *paths]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "no failure"
+    assert main(["compare", *paths, "--strict-drift"]) == 1
+    assert "FAILED: 1 of 1 result" in capsys.readouterr().out
+
+
+def test_no_torch_is_imported(tmp_path: Path) -> None:
+    """Two run folders are compared in half a second."""
+    paths = [str(write_run(tmp_path / name, run_record([case_result()])).path) for name in ("old", "new")]
+    program = (
+        f"import sys; from harness.cli.main import main; main(['compare', *{paths!r}]); "
+        "sys.exit('torch' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,376 @@
+"""Tests of harness.compare.compare."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from harness.compare.compare import Comparison, compare
+from harness.dataset import digest_of
+from harness.errors import RecordError
+from harness.predictions import Predictions, count
+from harness.records.evidence import Counts, Pairing, Policy, Unpaired
+from harness.records.results import CaseResult, Missing, Record
+from harness.records.run_folder import LABELS, NewRun, Run, read_run, write_predictions
+from tests.records import TARGET, case_result, expected, predictions_of, run_record, timing_result, write_run
+
+CASE = case_result()
+OLD = predictions_of(CASE)
+TARGETS = np.full(1000, TARGET, np.int16)
+
+
+def _run(record: Record, path: str) -> Run:
+    """Return a run without predictions."""
+    return Run(Path(path), record)
+
+
+def _compared(old: Record, new: Record, noise: float = 0.05) -> Comparison:
+    return compare(_run(old, "old.json"), _run(new, "new.json"), noise)
+
+
+def _failures(comparison: Comparison, *fail_on: str) -> list[tuple[str, str]]:
+    return list(comparison.failures(fail_on) if fail_on else comparison.failures())
+
+
+def _swapped(images: list[int], lead: float = 1.0) -> Predictions:
+    """Return predictions with the first two classes of some images exchanged; the new first one has this lead."""
+    assert OLD.logits is not None
+    top, logits = OLD.top.copy(), OLD.logits.copy()
+    for image in images:
+        top[image, :2] = top[image, 1::-1]
+        logits[image, 0] = logits[image, 1] + np.float32(lead)
+    return replace(OLD, top=top, logits=logits)
+
+
+def _written(folder: Path, predictions: Predictions, targets: Any = TARGETS, **changes: Any) -> Run:
+    """Return a run on disk of one case with these predictions, which is allowed 5 points."""
+    run = NewRun(folder)
+    changes = {"counts": count(predictions, targets), "expected": expected(1000, 700, 900, "5"), **changes}
+    case = msgspec.structs.replace(CASE, inputs_digest=predictions.inputs_digest, **changes)
+    record = run_record([case])
+    assert record.dataset is not None
+    dataset = msgspec.structs.replace(
+        record.dataset, digest=digest_of(predictions.ids.tolist(), targets), images=len(predictions)
+    )
+    write_predictions(run.staging, case.id, predictions, targets)
+    run.finish(msgspec.structs.replace(record, dataset=dataset))
+    return read_run(folder)
+
+
+def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
+    """No difference of environment, counts or speed, and no failure."""
+    run = write_run(tmp_path / "run", run_record([CASE], [timing_result(seconds=(1.0, 1.1, 1.2) * 5)]))
+
+    comparison = compare(run, run)
+
+    assert (comparison.facts, comparison.missing, comparison.added) == ((), (), ())
+    assert [pair.difference("top1") for pair in comparison.accuracy] == [0]
+    assert [pair.new.outcome for pair in comparison.accuracy] == ["passed"]
+    assert [pair.evidence.significant for pair in comparison.speed] == [False]
+    assert _failures(comparison) == []
+
+
+def test_differences_of_the_environment() -> None:
+    """Each fact that differs, old and new; equal ones are left out."""
+    old, new = run_record(), run_record(torch="2.14.1", cudnn=None)
+
+    assert _compared(old, new).facts == (("torch", "2.9.1", "2.14.1"), ("cudnn", "91300", None))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "missing"),
+    [
+        ([CASE], [], "is not in the new run"),
+        ([Missing(CASE.id)], [], "is not in the new run"),
+        ([CASE], [Missing(CASE.id, "error", "logits that are not finite")],
+         "error in the new run: logits that are not finite"),
+        ([CASE], [Missing(CASE.id)], "not run in the new run"),
+        ([Missing(CASE.id, "error", "no weights")], [CASE], "error in the old run: no weights"),
+        ([], [Missing(CASE.id, "error", "no weights")], "error in the new run: no weights"),
+    ],
+    ids=["vanished", "never there", "NaN", "not run", "old failed", "new failed"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["cases", "timings"])
+def test_a_missing_result_is_a_failure(
+    old: list[CaseResult | Missing], new: list[CaseResult | Missing], missing: str, kind: str
+) -> None:
+    """A case or timing that vanished, failed, or did not run, in either run."""
+    if kind == "cases":
+        comparison = _compared(run_record(old), run_record(new))
+    else:
+        timed = [[timing_result(id=r.id) if isinstance(r, CaseResult) else r for r in side] for side in (old, new)]
+        comparison = _compared(run_record([], timed[0]), run_record([], timed[1]))
+
+    assert comparison.missing == ((CASE.id, missing),)
+    assert comparison.added == ()
+    assert _failures(comparison) == [(CASE.id, missing)]
+    assert _failures(comparison, "accuracy", "speed") == []
+
+
+def test_a_new_result_is_no_failure() -> None:
+    """A model that only the new run has is listed."""
+    comparison = _compared(run_record([CASE]), run_record([CASE, case_result("vgg16")]))
+
+    assert comparison.added == ("vgg16-IMAGENET1K_V1-fp32",)
+    assert _failures(comparison) == []
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(strict_drift=True)])
+@pytest.mark.parametrize(
+    ("swapped", "lead", "outcome", "first"),
+    [
+        ([], 1.0, "passed", ""),
+        ([3], 1.0, "failed", "arithmetic: weights, "),  # 1 real change, whatever the tolerance allows
+        ([3], 1e-5, "failed", "arithmetic: weights, "),  # the old margin decides, which is 0.25
+    ],
+)
+def test_the_new_case_is_judged_with_the_old_one_as_its_baseline(
+    policy: Policy, swapped: list[int], lead: float, outcome: str, first: str, tmp_path: Path
+) -> None:
+    """The evidence is that of pytest --baseline, and so is the outcome; the failure is its diagnosis."""
+    old, new = _written(tmp_path / "old", OLD), _written(tmp_path / "new", _swapped(swapped, lead))
+
+    comparison = compare(old, new, policy=policy)
+
+    [pair] = comparison.accuracy
+    assert pair.new.outcome == outcome
+    assert isinstance(pair.new.baseline, Pairing)
+    assert pair.new.baseline.policy == policy
+    assert [change.id for change in pair.changed] == [f"{image:04}.JPEG" for image in swapped]
+    assert "".join(why for _, why in _failures(comparison)).startswith(first)
+    assert _failures(comparison, "speed", "missing") == []
+
+
+def test_drift_alone_is_a_warning_unless_strict(tmp_path: Path) -> None:
+    """Logits that moved beyond the noise floor, while no prediction changed."""
+    assert OLD.logits is not None
+    moved = replace(OLD, logits=OLD.logits * np.float32(1.01))
+    old, new = _written(tmp_path / "old", OLD), _written(tmp_path / "new", moved)
+
+    lenient, strict = compare(old, new), compare(old, new, policy=Policy(strict_drift=True))
+
+    assert [pair.new.outcome for pair in (*lenient.accuracy, *strict.accuracy)] == ["warning", "failed"]
+    assert _failures(lenient) == []
+    assert len(_failures(strict)) == 1
+
+
+def test_the_failure_of_the_old_run_does_not_matter(tmp_path: Path) -> None:
+    """What was wrong before, and is not now, is for the old run's own verdict."""
+    wrong = expected(1000, 100, 200)
+    old, new = _written(tmp_path / "old", OLD, expected=wrong), _written(tmp_path / "new", OLD)
+
+    assert _failures(compare(old, new)) == []
+    [(_, why)] = _failures(compare(new, old))
+    assert why.startswith("top-1: measured 70.000, published 10.000")
+
+
+def test_labels_and_pixels_are_named(tmp_path: Path) -> None:
+    """The first stage that differs is the failure's first word."""
+    targets = TARGETS.copy()
+    targets[999] = 5
+    assert OLD.hashes is not None
+    old = _written(tmp_path / "old", OLD)
+    labels = _written(tmp_path / "labels", OLD, targets)
+    pixels = _written(tmp_path / "pixels", replace(_swapped([1]), hashes=OLD.hashes * np.uint8(2)))
+    weights = _written(tmp_path / "weights", OLD, weights_sha256="0ther")
+
+    found = [why for new in (labels, pixels, weights) for _, why in _failures(compare(old, new))]
+
+    assert found[0].startswith("labels: 1 of 1,000 images have another class, such as 0999.JPEG: 5, before 1\n")
+    assert found[1].startswith("decoded inputs: 1,000 of 1,000 images have other pixels, such as 0000.JPEG: ")
+    assert found[2].startswith(
+        "weights: their sha256 is 0ther..., before 5ha256...\n    0 of 1,000 predictions changed"
+    )
+
+
+def test_a_subset_is_paired_with_the_whole(tmp_path: Path) -> None:
+    """On the images that the new run holds; what was gained is counted on these."""
+    part = np.arange(0, 1000, 2)
+    old = _written(tmp_path / "old", OLD)
+    new = _written(tmp_path / "new", _swapped([0, 2, 902]).at(part), TARGETS[part])
+
+    [pair] = compare(old, new).accuracy
+
+    assert isinstance(pair.evidence, Pairing)
+    assert (pair.evidence.images, pair.evidence.changed) == (500, 3)
+    assert [change.id for change in pair.changed] == ["0000.JPEG", "0002.JPEG", "0902.JPEG"]
+    assert pair.difference("top1") == pair.evidence.gained - pair.evidence.lost == -2
+    assert pair.difference("top5") is None
+
+
+def test_runs_without_a_common_image_are_refused(tmp_path: Path) -> None:
+    """Their counts mean nothing to each other, whatever the datasets are called."""
+    old = _written(tmp_path / "old", OLD)
+    new = _written(tmp_path / "new", replace(OLD, ids=np.char.add("x", OLD.ids)))
+
+    with pytest.raises(RecordError, match=r"old and .*new evaluated different images and cannot be compared: 1,000 of"):
+        compare(old, new)
+
+
+def test_counts_of_different_images_are_refused() -> None:
+    """In JSON files images cannot be looked for."""
+    old = run_record([CASE])
+    assert old.dataset is not None
+    new = msgspec.structs.replace(old, dataset=msgspec.structs.replace(old.dataset, digest="0ther", images=500))
+
+    with pytest.raises(RecordError, match=r"old.json and new.json evaluated different images"):
+        _compared(old, new)
+
+
+@pytest.mark.parametrize(
+    ("counts", "tolerance", "why"),
+    [
+        ((699, 900), "0.1", []),
+        ((699, 900), "0.05", ["top-1 differs by -0.100 points, tolerance ±0.05"]),
+        ((702, 900), "0.1", ["top-1 differs by +0.200 points, tolerance ±0.1"]),
+        ((700, 898), "0.1", ["top-5 differs by -0.200 points, tolerance ±0.1"]),
+    ],
+)
+def test_totals_of_files_may_differ_by_the_tolerance(counts: tuple[int, int], tolerance: str, why: list[str]) -> None:
+    """A JSON file holds no predictions: the totals are compared, upwards as well as downwards."""
+    new = case_result(counts=Counts(1000, *counts), expected=expected(50_000, 35_000, 45_000, tolerance))
+
+    comparison = _compared(run_record([CASE]), run_record([new]))
+
+    evidence = comparison.accuracy[0].evidence
+    assert isinstance(evidence, Unpaired)
+    assert (evidence.why, evidence.old) == ("totals", CASE.counts)
+    assert [text for _, text in _failures(comparison)] == why
+
+
+def test_other_weights_in_files_are_a_failure() -> None:
+    """The same name may stand for something else; a run that does not know its weights is no evidence."""
+    other, unknown = case_result(weights_sha256="0ther"), case_result(weights_sha256="")
+
+    assert _failures(_compared(run_record([CASE]), run_record([other]))) == [
+        (CASE.id, "weights: their sha256 is 0ther..., before 5ha256...")
+    ]
+    assert _failures(_compared(run_record([unknown]), run_record([other]))) == []
+
+
+def test_timings_alone_have_no_dataset() -> None:
+    """A run of timings is compared with a run of both."""
+    comparison = _compared(run_record([], [timing_result()]), run_record([CASE], [timing_result()]))
+
+    assert len(comparison.speed) == 1
+
+
+@pytest.mark.parametrize("other", [{"device": "NVIDIA A100"}, {"cpu": "AMD EPYC"}, {"threads": 8}])
+def test_speed_on_other_hardware_is_not_compared(other: dict[str, Any]) -> None:
+    """Accuracy is; a difference of speed would be that of the machines."""
+    old = run_record([CASE], [timing_result(seconds=[1.0] * 9)])
+    new = run_record([CASE], [timing_result(seconds=[2.0] * 9)], **other)
+
+    comparison = _compared(old, new)
+
+    [(name, value)] = other.items()
+    assert comparison.speed == ()
+    assert comparison.speed_error.startswith(f"not compared, since the hardware differs: {name} ")
+    assert comparison.speed_error.endswith(f" and {value}")
+    assert len(comparison.accuracy) == 1
+    assert _failures(comparison) == []
+
+
+def _seconds(seed: int, scale: float = 1.0) -> list[float]:
+    return [float(value) for value in scale * np.random.default_rng(seed).lognormal(sigma=0.01, size=30)]
+
+
+@pytest.mark.parametrize(
+    ("scale", "noise", "significant", "why"),
+    [
+        (1.0, 0.05, False, []),
+        (1.04, 0.05, False, []),
+        (1.04, 0.01, True, []),
+        (1.15, 0.05, True, ["takes 15.0 % longer, allowed 5 %"]),
+        (1.15, 0.20, False, []),
+        (0.80, 0.05, True, []),
+    ],
+)
+def test_a_slowdown_beyond_noise_fails(scale: float, noise: float, significant: bool, why: list[str]) -> None:
+    """Beyond the interval and the difference between runs; slower than allowed fails, faster does not."""
+    old, new = (run_record([], [timing_result(seconds=_seconds(1, factor))]) for factor in (1.0, scale))
+
+    comparison = _compared(old, new, noise)
+
+    assert [pair.evidence.significant for pair in comparison.speed] == [significant]
+    assert [text for _, text in _failures(comparison)] == why
+    assert _failures(comparison, "accuracy", "missing") == []
+
+
+def test_another_job_slows_most_calls_but_not_all() -> None:
+    """Where the fastest calls are as fast as before, the software is not slower."""
+    disturbed = [*_seconds(1)[:6], *_seconds(2, 1.3)]
+    old, new = run_record([], [timing_result(seconds=_seconds(1))]), run_record([], [timing_result(seconds=disturbed)])
+
+    [speed] = _compared(old, new).speed
+
+    assert speed.evidence.low > 1.2
+    assert not speed.evidence.significant
+
+
+def test_the_interval_widens_with_the_number_of_timings() -> None:
+    """A hundred timings have a hundred chances."""
+    one = [timing_result(seconds=_seconds(1))]
+    many = [*one, *(timing_result(f"m{number}", _seconds(number)) for number in range(99))]
+
+    [narrow], wide = (_compared(run_record([], timings), run_record([], timings)).speed for timings in (one, many))
+
+    assert narrow.evidence.high < wide[0].evidence.high
+
+
+@pytest.mark.parametrize(("machine", "significant"), [(1.0, True), (1.09, False), (0.92, True), (None, True)])
+def test_a_slower_machine_explains_slower_calls(machine: float | None, significant: bool) -> None:
+    """Calls of 10 % more, on a machine that was itself 9 % slower; one that was faster hides nothing."""
+    yardsticks = (None, None) if machine is None else (0.007, 0.007 * machine)
+    old, new = (
+        run_record([], [timing_result(seconds=_seconds(1, scale), yardstick=yardstick)])
+        for scale, yardstick in zip((1.0, 1.1), yardsticks, strict=True)
+    )
+
+    [speed] = _compared(old, new).speed
+
+    assert speed.evidence.machine == pytest.approx(machine)
+    assert speed.evidence.significant == significant
+
+
+def test_another_numpy_makes_another_yardstick() -> None:
+    """It then measures numpy, not the machine."""
+    timing = timing_result(seconds=_seconds(1), yardstick=0.007)
+
+    [speed] = _compared(run_record([], [timing]), run_record([], [timing], numpy="2.5.0")).speed
+
+    assert speed.evidence.machine is None
+
+
+def test_a_faster_machine_does_not_hide_a_slowdown() -> None:
+    """Calls that take 5 % more where the machine is 8 % faster take 14 % more by the yardstick."""
+    old = run_record([], [timing_result(seconds=_seconds(1), yardstick=0.0100)])
+    new = run_record([], [timing_result(seconds=_seconds(1, 1.05), yardstick=0.0092)])
+
+    assert [text for _, text in _failures(_compared(old, new))] == ["takes 14.1 % longer by the yardstick, allowed 5 %"]
+
+
+@pytest.mark.parametrize("yardsticks", [(0.007, 0.008), (0.008, 0.007)])
+def test_a_disturbed_yardstick_changes_no_verdict(yardsticks: tuple[float, float]) -> None:
+    """Calls that took as long as before are neither slower nor faster."""
+    old, new = (run_record([], [timing_result(seconds=_seconds(1), yardstick=found)]) for found in yardsticks)
+
+    assert [pair.evidence.significant for pair in _compared(old, new).speed] == [False]
+
+
+def test_damage_is_refused(tmp_path: Path) -> None:
+    """Labels of other images than the record's, and counts that are not those of the predictions."""
+    sound = _written(tmp_path / "sound", OLD)
+    labels = _written(tmp_path / "labels", OLD)
+    np.savez(labels.path / LABELS, ids=np.char.add("x", OLD.ids), targets=TARGETS)
+    counts = _written(tmp_path / "counts", OLD, counts=Counts(1000, 699, 900))
+
+    with pytest.raises(RecordError, match=r"labels/labels.npz: its digest differs"):
+        compare(sound, labels)
+    with pytest.raises(RecordError, match=r"counts: .*resnet18.* give 700 \(top-1\)"):
+        compare(counts, sound)

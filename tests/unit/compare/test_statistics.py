@@ -1,0 +1,87 @@
+"""Tests of harness.compare.statistics, against exact fractions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from itertools import accumulate, product
+
+import numpy as np
+import pytest
+
+from harness.compare.statistics import ratio_of_medians, wilson_interval
+
+
+def _bootstrap(sample: list[float]) -> dict[float, Fraction]:
+    """Return the exact distribution of the median of a resample, by making every resample that there is."""
+    resamples = product(sample, repeat=len(sample))
+    counts = Counter(sorted(resample)[len(sample) // 2] for resample in resamples)
+    return {value: Fraction(count, len(sample) ** len(sample)) for value, count in sorted(counts.items())}
+
+
+def _exact_quantile(distribution: dict[float, Fraction], probability: Fraction) -> float:
+    for value, cumulated in zip(distribution, accumulate(distribution.values()), strict=True):
+        if cumulated >= probability:
+            return value
+    raise AssertionError("probabilities sum to less")
+
+
+@pytest.mark.parametrize(
+    "sample", [[3.0], [1.0, 2.0, 9.0], [4.0, 1.0, 2.0, 16.0, 8.0], [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]]
+)
+def test_the_interval_is_that_of_all_resamples(sample: list[float]) -> None:
+    """Against every resample that can be drawn, for samples of odd size and all sorts of confidence."""
+    distribution = _bootstrap(sample)
+    steps = list(accumulate(distribution.values()))
+    tails = [Fraction(percent, 200) for percent in range(1, 100)]
+    # The interval rests on 20,000 draws; where it ends at a step it may end on either side.
+    clear = [
+        tail for tail in tails if all(abs(step - end) > Fraction(1, 80) for step in steps for end in (tail, 1 - tail))
+    ]
+
+    ratios = [ratio_of_medians(sample, [2.0], float(1 - 2 * tail)) for tail in clear]
+
+    exact = [(_exact_quantile(distribution, tail) / 2, _exact_quantile(distribution, 1 - tail) / 2) for tail in clear]
+    assert [(ratio.low, ratio.high) for ratio in ratios] == exact
+    assert {ratio.value for ratio in ratios} == {sorted(sample)[len(sample) // 2] / 2}
+    assert len(clear) > 40
+
+
+def test_the_interval_of_a_ratio_is_turned_round_with_it() -> None:
+    """Exchanged, the two give the inverse, up to the draws; the median of an even sample is a mean."""
+    first, second = [1.0, 1.1, 1.2, 1.4], [2.0, 2.2, 2.3, 2.9]
+
+    ratio, inverse = ratio_of_medians(first, second, 0.9), ratio_of_medians(second, first, 0.9)
+
+    assert ratio.value == pytest.approx(1.15 / 2.25)
+    turned = 1 / ratio.value, 1 / ratio.high, 1 / ratio.low
+    assert turned == pytest.approx((inverse.value, inverse.low, inverse.high), rel=0.05)
+    assert ratio.low < ratio.value < ratio.high
+
+
+def test_the_interval_is_the_same_in_every_call() -> None:
+    """A comparison made twice says the same twice."""
+    first, second = (np.random.default_rng(1).random((2, 100)) + 1).tolist()
+
+    assert ratio_of_medians(first, second, 0.99) == ratio_of_medians(first, second, 0.99)
+
+
+def test_the_interval_covers_the_true_ratio_as_often_as_it_says() -> None:
+    """Of 400 pairs of samples from one distribution, 40 of the 90 % intervals leave out 1, give or take chance."""
+    samples = np.random.default_rng(2).lognormal(sigma=0.1, size=(400, 2, 51))
+    ratios = [ratio_of_medians(first, second, 0.9) for first, second in samples.tolist()]
+
+    missed = sum(not ratio.low <= 1 <= ratio.high for ratio in ratios)
+
+    assert 15 <= missed <= 65  # four standard deviations
+
+
+@pytest.mark.parametrize("correct", [0, 1, 5, 10])
+def test_wilsons_interval_ends_where_the_score_test_rejects(correct: int) -> None:
+    """Its ends solve (p - share)^2 = z^2 p (1 - p) / n, by which it is defined; none is outside 0 to 100."""
+    low, high = (end / 100 for end in wilson_interval(correct, 10))
+
+    for end in (low, high):
+        assert (end - correct / 10) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / 10, abs=1e-7)
+    assert 0 <= low < high <= 1
+    assert low - 1e-9 <= correct / 10 <= high + 1e-9

@@ -1,0 +1,225 @@
+"""Tests of harness.decoding.decoders: pixels are torchvision's, whatever the file."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torchvision
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.datasets.folder import pil_loader
+from torchvision.io import ImageReadMode
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+from harness.decoding import decoders as module
+from harness.decoding.decoders import Decoded, crop_image, decode, versions
+from harness.formats.sources import FileSource
+from harness.options import Decoder
+from harness.preset import Geometry
+from tests.images import noise, save
+
+GEOMETRY = Geometry(resize=32, crop=28, interpolation="bilinear")
+
+
+def oracle(path: Path, geometry: Geometry) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Return the crop by torchvision's own loader and transform classes."""
+    steps = Compose([Resize(geometry.resize, InterpolationMode(geometry.interpolation)), CenterCrop(geometry.crop)])
+    return np.asarray(steps(pil_loader(str(path))))
+
+
+GEOMETRIES = [
+    GEOMETRY,
+    Geometry(32, 32, "bicubic"),
+    Geometry(20, 28, "bilinear"),  # the crop is larger than the image, which is padded
+    Geometry(33, 28, "nearest"),
+]
+ODD_FILES: dict[str, Callable[[Path], object]] = {
+    "grayscale": lambda path: save(noise(1).convert("L"), path),
+    "cmyk": lambda path: save(noise(2).convert("CMYK"), path),
+    "png-named-jpeg": lambda path: save(noise(3), path, format="PNG"),
+    "palette": lambda path: save(noise(4).convert("P"), path, format="PNG"),
+    "alpha": lambda path: save(noise(5).convert("RGBA"), path, format="PNG"),
+    "16-bit": lambda path: save(
+        Image.fromarray((np.arange(60 * 80) * 13).reshape(60, 80).astype(np.uint16)), path, format="PNG"
+    ),
+    "exif-rotated": lambda path: save(noise(6), path, exif=rotated()),
+    "progressive": lambda path: save(noise(7), path, progressive=True),
+    "tiny": lambda path: save(noise(8, width=3, height=2), path),
+    "wide": lambda path: save(noise(9, width=900, height=20), path),
+    "odd-sides": lambda path: save(noise(10, width=501, height=375), path),
+}
+
+
+def rotated() -> Image.Exif:
+    """Return an EXIF block that says: turn by 90 degrees."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_odd_files_are_read_as_torchvision_reads_them(kind: str, geometry: Geometry, tmp_path: Path) -> None:
+    """Modes, orientations, sizes and wrong suffixes give the pixels of torchvision's own loader and transforms."""
+    path = tmp_path / "image.JPEG"
+    ODD_FILES[kind](path)
+
+    assert np.array_equal(oracle(path, geometry), crop_image(path.read_bytes(), geometry))
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+@pytest.mark.parametrize("geometry", GEOMETRIES[:3], ids=str)
+def test_torchvisions_decoder_is_close_to_pillow(kind: str, geometry: Geometry, tmp_path: Path) -> None:
+    """A plain JPEG differs by a few steps of 255 at most; anything else is left to Pillow, and reported."""
+    path = tmp_path / "image.JPEG"
+    ODD_FILES[kind](path)
+
+    [decoded] = decode([FileSource.of(path)], geometry, Decoder("torchvision"))
+
+    assert decoded.crop is not None
+    assert decoded.crop.flags.c_contiguous
+    difference = np.abs(decoded.crop.astype(int) - oracle(path, geometry)).max()
+    assert difference <= (0 if decoded.by_pillow else 3)
+    assert decoded.by_pillow == (kind in {"cmyk", "png-named-jpeg", "palette", "alpha", "16-bit"})
+
+
+@pytest.fixture
+def simulated_nvjpeg(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """Let the CPU do a device's decoding, which rejects any batch with a progressive image; returns its calls."""
+    calls = []
+    on_cpu = torchvision.io.decode_jpeg
+
+    def on_device(data: Any, mode: ImageReadMode, device: str = "cpu") -> Any:
+        if device == "cpu":
+            return on_cpu(data, mode=mode)
+        calls.append((len(data), device))
+        if any(b"\xff\xc2" in one.numpy().tobytes() for one in data):
+            raise RuntimeError("nvjpegDecode failed: 5")
+        return [on_cpu(one, mode=mode) for one in data]
+
+    monkeypatch.setattr(module, "decode_jpeg", on_device)
+    return calls
+
+
+def equal(one: NDArray[np.uint8] | None, other: NDArray[np.uint8] | None) -> bool:
+    """Return whether both exist and are the same."""
+    return one is not None and other is not None and np.array_equal(one, other)
+
+
+def test_a_device_decodes_a_batch_at_once(simulated_nvjpeg: list[tuple[int, str]], tmp_path: Path) -> None:
+    """One call for all plain JPEG files, in their order; the others are Pillow's."""
+    sources = [FileSource.of(save(noise(seed), tmp_path / f"{seed}.JPEG")) for seed in range(3)]
+    sources.insert(1, FileSource.of(save(noise(9), tmp_path / "9.JPEG", format="PNG")))
+    expected = decode(sources, GEOMETRY, Decoder("torchvision"))
+
+    decoded = decode(sources, GEOMETRY, Decoder("nvjpeg", "cuda:0"))
+
+    assert simulated_nvjpeg == [(3, "cuda:0")]
+    assert [image.by_pillow for image in decoded] == [False, True, False, False]
+    assert all(equal(one.crop, other.crop) for one, other in zip(expected, decoded, strict=True))
+
+
+def test_what_a_device_rejects_is_left_to_pillow(simulated_nvjpeg: list[tuple[int, str]], tmp_path: Path) -> None:
+    """One image that spoils its batch is found by itself; Pillow decodes it, and the device the others."""
+    good = [FileSource.of(save(noise(seed), tmp_path / f"{seed}.JPEG")) for seed in range(2)]
+    rejected = FileSource.of(save(noise(7), tmp_path / "7.JPEG", progressive=True))
+    missing = FileSource.of(tmp_path / "missing.JPEG")
+
+    decoded = decode([good[0], rejected, missing, good[1]], GEOMETRY, Decoder("nvjpeg", "cuda:0"))
+
+    assert [count for count, _ in simulated_nvjpeg] == [3, 1, 1, 1]
+    assert [image.by_pillow for image in decoded] == [False, True, True, False]
+    assert equal(decoded[1].crop, oracle(Path(rejected.path), GEOMETRY))
+    assert (decoded[2].crop, decoded[2].reason) == (None, "No such file or directory")
+
+
+def truncated(path: Path) -> None:
+    """Write a JPEG that ends in the middle."""
+    save(noise(1, width=300, height=300), path, quality=95)
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+BROKEN_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.write_bytes(b""), "not an image"),
+    "text": (lambda path: path.write_text("this is no image"), "not an image"),
+    "truncated": (truncated, "truncated"),
+    "broken-png": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40), ""),
+    "folder": (lambda path: path.mkdir(), "not a regular file"),
+    "pipe": (lambda path: os.mkfifo(path), "not a regular file"),
+    "missing": (lambda path: path.unlink(missing_ok=True), "No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("decoder", ["pillow", "torchvision"])
+@pytest.mark.parametrize("kind", BROKEN_FILES)
+def test_broken_files_are_reported_and_the_others_decoded(kind: str, decoder: str, tmp_path: Path) -> None:
+    """A broken file is reported with its reason, and does not keep its neighbours from being decoded."""
+    breaking, reason = BROKEN_FILES[kind]
+    broken = tmp_path / "broken.JPEG"
+    breaking(broken)
+    good = FileSource.of(save(noise(1), tmp_path / "good.JPEG"))
+
+    failed, succeeded = decode([FileSource.of(broken), good], GEOMETRY, Decoder(decoder))
+
+    assert failed.crop is None
+    assert reason in failed.reason
+    assert failed.reason
+    assert str(broken) not in failed.reason
+    assert succeeded.crop is not None
+    assert succeeded.reason == ""
+
+
+@pytest.mark.parametrize("decoder", ["pillow", "torchvision"])
+def test_an_absurd_size_is_rejected(decoder: str, tmp_path: Path) -> None:
+    """A file of a few bytes that claims 200,000 by 200,000 pixels is rejected before memory is allocated for them."""
+    data = bytearray(save(noise(1), tmp_path / "bomb.png", format="PNG").read_bytes())
+    data[16:24] = (200_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "bomb.png").write_bytes(data)
+
+    [decoded] = decode([FileSource.of(tmp_path / "bomb.png")], GEOMETRY, Decoder(decoder))
+
+    assert decoded.crop is None
+    assert "decompression bomb" in decoded.reason
+
+
+def test_an_absurd_size_of_a_jpeg_is_rejected(tmp_path: Path) -> None:
+    """Torchvision's decoder would allocate 65,500 by 65,500 pixels, so the header is read first."""
+    data = bytearray(save(noise(1), tmp_path / "bomb.jpg").read_bytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = (65_500).to_bytes(2, "big") * 2
+    (tmp_path / "bomb.jpg").write_bytes(data)
+
+    [decoded] = decode([FileSource.of(tmp_path / "bomb.jpg")], GEOMETRY, Decoder("torchvision"))
+
+    assert decoded.crop is None
+    assert "decompression bomb" in decoded.reason
+
+
+def test_each_step_can_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of decoding are looked up when they are called, so that faults can be planted in each."""
+    source = FileSource.of(save(noise(1), tmp_path / "1.JPEG"))
+    image = Image.new("RGB", (28, 28))
+
+    monkeypatch.setattr(module, "center_crop", lambda *_: image)
+    cropped = crop_image(source.read(), GEOMETRY)
+    monkeypatch.setattr(module, "decode_one", lambda *_, **__: Decoded(None, "planted"))
+
+    assert not cropped.any()
+    assert decode([source], GEOMETRY, Decoder()) == [Decoded(None, "planted")]
+
+
+def test_a_device_is_part_of_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nvJPEG decodes may depend on the GPU and on CUDA."""
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"GPU of {device}")
+
+    found = versions(Decoder("nvjpeg", "cuda:0"))
+
+    assert found["gpu"] == "GPU of cuda:0"
+    assert "cuda" in found

@@ -1,0 +1,175 @@
+"""Tests of harness.decoding.stores: stores are listed, verified and pruned."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from harness.dataset import ImageDataset
+from harness.decoding.store import Store
+from harness.decoding.stores import StoreInfo, list_stores, prune, verify
+from harness.errors import StoreError
+from harness.options import Decoder
+from harness.preset import Geometry
+
+
+def ignore(_done: int, _images: int) -> None:
+    """Show no progress."""
+
+
+@pytest.fixture
+def folder(dataset: ImageDataset, tmp_path: Path) -> Path:
+    """Three stores, last used 3, 2 and 1 hours ago, the last of them a part."""
+    root = tmp_path / "store"
+    for hours, resize, images in ((3, 32, 37), (2, 33, 37), (1, 34, 10)):
+        with Store(dataset.subset(images), Decoder(), root, workers=2) as store:
+            store.decoded(Geometry(resize, 28, "bilinear"), ignore).finish()
+        [about] = [path for path in root.glob("*/store.json") if path.stat().st_mtime > time.time() - 3000]
+        os.utime(about, (0, time.time() - 3600 * hours))
+    return root
+
+
+def test_stores_are_listed_the_last_used_first(dataset: ImageDataset, folder: Path) -> None:
+    """Each with what it is for, how many images it holds, its size on the disk, and its last use; no other folders."""
+    (folder / "notes.txt").write_text("no store")
+    (folder / "empty").mkdir()
+    (folder / "broken").mkdir()
+    (folder / "broken/store.json").write_text("{")
+    old = next(folder.glob("*/pixels")).parent
+    shutil.copytree(old, folder / "old")
+    text = (old / "store.json").read_text()
+    (folder / "old/store.json").write_text(text.replace('"format": 2', '"format": 1'))
+
+    stores = list_stores(folder)
+
+    assert [(str(store.description.geometry), store.decoded, store.description.images) for store in stores] == [
+        ("34/28 bilinear", 10, 37),
+        ("33/28 bilinear", 37, 37),
+        ("32/28 bilinear", 37, 37),
+    ]
+    assert {(store.description.dataset, store.description.root) for store in stores} == {("images", str(dataset.root))}
+    assert all(store.description.decoder == "pillow" for store in stores)
+    assert all("libjpeg-turbo" in store.description.versions for store in stores)
+    assert all(37 * 28 * 28 * 3 <= store.size <= 37 * 28 * 28 * 3 + 6 * 4096 for store in stores[1:])
+    assert stores[0].size < 37 * 28 * 28 * 3
+    assert [round((time.time() - store.used) / 3600) for store in stores] == [1, 2, 3]
+
+
+def test_no_folder_holds_no_stores(tmp_path: Path) -> None:
+    """Before the first run there is nothing, which is no error."""
+    assert list_stores(tmp_path / "missing") == []
+
+
+def test_a_sound_store_is_verified(folder: Path) -> None:
+    """Every decoded image is read."""
+    seen: list[tuple[int, int]] = []
+
+    assert verify(list_stores(folder)[0], lambda *numbers: seen.append(numbers)) == []
+    assert seen[-1] == (10, 10)
+
+
+def test_a_damaged_image_is_named_and_forgotten(folder: Path) -> None:
+    """It is named by its id, once, and is to be decoded again; a missing row is no damage."""
+    store = list_stores(folder)[1]
+    with (store.folder / "pixels").open("r+b") as file:
+        file.seek(7 * 28 * 28 * 3)
+        file.write(b"\x01\x02\x03\x04\x05")
+
+    first, second = verify(store, ignore), verify(store, ignore)
+
+    assert (first, second) == (["07.JPEG"], [])
+    assert list_stores(folder)[1].decoded == 36
+
+
+@pytest.mark.parametrize("file", ["ids.json", "pixels"])
+def test_a_store_that_cannot_be_verified_is_named(folder: Path, file: str) -> None:
+    """A store that lacks a file is an error in a sentence."""
+    store = list_stores(folder)[0]
+    (store.folder / file).unlink()
+
+    with pytest.raises(StoreError, match=rf"^the store {store.folder} cannot be verified: .*; remove that folder$"):
+        verify(store, ignore)
+
+
+def geometries(stores: list[StoreInfo]) -> list[str]:
+    """Return what tells the stores apart."""
+    return [str(store.description.geometry) for store in stores]
+
+
+@pytest.mark.parametrize(
+    ("hours", "firsts", "left"),
+    [
+        (2.5, None, ["34/28 bilinear", "33/28 bilinear"]),
+        (0.5, None, []),
+        (4, None, ["34/28 bilinear", "33/28 bilinear", "32/28 bilinear"]),
+        (None, 0, []),
+        (None, 1, ["34/28 bilinear"]),
+        (None, 9, ["34/28 bilinear", "33/28 bilinear", "32/28 bilinear"]),
+        (2.5, 1, ["34/28 bilinear"]),
+    ],
+)
+def test_old_stores_and_those_beyond_a_size_are_removed(
+    folder: Path, hours: float | None, firsts: int | None, left: list[str]
+) -> None:
+    """By age, or from the least recently used on until the rest is small enough; with all that belongs to it."""
+    stores = list_stores(folder)
+    size = None if firsts is None else firsts * stores[0].size
+
+    gone = list(prune(stores, older_than=hours and hours * 3600, max_size=size))
+
+    assert geometries(list_stores(folder)) == left
+    assert geometries([store for store, removed in gone if removed]) == geometries(stores)[len(left) :]
+    assert len(list(folder.iterdir())) == 2 * len(left)
+
+
+def test_a_small_old_store_is_not_kept_for_its_size(folder: Path) -> None:
+    """Once the recent ones fill the size, everything older goes, however small."""
+    small_and_old = sorted(list_stores(folder), key=lambda store: -store.size)
+
+    gone = list(prune(small_and_old, older_than=None, max_size=small_and_old[0].size + 1))
+
+    assert [store.folder for store, _ in gone] == [store.folder for store in small_and_old[1:]]
+
+
+def test_a_store_that_is_being_built_stays(folder: Path) -> None:
+    """What another process is writing is reported, and not removed."""
+    stores = list_stores(folder)
+
+    with FileLock(f"{stores[2].folder}.lock"):
+        gone = list(prune(stores, older_than=None, max_size=0))
+
+    assert [removed for _, removed in gone] == [True, True, False]
+    assert geometries(list_stores(folder)) == ["32/28 bilinear"]
+
+
+def test_a_store_that_cannot_be_removed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the system is a sentence."""
+
+    def fail(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("shutil.rmtree", fail)
+
+    with pytest.raises(StoreError, match=r"^the store .* cannot be removed: Permission denied: "):
+        list(prune(list_stores(folder), older_than=None, max_size=0))
+
+
+def test_no_torch_is_needed() -> None:
+    """Looking at what is store takes no seconds of imports."""
+    code = "import sys, harness.decoding.stores, harness.options; print('torch' in sys.modules)"
+
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
+def test_ages_are_those_of_the_last_use(folder: Path) -> None:
+    """A store is as old as its last use, not as its first."""
+    used = list_stores(folder)[2]._replace(used=time.time())
+
+    assert list(prune([used], older_than=60, max_size=None)) == []

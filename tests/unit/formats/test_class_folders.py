@@ -1,0 +1,48 @@
+"""Tests of harness.formats.class_folders that concern the ids; tests of layouts read class folders as well."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.errors import DatasetError
+from harness.formats import class_folders
+from tests.archives import write_files
+
+ONE = "ILSVRC2012_val_00000001"
+
+
+@pytest.mark.parametrize("name", [f"{ONE}.JPEG", f"{ONE}.jpg", f"{ONE.lower()}.jpeg", f"{ONE}_n01751748.JPEG"])
+def test_a_validation_image_has_the_same_id_in_any_spelling(tmp_path: Path, name: str) -> None:
+    """Letter case, suffix and Hugging Face's wnid do not change what an image is called."""
+    write_files(tmp_path, f"n01751748/{name}")
+
+    dataset = class_folders.read(tmp_path)
+
+    assert dataset is not None
+    assert dataset.ids == (f"{ONE}.JPEG",)
+
+
+def test_two_spellings_of_one_image_are_distinguished_by_their_paths(tmp_path: Path) -> None:
+    """Two files are two images, and then none of them is called by its name alone."""
+    write_files(tmp_path, f"n01751748/{ONE}.JPEG", f"n01751748/{ONE}.jpg", "n01440764/a.JPEG")
+
+    dataset = class_folders.read(tmp_path)
+
+    assert dataset is not None
+    assert dataset.ids == ("n01440764/a.JPEG", f"n01751748/{ONE}.JPEG", f"n01751748/{ONE}.jpg")
+
+
+def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:
+    """Ids are written to records and digests as text."""
+    folder = tmp_path / "n01440764"
+    folder.mkdir()
+    try:
+        Path(os.fsdecode(os.fsencode(folder) + b"/\xff.JPEG")).touch()
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+
+    with pytest.raises(DatasetError, match=r": the name '\\udcff.JPEG' is not UTF-8; rename the image"):
+        class_folders.read(tmp_path)

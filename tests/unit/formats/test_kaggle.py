@@ -1,0 +1,133 @@
+"""Tests of harness.formats.kaggle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import DatasetError
+from harness.formats import kaggle
+from tests.archives import write_files
+
+ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
+VAL = "ILSVRC/Data/CLS-LOC/val"
+HEADER = b"ImageId,PredictionString\n"
+ROWS = (
+    b"ILSVRC2012_val_00000002,n09193705 1 2 3 4 n09193705 5 6 7 8 \n"
+    b"ILSVRC2012_val_00000003,n02105855 1 2 3 4 \n"
+    b"ILSVRC2012_val_00000001,n01751748 1 2 3 4 \n"
+)
+
+
+def write_tree(root: Path, table: bytes | None = HEADER + ROWS, *, where: str = ".") -> Path:
+    """Write Kaggle's tree with two images."""
+    write_files(root, f"{VAL}/{ONE}", f"{VAL}/{TWO}")
+    if table is not None:
+        write_files(root / where, "LOC_val_solution.csv", data=table)
+    return root
+
+
+@pytest.mark.parametrize("where", [".", "ILSVRC"])
+@pytest.mark.parametrize("given", [".", "ILSVRC"])
+def test_labels_are_joined_by_image(tmp_path: Path, where: str, given: str) -> None:
+    """Rows in any order, also such without an image, label the images by the first token, wherever the table lies."""
+    write_tree(tmp_path, where=where)
+
+    dataset = kaggle.read(tmp_path / given)
+
+    assert dataset is not None
+    assert (dataset.ids, dataset.targets.tolist()) == ((ONE, TWO), [65, 970])
+    assert [source.read() for source in dataset.sources] == [f"{VAL}/{name}".encode() for name in (ONE, TWO)]
+    assert (dataset.name, dataset.format) == ((tmp_path / given).name, "Kaggle's tree")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
+    """A table that went through a spreadsheet is still one."""
+    write_tree(tmp_path, (HEADER + ROWS).replace(b"\n", b"\r\n").join([b"\xef\xbb\xbf", b""]))
+
+    dataset = kaggle.read(tmp_path)
+
+    assert dataset is not None
+    assert dataset.targets.tolist() == [65, 970]
+
+
+def test_images_sorted_into_class_folders_are_read_as_those(tmp_path: Path) -> None:
+    """After valprep.sh the folders are the labels, and no table is needed."""
+    write_files(tmp_path, f"{VAL}/n01751748/{ONE}", f"{VAL}/n09193705/{TWO}")
+
+    dataset = kaggle.read(tmp_path)
+
+    assert dataset is not None
+    assert (dataset.ids, dataset.targets.tolist()) == ((ONE, TWO), [65, 970])
+    assert (dataset.name, dataset.format) == (tmp_path.name, "Kaggle's tree, class folders")
+
+
+def test_another_format_is_left_to_others(tmp_path: Path) -> None:
+    """Without Data/CLS-LOC it is another format; so is a file."""
+    write_files(tmp_path, f"val/{ONE}", "LOC_val_solution.csv")
+
+    assert kaggle.read(tmp_path) is None
+    assert kaggle.read(tmp_path / "LOC_val_solution.csv") is None
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            HEADER + ROWS.replace(b"val_00000001", b"val_00000004"),
+            f"expected a row for each image, found none for .*{ONE}",
+        ),
+        (
+            HEADER + ROWS.replace(b"n01751748", b"n00000001"),
+            "line 4: image 'ILSVRC2012_val_00000001': expected a wnid at the start of PredictionString, "
+            "found 'n00000001'",
+        ),
+        (
+            HEADER + b"ILSVRC2012_val_00000001\n",
+            "line 2: image 'ILSVRC2012_val_00000001': expected a wnid .* found ''",
+        ),
+        (
+            HEADER + ROWS + b"ILSVRC2012_val_00000001,n09193705\n",
+            "line 5: image 'ILSVRC2012_val_00000001' has a second row with another wnid",
+        ),
+        (b"image,label\n" + ROWS, r"expected the columns ImageId, PredictionString, found \['image', 'label'\]"),
+        (b"", "expected the columns ImageId, PredictionString, found None"),
+        (b"\xff\xfeI\0m\0a\0", "cannot be read as a CSV in UTF-8: .*"),
+        (HEADER + b"x" * 200_000, "cannot be read as a CSV in UTF-8: field larger than field limit .*"),
+    ],
+)
+def test_a_table_that_does_not_serve_is_an_error(tmp_path: Path, table: bytes, message: str) -> None:
+    """The sentence names the table and what is wrong with it."""
+    write_tree(tmp_path, table)
+
+    with pytest.raises(DatasetError, match=f"LOC_val_solution.csv:? {message}$"):
+        kaggle.read(tmp_path)
+
+
+def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
+    """The sentence says where it is looked for and what can be done without it."""
+    write_tree(tmp_path, None)
+
+    with pytest.raises(DatasetError) as raised:
+        kaggle.read(tmp_path)
+
+    assert str(raised.value) == (
+        f"{tmp_path}: expected LOC_val_solution.csv in it or in ILSVRC/, found none; put it there, or point "
+        f"--imagenet at {tmp_path / VAL}, whose labels are known by file name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ILSVRC/Data/CLS-LOC/train/a.JPEG", "expected the validation images of Kaggle's tree, found no such folder"),
+        (f"{VAL}/notes.txt", "expected .JPEG files or class folders, found neither"),
+    ],
+)
+def test_a_tree_without_validation_images_is_an_error(tmp_path: Path, name: str, message: str) -> None:
+    """The training images alone are no dataset."""
+    write_files(tmp_path, name)
+
+    with pytest.raises(DatasetError, match=f"CLS-LOC/val: {message}; unpack them"):
+        kaggle.read(tmp_path)

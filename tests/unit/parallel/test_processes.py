@@ -1,0 +1,145 @@
+"""Tests of harness.parallel.processes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.errors import DeviceError
+from harness.options import Process, available_cores
+from harness.parallel.processes import interleaved, pin_gpu, process_of_torchrun, share_threads, visible_gpus
+
+SECOND_OF_TWO = Process(local_rank=1, local_world_size=2)
+
+
+def test_a_process_that_torchrun_did_not_start_has_no_rank() -> None:
+    """A job script may have RANK in its environment for reasons of its own."""
+    assert process_of_torchrun({"RANK": "1", "WORLD_SIZE": "2"}) is None
+
+
+def test_ranks_are_those_of_torchrun() -> None:
+    """Its rank in all, and on its machine."""
+    environ = {"TORCHELASTIC_RUN_ID": "7", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
+
+    process = process_of_torchrun(environ)
+
+    assert Process(rank=5, world_size=8, local_rank=1, local_world_size=4) == process
+    assert process.total == 8
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "gpus"),
+    [
+        (None, 3, ["0", "1", "2"]),
+        ("2,5", 2, ["2", "5"]),
+        (" GPU-1f, GPU-2a ", 2, ["GPU-1f", "GPU-2a"]),
+        ("1,-1,0", 1, ["1"]),
+        ("", 0, []),
+    ],
+)
+def test_visible_gpus_are_those_of_the_caller(
+    visible: str | None, count: int, gpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By number or UUID, as many as CUDA makes of the list, and in the caller's order."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+
+    assert gpus == visible_gpus(environ)
+
+
+@pytest.mark.parametrize(("visible", "expected"), [(None, "1"), ("4,2,7", "2"), ("GPU-a,GPU-b,GPU-c", "GPU-b")])
+def test_a_process_sees_its_own_gpu_alone(visible: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the one at its index in the caller's list, not the one of that number."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+
+    pin_gpu(SECOND_OF_TWO, "auto", environ)
+
+    assert {"CUDA_VISIBLE_DEVICES": expected} == environ
+
+
+@pytest.mark.parametrize(
+    ("process", "device", "count"), [(Process(), "auto", 2), (SECOND_OF_TWO, "cpu", 2), (SECOND_OF_TWO, "auto", 0)]
+)
+def test_nothing_is_pinned_where_there_is_nothing_to_share(
+    process: Process, device: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process alone, a run on the CPU, and a machine without GPUs are left as they are."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    environ: dict[str, str] = {}
+
+    pin_gpu(process, device, environ)
+
+    assert {} == environ
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None shares a GPU with another, or takes the CPU, unasked."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    with pytest.raises(DeviceError) as raised:
+        pin_gpu(Process(local_rank=0, local_world_size=3), "auto", {"CUDA_VISIBLE_DEVICES": "4,5"})
+
+    assert (
+        "3 processes on one machine, and 2 GPUs can be used there (CUDA_VISIBLE_DEVICES=4,5): start one for each GPU"
+        == str(raised.value)
+    )
+
+
+def test_one_gpu_for_all_processes_is_refused() -> None:
+    """A numbered device would put all of them on it."""
+    with pytest.raises(DeviceError, match=r"^--device cuda:1: 2 processes on one machine use a GPU each; leave"):
+        pin_gpu(SECOND_OF_TWO, "cuda:1", {})
+
+
+@pytest.mark.parametrize(
+    ("process", "chosen", "threads"),
+    [
+        (Process(local_world_size=2), None, 4),
+        (Process(local_world_size=3), None, 2),
+        (Process(local_world_size=16), None, 1),
+        (Process(local_world_size=2), "1", None),
+        (Process(local_world_size=2), "5", None),
+        (Process(0, 2, 0, 2), "1", max(1, available_cores() // 2)),
+        (Process(0, 2, 0, 2), "5", None),
+        (Process(0, 2, 0, 1), "1", None),
+        (Process(), None, None),
+    ],
+)
+def test_threads_are_shared_unless_the_caller_chose(
+    process: Process, chosen: str | None, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is an untouched number; one thread under torchrun is torchrun's own choice."""
+    set_to: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+
+    share_threads(process, {} if chosen is None else {"OMP_NUM_THREADS": chosen})
+
+    assert ([] if threads is None else [threads]) == set_to
+
+
+def test_the_number_of_threads_is_restored() -> None:
+    """What follows in this process has as many as before."""
+    before = torch.get_num_threads()
+
+    restore = share_threads(Process(local_world_size=available_cores() + 1), {})
+
+    assert 1 == torch.get_num_threads()
+    restore()
+    assert before == torch.get_num_threads()
+
+
+@pytest.mark.parametrize("cases", range(12))
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_interleaving_gives_the_largest_to_different_processes(cases: int, processes: int) -> None:
+    """The first pair of each process, as xdist hands them out, holds one of the largest and one of the next."""
+    names = [chr(97 + number) for number in range(cases)]
+
+    actual = interleaved(names, processes)
+
+    assert names == sorted(actual)
+    if cases >= 2 * processes:
+        pairs = [set(actual[2 * k : 2 * k + 2]) for k in range(processes)]
+        assert [{names[k], names[2 * processes - 1 - k]} for k in range(processes)] == pairs
+        assert names[2 * processes :] == actual[2 * processes :]

@@ -1,0 +1,121 @@
+"""Tests of harness.report.page.charts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+import pytest
+
+pytest.importorskip("altair", reason="needs the extra report")
+pytest.importorskip("vl_convert", reason="needs the extra report")
+
+from harness.report.page.charts import NARROW, WIDE, Bar, Chart, Lines, Point, series, speeds, trade_off
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = '<script>alert("&")</script>'
+POINTS = [
+    Point("vgg16", 15.47, 15.47, 15.47, 71.592, 71.19, 71.98),
+    Point(HOSTILE, 1.81, 1.81, 1.81, 69.758, 69.35, 70.16),
+    Point("alexnet", 0.71, 0.7, 0.75, 56.522, 56.09, 56.96),
+]
+BARS = [
+    Bar("alexnet b1", "before", 60.0, 70.0, 75.0, 77.0, 80.0),
+    Bar("alexnet b1", "now", 61.0, 72.0, 76.0, 78.0, 81.0),
+    Bar("vgg16 b1", "now", 6.0, 7.0, 7.5, 7.7, 8.0),
+]
+
+
+def _marks(svg: str) -> Iterator[tuple[str, float, float]]:
+    """Yield what each point tells, and where it is."""
+    for element in ElementTree.fromstring(svg).iter():
+        if (title := element.find(f"{SVG}title")) is not None and element.get("aria-roledescription") == "point":
+            moved = re.fullmatch(r"translate\(([-\d.]+),([-\d.]+)\)", element.get("transform", ""))
+            assert moved is not None
+            yield str(title.text), float(moved[1]), float(moved[2])
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        trade_off("a", POINTS[::2], "GFLOPs", "top-1"),
+        speeds("b", BARS),
+        series("c", {"alexnet": (0.0, None, 0.2)}, ["1", "2", "3"], "points", 0.05),
+    ],
+    ids=["trade-off", "speeds", "series"],
+)
+def test_charts_are_themed_by_the_page(chart: Chart) -> None:
+    """Every colour is a variable of the page's, so that dark is dark; nothing is fetched; both widths are drawn."""
+    for svg in (chart.wide, chart.narrow):
+        colours = set(re.findall(r'(?:fill|stroke)="([^"]+)"', svg))
+        assert all(colour.startswith("var(--") or colour in ("none", "transparent") for colour in colours)
+        assert set(re.findall(r"https?://[^\"]+", svg)) <= {
+            "http://www.w3.org/2000/svg",
+            "http://www.w3.org/1999/xlink",
+        }
+        assert "id=" not in svg  # two charts on a page must not share one
+    wide, narrow = (float(ElementTree.fromstring(svg).get("width", "0")) for svg in (chart.wide, chart.narrow))
+    assert WIDE <= wide <= 572  # two beside each other on a page of 76rem
+    assert NARROW - 110 <= narrow <= 361  # one on a phone of 390 pixels
+
+
+def test_points_stand_where_their_values_are() -> None:
+    """Better is higher, more is further right, by the logarithm; each tells its values and its interval."""
+    marks = list(_marks(trade_off("a", POINTS, "GFLOPs", "top-1").wide))
+
+    assert [told for told, _, _ in marks] == [
+        "vgg16: GFLOPs 15.47, top-1 71.592 (71.19 to 71.98)",
+        f"{HOSTILE}: GFLOPs 1.81, top-1 69.758 (69.35 to 70.16)",
+        "alexnet: GFLOPs 0.71, top-1 56.522 (56.09 to 56.96)",
+    ]
+    (vgg_x, vgg_y), (own_x, own_y), (alexnet_x, alexnet_y) = [(x, y) for _, x, y in marks]
+    assert (vgg_x - own_x) / (own_x - alexnet_x) == pytest.approx(2.146 / 0.936, rel=0.01)  # ln(15.47 / 1.81), …
+    assert (alexnet_y - vgg_y) / (own_y - vgg_y) == pytest.approx(15.07 / 1.834, rel=0.01)
+    assert 0 < vgg_y < own_y < alexnet_y
+
+
+def test_names_show_as_text() -> None:
+    """Whatever they hold."""
+    chart = trade_off("a", POINTS, "GFLOPs", "top-1")
+
+    texts = [element.text for element in ElementTree.fromstring(chart.wide).iter(f"{SVG}text")]
+    assert {"vgg16", "alexnet", HOSTILE} <= set(texts)
+    assert "<script" not in chart.wide + chart.narrow
+
+
+def test_speeds_of_two_runs_stand_beside_each_other() -> None:
+    """One row for a timing, one point for each run in it."""
+    marks = list(_marks(speeds("b", BARS).wide))
+
+    assert marks[0][0] == "alexnet b1, before: 75.0 images/s, middle half 70.0 to 77.0, all 60.0 to 80.0"
+    rows = [y for _, _, y in marks]
+    assert rows[0] < rows[1] < rows[2]
+    assert rows[1] - rows[0] < rows[2] - rows[1]
+
+
+def test_one_model_alone_has_a_chart() -> None:
+    """Of one point an axis still has a length."""
+    [mark] = _marks(trade_off("a", [Point("alexnet", 0.71, 0.71, 0.71, 100.0, 100.0, 100.0)], "GFLOPs", "top-1").wide)
+
+    assert mark[0] == "alexnet: GFLOPs 0.71, top-1 100.000 (100.00 to 100.00)"
+
+
+def test_a_series_leaves_gaps() -> None:
+    """A run without a value has no point."""
+    lines: Lines = {"alexnet": (0.0, None, 0.2, None), "vgg16": (0.0, -0.1, None, None)}
+
+    chart = series("c", lines, ["1", "2", "3", "4"], "points", 0.05)
+
+    told = [mark for mark, _, _ in _marks(chart.wide)]
+    assert sorted(told) == ["alexnet, 1: +0.000", "alexnet, 3: +0.200", "vgg16, 1: +0.000", "vgg16, 2: -0.100"]
+    texts = [element.text for element in ElementTree.fromstring(chart.wide).iter(f"{SVG}text")]
+    assert {"1", "2", "3", "4"} <= set(texts)  # a run without any value has its place
+
+
+def test_a_series_in_which_nothing_moved_has_an_axis() -> None:
+    """From the least that is worth seeing below zero to the same above."""
+    chart = series("c", {"alexnet": (0.0, 0.0, 0.0)}, ["1", "2", "3"], "points", 0.05)
+
+    texts = [element.text for element in ElementTree.fromstring(chart.wide).iter(f"{SVG}text")]
+    assert {"0.04", "0.00", "\N{MINUS SIGN}0.04"} <= set(texts)

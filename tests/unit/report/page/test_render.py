@@ -1,0 +1,263 @@
+"""Tests of harness.report.page.render and the template."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+pytest.importorskip("altair", reason="needs the extra report")
+pytest.importorskip("jinja2", reason="needs the extra report")
+pytest.importorskip("vl_convert", reason="needs the extra report")
+
+from harness.predictions import Predictions, count
+from harness.records.evidence import Bounds, Unpaired
+from harness.records.results import CaseResult, DatasetFacts, Missing, Record
+from harness.records.run_folder import Run
+from harness.report.page.render import page_of
+from harness.report.page.thumbnails import Thumbnails
+from harness.report.report import Judging, report_on
+from tests.records import TARGET, case_result, predictions_of, run_record, timing_result, write_run
+
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
+RESNET, VGG = case_result("resnet18"), case_result("vgg16", (1000, 720, 900))
+TIMINGS = [
+    timing_result(model, [0.25, 0.26, 0.27, 0.3], id=f"{model}-IMAGENET1K_V1-fp32-b32")
+    for model in ("resnet18", "vgg16")
+]
+RECORD = msgspec.structs.replace(
+    run_record([RESNET, VGG], TIMINGS), commands=("python -m pytest -m imagenet --models 'resnet*'",)
+)
+PREDICTIONS = predictions_of(RESNET)
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.headings: list[str] = []
+        self.text = ""
+        self._heading = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Count the tag, and note what it names; one that would run something is refused."""
+        self.tags[tag] += 1
+        values = dict(attrs)
+        assert not any(name.startswith("on") for name in values)
+        self.ids += [str(values["id"])] if "id" in values else []
+        self.links += [str(values["href"])] if "href" in values else []
+        self.sources += [str(values["src"])] if "src" in values else []
+        self._heading = tag == "h2"
+
+    def handle_data(self, data: str) -> None:
+        """Take the text."""
+        self.text += data
+        if self._heading:
+            self.headings.append(data)
+            self._heading = False
+
+
+def _page(*runs: Run, thumbnails: Thumbnails | None = None) -> Page:
+    return Page(page_of(report_on(runs), thumbnails or Thumbnails(None)))
+
+
+def _worse(images: int) -> Predictions:
+    """Return ResNet18's predictions with the first two classes of the first images exchanged, which were correct."""
+    top = PREDICTIONS.top.copy()
+    top[:images, :2] = top[:images, 1::-1]
+    return replace(PREDICTIONS, top=top)
+
+
+def _counted(case: CaseResult, predictions: Predictions) -> CaseResult:
+    counts = count(predictions, np.full(len(predictions), TARGET, np.int16))
+    return msgspec.structs.replace(case, counts=counts)
+
+
+def _changed(tmp_path: Path, record: Record = RECORD) -> list[Run]:
+    """Write two runs, in the second of which ten images of ResNet18 are wrong that were correct."""
+    after = _worse(10)
+    worse = msgspec.structs.replace(record, cases=(_counted(RESNET, after), VGG))
+    return [write_run(tmp_path / "old", record), write_run(tmp_path / "new", worse, resnet18=after)]
+
+
+def _on(**facts: str | None) -> Record:
+    environment = msgspec.structs.replace(RECORD.environment, **facts)
+    return msgspec.structs.replace(RECORD, environment=environment)
+
+
+def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
+    """No script, no request, and each link of it leads to a part of it; ids are unique."""
+    page = _page(*_changed(tmp_path))
+
+    assert page.tags["script"] == page.tags["link"] == page.tags["iframe"] == 0
+    assert all(source.startswith("data:") for source in page.sources)
+    assert page.links
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
+
+
+def test_parts_are_in_the_order_in_which_they_are_read(tmp_path: Path) -> None:
+    """Verdict, environment, cases, models, speed, series, changed predictions, how to reproduce."""
+    old, new = _changed(tmp_path)
+
+    page = _page(old, old, new)
+
+    assert page.headings == [
+        "Environment",
+        "Cases",
+        "Models compared",
+        "Speed",
+        "Across runs",
+        "Changed predictions",
+        "How to reproduce",
+    ]
+    assert page.tags["svg"] == 2 * (2 + 1 + 2)
+    assert page.text.index("FAILED: 1 of 4 results: resnet18-IMAGENET1K_V1-fp32: top-1: measured") < 500
+    assert "resnet18-IMAGENET1K_V1-fp32: 10 of 1,000 predictions changed, 10 beyond noise; 10 now wrong" in page.text
+
+
+def test_one_run_alone_says_what_more_there_could_be() -> None:
+    """And has no series."""
+    page = _page(Run(Path("new.json"), RECORD))
+
+    assert "Across runs" not in page.headings
+    assert "One run alone has no changed predictions." in page.text
+
+
+def test_how_to_reproduce_is_what_was_typed(tmp_path: Path) -> None:
+    """With the versions, without their build; a run that others made has no versions to name."""
+    page = _page(*_changed(tmp_path, _on(torch="2.9.1+cu128")))
+
+    commands = page.text.partition("How to reproduce")[2]
+    assert "pip install torch==2.9.1 torchvision==0.24.1 numpy==2.4.6 pillow==13.0.0\n" in commands
+    assert "python -m pytest -m imagenet --models 'resnet*'\n" in commands
+    assert f"imagenet-gate compare {tmp_path}/old {tmp_path}/new\n" in commands
+
+
+def test_what_is_typed_again_is_quoted_and_explained(tmp_path: Path) -> None:
+    """A path is no command; results that would be replaced, and builds from elsewhere, are told of."""
+    made = _on(torch="2.15.0.dev20261124+cu130", torchvision="0.30.0.dev20261124+cu130")
+    record = msgspec.structs.replace(made, commands=("python -m pytest --results=base",))
+    runs = [write_run(tmp_path / name, record) for name in ("a; touch b", "new")]
+
+    page = page_of(report_on(runs, judging=Judging(("speed",))), Thumbnails(None))
+
+    text = Page(page).text.partition("How to reproduce\n")[2]
+    assert "pip install --pre torch==2.15.0.dev20261124 torchvision==0.30.0.dev20261124 " in text
+    assert f"imagenet-gate compare '{tmp_path}/a; touch b' {tmp_path}/new --fail-on=speed\n" in text
+    assert "torch was 2.15.0.dev20261124+cu130: local and nightly builds" in text
+    assert "--results names the folder of this very run" in text
+
+
+def test_what_one_run_lacks_is_on_the_page() -> None:
+    """Also where only timings were made."""
+    old = run_record([], [msgspec.structs.replace(TIMINGS[0], id="gone-b1"), TIMINGS[1]])
+    new = run_record([], [TIMINGS[1], msgspec.structs.replace(TIMINGS[0], id="new-b1")])
+
+    page = _page(Run(Path("old"), old), Run(Path("new"), new))
+
+    assert "In one run only, or without a result" in page.headings
+    assert "gone-b1: is not in the new run" in page.text
+    assert "new-b1: only in the new run" in page.text
+
+
+def test_others_runs_have_no_versions_to_name() -> None:
+    """As predictions that were published: there is nothing to install."""
+    made = _on(torch=None, torchvision=None, numpy=None, pillow=None)
+
+    page = _page(Run(Path("study.json"), msgspec.structs.replace(made, commands=())))
+
+    assert "pip install" not in page.text
+
+
+def test_cards_tell_correct_from_wrong_and_near_ties_from_others(tmp_path: Path) -> None:
+    """By class and by word."""
+    assert PREDICTIONS.logits is not None
+    logits = PREDICTIONS.logits.copy()
+    logits[0, 0] = logits[0, 1] + np.float32(1e-5)
+    old = write_run(tmp_path / "old", RECORD, resnet18=replace(PREDICTIONS, logits=logits))
+    after = _worse(2)
+    worse = msgspec.structs.replace(RECORD, cases=(_counted(RESNET, after), VGG))
+    new = write_run(tmp_path / "new", worse, resnet18=after)
+
+    html = page_of(report_on([old, new]), Thumbnails(None))
+
+    assert html.count('<li class="card">') == html.count('<li class="card near-tie">') == 1
+    assert html.index('<li class="card">') < html.index("0001.JPEG") < html.index('<li class="card near-tie">')
+    assert html.count('before: <span class="correct">class 1</span>') == 2
+    assert html.count('now: <span class="wrong">class 2</span>') == 2
+    assert html.count("lost, near-tie") == 1
+
+
+def test_classes_are_called_as_the_newest_run_calls_them(tmp_path: Path) -> None:
+    """An older record may not tell; where none does, the images' folder may."""
+    old, new = _changed(tmp_path)
+
+    def named(run: Run, *names: str) -> Run:
+        assert run.record.dataset is not None
+        dataset = msgspec.structs.replace(run.record.dataset, class_names=names)
+        return replace(run, record=msgspec.structs.replace(run.record, dataset=dataset))
+
+    assert "label: b" in _page(named(old, "x", "y", "z"), named(new, "a", "b", "c")).text
+    assert "label: y" in _page(named(old, "x", "y", "z"), new).text
+    assert "label: class 1" in _page(old, new).text
+
+
+def test_names_show_as_text(tmp_path: Path) -> None:
+    """Of files, classes, models, splits, environments and commands."""
+    dataset = DatasetFacts(HOSTILE, "d1", 1000, 1000, 10, tuple(f"{HOSTILE}{number}" for number in range(10)))
+    case = msgspec.structs.replace(RESNET, id=HOSTILE, model=HOSTILE, weights=HOSTILE, notes=(HOSTILE,))
+    ids = np.array([f"{identity}{HOSTILE}" for identity in PREDICTIONS.ids])
+    before, after = replace(PREDICTIONS, ids=ids), replace(_worse(10), ids=ids)
+    timing = msgspec.structs.replace(TIMINGS[0], id=f"{HOSTILE}-b32", model=HOSTILE)
+    made_on = run_record([case], [timing], torch=HOSTILE, cpu=HOSTILE, device="cpu")
+    record = msgspec.structs.replace(made_on, dataset=dataset, commands=(HOSTILE,))
+    failed = msgspec.structs.replace(_counted(case, after), bounds=(Bounds(HOSTILE, 2.0, high=1.0, detail=HOSTILE),))
+    missing = (Missing(f"x{HOSTILE}", "error", HOSTILE),)
+    worse = msgspec.structs.replace(record, cases=(failed,), missing_cases=missing)
+    old = write_run(tmp_path / "old", record, **{HOSTILE: before})
+    new = write_run(tmp_path / "new", worse, **{HOSTILE: after})
+
+    page = _page(old, old, new)
+
+    assert page.tags["script"] == page.tags["img"] == 0
+    assert page.text.count(HOSTILE) > 30
+    assert f"0000.JPEG{HOSTILE}" in page.text
+    assert f"label: {HOSTILE}1 before: {HOSTILE}1" in " ".join(page.text.split())
+
+
+@pytest.mark.parametrize("outcome", ["passed", "warning", "failed"])
+def test_the_verdict_is_more_than_a_color(outcome: str) -> None:
+    """By a word, too."""
+    evidence = {
+        "passed": {},
+        "warning": {"baseline": Unpaired("missing", "why")},
+        "failed": {"baseline": Unpaired("different", "why")},
+    }[outcome]
+    case = msgspec.structs.replace(RESNET, **evidence)
+
+    page = _page(Run(Path("new.json"), msgspec.structs.replace(RECORD, cases=(case, VGG))))
+
+    assert ("FAILED:" if outcome == "failed" else "PASSED:") in page.text
+    assert ("why" in page.text) == (outcome != "passed")
+
+
+def test_a_run_without_values_has_a_page() -> None:
+    """It says what is missing; there is nothing to draw."""
+    record = run_record([Missing("alexnet-fp32", "error", "no weights")], [Missing("alexnet-fp32-b1")])
+
+    page = _page(Run(Path("new.json"), record))
+
+    assert page.tags["svg"] == 0
+    assert "alexnet-fp32: no weights (and 1 more)" in page.text

@@ -1,0 +1,213 @@
+"""Tests of harness.report.progress."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from types import SimpleNamespace
+
+import pytest
+
+from harness.report.progress import Console, Progress, is_terminal, progress_on_stderr
+
+
+class Clock:
+    """A clock that stands still until it is told the time."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """Shows what was written as a terminal would, on which a carriage return overwrites."""
+
+    def isatty(self) -> bool:
+        """Return that it is one."""
+        return True
+
+    @property
+    def frames(self) -> list[str]:
+        """What was drawn, one over the other."""
+        return [frame.rstrip() for frame in self.getvalue().split("\r") if frame.strip()]
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines that are left."""
+        lines = []
+        for line in self.getvalue().split("\n"):
+            shown = ""
+            for frame in line.split("\r"):
+                shown = frame + shown[len(frame) :]
+            lines.append(shown.rstrip())
+        return lines
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of tqdm."""
+    clock = Clock()
+    monkeypatch.setattr("tqdm.std.time", clock)
+    return clock
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal of 80 columns as stderr, without CI."""
+    terminal = Terminal()
+    # Not sys.stderr itself, which pytest's capture sets anew before the test.
+    monkeypatch.setattr("harness.report.progress.sys", SimpleNamespace(stderr=terminal))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("CI", raising=False)
+    return terminal
+
+
+def on_terminal(terminal: Terminal) -> Console:
+    """Return a console that draws there, below what was written."""
+
+    def ensure_newline() -> None:
+        if terminal.screen[-1] and "|" not in terminal.screen[-1]:
+            terminal.write("\n")
+
+    return Console(terminal=True, ensure_newline=ensure_newline)
+
+
+def advance(progress: Progress, clock: Clock, *steps: tuple[float, int], images: int = 1000) -> None:
+    """Report so many images done so many seconds after the beginning."""
+    began = clock.now
+    for seconds, done in steps:
+        clock.now = began + seconds
+        progress(done, images)
+
+
+def test_without_a_terminal_there_is_a_line_every_ten_seconds(clock: Clock) -> None:
+    """Each has the images done, of all, images/s and the time left; what lies between them is not shown."""
+    lines: list[str] = []
+    progress = Progress("forward", Console(terminal=False, write_line=lines.append), "vgg16-V1-fp32")
+
+    steps = ((0, 0), (5, 8_000), (10, 17_000), (15, 25_500), (19.9, 34_000), (20, 37_000), (25, 50_000))
+    advance(progress, clock, *steps, images=50_000)
+
+    assert [line.split(", ")[0] for line in lines] == [
+        "vgg16-V1-fp32: forward: 17,000 of 50,000 images",
+        "vgg16-V1-fp32: forward: 37,000 of 50,000 images",
+    ]
+    assert lines[0].endswith("images, 1700.00 images/s, 00:19 left")
+
+
+def test_short_work_shows_nothing(clock: Clock, terminal: Terminal) -> None:
+    """Neither its beginning nor its end; on a terminal a second is short, in a log ten."""
+    lines: list[str] = []
+    advance(Progress("forward", Console(False, lines.append)), clock, (0, 0), (5, 500), (9.9, 999), (30, 1000))
+    advance(Progress("forward", on_terminal(terminal)), clock, (0, 0), (0.9, 900), (5, 1000))
+
+    assert lines == []
+    assert terminal.getvalue() == ""
+
+
+def test_a_slow_start_is_forgotten(clock: Clock) -> None:
+    """A model that was compiled for a minute is soon shown at its own speed."""
+    lines: list[str] = []
+
+    steps = ((0, 0), (60, 10), *((60 + 10 * tens, 10 + 100 * tens) for tens in range(1, 9)))
+    advance(Progress("forward", Console(False, lines.append)), clock, *steps, images=10_000)
+
+    assert lines[0].startswith("forward: 10 of 10,000 images,  0.17 images/s, ")
+    assert float(lines[-1].split(", ")[1].split()[0]) > 9
+
+
+def test_images_done_before_do_not_count_as_speed(clock: Clock) -> None:
+    """A store that is half full does not make decoding look fast."""
+    lines: list[str] = []
+
+    advance(Progress("decoding", Console(False, lines.append)), clock, (0, 500), (20, 600))
+
+    assert lines == ["decoding: 600 of 1,000 images,  5.00 images/s, 01:20 left"]
+
+
+def test_fewer_images_than_before_start_again(clock: Clock) -> None:
+    """When memory runs out all images are due again, and the speed is that since then."""
+    lines: list[str] = []
+
+    advance(Progress("forward", Console(False, lines.append)), clock, (0, 0), (9, 900), (10, 0), (19, 90), (20, 100))
+
+    assert lines == ["forward: 100 of 1,000 images, 10.00 images/s, 01:30 left"]
+
+
+def test_a_bar_disappears_with_the_last_image(clock: Clock, terminal: Terminal) -> None:
+    """It comes after a second, and leaves nothing but the line before it."""
+    terminal.write("test_accuracy.py ")
+    progress = Progress("forward", on_terminal(terminal), "vgg16-V1-fp32")
+
+    advance(progress, clock, (0, 0), (0.9, 90), (1, 100), (1.1, 110), (2, 200), (10, 1000))
+
+    before, first, second = terminal.frames
+    assert before.strip() == "test_accuracy.py"
+    assert first.startswith("vgg16-V1-fp32: forward  10%|")
+    assert first.endswith("| 100/1,000, 100.00 images/s, 00:08 left")
+    assert second.endswith("| 200/1,000, 100.00 images/s, 00:08 left")
+    assert terminal.screen == ["test_accuracy.py", ""]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_no_bar(error: type[BaseException], clock: Clock, terminal: Terminal) -> None:
+    """Nor does an interruption."""
+    with suppress(error), closing(Progress("forward", on_terminal(terminal))) as progress:
+        advance(progress, clock, (0, 0), (2, 200))
+        assert "200/1,000" in terminal.screen[-1]
+        raise error
+
+    assert terminal.screen == [""]
+
+
+def test_a_bar_fits_on_the_terminal(clock: Clock, terminal: Terminal) -> None:
+    """The numbers are shown, and as much as there is room for of the subject."""
+    subject = "efficientnet_v2_l-IMAGENET1K_V1-fp16-channels_last-compiled"
+    with closing(Progress("forward", on_terminal(terminal), subject)) as progress:
+        advance(progress, clock, (0, 0), (2, 4_000), images=50_000)
+
+    [bar] = terminal.frames
+    assert len(bar) < 80
+    assert bar.startswith("efficientnet")
+    assert ": forward   8%|" in bar
+    assert bar.endswith("| 4,000/50,000, 2000.00 images/s, 00:22 left")
+
+
+def test_capture_is_lifted_only_to_show_something(clock: Clock) -> None:
+    """Progress of every batch costs next to nothing."""
+    lifted = []
+
+    @contextmanager
+    def uncaptured() -> Iterator[None]:
+        lifted.append(clock.now)
+        yield
+
+    progress = Progress("forward", Console(False, lambda _: None, uncaptured=uncaptured))
+
+    advance(progress, clock, *((second, second) for second in range(35)))
+
+    assert lifted == [110.0, 120.0, 130.0]
+
+
+@pytest.mark.parametrize(("ci", "expected"), [(None, True), ("", True), ("true", False)])
+def test_ci_is_no_terminal(ci: str | None, expected: bool, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its logs keep every frame of a bar."""
+    if ci is not None:
+        monkeypatch.setenv("CI", ci)
+
+    assert expected == is_terminal()
+    assert terminal.isatty()
+
+
+def test_a_command_shows_progress_on_stderr(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its results on stdout can be piped."""
+    with progress_on_stderr("verifying") as progress:
+        advance(progress, clock, (0, 0), (10, 500))
+
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.splitlines()[0] == "verifying: 500 of 1,000 images, 50.00 images/s, 00:10 left"

@@ -1,0 +1,39 @@
+"""Tests of harness.report.sections."""
+
+from __future__ import annotations
+
+from harness.report.sections import Section, Table, as_markdown, as_text, reason_lines
+
+TABLE = Table(["case", "images"], [["alexnet", "1,234"]], frozenset({0}))
+SECTION = Section("2 cases | <b>", TABLE, ("first_line", "    deeper"))
+
+
+def test_the_body_is_table_and_lines_as_they_are() -> None:
+    """Without the title; a table without rows is left out, head and all."""
+    assert list(SECTION.body()) == ["case     images", "alexnet   1,234", "first_line", "    deeper"]
+    assert list(Section("title", Table(["case"], [], frozenset()), ("none",)).body()) == ["none"]
+
+
+def test_text_has_an_empty_line_between_sections() -> None:
+    """And none before the first."""
+    assert list(as_text([Section("one", None), Section("two", None, ("line",))])) == ["one", "", "two", "line"]
+
+
+def test_markdown_escapes_and_nests() -> None:
+    """What a name holds is shown; a line that is indented belongs to the one above."""
+    assert list(as_markdown([SECTION])) == [
+        r"### 2 cases \| \<b\>",
+        "",
+        "| case | images |",
+        "| :-- | --: |",
+        "| alexnet | 1,234 |",
+        "",
+        r"- first\_line",
+        "  - deeper",
+        "",
+    ]
+
+
+def test_reasons_of_several_lines_are_indented() -> None:
+    """The id is said once, before the first line."""
+    assert list(reason_lines([("a", "one\n  two"), ("b", "three")])) == ["a: one", "    two", "b: three"]

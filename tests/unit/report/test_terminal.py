@@ -1,0 +1,264 @@
+"""Tests of harness.report.terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.precision import PRECISIONS
+from harness.predictions import Predictions
+from harness.records.evidence import Diagnosis, Drift, NoiseFloor, Pairing
+from harness.records.results import CaseResult, Missing, TimingResult
+from harness.records.run_folder import Run
+from harness.report.sections import Section
+from harness.report.terminal import run_sections
+from tests.records import case_result, expected, predictions_of, run_record, timing_result, write_run
+
+ALL = np.arange(1000)
+
+TABLE = """\
+   model     weights         top-1  published    diff    top-5  published    diff  params  GMACs  images/s  outcome
+   own       IMAGENET1K_V1  72.000          -       -  100.000          -       -   11.7M   1.81     1,234  FAILED
+~  vgg16     IMAGENET1K_V1  71.600     71.600  +0.000   90.400     90.400  +0.000   11.7M   1.81     1,234  passed
+   resnet18  IMAGENET1K_V1  69.800     69.800  +0.000   89.100     89.100  +0.000   11.7M   1.81     1,234  passed
+   alexnet   IMAGENET1K_V1  56.500     56.600  -0.100   79.000     79.000  +0.000   11.7M   1.81     1,234  FAILED
+  googlenet-IMAGENET1K_V1-fp32: not run
+  vgg11-IMAGENET1K_V1-fp32: ERROR, no result (see above)
+~ not significantly different from the row above on the same images (top-1, exact McNemar test, p >= 0.05)
+own-IMAGENET1K_V1-fp32: ran in batches of 8"""
+
+TABLE_OF_ONE = """\
+  model    weights         top-1  recorded    diff   top-5  recorded    diff  params  GMACs  images/s  outcome
+  alexnet  IMAGENET1K_V1  56.500    56.400  +0.100  79.000    79.000  +0.000   11.7M   1.81     1,234  passed
+judged on a subset of the images, which could miss a drop of top-1 by up to 9.79 points and of top-5 by up to 8.44 \
+points"""
+
+
+def _run(tmp_path: Path, *cases: CaseResult | Missing, **predictions: Predictions) -> Run:
+    return write_run(tmp_path / "run", run_record(cases), **predictions)
+
+
+def _without_predictions(*cases: CaseResult | Missing) -> Run:
+    return Run(Path("run.json"), run_record(cases))
+
+
+def _body(section: Section) -> list[str]:
+    return list(section.body())
+
+
+def _correct(case: CaseResult, *images: range) -> Predictions:
+    return predictions_of(case, np.isin(ALL, [image for some in images for image in some]))
+
+
+def test_table(tmp_path: Path) -> None:
+    """Rows by top-1, ties marked, dashes where nothing is published; then the missing cases and notes, one a line."""
+    cases = [
+        case_result("alexnet", (1000, 565, 790), expected=expected(1000, 566, 790)),
+        case_result("vgg16", (1000, 716, 904)),
+        case_result("own", (1000, 720, 1000), expected=None, notes=("ran in batches of 8",)),
+        case_result("resnet18", (1000, 698, 891)),
+    ]
+    missing = [Missing("googlenet-IMAGENET1K_V1-fp32"), Missing("vgg11-IMAGENET1K_V1-fp32", "error", "no weights")]
+    shifted = _correct(cases[1], range(10, 726))
+
+    [section] = run_sections(_run(tmp_path, *cases, *missing, vgg16=shifted))
+
+    assert section.title == "accuracy in percent: imagenet-1k, 1,000 images"
+    assert "\n".join(_body(section)) == TABLE
+
+
+def test_table_of_one_case(tmp_path: Path) -> None:
+    """There is no row above to be tied to; judged on a subset, it says what that could miss."""
+    case = case_result("alexnet", (1000, 565, 790), expected=expected(50_000, 28_200, 39_500, origin="recorded"))
+
+    [section] = run_sections(_run(tmp_path, case))
+
+    assert "\n".join(_body(section)) == TABLE_OF_ONE
+
+
+def test_missing_cases_are_never_left_out() -> None:
+    """Also where nothing was measured at all."""
+    [section] = run_sections(_without_predictions(Missing("alexnet-IMAGENET1K_V1-fp32")))
+
+    assert section.title == "accuracy in percent: nothing was evaluated"
+    assert _body(section) == ["  alexnet-IMAGENET1K_V1-fp32: not run"]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_rows_are_ordered_by_top1_then_by_id(order: list[int]) -> None:
+    """Whatever order the cases finished in."""
+    cases = [case_result("b"), case_result("c", (1000, 800, 850)), case_result("a")]
+
+    [section] = run_sections(_without_predictions(*(cases[index] for index in order)))
+
+    assert [line.split()[0] for line in _body(section)[1:4]] == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("only_above", "only_below", "tied"),
+    [
+        pytest.param(0, 0, True, id="the same predictions"),
+        pytest.param(5, 0, True, id="p = 0.0625"),
+        pytest.param(6, 0, False, id="p = 0.03125"),
+        pytest.param(60, 41, True, id="p = 0.073"),
+        pytest.param(60, 39, False, id="p = 0.044"),
+    ],
+)
+def test_ties_are_decided_image_by_image(only_above: int, only_below: int, tied: bool, tmp_path: Path) -> None:
+    """Neighbours are tied unless the images that only one of them gets right differ by more than chance, p < 0.05."""
+    above = case_result("above", (1000, 500 + only_above, 900))
+    below = case_result("below", (1000, 500 + only_below, 900))
+    others = _correct(below, range(500), range(500 + only_above, 500 + only_above + only_below))
+
+    run = _run(tmp_path, above, below, below=others)
+
+    assert _body(run_sections(run)[0])[2].startswith("~  below") == tied
+    assert _body(run_sections(Run(run.path / "record.json", run.record))[0])[2].startswith("  below")
+
+
+def test_a_tie_is_with_the_row_above_alone(tmp_path: Path) -> None:
+    """A mark compares a row with the one above it, not with the best."""
+    run = _run(tmp_path, *(case_result(f"model{step}", (1000, 700 - 4 * step, 900)) for step in range(3)))
+
+    assert [line[0] for line in _body(run_sections(run)[0])[1:4]] == [" ", "~", "~"]
+
+
+def test_another_setting_is_named(tmp_path: Path) -> None:
+    """Cases that differ only in their setting can be told apart."""
+    cases = [case_result(), case_result(id="other", memory_format="contiguous", compiled=True)]
+
+    rows = _body(run_sections(_run(tmp_path, *cases))[0])[1:3]
+
+    assert sum("fp32-contiguous-compiled" in row for row in rows) == 1
+
+
+SETTINGS = """\
+model    weights        setting         top-1   top-5    diff    diff  changed  images/s  speed-up
+alexnet  IMAGENET1K_V1  fp32           56.500  79.000       -       -        -       200         -
+alexnet  IMAGENET1K_V1  bf16           56.500  79.000  +0.000  +0.000        0       500      2.50
+alexnet  IMAGENET1K_V1  bf16-compiled  56.600  78.900  +0.100  -0.100        1       150      0.75
+diff: to the model's first setting, top-1 and top-5; changed: images with another top-1 prediction
+images/s of compiled models: with the time of compiling, which -m throughput leaves out"""
+
+
+def test_settings_of_a_model_are_compared_with_its_first(tmp_path: Path) -> None:
+    """Whatever order processes ended in."""
+    cases = [
+        case_result("alexnet", (1000, 566, 789), id="c", precision="bf16", compiled=True, images_per_second=150.0),
+        case_result("alexnet", (1000, 565, 790), id="b", precision="bf16", images_per_second=500.0),
+        case_result("alexnet", (1000, 565, 790), images_per_second=200.0),
+        case_result("vgg16"),
+    ]
+
+    [_, settings] = run_sections(_run(tmp_path, *cases))
+
+    assert "\n".join(_body(settings)) == SETTINGS
+
+
+def test_settings_without_predictions_do_not_count_changes() -> None:
+    """A JSON file holds none."""
+    run = _without_predictions(case_result(), case_result(id="other", precision="bf16"))
+
+    [_, settings] = run_sections(run)
+
+    assert settings.table is not None
+    assert [row[7] for row in settings.table.rows] == ["-", "-"]
+
+
+def test_models_in_one_setting_have_no_table_of_settings(tmp_path: Path) -> None:
+    """There is nothing to compare."""
+    assert len(run_sections(_run(tmp_path, case_result("alexnet"), case_result("vgg16")))) == 1
+
+
+BASELINE = """\
+against the baseline         changed  beyond noise  lost  gained  p  top-5  drift: median   99 %  largest  noise floor
+alexnet-IMAGENET1K_V1-fp32         3             2     1       0  1     12          1e-05  2e-05    9e-05        1e-04
+resnet18-IMAGENET1K_V1-fp32        0             0     0       0  1      0              -      -        -        1e-04
+changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain
+drift: of the logits of an image, in units of the logit scale; noise floor: what arithmetic moves at most
+warning: resnet18-IMAGENET1K_V1-fp32: baseline: decoded inputs: 2 of 1,000 images have other pixels
+    0 of 1,000 predictions changed
+    no logits in the baseline: near-ties are judged by the margins of this run"""
+
+
+def test_table_of_the_baseline() -> None:
+    """Cases that were paired, and below them the lines of each warning."""
+    pairing = Pairing(
+        against="old",
+        images=1000,
+        changed=3,
+        near_ties=1,
+        top5_changed=12,
+        lost=1,
+        gained=0,
+        largest_margin=0.5,
+        drift=Drift(1e-5, 2e-5, 9e-5),
+        noise_floor=NoiseFloor(4e-5, 1e-4, 2e-4),
+        diagnosis=Diagnosis("decoded inputs", "2 of 1,000 images have other pixels"),
+        inputs_known=True,
+    )
+    values = {name: getattr(pairing, name) for name in pairing.__struct_fields__}
+    moved = Pairing(**{**values, "changed": 0, "near_ties": 0, "top5_changed": 0, "lost": 0, "drift": None})
+
+    [_, section] = run_sections(
+        _without_predictions(case_result("alexnet", baseline=pairing), case_result("resnet18", baseline=moved))
+    )
+
+    assert "\n".join(_body(section)) == BASELINE
+
+
+TIMINGS = """\
+timing                           images/s  ms per call  spread  calls  GMACs  TFLOP/s  of peak   memory
+alexnet-IMAGENET1K_V1-fp32-b32      128.0       250.00   0.0 %      1   1.81    0.464     93 %  1.25 GB
+resnet18-IMAGENET1K_V1-fp32-b32      64.0       500.00  50.0 %      3   1.81    0.232     46 %        -
+images/s from the median call; spread: interquartile range over median; GMACs: multiply-adds of one image, two \
+operations each; peak: 0.500 TFLOP/s in fp32 by a product of large matrices
+  vgg16-IMAGENET1K_V1-fp32-b32: not run
+resnet18-IMAGENET1K_V1-fp32-b32: not stable after 5.1 s of warm-up
+resnet18-IMAGENET1K_V1-fp32-b32: the GPU is throttled by power cap"""
+
+
+def _timings(*timings: TimingResult | Missing) -> list[str]:
+    [section] = run_sections(Run(Path("run.json"), run_record([], timings)))
+    return _body(section)
+
+
+def test_table_of_timings() -> None:
+    """In the order in which they were measured, then the missing ones, then what a reader should know."""
+    alexnet = timing_result("alexnet", warm_up={"calls": 3, "seconds": 9.0, "stable": False})
+    resnet18 = timing_result(
+        seconds=(0.25, 0.5, 0.75),
+        peak_memory=None,
+        warm_up={"calls": 40, "seconds": 5.1, "stable": False},
+        clocks={"throttled": ["power cap"]},
+    )
+
+    assert "\n".join(_timings(alexnet, resnet18, Missing("vgg16-IMAGENET1K_V1-fp32-b32"))) == TIMINGS
+
+
+def test_speed_ups_are_those_over_the_first_setting() -> None:
+    """In batches of the same size; a timing without such a reference has a dash."""
+    timings = [
+        timing_result("alexnet", seconds=[0.5], id="alexnet-IMAGENET1K_V1-fp32-b1", batch_size=1),
+        timing_result("alexnet", seconds=[0.1], id="alexnet-IMAGENET1K_V1-bf16-b64", precision="bf16"),
+        timing_result("alexnet", seconds=[0.25]),
+    ]
+
+    head, *rows, legend = _timings(*timings)
+
+    assert "speed-up" in head.split()
+    assert ["-", "2.50", "-"] == [row.split()[2] for row in rows]
+    assert "speed-up: over the model's first setting at the same batch size" in legend
+
+
+def test_every_precision_has_an_order(tmp_path: Path) -> None:
+    """A model in all of them has a row for each, in the order of the table of precisions."""
+    cases = [case_result(id=precision, precision=precision) for precision in reversed(PRECISIONS)]
+    run = _run(tmp_path, *cases)
+
+    settings = run_sections(run)[1]
+
+    assert settings.table is not None
+    assert [row[2] for row in settings.table.rows] == list(PRECISIONS)

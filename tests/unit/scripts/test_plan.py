@@ -1,0 +1,68 @@
+"""Tests of scripts/plan.py."""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+import pytest
+
+from harness.stats import mcnemar
+from scripts.plan import chance_to_see, images_to_see, main, paired_images, unpaired_images
+
+
+def _power(images: int, regression: float, discordant: float, alpha: float) -> float:
+    """Return the power by enumerating all pairs of counts, lost and gained."""
+    lost, gained = (discordant + regression) / 2, (discordant - regression) / 2
+    found = 0.0
+    for one in range(images + 1):
+        for other in range(images + 1 - one):
+            if mcnemar(one, other) < alpha:
+                ways = comb(images, one) * comb(images - one, other)
+                rest = (1 - discordant) ** (images - one - other)
+                found += ways * lost**one * gained**other * rest
+    return found
+
+
+@pytest.mark.parametrize(
+    ("regression", "discordant", "power", "alpha"),
+    [(0.3, 0.4, 0.9, 0.05), (0.5, 0.5, 0.99, 0.01), (0.25, 0.3, 0.8, 0.01), (0.6, 0.9, 0.9, 1e-3)],
+)
+def test_images_for_a_paired_test(regression: float, discordant: float, power: float, alpha: float) -> None:
+    """The fewest, by enumeration; power rises in saw teeth, so one of its crossings."""
+    images = paired_images(regression, discordant, power, alpha)
+
+    assert images is not None
+    assert _power(images, regression, discordant, alpha) >= power - 1e-9
+    assert _power(images - 1, regression, discordant, alpha) < power
+
+
+def test_a_paired_test_finds_as_often_as_stated() -> None:
+    """Drawn two thousand times with the number of images that is asked for."""
+    images = paired_images(0.01, 0.03, power=0.9, alpha=0.01)
+
+    assert images is not None
+    drawn = np.random.default_rng(0).multinomial(images, [0.02, 0.01, 0.97], size=2000)
+    found = np.mean([mcnemar(int(lost), int(gained)) < 0.01 for lost, gained, _ in drawn])
+    assert found == pytest.approx(0.9, abs=0.03)
+
+
+def test_a_loss_within_the_tolerance_is_never_seen() -> None:
+    """Not even on all 50,000 images."""
+    assert unpaired_images(0.0004, accuracy=0.7, tolerance=0.0005, power=0.99) is None
+
+
+def test_images_and_chances_agree() -> None:
+    """The fewest images whose chance is that large."""
+    for share in (0.001, 0.02, 0.5):
+        images = images_to_see(share, 0.99)
+        assert chance_to_see(share, images) >= 0.99 - 1e-12 > chance_to_see(share, images - 1) - 1e-9
+
+
+def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """One row per change."""
+    main(["--regression", "0.1"])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert "against the published 70, tolerance 0.05 points: 49,921 of 50,000 images" in lines
+    assert [line.split()[-5:] for line in lines if line.startswith("libjpeg")] == [["459", "1", "1.00", "1.00", "1.00"]]

@@ -1,0 +1,364 @@
+"""Tests of harness.predict: normalization, the forward pass, and the loop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from harness.decoding.decoders import crop_image
+from harness.errors import DeviceError, EvaluationError
+from harness.precision import Setting
+from harness.predict import Loop, Normalize, forward, predict
+from harness.prefetch import Prefetch
+from harness.preset import Geometry, Preset, check_against_torchvision, preset_of
+from tests.crops import InMemory
+from tests.images import noise, save
+
+CPU = torch.device("cpu")
+PRESET = Preset(Geometry(8, 8, "bilinear"), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLASSES = 9
+
+
+def pixels(images: int) -> Tensor:
+    """Return random (images, 8, 8, 3) uint8."""
+    return torch.from_numpy(np.random.RandomState(0).randint(0, 256, (images, 8, 8, 3)).astype(np.uint8))
+
+
+def every_weight() -> list[object]:
+    """Return a weights member for each distinct mean and std of torchvision's classifiers."""
+    distinct: dict[object, object] = {}
+    for model in torchvision.models.list_models(module=torchvision.models):
+        for weights in torchvision.models.get_model_weights(model):
+            transform = weights.transforms()
+            distinct.setdefault((tuple(transform.mean), tuple(transform.std)), weights)
+    return list(distinct.values())
+
+
+@pytest.mark.parametrize("weights", every_weight(), ids=str)
+def test_normalization_is_the_presets_bit_for_bit(weights: object) -> None:
+    """All 256 values of each channel come out as torchvision's own preset makes them of a PIL image."""
+    transform = weights.transforms(crop_size=64, resize_size=64)  # type: ignore[attr-defined]
+    values = np.stack([np.random.RandomState(c).permutation(4096) % 256 for c in range(3)], axis=-1)
+    image = Image.fromarray(values.reshape(64, 64, 3).astype(np.uint8))
+
+    [ours] = Normalize(preset_of(transform), CPU)(torch.tensor(np.asarray(image))[None])
+
+    assert torch.equal(transform(image), ours)
+    assert ours.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_format"), [("channels_last", torch.channels_last), ("contiguous", torch.contiguous_format)]
+)
+def test_images_come_in_the_memory_format(name: str, memory_format: torch.memory_format) -> None:
+    """(B, S, S, 3) becomes (B, 3, S, S); the values are the same."""
+    images = Normalize(PRESET, CPU, name)(pixels(2))
+
+    assert images.shape == (2, 3, 8, 8)
+    assert images.is_contiguous(memory_format=memory_format)
+    assert torch.equal(images, Normalize(PRESET, CPU)(pixels(2)))
+
+
+def test_channels_in_another_order_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where all channels share a mean and a standard deviation."""
+    gray = Preset(PRESET.geometry, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    right = Normalize.__call__
+    monkeypatch.setattr(Normalize, "__call__", lambda self, crops: right(self, crops.flip(3)))
+
+    with pytest.raises(EvaluationError, match="does not give the same bits as torchvision"):
+        Normalize(gray, CPU)
+
+
+def test_arithmetic_that_rounds_otherwise_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that multiplies by the reciprocal instead of dividing is found before the first image."""
+    monkeypatch.setattr(Tensor, "div_", lambda self, other: self.mul_(1 / other))
+
+    with pytest.raises(EvaluationError, match="normalization on cpu does not give the same bits as torchvision"):
+        Normalize(PRESET, CPU)
+
+
+@pytest.mark.parametrize("changed", [{}, {"mean": (0.0, 0.0, 0.0)}, {"geometry": Geometry(64, 56, "bicubic")}])
+def test_a_preset_is_compared_with_torchvisions_transform(changed: dict[str, Any], tmp_path: Path) -> None:
+    """On one image, its decoding, geometry and normalization."""
+    transform = torchvision.models.AlexNet_Weights.IMAGENET1K_V1.transforms(crop_size=56, resize_size=64)
+    encoded = save(noise(1, 90, 120), tmp_path / "a.jpg").read_bytes()
+    preset = Preset(**{**vars(preset_of(transform)), **changed})
+    crop = crop_image(encoded, preset.geometry)
+
+    if not changed:
+        check_against_torchvision(preset, transform, crop, encoded, "one.JPEG")
+    else:
+        with pytest.raises(EvaluationError, match="differ from the output of torchvision's own preset"):
+            check_against_torchvision(preset, transform, crop, encoded, "one.JPEG")
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        (lambda x: x.mean(dim=(2, 3)), r"\(2, 3\)"),
+        (lambda x: x, r"\(2, 3, 8, 8\)"),
+        (lambda x: x[:1].flatten(1), r"\(1, 192\)"),
+        (lambda x: (x.flatten(1), x), "tuple"),
+    ],
+    ids=["three classes", "four dimensions", "too few rows", "tuple"],
+)
+def test_other_outputs_than_a_matrix_of_logits_are_errors(output: Callable[[Tensor], Any], found: str) -> None:
+    """A model's output has a row for each image and at least five columns."""
+    with pytest.raises(
+        EvaluationError, match=rf"expected logits of shape \(2, 5 or more classes\), the model gave {found}"
+    ):
+        forward(output, Normalize(PRESET, CPU), pixels(2))
+
+
+class Linear(nn.Module):
+    """Logits as fixed sums of pixels; remembers the sizes of its batches."""
+
+    def __init__(self, classes: int = CLASSES) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(np.random.RandomState(1).uniform(-1, 1, (192, classes))).float())
+        self.batches: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, classes)."""
+        self.batches.append(len(images))
+        return images.flatten(1) @ self.weight
+
+
+def decoded(images: int) -> InMemory:
+    """Return random images."""
+    return InMemory(pixels(images).numpy(), PRESET.geometry)
+
+
+def run(model: nn.Module, crops: InMemory, batch_size: int = 4, classes: int = CLASSES, **changes: Any) -> Loop:
+    """Predict in float32 on the CPU."""
+    prefetch = Prefetch(CPU)
+    return predict(model.eval(), crops, PRESET, prefetch=prefetch, batch_size=batch_size, classes=classes, **changes)
+
+
+@pytest.mark.parametrize("classes", [5, 6, 7, CLASSES])
+@pytest.mark.parametrize("images", [1, 3, 4, 5, 12])
+def test_every_image_is_evaluated_once_in_its_row(images: int, classes: int) -> None:
+    """Whatever is left for the last batch; six classes are kept, or all of five, and the log-sum-exp of all."""
+    model, crops = Linear(classes), decoded(images)
+
+    loop = run(model, crops, classes=classes)
+
+    found, kept = loop.predictions, min(6, classes)
+    with torch.inference_mode():
+        scaled = torch.tensor(crops.images).permute(0, 3, 1, 2) / 255.0
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PRESET.mean, PRESET.std))
+        logits = (((scaled - mean) / std).flatten(1).double() @ model.weight.double()).numpy()
+    order = np.argsort(-logits, axis=1)[:, :kept]
+    assert model.batches == [4] * (images // 4) + [images % 4] * (images % 4 > 0)
+    assert found.ids.tolist() == list(crops.ids)
+    assert [str(array.dtype) for array in (found.top, found.logits, found.logsumexp)] == ["int16", "float32", "float32"]  # type: ignore[union-attr]
+    np.testing.assert_array_equal(found.top, order)
+    np.testing.assert_allclose(found.logits, np.take_along_axis(logits, order, 1), rtol=1e-5, atol=1e-4)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.logsumexp, np.log(np.exp(logits).sum(axis=1)), rtol=1e-5, atol=1e-4)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.hashes, crops.hashes)
+    assert loop.batch_size == 4
+
+
+class Given(nn.Module):
+    """Gives fixed logits, a row for each image."""
+
+    def __init__(self, logits: list[list[float]], dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.logits, self.done = torch.tensor(logits, dtype=dtype), 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, classes)."""
+        self.done += len(images)
+        return self.logits[self.done - len(images) : self.done]
+
+
+@pytest.mark.parametrize("tied", [[0, 1], [2, 5, 7], [0, 1, 2, 3, 4, 5, 6, 7]])
+def test_tied_classes_are_kept_once_each(tied: list[int]) -> None:
+    """Classes with the same logit come in some order; the same one in every batch size, and none of them twice."""
+    row = [1.0 if label in tied else -float(label) for label in range(CLASSES)]
+    expected = sorted(row, reverse=True)[:6]
+
+    found = [run(Given([row] * 5), decoded(5), batch_size).predictions for batch_size in (1, 4, 5)]
+
+    for predictions in found:
+        assert predictions.logits is not None
+        assert predictions.logits.tolist() == [expected] * 5
+        assert [[row[label] for label in labels] for labels in predictions.top.tolist()] == [expected] * 5
+        assert all(len(set(labels)) == 6 for labels in predictions.top.tolist())
+        np.testing.assert_array_equal(predictions.top, found[0].top)
+
+
+def test_log_sum_exp_is_torchs_also_of_large_logits() -> None:
+    """In float32, whatever dtype the model computes in; exp() of these would overflow."""
+    logits = [[500.0, 499.0, 0.0, -500.0, 1.0, 2.0, 3.0, 4.0, 5.0], [-200.0 - c for c in range(CLASSES)]]
+
+    for dtype in (torch.float32, torch.float16):
+        [first, second] = run(Given(logits, dtype), decoded(2)).predictions.logsumexp  # type: ignore[misc]
+
+        assert first == pytest.approx(500 + np.log1p(np.exp(-1)))
+        assert second == pytest.approx(-200 + np.log(sum(np.exp(-c) for c in range(CLASSES))))
+
+
+def test_a_model_in_train_mode_is_an_error() -> None:
+    """Dropout and batch statistics would change the predictions; one layer in train mode is enough."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.Dropout()).eval()
+    model[2].train()
+
+    with pytest.raises(EvaluationError, match="the model is in train mode"):
+        predict(model, decoded(2), PRESET, prefetch=Prefetch(CPU), batch_size=2, classes=9)
+
+
+@pytest.mark.parametrize("classes", [8, 10])
+def test_another_number_of_logits_than_classes_is_an_error(classes: int) -> None:
+    """Its indices would mean other classes, however plausible the accuracy is."""
+    reason = f"the model gives {classes} logits, and the dataset has 9 classes"
+
+    with pytest.raises(EvaluationError, match=reason):
+        run(Linear(classes), decoded(2))
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "what"),
+    [
+        ([float("nan")] + [1.0] * 8, "not finite"),
+        ([float("-inf"), *range(1, 9)], "not finite"),  # which the highest classes do not show
+        ([2.0] * 9, "all equal"),
+    ],
+)
+def test_logits_without_meaning_are_errors_that_name_the_image(spoiled: list[float], what: str) -> None:
+    """An image that was not classified does not count as wrong: the first of them is named, and all are counted."""
+    good = [float(c) for c in range(CLASSES)]
+    logits = [spoiled if image in (5, 8) else good for image in range(10)]
+
+    with pytest.raises(EvaluationError, match=rf"^the logits of 2 of 10 images are {what}, the first of them image-5$"):
+        run(Given(logits), decoded(10))
+
+
+class Hungry(Linear):
+    """Runs out of memory in batches larger than the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, classes), or fail as a CUDA device does."""
+        if len(images) > self._limit:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return super().forward(images)
+
+
+def test_running_out_of_memory_halves_the_batch() -> None:
+    """16 is too much, 8 is, 4 is not: all images are evaluated, from the first one on, and the batch size is known."""
+    calls: list[tuple[int, int]] = []
+
+    loop = run(Hungry(5), decoded(10), batch_size=16, progress=lambda *numbers: calls.append(numbers))
+
+    assert loop.batch_size == 4
+    np.testing.assert_array_equal(run(Linear(), decoded(10)).predictions.top, loop.predictions.top)
+    assert calls == [(0, 10), (0, 10), (0, 10), (4, 10), (8, 10), (10, 10)]
+
+
+def test_what_is_kept_on_the_device_is_released_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch is halved only after that was not enough."""
+    released = iter([True, False])
+    monkeypatch.setattr(Prefetch, "release", lambda _: next(released))
+
+    assert run(Hungry(4), decoded(19), batch_size=8).batch_size == 4
+    assert next(released, None) is None
+
+
+def test_no_memory_for_one_image_is_an_error() -> None:
+    """Halving ends at one image; another error is not taken for a lack of memory."""
+    with pytest.raises(DeviceError, match="cpu has no memory to evaluate even one image at a time"):
+        run(Hungry(0), decoded(3))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        run(nn.Sequential(nn.Flatten(), nn.Linear(5, 9)), decoded(3))
+
+
+def test_waiting_for_the_decoder_is_known() -> None:
+    """Apart from the transfer, so that it can be left out of the images/s."""
+
+    class Slow(InMemory):
+        def read(self, rows: slice, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+            self.seconds += 1000.0
+            return super().read(rows, into)
+
+    crops = Slow(decoded(10).images, PRESET.geometry)
+    crops.seconds = 5.0
+
+    loop = run(Linear(), crops)
+
+    assert loop.waited == 3000.0
+    assert -3000.0 < loop.transfer < loop.seconds - 3000.0
+
+
+def test_the_precision_is_applied_in_the_forward_pass_only() -> None:
+    """CuDNN may not use TF32 while the model runs, and is as before afterwards; the switches are recorded."""
+
+    class Watching(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append((torch.backends.cudnn.allow_tf32, torch.is_inference_mode_enabled()))
+            return super().forward(images)
+
+    seen: list[tuple[bool, bool]] = []
+    before = torch.backends.cudnn.allow_tf32
+
+    switches = run(Watching(), decoded(3)).switches
+
+    assert seen == [(False, True)]
+    assert torch.backends.cudnn.allow_tf32 == before
+    assert (switches["float32_matmul_precision"], switches["cudnn.allow_tf32"]) == ("highest", False)
+
+
+def test_a_lower_precision_is_that_of_the_products() -> None:
+    """In bf16 a matrix product is of bfloat16; what is kept is float32."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES))
+
+    exact, rounded = (run(model, decoded(4), setting=Setting(name)).predictions.logits for name in ("fp32", "bf16"))
+
+    assert exact is not None
+    assert rounded is not None
+    assert rounded.dtype == np.float32
+    assert not (rounded.view(np.uint32) & 0xFFFF).any()
+    assert 0 < np.abs(rounded - exact).max() < 0.05
+
+
+class InPlace(Linear):
+    """Works on the images themselves, as some models do."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, classes)."""
+        self.contiguous = images.is_contiguous()
+        return super().forward(images.mul_(2))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
+def test_the_first_input_is_recorded(batch_size: int, memory_format: str) -> None:
+    """Id, digest, smallest and largest value of the normalized first image, whatever the batches and the format."""
+    crops = decoded(7)
+    image = (torch.from_numpy(crops.images[0]).permute(2, 0, 1) / 255 - torch.tensor(PRESET.mean).view(3, 1, 1)).div_(
+        torch.tensor(PRESET.std).view(3, 1, 1)
+    )
+
+    model = InPlace()
+    loop = run(model, crops, batch_size, setting=Setting(memory_format=memory_format))
+
+    assert model.contiguous == (memory_format == "contiguous")
+    assert loop.first_input == {
+        "id": "image-0",
+        "sha256": hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest(),
+        "low": float(image.min()),
+        "high": float(image.max()),
+    }

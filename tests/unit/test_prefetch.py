@@ -1,0 +1,183 @@
+"""Tests of harness.prefetch: the pinned buffers, on simulated streams and on a real device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness.prefetch import Prefetch
+from harness.preset import Geometry
+from tests.crops import InMemory
+
+with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+def tagged(images: int) -> InMemory:
+    """Return images of 2 by 2 pixels; every value is its image's index."""
+    pixels = np.arange(images, dtype=np.uint8).repeat(12).reshape(images, 2, 2, 3)
+    return InMemory(pixels, Geometry(2, 2, "bilinear"))
+
+
+@pytest.mark.parametrize("images", [1, 3, 4, 5, 8, 9])
+def test_batches_are_consecutive_and_the_last_may_be_short(images: int) -> None:
+    """Together the batches are the images, in order, each once."""
+    batches = [batch.clone() for batch in Prefetch(torch.device("cpu")).batches(tagged(images), 4)]
+
+    assert [len(batch) for batch in batches] == [4] * (images // 4) + ([images % 4] if images % 4 else [])
+    assert np.array_equal(torch.cat(batches).numpy(), tagged(images).images)
+
+
+class Stream:
+    """A stream whose work is put off until somebody has to wait for it, as late as a device may do it."""
+
+    def __init__(self) -> None:
+        self._queue: list[Callable[[], object]] = []
+
+    def add(self, work: Callable[[], object]) -> None:
+        """Queue work."""
+        self._queue.append(work)
+
+    def wait_event(self, event: Event) -> None:
+        """Queue waiting for what the event was last recorded after."""
+        self.add(event.recorded)
+
+    def wait_stream(self, other: Stream) -> None:
+        """Queue waiting for what the other stream has been given so far."""
+        event = Event()
+        event.record(other)
+        self.wait_event(event)
+
+    def work_until(self, reached: Callable[[], object]) -> None:
+        """Do what is queued, in order, until something has been reached."""
+        while not reached():
+            self._queue.pop(0)()
+
+    def finish(self) -> None:
+        """Do all that is queued."""
+        self.work_until(lambda: not self._queue)
+
+
+class Event:
+    """An event; one that was never recorded is done."""
+
+    def __init__(self) -> None:
+        self.recorded: Callable[[], object] = lambda: None
+
+    def record(self, stream: Stream) -> None:
+        """Mark the stream's present end."""
+        reached: list[bool] = []
+        stream.add(lambda: reached.append(True))
+        self.recorded = lambda: stream.work_until(lambda: reached)
+
+    def synchronize(self) -> None:
+        """Wait on the host."""
+        self.recorded()
+
+
+class Device:
+    """A simulated CUDA device with two streams and so many bytes of free memory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+        self.computing, self.copying = Stream(), Stream()
+        empty, copy = torch.empty, torch.Tensor.copy_
+        monkeypatch.setattr(torch, "empty", lambda shape, dtype, **_: empty(shape, dtype=dtype))
+        monkeypatch.setattr(torch.cuda, "Event", Event)
+        monkeypatch.setattr(torch.cuda, "Stream", lambda _: self.copying)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda _: self.computing)
+        monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**9))
+        monkeypatch.setattr(
+            torch.Tensor,
+            "copy_",
+            lambda target, source, non_blocking: self.copying.add(lambda: copy(target, source)),  # noqa: ARG005
+        )
+        self.prefetch = Prefetch(torch.device("cuda"))
+
+    def consume(self, images: InMemory) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return what a model sees that works as late as it may."""
+        consumed: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+        for batch in self.prefetch.batches(images, 4):
+            self.computing.add(partial(lambda batch: consumed.append(batch.numpy().copy()), batch))
+        self.computing.finish()
+        return np.concatenate(consumed)
+
+
+@pytest.mark.parametrize("free", [0, 10**6], ids=["in slots", "kept"])
+@pytest.mark.parametrize("images", [1, 4, 5, 12, 13, 40, 41])
+def test_no_buffer_is_overwritten_before_it_was_used(images: int, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if copies and computation happen as late as they may, each batch arrives whole and in order."""
+    device = Device(monkeypatch, free)
+
+    consumed = device.consume(tagged(images))
+
+    assert np.array_equal(consumed, tagged(images).images)
+
+
+def test_images_stay_on_a_device_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second model reads nothing from the store; images of another geometry take their place."""
+    device, images, others = Device(monkeypatch, free=2 * 9 * 12), tagged(9), tagged(8)
+
+    first, second = device.consume(images), device.consume(images)
+    third, fourth = device.consume(others), device.consume(images)
+
+    assert np.array_equal(first, images.images)
+    assert np.array_equal(second, images.images)
+    assert np.array_equal(third, others.images)
+    assert np.array_equal(fourth, images.images)
+    assert images.rows_read == list(range(9)) * 2
+
+
+def test_images_do_not_stay_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With less than twice their size free they are read again for each model."""
+    device, images = Device(monkeypatch, free=2 * 9 * 12 - 1), tagged(9)
+
+    device.consume(images)
+    device.consume(images)
+
+    assert images.rows_read == list(range(9)) * 2
+
+
+def test_released_room_is_not_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once memory has run out, nothing is kept; there is something to release once."""
+    device, images = Device(monkeypatch, free=10**6), tagged(9)
+    device.consume(images)
+
+    released = device.prefetch.release(), device.prefetch.release()
+    device.consume(images)
+    device.consume(images)
+
+    assert released == (True, False)
+    assert images.rows_read == list(range(9)) * 3
+
+
+def test_an_unfinished_pass_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of which a part was moved are all moved again."""
+    device, images = Device(monkeypatch, free=10**6), tagged(9)
+
+    batches = device.prefetch.batches(images, 4)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+
+    assert np.array_equal(device.consume(images), images.images)
+
+
+@with_cuda
+@pytest.mark.parametrize("keeping", [False, True])
+def test_batches_arrive_on_a_real_device(keeping: bool) -> None:
+    """Through pinned memory and a stream of its own, all images arrive as they were, the second time too."""
+    pixels = np.random.RandomState(0).randint(0, 256, (1001, 32, 32, 3)).astype(np.uint8)
+    images, prefetch = InMemory(pixels, Geometry(32, 32, "bilinear")), Prefetch(torch.device("cuda"))
+    if not keeping:
+        prefetch.release()
+
+    for _ in range(2):
+        batches = [batch.clone() for batch in prefetch.batches(images, 64)]
+
+        assert np.array_equal(torch.cat(batches).cpu().numpy(), pixels)
+    assert len(images.rows_read) == (1001 if keeping else 2002)

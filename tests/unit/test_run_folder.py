@@ -1,0 +1,333 @@
+"""Tests of harness.records.run_folder: what is on disk, that it is whole or not at all, and what is no run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.dataset import digest_of
+from harness.errors import RecordError, ResultsError
+from harness.predictions import Predictions
+from harness.records.results import DatasetFacts, Missing, plain
+from harness.records.run_folder import NewRun, read_run, write_predictions
+from tests.records import case_result, run_record, timing_result
+
+TARGETS = np.array([0, 6], np.int16)
+PREDICTIONS = Predictions(
+    ids=np.array(["n01440764/a.JPEG", "n01443537/ü.JPEG"]),
+    top=np.array([[0, 1, 2, 3, 4, 5], [9, 8, 7, 6, 5, 4]], np.int16),
+    logits=np.array([[5, 4, 3, 2, 1, 1], [9, 8, 7, 6, 5.5, -1]], np.float32),
+    logsumexp=np.array([5.5, 9.5], np.float32),
+    hashes=np.arange(32, dtype=np.uint8).reshape(2, 16),
+    samples=np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3),
+)
+DIGEST = digest_of(PREDICTIONS.ids.tolist(), TARGETS)
+CASE = case_result(counts=(2, 1, 2), inputs_digest=PREDICTIONS.inputs_digest)
+TIMING = timing_result(seconds=(0.25, 0.5))
+RECORD = msgspec.structs.replace(
+    run_record([CASE, Missing("vgg16-fp32", "error", "no weights")], [TIMING, Missing("vgg16-b32")]),
+    dataset=DatasetFacts("imagenet-1k", DIGEST, images=2, total=2, classes=2),
+)
+
+
+def _write(folder: Path, predictions: Predictions = PREDICTIONS, case: str = CASE.id) -> Path:
+    """Write the run, and return its folder."""
+    run = NewRun(folder)
+    write_predictions(run.staging, case, predictions, TARGETS)
+    run.finish(RECORD)
+    return folder
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Record, labels and predictions, in folders that did not exist."""
+    run = read_run(_write(tmp_path / "new" / "run"))
+
+    found = run.predictions(CASE)
+    assert run.record == RECORD
+    assert run.holds_predictions
+    for field in fields(Predictions):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(PREDICTIONS, field.name), strict=True)
+    np.testing.assert_array_equal(run.labels[1], TARGETS, strict=True)
+
+
+def test_predictions_without_logits_or_pixels_are_read(tmp_path: Path) -> None:
+    """As others have published them: five classes, and nothing else."""
+    published = Predictions(PREDICTIONS.ids, PREDICTIONS.top5)
+    run = read_run(_write(tmp_path / "run", published))
+
+    found = run.predictions(msgspec.structs.replace(CASE, inputs_digest=""))
+
+    np.testing.assert_array_equal(found.top, published.top, strict=True)
+    assert (found.logits, found.logsumexp, found.hashes, found.samples) == (None, None, None, None)
+    assert _names(tmp_path / "run") == ["labels.npz", f"predictions/{CASE.id}.npz", "record.json"]
+
+
+def test_models_of_one_geometry_share_their_inputs(tmp_path: Path) -> None:
+    """A folder holds what is documented, and there is nothing beside it."""
+    other = replace(PREDICTIONS, hashes=PREDICTIONS.hashes[::-1].copy())  # type: ignore[index]
+    run = NewRun(tmp_path / "run")
+    for case, predictions in (("a", PREDICTIONS), ("b", PREDICTIONS), ("../../own/net", other)):
+        write_predictions(run.staging, case, predictions, TARGETS)
+    run.finish(RECORD)
+
+    inputs = sorted(f"run/inputs/{predictions.inputs_digest[:32]}.npz" for predictions in (PREDICTIONS, other))
+    names = ["..%2F..%2Fown%2Fnet", "a", "b"]
+    assert _names(tmp_path) == [
+        *inputs,
+        "run/labels.npz",
+        *(f"run/predictions/{name}.npz" for name in names),
+        "run/record.json",
+    ]
+
+
+def test_an_earlier_run_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    """A run that is discarded changes nothing; one that is finished leaves nothing of the earlier one."""
+    folder = _write(tmp_path / "run")
+    (folder / "predictions" / "old.npz").touch()
+    before = (folder / "record.json").read_bytes()
+
+    run = NewRun(folder)
+    write_predictions(run.staging, CASE.id, PREDICTIONS, TARGETS)
+    assert (folder / "record.json").read_bytes() == before
+    run.discard()
+    assert (folder / "predictions" / "old.npz").exists()
+    _write(folder)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not (folder / "predictions" / "old.npz").exists()
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """The run replaces what the link points to, as of a job that links its latest run."""
+    _write(tmp_path / "first")
+    (tmp_path / "latest").symlink_to("first")
+
+    _write(tmp_path / "latest")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "latest"]
+    assert (tmp_path / "latest").is_symlink()
+
+
+def _beside(name: str) -> Callable[[Path], object]:
+    return lambda folder: (_write(folder) / name).write_text("mine")
+
+
+def _with(name: str, text: str) -> Callable[[Path], object]:
+    def make(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(text)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (_beside("notes.txt"), "notes.txt"),
+        (_beside("predictions/notes.txt"), "predictions/notes.txt"),
+        (_beside("inputs/notes.txt"), "inputs/notes.txt"),
+        (_with("thesis.tex", ""), "thesis.tex"),
+        (_with("record.json", '{"mine": 1}'), "a record.json of another kind"),
+        (_with("record.json", "mine"), "a record.json of another kind"),
+        (_with("predictions/a.npz", ""), "predictions"),
+    ],
+)
+def test_only_runs_are_replaced(make: Callable[[Path], object], named: str, tmp_path: Path) -> None:
+    """A folder that holds something else as well stays as it is."""
+    make(tmp_path / "run")
+    before = sorted(tmp_path.rglob("*"))
+
+    with pytest.raises(
+        ResultsError, match=rf"an earlier run to be replaced; found a folder with something else in it: {named}$"
+    ):
+        NewRun(tmp_path / "run")
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_destination_that_cannot_work_is_an_error_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before hours of evaluation, not after them."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ResultsError, match=r"^--results .*expected a folder, found a file$"):
+        NewRun(tmp_path / "file")
+    with pytest.raises(ResultsError, match=r"^the run cannot be written to .*file/run: Not a directory$"):
+        NewRun(tmp_path / "file" / "run")
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(ResultsError, match=r"^--baseline .*mount point cannot be replaced; name a folder in it$"):
+        NewRun(tmp_path, "--baseline")
+
+
+def test_a_run_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+    """As with a full disk at the end."""
+    folder = _write(tmp_path / "run")
+    run = NewRun(folder)
+    shutil.rmtree(run.staging)
+
+    with pytest.raises(ResultsError, match="No such file or directory"):
+        run.finish(RECORD)
+
+    assert read_run(folder).record == RECORD
+
+
+@pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), KeyboardInterrupt()])
+def test_a_run_that_cannot_be_moved_gives_the_earlier_one_back(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the very last step, when the earlier run has been moved away already; after a signal too."""
+    folder = _write(tmp_path / "run")
+    run = NewRun(folder)
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path == run.staging:
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises((ResultsError, KeyboardInterrupt), match=r"Read-only file system|^$"):
+        run.finish(RECORD)
+    run.discard()
+
+    assert read_run(folder).record == RECORD
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def _benchmark_file(path: Path, **changes: Any) -> Path:
+    """Write what pytest-benchmark writes of the run, with ``changes`` to the harness's part of it."""
+    benchmarks = [
+        {"fullname": "test_throughput[x]", "extra_info": TIMING.info(), "stats": {"data": [0.25, 0.5]}},
+        {"fullname": "test_other", "extra_info": {}, "stats": {"data": [1.0]}},
+    ]
+    record = {**plain(RECORD), **changes}
+    path.write_text(json.dumps({"machine_info": {}, "benchmarks": benchmarks, "imagenet_gate": record}))
+    return path
+
+
+def test_a_benchmark_file_gives_the_same_record(tmp_path: Path) -> None:
+    """With the timings among its benchmarks, others' left out; it holds no predictions."""
+    run = read_run(_benchmark_file(tmp_path / "benchmark.json", timings=[]))
+
+    assert run.record == RECORD
+    assert not run.holds_predictions
+
+
+def _cut_short(folder: Path) -> Path:
+    record = _write(folder) / "record.json"
+    record.write_bytes(record.read_bytes()[:1000])
+    return folder
+
+
+def _text(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda _: None, r"run: expected a run folder \(--results\) or its JSON \(--benchmark-json\), found nothing"),
+        (Path.mkdir, r"run: expected a run folder, found no record\.json in it; a run that was killed leaves such"),
+        (_cut_short, r"record\.json: expected JSON \(.* line \d+ column \d+ .*\); it may have been cut short"),
+        (_text(""), r"run: expected JSON \(Expecting value: line 1 column 1 \(char 0\)\); it may have been cut short"),
+        (lambda path: path.write_bytes(b"\x80\x81"), r"run: expected JSON \("),
+        (_text("[1]"), r"run: expected a record of this harness, found other JSON"),
+        (_text('{"a": 1}'), r"run: expected a record of this harness, found other JSON"),
+        (_text('{"benchmarks": []}'), r"run: a file of pytest-benchmark, but not of this harness: .* 'imagenet_gate'"),
+        (
+            _text('{"benchmarks": [{"extra_info": {"peak_tflops": 1}}], "imagenet_gate": {}}'),
+            r"run: not a valid file of pytest-benchmark: KeyError 'stats'",
+        ),
+        (
+            lambda path: _benchmark_file(path, schema_version="2.0"),
+            r"run: schema_version must be 3\.x, found '2\.0': read it with the version that wrote it, or run again",
+        ),
+    ],
+    ids=["nothing", "empty folder", "cut short", "empty file", "binary", "a list", "other JSON", "other benchmarks",
+         "damaged benchmarks", "older benchmarks"],
+)  # fmt: skip
+def test_what_is_no_run_is_an_error_in_one_sentence(
+    make: Callable[[Path], object], sentence: str, tmp_path: Path
+) -> None:
+    """What was expected, what was found, and where."""
+    make(tmp_path / "run")
+
+    with pytest.raises(RecordError, match=sentence) as raised:
+        read_run(tmp_path / "run")
+
+    assert "\n" not in str(raised.value)
+
+
+def _file(folder: Path, kind: str) -> Path:
+    return {
+        "labels": folder / "labels.npz",
+        "predictions": folder / "predictions" / f"{CASE.id}.npz",
+        "inputs": folder / "inputs" / f"{CASE.inputs_digest[:32]}.npz",
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["labels", "predictions", "inputs"])
+@pytest.mark.parametrize("size", [None, 0, 100, 300])
+def test_a_file_that_is_missing_or_damaged_is_an_error(kind: str, size: int | None, tmp_path: Path) -> None:
+    """It is named; a run is not compared as if it had none."""
+    file = _file(_write(tmp_path / "run"), kind)
+    if size is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:size])
+    reason = r"missing, though record\.json refers to it" if size is None else r"damaged \(.*\); the run cannot be"
+
+    with pytest.raises(RecordError, match=rf"{file.name}: {reason}"):
+        read_run(tmp_path / "run").predictions(CASE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "reason"),
+    [
+        ("predictions", {"top": np.zeros((3, 6), np.int16)}, "expected top of type i2 for 2 images"),
+        ("predictions", {"top": np.zeros((2, 4), np.int16)}, "expected top of type i2 for 2 images"),
+        ("predictions", {"logits": np.full((2, 6), np.nan, np.float32)}, "expected finite logits, highest first"),
+        ("predictions", {"logits": np.array([[1, 2, 3, 4, 5, 6]] * 2, np.float32)}, "expected finite logits, highest"),
+        ("labels", {"targets": np.zeros(1, np.int16)}, "expected targets of type i2 for 2 images"),
+        ("labels", {"targets": np.array([6, 0], np.int16)}, "its digest differs from that in record.json"),
+        ("labels", {"ids": np.array(["b", "a"])}, "expected ids sorted and unique"),
+        ("labels", {"ids": np.array(["a", "a"])}, "expected ids sorted and unique"),
+        ("labels", {"ids": np.array(["a", "b"])}, "its digest differs from that in record.json"),
+        ("labels", {"ids": np.array("a")}, "expected ids of type U"),
+        ("labels", {"ids": np.array([], "U1"), "targets": np.zeros(0, np.int16)}, "expected ids of type U"),
+        ("inputs", {"hashes": np.zeros((2, 16), np.uint8)}, "its digest differs from that in record.json"),
+        ("inputs", {"samples": np.ones((1, 4, 4, 3), np.uint8)}, "expected samples of type u1"),
+    ],
+)
+def test_arrays_that_no_run_has_written_are_an_error(
+    kind: str, changes: dict[str, NDArray[Any]], reason: str, tmp_path: Path
+) -> None:
+    """Before they are compared with anything; with the file's name."""
+    file = _file(_write(tmp_path / "run"), kind)
+    with np.load(file) as arrays:
+        values = {**arrays, **changes}
+    np.savez(file, **values)
+
+    with pytest.raises(RecordError, match=rf"{file.name}: {reason}"):
+        read_run(tmp_path / "run").predictions(CASE)
+
+
+def test_arrays_with_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
+    """They could run code."""
+    file = _file(_write(tmp_path / "run"), "predictions")
+    np.savez(file, top=np.array([[{}] * 6] * 2, object))
+
+    with pytest.raises(RecordError, match=r"damaged .*allow_pickle=False"):
+        read_run(tmp_path / "run").predictions(CASE)

@@ -1,0 +1,256 @@
+"""Tests of harness.verdict; what it makes of a baseline is tested in baseline/test_pairing.py."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.dataset import SYNTHETIC
+from harness.predictions import Predictions, count
+from harness.records.evidence import Bounds, Counts, Expected, Policy, SpeedChange, Unpaired
+from harness.records.expected_file import read_expected
+from harness.stats import sampling_band
+from harness.verdict import ALPHA, Check, Verdict, judge, judge_speed, worst
+
+PUBLISHED = Counts(images=50_000, top1=34_879, top5=44_539)
+RESNET18 = Expected(PUBLISHED, Decimal("0.05"))
+MODELS = ["alexnet", "resnet18", "resnet50", "squeezenet1_1", "vgg11", "densenet121"]
+
+
+def verdict_on(counts: Counts, expected: Expected | None = RESNET18) -> Verdict:
+    """Return the verdict without a baseline."""
+    return judge(counts, expected, "", None)
+
+
+def _outcomes(verdict: Verdict) -> list[tuple[str, str]]:
+    return [(check.name, check.outcome) for check in verdict.checks]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_real_predictions_pass_for_their_own_model_only(
+    model: str,
+    pytestconfig: pytest.Config,
+    real_predictions: dict[str, Predictions],
+    real_targets: NDArray[np.int16],
+) -> None:
+    """Of all models in the project's file, real predictions of one for the validation set pass for that one alone."""
+    entries = read_expected(pytestconfig.rootpath / "expected_accuracy.yaml")
+    counts = count(real_predictions[model], real_targets)
+
+    passed = [
+        str(entry.spec)
+        for entry in entries
+        if set(entry.expected) != {SYNTHETIC}
+        and verdict_on(counts, entry.expected_on("imagenet-1k")).outcome == "passed"
+    ]
+
+    assert passed == [f"{model}-IMAGENET1K_V1"]
+
+
+@pytest.mark.parametrize("metric", ["top1", "top5"])
+@pytest.mark.parametrize("off", [-9_000, -26, -25, -1, 0, 1, 25, 26])
+def test_25_of_50_000_images_are_tolerated(metric: str, off: int) -> None:
+    """±0.05 points are 25 images, above as well as below, and each metric is checked on its own."""
+    correct = {"top1": PUBLISHED.top1, "top5": PUBLISHED.top5}
+    correct[metric] += off
+
+    verdict = verdict_on(Counts(50_000, **correct))
+
+    outcome = "passed" if abs(off) <= 25 else "failed"
+    assert _outcomes(verdict) == [
+        (name, outcome if name[-1] == metric[-1] else "passed") for name in ("top-1", "top-5")
+    ]
+    assert verdict.outcome == outcome
+    assert [check.could_miss for check in verdict.checks] == [0, 0]
+
+
+@pytest.mark.parametrize(("tolerance", "allowed"), [("0", 0), ("0.01", 5), ("0.05", 25), ("0.2", 100), ("0.0019", 0)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_tolerance_is_in_whole_images(tolerance: str, allowed: int, sign: int) -> None:
+    """Rounded down; zero is a tolerance too."""
+    expected = Expected(PUBLISHED, Decimal(tolerance))
+
+    outcomes = [
+        verdict_on(Counts(50_000, PUBLISHED.top1 + sign * off, PUBLISHED.top5), expected).outcome
+        for off in (allowed, allowed + 1)
+    ]
+
+    assert outcomes == ["passed", "failed"]
+
+
+def test_message_of_a_pass() -> None:
+    """For each metric what was measured, published and allowed, in points and images."""
+    assert str(verdict_on(Counts(50_000, 34_879, 44_538))) == (
+        "top-1: passed: measured 69.758, published 69.758, difference +0.000 points = +0 of 50,000 images, "
+        "tolerance ±0.05 points = 25 images\n"
+        "top-5: passed: measured 89.076, published 89.078, difference -0.002 points = -1 of 50,000 images, "
+        "tolerance ±0.05 points = 25 images"
+    )
+
+
+def test_message_of_a_failure() -> None:
+    """Which metric failed, by how much, and in which direction."""
+    assert str(verdict_on(Counts(50_000, 32_980, 44_565))) == (
+        "top-1: FAILED: measured 65.960, published 69.758, difference -3.798 points = -1,899 of 50,000 images, "
+        "tolerance ±0.05 points = 25 images\n"
+        "top-5: FAILED: measured 89.130, published 89.078, difference +0.052 points = +26 of 50,000 images, "
+        "tolerance ±0.05 points = 25 images"
+    )
+
+
+def test_recorded_values_are_not_called_published() -> None:
+    """Values that this harness recorded itself are named so, on a whole dataset and on a subset."""
+    expected = Expected(Counts(500, 274, 464), Decimal("0.4"), "recorded")
+
+    for images in (500, 100):
+        for check in verdict_on(Counts(images, images // 2, images), expected).checks:
+            assert "recorded" in check.detail
+            assert "published" not in check.detail
+
+
+@pytest.mark.parametrize(("metric", "ends"), [("top1", (308, 388)), ("top5", (416, 471))])
+def test_subset_is_allowed_its_sampling_band(metric: str, ends: tuple[int, int]) -> None:
+    """Both ends of the band pass, and one image beyond either fails, for each metric."""
+    outcomes = [
+        verdict_on(Counts(500, **{"top1": 349, "top5": 445, metric: correct})).outcome
+        for correct in (ends[0] - 1, *ends, ends[1] + 1)
+    ]
+
+    assert outcomes == ["failed", "passed", "passed", "failed"]
+
+
+def test_band_of_a_subset_is_widened_by_the_tolerance() -> None:
+    """Here of three points."""
+    band = sampling_band(50_000, PUBLISHED.top1, 1_500, 500, ALPHA)
+    expected = Expected(PUBLISHED, Decimal(3))
+
+    outcomes = [
+        verdict_on(Counts(500, correct, 445), expected).checks[0].outcome
+        for correct in (band.low - 1, band.low, band.high, band.high + 1)
+    ]
+
+    assert outcomes == ["failed", "passed", "passed", "failed"]
+
+
+def test_message_on_a_subset_says_what_it_could_miss() -> None:
+    """The band in percent and images, and how large a drop could go unnoticed."""
+    verdict = verdict_on(Counts(500, 307, 445))
+
+    assert str(verdict) == (
+        "top-1: FAILED: measured 61.400, published 69.758; allowed on 500 of 50,000 images 61.60 to 77.60 "
+        "(308 to 388 correct, measured 307); a drop of up to 13.37 points could be missed\n"
+        "top-5: passed: measured 89.000, published 89.078; allowed on 500 of 50,000 images 83.20 to 94.20 "
+        "(416 to 471 correct, measured 445); a drop of up to 10.11 points could be missed"
+    )
+    assert [round(check.could_miss, 2) for check in verdict.checks] == [13.37, 10.11]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_subset_on_which_nothing_could_fail_fails(images: int) -> None:
+    """A check that every possible prediction passes is no check."""
+    verdict = verdict_on(Counts(images, 0, 0))
+
+    assert verdict.outcome == "failed"
+    assert str(verdict).count("so few images cannot fail: raise --limit") == 2
+
+
+def test_nothing_to_compare_with_is_a_failure() -> None:
+    """The message has the reason, the measured values and what to do."""
+    verdict = judge(Counts(300, 200, 250), None, "none for resnet18-IMAGENET1K_V1 on holiday-pictures", None)
+
+    assert verdict.outcome == "failed"
+    assert str(verdict) == (
+        "published values: FAILED: none for resnet18-IMAGENET1K_V1 on holiday-pictures. Measured on 300 images: top-1 "
+        "66.667 (200 correct), top-5 83.333 (250 correct). Point --imagenet at a dataset with published values, add "
+        "this one to a file for --expected, or record this run as a baseline to compare with: --baseline DIR "
+        "--baseline-update"
+    )
+
+
+@pytest.mark.parametrize(
+    ("expected", "updating", "outcome", "detail"),
+    [
+        (RESNET18, False, "warning", "none of it; record a baseline that has it: --baseline DIR --baseline-update"),
+        (None, False, "failed", "none of it; record a baseline that has it: --baseline DIR --baseline-update"),
+        (RESNET18, True, "passed", "recorded; there was nothing to pair it with"),
+        (None, True, "passed", "recorded; there was nothing to pair it with"),
+    ],
+)
+def test_a_case_that_the_baseline_lacks(expected: Expected | None, updating: bool, outcome: str, detail: str) -> None:
+    """A warning beside published values, a failure without them, and nothing odd if a baseline is recorded."""
+    verdict = judge(PUBLISHED, expected, "", Unpaired("missing", "none of it", policy=Policy(updating=updating)))
+
+    assert verdict.checks[-1] == Check("baseline", outcome, detail)
+
+
+@pytest.mark.parametrize("updating", [False, True])
+def test_a_case_whose_files_are_damaged(updating: bool) -> None:
+    """A warning that says so, also if a baseline is recorded: nothing is known of what it replaces."""
+    verdict = judge(PUBLISHED, RESNET18, "", Unpaired("damaged", "cut short", policy=Policy(updating=updating)))
+
+    assert verdict.checks[-1] == Check("baseline", "warning", "recorded without pairing: cut short")
+
+
+@pytest.mark.parametrize(("images", "outcome"), [(25, "passed"), (26, "failed")])
+@pytest.mark.parametrize("correct", [34_879, 34_882, 10_001, 49_000])
+def test_totals_may_differ_by_the_tolerance(correct: int, images: int, outcome: str) -> None:
+    """Exactly, whatever the percentages' last digits are."""
+    old, new = Counts(50_000, correct, 50_000), Counts(50_000, correct + images, 50_000)
+
+    for before, after in ((old, new), (new, old)):
+        check = judge(after, None, "", Unpaired("totals", "counts only", old=before)).checks[-1]
+        assert check.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "outcome"),
+    [
+        (1.0, 1.0, 2.0, "passed"),
+        (2.0, 1.0, 2.0, "passed"),
+        (0.9, 1.0, 2.0, "failed"),
+        (2.1, 1.0, 2.0, "failed"),
+        (9.0, 1.0, None, "passed"),
+        (-9.0, None, 1.0, "passed"),
+        (math.nan, None, None, "failed"),
+    ],
+)
+def test_bounds_include_both_ends(value: float, low: float | None, high: float | None, outcome: str) -> None:
+    """An end that is None is open; what is not a number is never within bounds."""
+    verdict = judge(PUBLISHED, RESNET18, "", None, [Bounds("calibration", value, low, high)])
+
+    assert verdict.checks[-1].outcome == verdict.outcome == outcome
+
+
+def test_bounds_alone_do_not_make_a_verdict() -> None:
+    """A check of one's own does not replace the accuracy."""
+    assert judge(PUBLISHED, None, "none", None, [Bounds("calibration", 0.0)]).outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([], "failed"),
+        (["passed", "passed"], "passed"),
+        (["passed", "warning"], "warning"),
+        (["failed", "warning", "passed"], "failed"),
+    ],
+)
+def test_the_worst_outcome_counts(outcomes: list[str], expected: str) -> None:
+    """Where nothing was checked nothing passed."""
+    assert worst(outcomes) == Verdict(tuple(Check("top-1", outcome, "") for outcome in outcomes)).outcome == expected
+
+
+def test_a_call_may_take_longer_insignificantly_or_by_what_is_allowed() -> None:
+    """The yardstick's own change is taken off."""
+    slower = SpeedChange(ratio=1.3, low=1.28, high=1.32, fastest=1.3, machine=None, noise=0.05)
+    noisy = SpeedChange(ratio=1.3, low=0.9, high=1.7, fastest=1.3, machine=None, noise=0.05)
+    slow_machine = SpeedChange(ratio=1.3, low=1.28, high=1.32, fastest=1.3, machine=1.3, noise=0.05)
+
+    assert judge_speed(slower, 0.1) == Check("speed", "failed", "takes 30.0 % longer, allowed 10 %")
+    assert judge_speed(slower, 0.4).outcome == "passed"
+    assert judge_speed(noisy, 0.1).outcome == "passed"
+    assert judge_speed(slow_machine, 0.1).outcome == "passed"

@@ -1,0 +1,78 @@
+"""Tests of harness.throughput.clocks, with an NVML that is none."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from harness.throughput.clocks import read_clocks
+
+CUDA = torch.device("cuda", 0)
+
+
+class NVMLError(Exception):
+    """What the package raises."""
+
+
+def _nvml(**functions: object) -> SimpleNamespace:
+    return SimpleNamespace(
+        NVMLError=NVMLError,
+        NVML_CLOCK_SM=1,
+        NVML_TEMPERATURE_GPU=0,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetClockInfo=lambda handle, clock: {("GPU-abc", 1): 1755}[handle, clock],
+        nvmlDeviceGetMaxClockInfo=lambda handle, clock: {("GPU-abc", 1): 1980}[handle, clock],
+        nvmlDeviceGetTemperature=lambda handle, sensor: {("GPU-abc", 0): 61}[handle, sensor],
+        nvmlDeviceGetPowerUsage=lambda _handle: 512_250,
+        nvmlDeviceGetCurrentClocksThrottleReasons=lambda _handle: 0x4 | 0x40 | 0x1,
+        **functions,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: SimpleNamespace(uuid="abc"))
+
+
+def test_clocks_and_what_holds_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the GPU that torch uses, found by its UUID; an idle GPU is not a throttled one."""
+    monkeypatch.setitem(sys.modules, "pynvml", _nvml())
+
+    assert read_clocks(CUDA) == {
+        "sm_mhz": 1755,
+        "sm_max_mhz": 1980,
+        "celsius": 61,
+        "watts": 512.25,
+        "throttled": ["power cap", "hardware thermal slowdown"],
+    }
+
+
+def test_without_a_driver_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML's error is not the run's."""
+
+    def fail() -> None:
+        raise NVMLError("Driver Not Loaded")
+
+    nvml = _nvml()
+    nvml.nvmlInit = fail
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+
+    assert read_clocks(CUDA) is None
+
+
+def test_without_the_package_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+
+    assert read_clocks(CUDA) is None
+
+
+def test_a_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML knows nothing of it."""
+    monkeypatch.setitem(sys.modules, "pynvml", _nvml())
+
+    assert read_clocks(torch.device("cpu")) is None

@@ -1,0 +1,264 @@
+"""Tests of harness.throughput.timing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.errors import DeviceError, EvaluationError
+from harness.expected import Case, Entry, ModelSpec
+from harness.models import Model
+from harness.precision import DEFAULT, Setting
+from harness.predict import Normalize
+from harness.preset import Geometry, Preset
+from harness.throughput.timing import Bench, TimedForward, _is_stable, conditions, peak_tflops, require_finite
+
+CPU = torch.device("cpu")
+CONTIGUOUS = Setting("fp32", "contiguous")
+PRESET = Preset(Geometry(8, 8, "bilinear"), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+
+
+@pytest.fixture(autouse=True)
+def _less_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.throughput.timing._PRODUCT_SIDE", {"cpu": 64})
+    monkeypatch.setattr("harness.throughput.yardstick._PRODUCTS", 3)
+
+
+class Recorder(nn.Module):
+    """A model that keeps its input, and whose logits all are ``logit``."""
+
+    def __init__(self, logit: float = 1.0) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+        self.inference: list[bool] = []
+        self._logit = logit
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, 10)."""
+        self.seen.append(images.clone())
+        self.inference.append(torch.is_inference_mode_enabled())
+        return torch.full((len(images), 10), self._logit)
+
+
+def _timed(
+    module: nn.Module, batch_size: int = 3, setting: Setting = DEFAULT, device: torch.device = CPU
+) -> TimedForward:
+    model = Model(module.eval(), PRESET, None, parameters=0, gmacs=1.0, sha256="", weights_bytes=0)
+    return TimedForward(model, device, Case(Entry(ModelSpec("any", "V1")), setting, batch_size), peak=1.0)
+
+
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
+def test_the_forward_is_the_one_that_is_scored(memory_format: str) -> None:
+    """The model is given normalized images in the memory format: noise, the same in each call and each run."""
+    model = Recorder()
+    timed = _timed(model, 4, Setting("fp32", memory_format))
+
+    timed()
+    timed()
+
+    crops = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert all(torch.equal(images, Normalize(PRESET, CPU)(crops)) for images in model.seen)
+    assert len(model.seen) == 2
+    assert model.seen[0].is_contiguous(
+        memory_format=torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
+    )
+    assert timed.device_seconds == []
+
+
+def test_under_its_conditions_nothing_is_recorded_for_gradients() -> None:
+    """As in the gate; and the precision's switches are applied there, and restored."""
+    model = Recorder()
+    timed = _timed(model)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+
+    with conditions(DEFAULT, CPU):
+        timed()
+        inside = torch.get_float32_matmul_precision()
+
+    after = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(before)
+    assert (model.inference, inside, after) == ([True], "highest", "medium")
+
+
+class Clock:
+    """A forward that takes the given seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, timed: TimedForward, seconds: Iterator[float]) -> None:
+        self.calls = 0
+        self._seconds = seconds
+        monkeypatch.setattr(timed, "_seconds", self)
+
+    def __call__(self) -> float:
+        """Return the next."""
+        self.calls += 1
+        return next(self._seconds)
+
+
+def test_warm_up_ends_when_calls_take_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten calls of which the first five are slow, then alike: five more are needed to see it."""
+    timed = _timed(Recorder())
+    clock = Clock(monkeypatch, timed, iter([0.2] * 5 + [0.1] * 100))
+
+    warm_up = timed.warm_up()
+
+    # Windows of five: at the 13th call three of the older five are fast, and so is their median.
+    assert clock.calls == 13
+    assert (warm_up["calls"], warm_up["stable"]) == (14, True)
+    assert warm_up["seconds"] == pytest.approx(5 * 0.2 + 8 * 0.1)
+
+
+def test_warm_up_ends_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that never settles is measured all the same, and the record says that it was not stable."""
+    timed = _timed(Recorder())
+    clock = Clock(monkeypatch, timed, (0.5 + 0.1 * number for number in range(100)))
+
+    warm_up = timed.warm_up()
+
+    assert clock.calls == 7  # 5.6 s; six are 4.5 s
+    assert not warm_up["stable"]
+
+
+def test_warm_up_is_two_calls_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the one whose logits are checked, even if each takes longer than the whole warm-up may."""
+    timed = _timed(Recorder())
+    clock = Clock(monkeypatch, timed, iter([60.0, 60.0, 60.0]))
+
+    assert timed.warm_up() == {"calls": 3, "seconds": 120.0, "stable": False}
+    assert clock.calls == 2
+
+
+@pytest.mark.parametrize("logit", [float("nan"), float("inf")])
+def test_a_model_without_finite_logits_is_not_timed(logit: float) -> None:
+    """Its speed would be that of nothing."""
+    with pytest.raises(EvaluationError, match=r"^3 of 3 images got logits that are not finite: no speed to report$"):
+        _timed(Recorder(logit)).warm_up()
+
+
+def test_one_image_without_finite_logits_is_enough() -> None:
+    """Among others that are fine."""
+    logits = torch.zeros(5, 10)
+    logits[3, 7] = float("nan")
+
+    with pytest.raises(EvaluationError, match=r"^1 of 5 images"):
+        require_finite(logits)
+
+    require_finite(torch.zeros(5, 10))
+
+
+class Hungry(nn.Module):
+    """A model for which there is no memory."""
+
+    def forward(self, _images: Tensor) -> Tensor:
+        """Fail as torch does."""
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_batch_that_does_not_fit_into_memory() -> None:
+    """The batch is not halved in silence: its speed would be another's."""
+    with pytest.raises(DeviceError, match=r"^cpu has no memory for batches of 3: give smaller --batch-sizes$"):
+        _timed(Hungry()).warm_up()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stable"),
+    [
+        ([1.0] * 9, False),
+        ([1.0] * 10, True),
+        ([1.02] * 5 + [1.0] * 5, True),
+        ([1.03] * 5 + [1.0] * 5, False),
+        ([9.0] * 5 + [1.0] * 10, True),
+        ([1.0, 1.0, 1.0, 5.0, 5.0] * 2, True),
+    ],
+)
+def test_stable_is_two_windows_alike(seconds: list[float], stable: bool) -> None:
+    """The medians of the last five and of the five before differ by 2 % at most; single slow calls do not count."""
+    assert _is_stable(seconds) == stable
+
+
+def test_the_peak_is_operations_over_the_fastest_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here on matrices of 64: 2 x 64^3 operations by the fastest of ten products."""
+    instants = iter([0.0, 4.0, 10.0, 12.0] + [20.0, 23.0] * 8)
+    monkeypatch.setattr("harness.throughput.timing.time.perf_counter", lambda: next(instants))
+
+    assert peak_tflops(DEFAULT, CPU) == 2 * 64**3 / 2.0 / 1e12
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_each_call_is_timed_by_the_device_too() -> None:
+    """Two events around each call; what lies between them cannot take longer than the call."""
+    device = torch.device("cuda")
+    timed = _timed(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).to(device), 8, device=device)
+
+    with conditions(DEFAULT, device):
+        calls = [timed._seconds() for _ in range(5)]
+
+    assert len(timed.device_seconds) == 5
+    assert all(0 < on_device <= call for on_device, call in zip(timed.device_seconds, calls, strict=True))
+
+
+def small() -> nn.Module:
+    """Build a model with a kernel larger than one pixel, so that memory formats differ."""
+    return nn.Sequential(nn.Conv2d(3, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def broken() -> nn.Module:
+    """Build a model that gives no logits."""
+    return nn.Flatten(0)
+
+
+def _case(function: str, setting: Setting = DEFAULT, batch_size: int = 2) -> Case:
+    return Case(Entry(ModelSpec(function, "V1", f"{__name__}:{function}", PRESET)), setting, batch_size)
+
+
+def test_the_result_has_the_names_the_calls_and_what_was_measured_around_them() -> None:
+    """One pass from a case to its result."""
+    with Bench("cpu", ["fp32"]).prepared(_case("small", CONTIGUOUS, batch_size=3)) as timed:
+        result = timed.result([0.5, 0.25])
+
+    assert (result.id, result.model, result.weights) == ("small-V1-fp32-contiguous-b3", "small", "V1")
+    assert result.setting == CONTIGUOUS
+    assert (result.batch_size, result.seconds, result.device_seconds) == (3, (0.5, 0.25), None)
+    assert result.gmacs == 6 * 6 * 270 / 1e9
+    assert result.warm_up["calls"] >= 3
+    assert result.yardstick is not None
+    assert result.clocks is None
+
+
+def test_the_next_batch_size_has_the_same_model_and_the_next_setting_its_own() -> None:
+    """Building a model takes longer than timing it; but a model in another memory format is another one."""
+    bench = Bench("cpu", ["fp32"])
+
+    first, again = bench.model(_case("small")), bench.model(_case("small", batch_size=64))
+    other = bench.model(_case("small", CONTIGUOUS))
+
+    kernels = [next(model.module.parameters()) for model in (first, other)]
+    assert first is again
+    assert [kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels] == [True, False]
+
+
+def test_the_peak_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a session all timings of a precision are a share of one peak."""
+    peaks = iter([1.0, 2.0])
+    monkeypatch.setattr("harness.throughput.timing.peak_tflops", lambda _setting, _device: next(peaks))
+    bench = Bench("cpu", ["fp32"])
+
+    assert [bench.peak(DEFAULT), bench.peak(CONTIGUOUS)] == [1.0, 1.0]
+
+
+def test_a_model_without_logits_is_an_error_before_it_is_timed() -> None:
+    """As in the gate."""
+    with (
+        pytest.raises(EvaluationError, match="expected logits of shape"),
+        Bench("cpu", ["fp32"]).prepared(_case("broken")),
+    ):
+        pass
+
+
+def test_a_precision_that_the_device_does_not_support_is_not_timed() -> None:
+    """It would be timed as another under its name."""
+    with pytest.raises(DeviceError, match=r"^--precision tf32: a CPU does not support it"):
+        Bench("cpu", ["fp32", "tf32"])
