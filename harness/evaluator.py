@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ from harness.device import (
     resolve_device,
 )
 from harness.errors import EvaluationError, ExpectedError
-from harness.expected import Case, Entry, ModelSpec, select_cases
-from harness.models import Model, geometry_of, gmacs_of, load, prepare
-from harness.options import Options
+from harness.expected import DEFAULT_FILE, Case, Entry, ModelSpec, select_cases
+from harness.models import geometry_of, gmacs_of, load
+from harness.options import DECODERS, Options
 from harness.precision import DEFAULT, Setting, require_supported
 from harness.predict import predict
 from harness.predictions import Predictions, count
@@ -50,14 +49,9 @@ class Evaluator:
     """A dataset, a device and the decoded pixels, which cases share; ``close`` it."""
 
     def __init__(self, dataset: ImageDataset, options: Options) -> None:
-        """Open the device.
+        """Open the device, or raise a HarnessError if it is not there or does not support a precision or the decoder.
 
-        Args:
-            dataset: the images, of which ``options.limit`` may leave some out.
-            options: how they are evaluated; ``options.process`` says which of several processes this is.
-
-        Raises:
-            HarnessError: the device does not exist, or does not support a precision or the decoder.
+        Of ``dataset``, ``options.limit`` leaves images out, and ``options.process`` says which are this process's.
         """
         self.options = options
         self.device = resolve_device(options.device)
@@ -131,7 +125,7 @@ class Evaluator:
 
         Args:
             case: the model, its weights and the setting.
-            progress: see ``Progress``.
+            progress: called as it goes on.
             module: the model; None for the one that the case names.
 
         Raises:
@@ -147,13 +141,12 @@ class Evaluator:
         waited = crops.seconds
         crops.begin()  # while the weights are loaded
         begun = time.perf_counter()
-        if module is None:
-            model = load(spec, self.device, setting)
-        else:
-            assert spec.preset is not None
-            model = prepare(module, spec.preset, self.device, setting)
+        model = load(spec, self.device, setting, module=module)
         load_seconds = time.perf_counter() - begun
-        self._check_preset(model, crops)
+        if model.transform is not None and self._decoder.name == "pillow":
+            [crop] = crops.read(slice(0, 1))
+            encoded, first = self._shard.sources[0].read(), self._shard.ids[0]
+            check_against_torchvision(model.preset, model.transform, crop, encoded, first)
         if self.device.type == "cpu":
             crops.finish()  # beside the model on the same cores it takes as long, and would be part of images/s
         loop = predict(
@@ -167,10 +160,8 @@ class Evaluator:
             progress=lambda done, images: progress(phase="forward", done=done, images=images),
         )
         notes = list(crops.notes())
-        if loop.batch_size != self._batch_size:
-            notes.insert(
-                0, f"out of memory in batches of {self._batch_size}: evaluated in batches of {loop.batch_size}"
-            )
+        if (used := loop.batch_size) != self._batch_size:
+            notes.insert(0, f"out of memory in batches of {self._batch_size}: evaluated in batches of {used}")
         result = CaseResult(
             id=str(case),
             model=spec.model,
@@ -212,35 +203,34 @@ class Evaluator:
         """Return the result of all images with the evidence by which it is judged.
 
         Args:
-            case: the case.
+            case: the case that was evaluated.
             result: its result without evidence.
             predictions: predictions for all images.
-            checks: further checks, see ``Check``.
+            checks: further checks.
             staging: folder of a run in the making, to write the predictions to; None to write none.
+
+        Raises:
+            EvaluationError: a check gave no finite number, or two paired the case with a baseline.
         """
         expected, unpublished = _published_on(case.entry, self.dataset, case.setting.precision)
         result = msgspec.structs.replace(result, expected=expected, unpublished=unpublished)
         for check in checks:
             found = check(result=result, predictions=predictions, targets=self.dataset.targets)
             for evidence in found if isinstance(found, Sequence) else [found]:
-                if isinstance(evidence, Bounds):
-                    if not math.isfinite(evidence.value):
-                        raise EvaluationError(
-                            f"{case}: the check {evidence.name!r} gave {evidence.value}, not a number"
-                        )
-                    result = msgspec.structs.replace(result, bounds=(*result.bounds, evidence))
-                elif evidence is not None:
-                    result = msgspec.structs.replace(result, baseline=evidence)
+                result = result if evidence is None else _with_evidence(result, evidence)
         if staging is not None:
             write_predictions(staging, result.id, predictions, self.dataset.targets)
         return result
 
-    def _check_preset(self, model: Model, crops: Any) -> None:
-        """Compare the first image with the output of torchvision's own preset, bit for bit."""
-        if model.transform is not None and self._decoder.name == "pillow":
-            [crop] = crops.read(slice(0, 1))
-            encoded = self._shard.sources[0].read()
-            check_against_torchvision(model.preset, model.transform, crop, encoded, self._shard.ids[0])
+
+def _with_evidence(result: CaseResult, evidence: Evidence) -> CaseResult:
+    if isinstance(evidence, Bounds):
+        if not math.isfinite(evidence.value):
+            raise EvaluationError(f"{result.id}: the check {evidence.name!r} gave {evidence.value}, not a number")
+        return msgspec.structs.replace(result, bounds=(*result.bounds, evidence))
+    if result.baseline is not None:
+        raise EvaluationError(f"{result.id}: two checks paired it with a baseline; one of them must return Bounds")
+    return msgspec.structs.replace(result, baseline=evidence)
 
 
 def _published_on(entry: Entry, dataset: ImageDataset, precision: str) -> tuple[Expected | None, str]:
@@ -261,7 +251,12 @@ def evaluate(
     preset: Preset | None = None,
     setting: Setting = DEFAULT,
     checks: Iterable[Check] = (),
-    **options: Any,
+    expected: Path = DEFAULT_FILE,
+    device: str = "auto",
+    batch_size: int | None = None,
+    decoder: str = DECODERS[0],
+    workers: int | None = None,
+    store: Path | None = None,
 ) -> tuple[CaseResult, Predictions]:
     """Evaluate one model on a dataset; the result's ``verdict`` compares it with the published values.
 
@@ -272,7 +267,8 @@ def evaluate(
         preset: how a module's input is prepared; a named model brings its own.
         setting: precision, memory format, and eager or compiled.
         checks: further checks, see ``Check``.
-        **options: fields of ``harness.options.Options``, such as ``device``, ``batch_size`` or ``store``.
+        expected: the file of expected accuracies; a module is in none.
+        device, batch_size, decoder, workers, store: as in ``harness.options.Options``.
 
     Returns:
         The result, and the predictions for each image.
@@ -280,7 +276,9 @@ def evaluate(
     Raises:
         HarnessError: the model, the images or the device cannot be used.
     """
-    chosen = Options(settings=(setting,), **options)
+    options = Options(
+        settings=(setting,), device=device, batch_size=batch_size, decoder=decoder, workers=workers, store=store
+    )
     module = model if isinstance(model, nn.Module) else None
     if module is not None:
         if preset is None:
@@ -289,11 +287,13 @@ def evaluate(
             )
         case = Case(Entry(ModelSpec(type(module).__name__, "GIVEN", builder="given", preset=preset)), setting)
     else:
-        entries = read_expected(chosen.expected)
+        if preset is not None:
+            raise ExpectedError(f"preset is for a module; {model} brings its own: leave it out")
+        entries = read_expected(expected)
         [case, *others] = select_cases(entries, (str(model),), (setting,), synthetic=dataset.name == "synthetic")
         if others:
             raise ExpectedError(f"model must name one model, found {', '.join(map(str, [case, *others]))}")
-    with closing(Evaluator(dataset, replace(chosen, limit=None))) as evaluator:
+    with closing(Evaluator(dataset, options)) as evaluator:
         evaluated = evaluator.predict(case, module=module)
         assert evaluated is not None  # a dataset is not empty, and this is the only process
         result, predictions = evaluated

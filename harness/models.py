@@ -55,7 +55,14 @@ _AS_PRETRAINED: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
-def load(spec: ModelSpec, device: torch.device, setting: Setting = DEFAULT, *, seeded: bool = False) -> Model:
+def load(
+    spec: ModelSpec,
+    device: torch.device,
+    setting: Setting = DEFAULT,
+    *,
+    seeded: bool = False,
+    module: nn.Module | None = None,
+) -> Model:
     """Build the model with its weights, in eval mode, on ``device``.
 
     Args:
@@ -63,6 +70,7 @@ def load(spec: ModelSpec, device: torch.device, setting: Setting = DEFAULT, *, s
         device: where it is put.
         setting: memory format, and whether it is compiled.
         seeded: draw random weights instead of loading torchvision's: right for speed, and nothing is downloaded.
+        module: the model with its weights, instead of what a builder would return.
 
     Raises:
         DeviceError: the device has no memory for the model.
@@ -71,7 +79,7 @@ def load(spec: ModelSpec, device: torch.device, setting: Setting = DEFAULT, *, s
     """
     if spec.builder is not None:
         assert spec.preset is not None  # read_expected requires both
-        return prepare(_built(spec), spec.preset, device, setting, name=str(spec))
+        return prepare(_built(spec) if module is None else module, spec.preset, device, setting, name=str(spec))
     weights = _torchvision_weights(spec)
     preset = preset_of(weights.transforms())
     if seeded:

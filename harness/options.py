@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 ACCURACY, THROUGHPUT = "imagenet", "throughput"
 """The marks of the tests that evaluate, and of those that time."""
 
-
 DECODERS = ("pillow", "torchvision", "nvjpeg")
 
 
@@ -139,11 +138,10 @@ def add_options(parser: pytest.Parser) -> None:
     def choices(name: str, known: Sequence[str], noun: str) -> None:
         add(name, metavar="LIST", default=known[0], help=f"{noun}, comma-separated: {', '.join(known)} (%(default)s)")
 
-    environ = os.environ
     add(
         "--imagenet",
         metavar="DATASET",
-        default=environ.get("IMAGENET_DIR") or None,
+        default=os.environ.get("IMAGENET_DIR") or None,
         help="folder or archive of images, or 'synthetic', which needs no download (default: $IMAGENET_DIR)",
     )
     models = (
@@ -170,7 +168,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--store",
         metavar="DIR",
         type=folder,
-        default=environ.get("IMAGENET_STORE") or None,
+        default=os.environ.get("IMAGENET_STORE") or None,
         help="folder that keeps decoded images between runs (default: $IMAGENET_STORE, else the user's cache)",
     )
     add("--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in $TMPDIR")

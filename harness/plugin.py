@@ -94,8 +94,7 @@ class Gate:
     Attributes:
         config: pytest's configuration.
         selected: the marks that ``-m`` asks for, of ``ACCURACY`` and ``THROUGHPUT``.
-        process: this process among those of the run.
-        options: the options' values.
+        options: the options' values, and this process among those of the run.
         cases: the selected cases, in the order of evaluation.
         evaluator: the open dataset and device; None unless accuracy tests are selected.
     """
@@ -103,7 +102,6 @@ class Gate:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.selected = {mark for mark in (ACCURACY, THROUGHPUT) if is_selected(config, mark)}
-        self.process = Process()
         self.options = Options()
         self.cases: tuple[Case, ...] = ()
         self.evaluator: Evaluator | None = None
@@ -117,7 +115,7 @@ class Gate:
     @property
     def staging(self) -> Path | None:
         """The folder in which the run's files are collected."""
-        return self._run.staging if self._run else self.process.staging
+        return self._run.staging if self._run else self.options.process.staging
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -125,8 +123,8 @@ class Gate:
         config = self.config
         self._check_options()
         try:
-            self.process = config.hook.pytest_imagenet_process(config=config) or Process()
-            self.options = read_options(config, self.process)
+            process = config.hook.pytest_imagenet_process(config=config) or Process()
+            self.options = read_options(config, process)
             entries, synthetic = read_expected(self.options.expected), self.options.imagenet == SYNTHETIC
             self.cases = select_cases(entries, self.options.models, self.options.settings, synthetic=synthetic)
             if self.selected and not config.getoption("collectonly"):
@@ -152,7 +150,7 @@ class Gate:
             # A cancelled job gets SIGTERM: end as by Ctrl-C, with the table and without leftovers.
             before = signal.signal(signal.SIGTERM, signal.default_int_handler)
             stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
-        if self.process.rank == 0 and self.process.staging is None:
+        if self.options.process.rank == 0 and self.options.process.staging is None:
             destination = self.config.hook.pytest_imagenet_destination(config=self.config)
             self._run = NewRun(*(destination or (self.options.results, "--results")))
             stack.callback(self._run.discard)
@@ -256,7 +254,7 @@ class Gate:
             missing_cases=tuple(missing[name] for name in missing if self._due[name] == ACCURACY),
             timings=tuple(found for found in results if isinstance(found, TimingResult)),
             missing_timings=tuple(missing[name] for name in missing if self._due[name] == THROUGHPUT),
-            commands=(command_of(typed, self.process, os.environ),),
+            commands=(command_of(typed, self.options.process, os.environ),),
         )
 
     @pytest.hookimpl(trylast=True)

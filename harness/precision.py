@@ -139,7 +139,7 @@ def require_supported(precisions: Sequence[str], device: torch.device) -> None:
         has = [row.name for row in PRECISIONS.values() if capability >= row.capability]
         what = f"{torch.cuda.get_device_name(device)} (compute capability {'.'.join(map(str, capability))})"
     else:
-        has, what = [row.name for row in PRECISIONS.values() if row.on_cpu], "a CPU"
+        has, what = [row.name for row in PRECISIONS.values() if row.on_cpu], f"the device {device.type}"
     for name in precisions:
         if name not in has:
             least = ".".join(map(str, PRECISIONS[name].capability))

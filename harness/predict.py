@@ -119,9 +119,7 @@ def predict(
         while True:
             try:
                 normalize = Normalize(preset, device, setting.memory_format)
-                return _predict(model, crops, normalize, prefetch, batch_size, classes, progress)._replace(
-                    switches=switches
-                )
+                return _predict(model, crops, normalize, prefetch, batch_size, classes, switches, progress)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -142,6 +140,7 @@ def _predict(
     prefetch: Prefetch,
     batch_size: int,
     classes: int,
+    switches: Mapping[str, Any],
     progress: Callable[[int, int], None],
 ) -> Loop:
     started, waited = time.perf_counter(), crops.seconds
@@ -182,7 +181,7 @@ def _predict(
         seconds=time.perf_counter() - started,
         waited=waited,
         transfer=batches.seconds - waited,
-        switches={},
+        switches=switches,
         first_input={"id": crops.ids[0], **recorded.facts()},
     )
 

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
-
 
 @dataclass(frozen=True)
 class Geometry:
@@ -21,7 +19,7 @@ class Geometry:
     Attributes:
         resize: length of the shorter side after resizing, in pixels.
         crop: side of the centre square that is kept, in pixels.
-        interpolation: one of ``INTERPOLATIONS``; Pillow antialiases all but nearest.
+        interpolation: ``nearest``, ``bilinear`` or ``bicubic``; Pillow antialiases all but nearest.
     """
 
     resize: int

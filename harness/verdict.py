@@ -1,4 +1,4 @@
-"""The one rule set: evidence about a case or a timing -> passed, warning or failed.
+"""The rules by which evidence about a case or a timing becomes passed, warning or failed.
 
 Whoever judges a result asks this module: the gate, ``compare``, ``merge``, ``report`` and ``ci/nightly``. Evidence is
 stored with the result, so that it can be judged again later.
@@ -34,6 +34,8 @@ BASELINE = "baseline"
 PUBLISHED = "published values"
 ALPHA = 1e-4
 """Level of each test: with 114 models and two metrics on one fixed subset, a false alarm remains unlikely."""
+TOTALS_TOLERANCE = Decimal("0.05")
+"""Points by which the totals of two runs may differ where nothing was published; fp32's tolerance in the file."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -197,7 +199,7 @@ def _pairing_lines(pairing: Pairing) -> Iterator[str]:
 
 def _judge_unpaired(counts: Counts, expected: Expected | None, unpaired: Unpaired) -> tuple[str, str]:
     if unpaired.why == "totals" and unpaired.old is not None:
-        tolerance = expected.tolerance if expected else Decimal("0.05")
+        tolerance = expected.tolerance if expected else TOTALS_TOLERANCE
         for metric, name in METRICS.items():
             before, after = (Fraction(100 * side.correct(metric), side.images) for side in (unpaired.old, counts))
             if abs(after - before) > Fraction(tolerance):

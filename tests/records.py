@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.dataset import digest_of
 from harness.predictions import GRID, HASH_BYTES, Predictions
 from harness.records.environment import Environment
-from harness.records.evidence import Counts, Expected
+from harness.records.evidence import Counts, Diagnosis, Drift, Expected, NoiseFloor, Pairing
 from harness.records.results import CaseResult, DatasetFacts, Missing, Phases, Record, TimingResult
 from harness.records.run_folder import NewRun, Run, read_run, write_predictions
 
@@ -40,6 +40,25 @@ TARGET = 1
 def expected(images: int, top1: int, top5: int, tolerance: str = "0.05", origin: Any = "published") -> Expected:
     """Return expected values."""
     return Expected(Counts(images, top1, top5), Decimal(tolerance), origin)
+
+
+def pairing(**changes: Any) -> Pairing:
+    """Return the pairing of a case of 1,000 images with an equal one, but for the changes."""
+    same = Pairing(
+        against="old",
+        images=1000,
+        changed=0,
+        near_ties=0,
+        top5_changed=0,
+        lost=0,
+        gained=0,
+        largest_margin=None,
+        drift=Drift(0.0, 0.0, 0.0),
+        noise_floor=NoiseFloor(4e-5, 1e-4, 2e-4),
+        diagnosis=Diagnosis("arithmetic", "torch 2.9.1 -> 2.14.1; the rest is the same"),
+        inputs_known=True,
+    )
+    return msgspec.structs.replace(same, **changes)
 
 
 def case_result(

@@ -32,7 +32,7 @@ def _lines(pattern: str) -> dict[str, int]:
 
 
 # The design aims at 10,000 lines for all of it: what is above is to be cut, and must not grow.
-@pytest.mark.parametrize(("pattern", "limit"), [("*.py", 2_800), ("**/*.py", 11_100)], ids=["core", "all"])
+@pytest.mark.parametrize(("pattern", "limit"), [("*.py", 2_800), ("**/*.py", 10_950)], ids=["core", "all"])
 def test_the_harness_is_small(pattern: str, limit: int) -> None:
     """The core, and the core with all other packages."""
     lines = _lines(pattern)

@@ -1,9 +1,38 @@
-"""The commands of ``imagenet-gate``, one module each: ``add`` declares its options, the rest carries it out."""
+"""The commands of ``imagenet-gate``, one module each: ``add`` declares its options, the rest carries it out.
+
+Here is what several commands share; no torch.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+from harness.errors import ResultsError
+from harness.options import available_cores, positive
+from harness.records import write_whole
+from harness.report.sections import Section, as_markdown
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_dataset(command: argparse.ArgumentParser) -> None:
+    """Declare the dataset, and the number of processes that decode it."""
+    command.add_argument("dataset", metavar="DATASET", help="folder or archive of the dataset, or 'synthetic'")
+    workers = "decoding processes (default: one per available CPU core, %(default)s here)"
+    command.add_argument("--workers", metavar="N", type=positive, default=available_cores(), help=workers)
+
+
+def write_text(option: str, path: Path, text: str) -> None:
+    """Write the file that an option names, whole or not at all; a ResultsError says why it cannot be written."""
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise ResultsError(f"{option} {path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_markdown(path: Path, sections: Sequence[Section]) -> None:
+    """Write the file of ``--markdown``, as ``write_text`` does."""
+    write_text("--markdown", path, "\n".join(as_markdown(sections)) + "\n")

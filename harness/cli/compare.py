@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from harness.cli.options import write_markdown
+from harness.cli import Commands, write_markdown
 from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, check_same_images
 from harness.records.run_folder import read_run
 from harness.report.comparison import comparison_sections, series_sections
 from harness.report.report import Judging
-from harness.report.sections import Section, as_text
-
-if TYPE_CHECKING:
-    from harness.cli import Commands
+from harness.report.sections import as_text
 
 
 def add(commands: Commands) -> None:
@@ -29,48 +24,24 @@ def add(commands: Commands) -> None:
         "speed with an interval. Exit 1 if something fails, 2 if they cannot be compared. With more than two runs, "
         "print what each measured, by case; nothing fails then.",
     )
-    command.add_argument(
-        "runs",
-        metavar="RUN",
-        type=Path,
-        nargs="+",
-        help="OLD and NEW: folders of --results, or files of --benchmark-json; more than two give a series",
-    )
+    runs = "OLD and NEW: folders of --results, or files of --benchmark-json; more than two give a series"
+    command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help=runs)
     add_judging(command)
-    command.add_argument(
-        "--markdown", metavar="FILE", type=Path, help="write the report to this file too, as Markdown (default: none)"
-    )
+    markdown = "write the report to this file too, as Markdown (default: none)"
+    command.add_argument("--markdown", metavar="FILE", type=Path, help=markdown)
     command.set_defaults(run=_compare, usage=command.error)
 
 
 def add_judging(command: argparse.ArgumentParser) -> None:
     """Declare the options by which a comparison is judged."""
-    command.add_argument(
-        "--fail-on",
-        metavar="LIST",
-        type=_kinds,
-        default=FAILURES,
-        help=f"what counts as a failure, comma-separated: {', '.join(FAILURES)}, or 'none' (default: all three)",
-    )
-    command.add_argument(
-        "--max-slowdown",
-        metavar="PERCENT",
-        type=_percent,
-        default=MAX_SLOWDOWN,
-        help="how much longer a call may take if that is significant (default: 5%%)",
-    )
-    command.add_argument(
-        "--noise",
-        metavar="PERCENT",
-        type=_percent,
-        default=NOISE,
-        help="by how much the speed of two runs of the same software differs on this machine (default: 7%%)",
-    )
-    command.add_argument(
-        "--strict-drift",
-        action="store_true",
-        help="fail also where logits moved beyond the noise floor, or images differ, while no prediction changed",
-    )
+    failures = f"what counts as a failure, comma-separated: {', '.join(FAILURES)}, or 'none' (default: all three)"
+    command.add_argument("--fail-on", metavar="LIST", type=_kinds, default=FAILURES, help=failures)
+    slowdown = "how much longer a call may take if that is significant (default: 5%%)"
+    command.add_argument("--max-slowdown", metavar="PERCENT", type=_percent, default=MAX_SLOWDOWN, help=slowdown)
+    noise = "by how much the speed of two runs of the same software differs on this machine (default: 7%%)"
+    command.add_argument("--noise", metavar="PERCENT", type=_percent, default=NOISE, help=noise)
+    drift = "fail also where logits moved beyond the noise floor, or images differ, while no prediction changed"
+    command.add_argument("--strict-drift", action="store_true", help=drift)
 
 
 def judging_of(options: argparse.Namespace) -> Judging:
@@ -85,22 +56,18 @@ def _compare(options: argparse.Namespace) -> int:
     if len(runs) > 2:
         for run, other in combinations(runs, 2):
             check_same_images(run, other)
-        sections = series_sections(runs)
-        _show(sections, sections, options.markdown)
-        return 0
-    judging = judging_of(options)
-    comparison, failures = judging.compare(*runs)
-    sections = comparison_sections(comparison, failures, judging.fail_on)
-    # In a browser a report is read from the top, in a terminal from the bottom.
-    _show(sections, [sections[-1], *sections[:-1]], options.markdown)
-    return 1 if failures else 0
-
-
-def _show(for_terminal: Sequence[Section], for_browser: Sequence[Section], markdown: Path | None) -> None:
-    for line in as_text(for_terminal):
-        print(line)
-    if markdown is not None:
-        write_markdown(markdown, for_browser)
+        sections, status = series_sections(runs), 0
+        for_browser = sections
+    else:
+        judging = judging_of(options)
+        comparison, failures = judging.compare(*runs)
+        sections, status = comparison_sections(comparison, failures, judging.fail_on), 1 if failures else 0
+        # In a browser a report is read from the top, in a terminal from the bottom.
+        for_browser = [sections[-1], *sections[:-1]]
+    print(*as_text(sections), sep="\n")
+    if options.markdown is not None:
+        write_markdown(options.markdown, for_browser)
+    return status
 
 
 def _kinds(text: str) -> tuple[str, ...]:

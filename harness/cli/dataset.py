@@ -6,13 +6,12 @@ import argparse
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from harness.cli import Commands, add_dataset
 from harness.dataset import ImageDataset, open_dataset
 from harness.formats import imagenet
-from harness.options import available_cores, positive
 from harness.report.progress import progress_on_stderr
 
 if TYPE_CHECKING:
-    from harness.cli import Commands
     from harness.decoding.survey import Found
 
 _SHOWN = 10
@@ -26,69 +25,55 @@ def add(commands: Commands) -> None:
         description="Describe a dataset, after decoding every image. Exit 1 if an image cannot be decoded or is in the "
         "wrong class, or if the dataset is named like ImageNet-1k's validation set and is not all of it.",
     )
-    command.add_argument("path", metavar="DATASET", help="folder or archive of the dataset, or 'synthetic'")
-    command.add_argument(
-        "--workers",
-        metavar="N",
-        type=positive,
-        default=available_cores(),
-        help="decoding processes (default: one per available CPU core, %(default)s here)",
-    )
+    add_dataset(command)
     command.set_defaults(run=_describe)
 
 
 def _describe(options: argparse.Namespace) -> int:
-    dataset = open_dataset(options.path, "DATASET")
+    dataset = open_dataset(options.dataset, "DATASET")
     from harness.decoding.survey import survey
 
     with progress_on_stderr("decoding") as progress:
         found = survey(dataset.sources, options.workers, progress)
-    unreadable = [
-        f"{source}: {image.reason}" for source, image in zip(dataset.sources, found, strict=True) if image.reason
-    ]
-    misplaced = _misplaced(dataset)
-    for title, value in _facts(dataset, found):
+    findings = {
+        "duplicates": _duplicates(dataset, found),
+        "ignored": dataset.ignored,
+        "misplaced": _misplaced(dataset),
+        "unreadable": [
+            f"{source}: {image.reason}" for source, image in zip(dataset.sources, found, strict=True) if image.reason
+        ],
+    }
+    for title, value in _facts(dataset, found).items():
         print(f"{title + ':':12} {value}")
-    for title, listed in (
-        ("duplicates", _duplicates(dataset, found)),
-        ("ignored", list(dataset.ignored)),
-        ("misplaced", misplaced),
-        ("unreadable", unreadable),
-    ):
-        print(f"{title + ':':12} {len(listed):,}" if listed else f"{title + ':':12} none")
-        for line in listed[:_SHOWN]:
+    for title, lines in findings.items():
+        more = [f"and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
+        print(f"{title + ':':12} {f'{len(lines):,}' if lines else 'none'}")
+        for line in [*lines[:_SHOWN], *more]:
             print(f"    {line}")
-        if len(listed) > _SHOWN:
-            print(f"    and {len(listed) - _SHOWN:,} more")
-    damaged = bool(unreadable or misplaced or dataset.caveat)
+    damaged = bool(findings["unreadable"] or findings["misplaced"] or dataset.caveat)
     print(_verdict(dataset, damaged=damaged))
     return 1 if damaged else 0
 
 
-def _facts(dataset: ImageDataset, found: list[Found]) -> list[tuple[str, str]]:
+def _facts(dataset: ImageDataset, found: list[Found]) -> dict[str, str]:
     counts = Counter(dataset.targets.tolist())
     fewest, most = min(counts.values()), max(counts.values())
     a_class = f"{fewest:,} in each" if fewest == most else f"{fewest:,} to {most:,} in each"
     sizes = Counter(image.size for image in found if not image.reason)
-    facts = [
-        ("dataset", dataset.name),
-        ("format", f"{dataset.format}, {dataset.root}"),
-        ("images", f"{len(dataset):,}"),
-        ("classes", f"{len(counts):,} of {len(dataset.classes):,}, {a_class}"),
-        ("encoding", _listed(Counter(image.format for image in found if image.format))),
-        ("modes", _listed(Counter(image.mode for image in found if image.mode))),
-    ]
+    facts = {
+        "dataset": dataset.name,
+        "format": f"{dataset.format}, {dataset.root}",
+        "images": f"{len(dataset):,}",
+        "classes": f"{len(counts):,} of {len(dataset.classes):,}, {a_class}",
+        "encoding": _listed(Counter(image.format for image in found if image.format)),
+        "modes": _listed(Counter(image.mode for image in found if image.mode)),
+    }
     if sizes:
         (width, height), times = sizes.most_common(1)[0]
         widths, heights = zip(*sizes, strict=True)
-        facts.append(
-            (
-                "sizes",
-                f"{min(widths)} to {max(widths)} wide, {min(heights)} to {max(heights)} high, "
-                f"most often {width} x {height} ({times:,})",
-            )
-        )
-    return [*facts, ("labels", f"sha256 {imagenet.labels_sha256(dataset.targets)}"), ("digest", dataset.digest)]
+        ranges = f"{min(widths)} to {max(widths)} wide, {min(heights)} to {max(heights)} high"
+        facts["sizes"] = f"{ranges}, most often {width} x {height} ({times:,})"
+    return facts | {"labels": f"sha256 {imagenet.labels_sha256(dataset.targets)}", "digest": dataset.digest}
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -112,20 +97,16 @@ def _misplaced(dataset: ImageDataset) -> list[str]:
         number = imagenet.validation_number(identity.rpartition("/")[2])
         if number is None or not 1 <= number <= imagenet.IMAGES:
             continue
-        right = imagenet.validation_label(number)
-        if right != target:
+        if (right := imagenet.validation_label(number)) != target:
             lines.append(f"{identity}: in {dataset.classes[target]}, belongs to {dataset.classes[right]}")
     return lines
 
 
 def _verdict(dataset: ImageDataset, *, damaged: bool) -> str:
     if dataset.name == imagenet.NAME:
-        known = "the ImageNet-1k validation set: all 50,000 images by name, and all labels"
-        return f"It is {known}{', but damaged' if damaged else ''}."
+        but = ", but damaged" if damaged else ""
+        return f"It is the ImageNet-1k validation set: all 50,000 images by name, and all labels{but}."
     if dataset.caveat:
         return f"Damaged or not whole: {dataset.caveat}."
-    return (
-        f"{'Damaged. ' if damaged else ''}It is not the ImageNet-1k validation set: "
-        + str(imagenet.validation_set_error(dataset.ids, dataset.targets))
-        + "."
-    )
+    why_not = imagenet.validation_set_error(dataset.ids, dataset.targets)
+    return f"{'Damaged. ' if damaged else ''}It is not the ImageNet-1k validation set: {why_not}."

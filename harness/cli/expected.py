@@ -6,23 +6,17 @@ import argparse
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from harness.cli import Commands
 from harness.expected import DEFAULT_FILE, Entry, ModelSpec
 from harness.records.environment import versions
 from harness.records.expected_file import read_expected
 
-if TYPE_CHECKING:
-    from harness.cli import Commands
-
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    expected = commands.add_parser(
-        "expected",
-        help="check the file of expected accuracies",
-        description="The file of expected accuracies, by default expected_accuracy.yaml.",
-    )
+    about = "The file of expected accuracies, by default expected_accuracy.yaml."
+    expected = commands.add_parser("expected", help="check the file of expected accuracies", description=about)
     actions = expected.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser(
         "check",
@@ -30,14 +24,8 @@ def add(commands: Commands) -> None:
         description="Compare the imagenet-1k values of the file with the installed torchvision's own metadata. Exit 1 "
         "if they disagree.",
     )
-    check.add_argument(
-        "file",
-        metavar="FILE",
-        type=Path,
-        nargs="?",
-        default=DEFAULT_FILE,
-        help="file of expected accuracies (default: %(default)s)",
-    )
+    file = "file of expected accuracies (default: %(default)s)"
+    check.add_argument("file", metavar="FILE", type=Path, nargs="?", default=DEFAULT_FILE, help=file)
     check.set_defaults(run=_check)
 
 
@@ -53,11 +41,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def disagreements(entries: Iterable[Entry], published: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Say where the values for imagenet-1k differ from ``published``, and which weights only one of the two has.
+    """Say where the values for imagenet-1k differ from those published, and which weights only one of the two has.
 
-    Args:
-        entries: those of the file; models with a builder are not torchvision's and are left out.
-        published: acc@1 and acc@5 in percent, by id.
+    Models with a builder are not torchvision's and are left out.
     """
     ours = {
         str(entry.spec): expected.counts
@@ -81,8 +67,7 @@ def published_accuracies() -> dict[str, tuple[float, float]]:
 
     published = {}
     for model in torchvision.models.list_models(module=torchvision.models):
-        weights_enum = torchvision.models.get_model_weights(model)
-        for name, weights in weights_enum.__members__.items():
+        for name, weights in torchvision.models.get_model_weights(model).__members__.items():
             metrics = weights.meta["_metrics"].get("ImageNet-1K")
             # DEFAULT is another name of a member; VGG16's IMAGENET1K_FEATURES are no classifier and state NaN.
             if name == weights.name and metrics is not None and not math.isnan(metrics["acc@1"]):

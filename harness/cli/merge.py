@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from harness.cli import Commands
 from harness.errors import ResultsError
 from harness.options import folder
 from harness.parallel.merge import merge
@@ -13,9 +13,6 @@ from harness.records.results import ERROR
 from harness.records.run_folder import NewRun, Run, read_run
 from harness.report.terminal import run_sections
 from harness.verdict import FAILED
-
-if TYPE_CHECKING:
-    from harness.cli import Commands
 
 
 def add(commands: Commands) -> None:
@@ -28,13 +25,8 @@ def add(commands: Commands) -> None:
         "Exit 1 if a case failed or a test has no result, 2 if they cannot be merged.",
     )
     command.add_argument("runs", metavar="RUN", type=folder, nargs="+", help="folders of --results")
-    command.add_argument(
-        "--results",
-        metavar="DIR",
-        type=folder,
-        required=True,
-        help="folder for the merged run; an earlier run there is replaced",
-    )
+    results = "folder for the merged run; an earlier run there is replaced"
+    command.add_argument("--results", metavar="DIR", type=folder, required=True, help=results)
     command.set_defaults(run=_merge)
 
 
@@ -54,8 +46,6 @@ def _merge(options: argparse.Namespace) -> int:
         if missing.outcome == ERROR:
             print(f"error: {missing.id}: {missing.detail}")
     for section in run_sections(Run(run.folder, record)):
-        print(section.title)
-        for line in section.body():
-            print(line)
+        print(section.title, *section.body(), sep="\n")
     print(f"results: {run.folder}")
     return 1 if record.missing or any(case.outcome == FAILED for case in record.cases) else 0

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.cli import Commands, write_markdown, write_text
 from harness.cli.compare import add_judging, judging_of
-from harness.cli.options import write_markdown, write_text
 from harness.dataset import SYNTHETIC, open_dataset
 from harness.errors import DatasetError, ResultsError
 from harness.records.run_folder import read_run
@@ -16,7 +16,6 @@ from harness.report.report import Report, report_on, report_sections
 from harness.verdict import FAILED
 
 if TYPE_CHECKING:
-    from harness.cli import Commands
     from harness.report.page.thumbnails import Thumbnails
 
 _NEEDS = ("altair", "jinja2", "vl_convert")
@@ -32,31 +31,19 @@ def add(commands: Commands) -> None:
         "the verdict; the run's own checks always count. Give -o, --markdown, or both. Exit 1 if something fails, 2 if "
         "it cannot be made.",
     )
-    command.add_argument(
-        "runs",
-        metavar="RUN",
-        type=Path,
-        nargs="+",
-        help="folders of --results, or files of --benchmark-json or record.json; oldest first",
+    runs = "folders of --results, or files of --benchmark-json or record.json; oldest first"
+    command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help=runs)
+    against = "the run that the newest is compared with (default: the one before it)"
+    command.add_argument("--against", metavar="RUN", type=Path, help=against)
+    page = "write the page to this file (default: none)"
+    command.add_argument("-o", "--output", metavar="FILE", type=Path, help=page)
+    markdown = "write the report to this file, as Markdown (default: none)"
+    command.add_argument("--markdown", metavar="FILE", type=Path, help=markdown)
+    images = (
+        "show pictures of the images in this folder or archive; only where their terms allow the page to be passed on "
+        "(default: none, except for the synthetic dataset)"
     )
-    command.add_argument(
-        "--against",
-        metavar="RUN",
-        type=Path,
-        help="the run that the newest is compared with (default: the one before it)",
-    )
-    command.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, help="write the page to this file (default: none)"
-    )
-    command.add_argument(
-        "--markdown", metavar="FILE", type=Path, help="write the report to this file, as Markdown (default: none)"
-    )
-    command.add_argument(
-        "--images",
-        metavar="DATASET",
-        help="show pictures of the images in this folder or archive; only where their terms allow the page to be "
-        "passed on (default: none, except for the synthetic dataset)",
-    )
+    command.add_argument("--images", metavar="DATASET", help=images)
     add_judging(command)
     command.set_defaults(run=_report, usage=command.error)
 
@@ -70,10 +57,9 @@ def _report(options: argparse.Namespace) -> int:
     if options.markdown is not None:
         write_markdown(options.markdown, report_sections(report))
     if options.output is not None:
-        if missing := [name for name in _NEEDS if find_spec(name) is None]:
-            raise ResultsError(
-                f"-o {options.output}: a page needs {' and '.join(missing)}, not installed: pip install -e '.[report]'"
-            )
+        if missing := " and ".join(name for name in _NEEDS if find_spec(name) is None):
+            needs = f"a page needs {missing}, not installed"
+            raise ResultsError(f"-o {options.output}: {needs}: pip install -e '.[report]'")
         from harness.report.page.render import page_of
 
         write_text("-o", options.output, page_of(report, _thumbnails(report, options.images)))
@@ -84,13 +70,10 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _thumbnails(report: Report, images: str | None) -> Thumbnails:
-    """Return the pictures for the page.
+    """Return the pictures for the page; whether their files changed since the run is not known.
 
     The synthetic images are this project's own. The terms of others, such as ImageNet, may forbid passing them on, so
     they are shown only if the caller names them.
-
-    Raises:
-        DatasetError: they cannot be read, or one is missing. Whether the files changed since the run is not known.
     """
     from harness.report.page.changes import chosen_ids
     from harness.report.page.thumbnails import Thumbnails
@@ -103,7 +86,6 @@ def _thumbnails(report: Report, images: str | None) -> Thumbnails:
         return Thumbnails(None, f"{why_not} Where they do not, --images DIR shows them.")
     found = open_dataset(images or SYNTHETIC, "--images")
     if missing := sorted(ids.difference(found.ids)):
-        raise DatasetError(
-            f"--images {images}: expected the images of {dataset.name}, found none called {missing[0]!r}"
-        )
+        expected = f"expected the images of {dataset.name}"
+        raise DatasetError(f"--images {images}: {expected}, found none called {missing[0]!r}")
     return Thumbnails(found)

@@ -8,19 +8,16 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from harness.cli import Commands, add_dataset
 from harness.dataset import SYNTHETIC, open_dataset
 from harness.decoding.stores import StoreInfo, default_store, list_stores, prune, verify
 from harness.errors import StoreError
 from harness.expected import DEFAULT_FILE, select_cases
-from harness.options import DECODERS, available_cores, folder, listed, positive
+from harness.options import DECODERS, folder, listed
 from harness.precision import DEFAULT
 from harness.records.expected_file import read_expected
 from harness.report.progress import progress_on_stderr
-
-if TYPE_CHECKING:
-    from harness.cli import Commands
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -35,52 +32,21 @@ def add(commands: Commands) -> None:
     )
     actions = store.add_subparsers(metavar="ACTION", required=True)
 
-    build = actions.add_parser(
-        "build",
-        help="decode a dataset ahead of a run",
-        description="Decode a dataset as the models need it, so that a later run finds it decoded.",
-    )
-    build.add_argument("dataset", metavar="DATASET", help="folder or archive of the dataset, or 'synthetic'")
-    build.add_argument(
-        "--models",
-        metavar="LIST",
-        default="core",
-        help="names, globs or ids of models, comma-separated, or 'all' (default: %(default)s)",
-    )
-    build.add_argument(
-        "--expected",
-        metavar="FILE",
-        type=Path,
-        default=DEFAULT_FILE,
-        help="file of expected accuracies (default: %(default)s)",
-    )
-    build.add_argument(
-        "--decoder",
-        metavar="DECODER",
-        choices=DECODERS,
-        default=DECODERS[0],
-        help="pillow (used for the published values), torchvision or nvjpeg (default: %(default)s)",
-    )
-    build.add_argument(
-        "--device",
-        metavar="DEVICE",
-        default="auto",
-        help="device that nvjpeg decodes on: auto, cuda or cuda:N (default: %(default)s)",
-    )
-    build.add_argument(
-        "--workers",
-        metavar="N",
-        type=positive,
-        default=available_cores(),
-        help="decoding processes (default: one per available CPU core, %(default)s here)",
-    )
+    about = "Decode a dataset as the models need it, so that a later run finds it decoded."
+    build = actions.add_parser("build", help="decode a dataset ahead of a run", description=about)
+    add_dataset(build)
+    models = "names, globs or ids of models, comma-separated, or 'all' (default: %(default)s)"
+    build.add_argument("--models", metavar="LIST", default="core", help=models)
+    expected = "file of expected accuracies (default: %(default)s)"
+    build.add_argument("--expected", metavar="FILE", type=Path, default=DEFAULT_FILE, help=expected)
+    decoders = "pillow (used for the published values), torchvision or nvjpeg (default: %(default)s)"
+    build.add_argument("--decoder", metavar="DECODER", choices=DECODERS, default=DECODERS[0], help=decoders)
+    device = "device that nvjpeg decodes on: auto, cuda or cuda:N (default: %(default)s)"
+    build.add_argument("--device", metavar="DEVICE", default="auto", help=device)
     build.set_defaults(run=_build)
 
-    listing = actions.add_parser(
-        "list",
-        help="show all stores",
-        description="Show all stores: of which images, how large, and when each was last used.",
-    )
+    about = "Show all stores: of which images, how large, and when each was last used."
+    listing = actions.add_parser("list", help="show all stores", description=about)
     listing.set_defaults(run=_list)
 
     verifying = actions.add_parser(
@@ -97,25 +63,16 @@ def add(commands: Commands) -> None:
         description="Remove stores that were not used for a time, or the least recently used above a total size. Give "
         "one of the options or both.",
     )
-    pruning.add_argument(
-        "--older-than", metavar="AGE", type=_age, help="remove stores not used for this long, such as 12h, 30d or 8w"
-    )
-    pruning.add_argument(
-        "--max-size",
-        metavar="SIZE",
-        type=_size,
-        help="remove the least recently used until this much is left, such as 50GB",
-    )
+    age = "remove stores not used for this long, such as 12h, 30d or 8w"
+    pruning.add_argument("--older-than", metavar="AGE", type=_age, help=age)
+    size = "remove the least recently used until this much is left, such as 50GB"
+    pruning.add_argument("--max-size", metavar="SIZE", type=_size, help=size)
     pruning.set_defaults(run=_prune, usage=pruning.error)
 
+    kept = Path(os.environ.get("IMAGENET_STORE") or default_store())
+    where = "folder that keeps decoded images (default: $IMAGENET_STORE, else the user's cache; %(default)s here)"
     for action in (build, listing, verifying, pruning):
-        action.add_argument(
-            "--store",
-            metavar="DIR",
-            type=folder,
-            default=Path(os.environ.get("IMAGENET_STORE") or default_store()),
-            help="folder that keeps decoded images (default: $IMAGENET_STORE, else the user's cache; %(default)s here)",
-        )
+        action.add_argument("--store", metavar="DIR", type=folder, default=kept, help=where)
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -129,10 +86,7 @@ def _build(options: argparse.Namespace) -> int:
 
     device = resolve_device(options.device) if options.decoder == "nvjpeg" else torch.device("cpu")
     decoder, dataset = decoder_on(options.decoder, device), open_dataset(options.dataset, "DATASET")
-    with (
-        Store(dataset, decoder, options.store, options.workers) as store,
-        progress_on_stderr("decoding") as progress,
-    ):
+    with Store(dataset, decoder, options.store, options.workers) as store, progress_on_stderr("decoding") as progress:
         for geometry in dict.fromkeys(geometry_of(case.spec) for case in cases):
             started = time.perf_counter()
             store.decoded(geometry, progress).finish()
@@ -144,8 +98,8 @@ def _list(options: argparse.Namespace) -> int:
     stores = list_stores(options.store)
     for store in stores:
         print(_describe(store))
-    total = sum(store.size for store in stores)
-    print(f"{options.store}: {len(stores)} store{'' if len(stores) == 1 else 's'}, {_as_size(total)}")
+    size = _as_size(sum(store.size for store in stores))
+    print(f"{options.store}: {len(stores)} store{'' if len(stores) == 1 else 's'}, {size}")
     return 0
 
 
@@ -163,17 +117,13 @@ def _verify(options: argparse.Namespace) -> int:
             print(error)
             status = 1
             continue
-        seconds = time.perf_counter() - started
-        name = f"{store.folder.name} ({store.description.dataset}, {store.description.geometry})"
+        found = f"{store.decoded:,} images are as they were decoded ({time.perf_counter() - started:.1f} s)"
         if damaged:
             status = 1
-            more = f" and {len(damaged) - 5:,} more" if len(damaged) > 5 else ""
-            print(
-                f"{name}: {len(damaged):,} of {store.decoded:,} images differ from their hashes: "
-                f"{', '.join(damaged[:5])}{more}; they will be decoded again"
-            )
-        else:
-            print(f"{name}: {store.decoded:,} images are as they were decoded ({seconds:.1f} s)")
+            named = ", ".join(damaged[:5]) + (f" and {len(damaged) - 5:,} more" if len(damaged) > 5 else "")
+            found = f"{len(damaged):,} of {store.decoded:,} images differ from their hashes: {named}"
+            found += "; they will be decoded again"
+        print(f"{store.folder.name} ({store.description.dataset}, {store.description.geometry}): {found}")
     return status
 
 
@@ -215,11 +165,10 @@ def _ago(seconds: float) -> str:
 
 def _parser_of(units: dict[str, int], what: str) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        match = re.fullmatch(rf"(\d+)\s*({'|'.join(units)})", text, re.IGNORECASE)
-        if match is None:
-            raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}")
-        known = {unit.lower(): factor for unit, factor in units.items()}
-        return int(match[1]) * known[match[2].lower()]
+        for unit, factor in units.items():
+            if match := re.fullmatch(rf"(\d+)\s*{unit}", text, re.IGNORECASE):
+                return int(match[1]) * factor
+        raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}")
 
     return parse
 

@@ -35,7 +35,7 @@ class Description(msgspec.Struct, frozen=True):
     geometry: Geometry
     decoder: str
     versions: dict[str, str]
-    format: Literal[2] = 2
+    format: Literal[2] = 2  # raise it when decoders.py changes a pixel, or stores keep what the old code decoded
 
     @property
     def key(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from harness.decoding.workers import process_pool
 from harness.errors import DatasetError
 from harness.formats.sources import Source
 
-_CHUNK = 64
+_CHUNK = 64  # images that a worker takes at once
 
 
 class Found(NamedTuple):
@@ -43,29 +42,21 @@ def survey(sources: Sequence[Source], workers: int, progress: Callable[[int, int
     Raises:
         DatasetError: a worker died.
     """
-    found: dict[int, list[Found]] = {}
-    chunks = {first: sources[first : first + _CHUNK] for first in range(0, len(sources), _CHUNK)}
-    done = 0
-    with process_pool(min(workers, len(chunks))) as pool:
-        pending = {pool.submit(examine, chunk): first for first, chunk in chunks.items()}
+    found: list[Found] = []
+    with process_pool(min(workers, -(-len(sources) // _CHUNK))) as pool:
         try:
-            for future in as_completed(pending):
-                found[pending[future]] = future.result()
-                done += len(chunks[pending[future]])
-                progress(done, len(sources))
+            for facts in pool.map(examine, sources, chunksize=_CHUNK):
+                found.append(facts)
+                progress(len(found), len(sources))
         except BrokenProcessPool as error:
-            raise DatasetError(f"a decoding process died after {done:,} of {len(sources):,} images") from error
+            raise DatasetError(f"a decoding process died after {len(found):,} of {len(sources):,} images") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    return [facts for first in sorted(found) for facts in found[first]]
+    return found
 
 
-def examine(sources: Sequence[Source]) -> list[Found]:
-    """Return what each image is."""
-    return [_examine(source) for source in sources]
-
-
-def _examine(source: Source) -> Found:
+def examine(source: Source) -> Found:
+    """Return what an image is."""
     facts = Found()
     try:
         data = source.read()

@@ -136,7 +136,7 @@ class Parallel:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Order the cases for the workers, largest first."""
         if hasattr(config, "workerinput"):
-            items[:] = interleaved(items, gate_of(config).process.total)
+            items[:] = interleaved(items, gate_of(config).options.process.total)
 
     def pytest_imagenet_evaluate(
         self,

@@ -50,7 +50,7 @@ class _Terminal:
         if phase not in self._phases:
             for progress in self._phases.values():
                 progress.close()
-            process = gate_of(self._config).process
+            process = gate_of(self._config).options.process
             rank = f"rank {process.rank} of {process.world_size}, " if process.world_size > 1 else ""
             from harness.report.progress import Progress  # and with it tqdm, where progress is shown
 
@@ -98,7 +98,7 @@ class _Terminal:
         reporter: TerminalReporter | None = plugins.get_plugin("terminalreporter")
         if reporter is None or self._config.get_verbosity() < 0 or hasattr(self._config, "workerinput"):
             return None
-        if gate_of(self._config).process.rank > 0:
+        if gate_of(self._config).options.process.rank > 0:
             return None
         capture: CaptureManager | None = plugins.get_plugin("capturemanager")
         uncaptured = capture.global_and_fixture_disabled if capture else nullcontext

@@ -143,7 +143,10 @@ def test_cuda_without_cuda(gate: Gate) -> None:
         (["--models=neerest"], "--models: 'neerest' matches no model in the file * (nearest: 'nearest')"),
         (["--limit=17"], "--limit must be between 1 and the 16 images of colours, not 17"),
         (["--precision=fp31"], "--precision: expected one of fp32, tf32, bf16, fp16, found 'fp31'"),
-        (["--precision=tf32", "--device=cpu"], "--precision tf32: a CPU does not support it; *here: fp32, bf16, fp16"),
+        (
+            ["--precision=tf32", "--device=cpu"],
+            "--precision tf32: the device cpu does not support it; *here: fp32, bf16, fp16",
+        ),
         (
             ["--decoder=nvjpeg", "--device=cpu"],
             "--decoder nvjpeg decodes on a CUDA device, and the device is cpu;*",

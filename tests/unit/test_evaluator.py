@@ -121,13 +121,18 @@ def test_what_cannot_be_evaluated_is_an_error(dataset: ImageDataset) -> None:
     """In one sentence."""
     with pytest.raises(ExpectedError, match=r"preset must be given with a module, such as .*; found None"):
         evaluate(classifier(), dataset)
+    with pytest.raises(ExpectedError, match=r"preset is for a module; alexnet brings its own: leave it out"):
+        evaluate("alexnet", dataset, preset=PRESET)
+    for option in ("limit", "models", "imagenet", "results"):
+        with pytest.raises(TypeError, match=option):
+            evaluate("alexnet", dataset, **{option: None})  # type: ignore[arg-type]
     with pytest.raises(ExpectedError, match=r"model must name one model, found alexnet-.*, vgg16-SYNTHETIC_V1-fp32"):
         evaluate("*", dataset)
     with pytest.raises(ExpectedError, match=r"'resnet19' matches no model with weights for the synthetic dataset"):
         evaluate("resnet19", dataset)
     with pytest.raises(EvaluationError, match="the model gives 101 logits, and the dataset has 100 classes"):
         evaluate(classifier(101), dataset, preset=PRESET)
-    with pytest.raises(DeviceError, match=r"--precision tf32: a CPU does not support it"):
+    with pytest.raises(DeviceError, match=r"--precision tf32: the device cpu does not support it"):
         evaluate(classifier(), dataset, preset=PRESET, setting=Setting("tf32"), device="cpu")
 
 
@@ -139,7 +144,7 @@ def test_the_preset_is_checked_on_the_first_image(
     options = {"resize_size": 40, "interpolation": transforms.InterpolationMode.BICUBIC, "mean": MEAN, "std": STD}
     transform = ImageClassification(crop_size=size, **options)
     model = replace(prepare(classifier(), PRESET, torch.device("cpu")), transform=transform)
-    monkeypatch.setattr("harness.evaluator.load", lambda *_: model)
+    monkeypatch.setattr("harness.evaluator.load", lambda *_, **__: model)
 
     with closing(Evaluator(dataset, Options(workers=1, device="cpu"))) as evaluator:
         if size == 32:
@@ -171,6 +176,8 @@ def test_checks_add_evidence(dataset: ImageDataset) -> None:
     assert [check.outcome for check in result.verdict.checks] == ["failed", "passed", "failed"]
     assert [len(found.bounds) for found, _, _ in seen] == [0, 2]
     assert all(found is predictions and targets is dataset.targets for _, found, targets in seen)
+    with pytest.raises(EvaluationError, match=r"two checks paired it with a baseline"):
+        evaluate(classifier(), dataset, preset=PRESET, checks=[baseline, baseline])
 
 
 def _dataset(name: str, images: int, total: int | None = None, caveat: str = "") -> ImageDataset:

@@ -87,9 +87,9 @@ def test_defaults(read: Any, pytester: pytest.Pytester) -> None:
     assert options == Options(expected=pytester.path / "expected_accuracy.yaml", store=options.store)
 
 
-def test_values_are_read_once(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_are_read_once(read: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Lists are separated by commas and name each setting once; variables are defaults; ~ is the home."""
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("IMAGENET_DIR", "/data")
     given = ["--models=a, b,a", "--precision=bf16,fp32,bf16", "--memory-format=contiguous", "--compile"]
 
@@ -99,7 +99,7 @@ def test_values_are_read_once(read: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(map(str, options.settings)) == [
         "bf16-contiguous", "bf16-contiguous-compiled", "fp32-contiguous", "fp32-contiguous-compiled",
     ]  # fmt: skip
-    assert (options.store, options.results) == (Path("/home/me/kept"), Path("/home/me/run"))
+    assert (options.store, options.results) == (tmp_path / "kept", tmp_path / "run")
     assert (options.limit, options.batch_size, options.workers) == (7, 9, 3)
     assert read("--store=kept", "--no-store").store is None
     with pytest.raises(ExpectedError, match=r"--precision: expected one of fp32, tf32, bf16, fp16, found 'fp8'"):

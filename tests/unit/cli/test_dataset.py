@@ -107,12 +107,11 @@ def test_progress_is_no_part_of_the_description(
 ) -> None:
     """It goes to stderr."""
     monkeypatch.setattr("harness.report.progress._LINE_EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("harness.decoding.survey._CHUNK", 8)
 
     main(["dataset", str(write_dataset(tmp_path / "colours")), "--workers=1"])
 
     out, err = capsys.readouterr()
-    assert err.startswith("decoding: 8 of 16 images")
+    assert err.startswith("decoding: 1 of 16 images")
     assert "decoding" not in out
 
 

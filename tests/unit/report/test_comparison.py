@@ -8,14 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.baseline.pairing import noise_floor_of
 from harness.compare.compare import AccuracyPair, Comparison, compare
-from harness.records.evidence import ChangedPrediction, Diagnosis, Drift, Pairing
+from harness.records.evidence import ChangedPrediction, Drift
 from harness.records.results import DatasetFacts, Record
 from harness.records.run_folder import Run
 from harness.report.comparison import comparison_sections, series_sections
 from harness.report.sections import as_markdown, as_text
-from tests.records import case_result, expected, run_record, timing_result
+from tests.records import case_result, expected, pairing, run_record, timing_result
 
 CORRECT = {"alexnet": 28_261, "vgg16": 35_796, "resnet18": 34_879, "googlenet": 34_889}
 
@@ -111,20 +110,7 @@ def _with_predictions(comparison: Comparison) -> Comparison:
         )
         for i in range(12)
     )
-    same = Pairing(
-        against="old",
-        images=50_000,
-        changed=0,
-        near_ties=0,
-        top5_changed=0,
-        lost=0,
-        gained=0,
-        largest_margin=None,
-        drift=Drift(0.0, 0.0, 0.0),
-        noise_floor=noise_floor_of("fp32"),
-        diagnosis=Diagnosis("arithmetic", "torch 2.9.1 -> 2.14.1; the rest is the same"),
-        inputs_known=True,
-    )
+    same = pairing(images=50_000)
     other = msgspec.structs.replace(
         same,
         changed=12,

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from harness.records.evidence import Bounds, Diagnosis, Drift, NoiseFloor, Pairing
+from harness.records.evidence import Bounds, Diagnosis
 from harness.records.results import Missing
 from harness.report.headline import headline
-from tests.records import DATASET, case_result, expected, run_record, timing_result
+from tests.records import DATASET, case_result, expected, pairing, run_record, timing_result
 
 ALEXNET, VGG = case_result("alexnet"), case_result("vgg16")
-SAME = Pairing(
-    against="old",
+SAME = pairing(
     images=10,
-    changed=0,
-    near_ties=0,
-    top5_changed=0,
-    lost=0,
-    gained=0,
-    largest_margin=None,
-    drift=Drift(0.0, 0.0, 0.0),
-    noise_floor=NoiseFloor(4e-5, 1e-4, 2e-4),
     diagnosis=Diagnosis("decoded inputs", "9 of 10 images have other pixels, such as a.JPEG: 40 %; pillow 12 -> 13"),
-    inputs_known=True,
 )
 PIXELS = msgspec.structs.replace(SAME, changed=9)
 WRONG = expected(1000, 703, 900)

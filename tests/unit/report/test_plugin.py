@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.options import Process
+from harness.options import Options, Process
 from harness.report import plugin
 from harness.report.plugin import _Terminal
 from tests.records import case_result, run_record, write_run
@@ -44,7 +44,7 @@ def _terminal(monkeypatch: pytest.MonkeyPatch, rank: int = 0, world_size: int = 
     terminal.__dict__["_console"] = object()
 
     class Gate:
-        process = Process(rank=rank, world_size=world_size)
+        options = Options(process=Process(rank=rank, world_size=world_size))
 
     monkeypatch.setattr(plugin, "gate_of", lambda _config: Gate)
     return terminal

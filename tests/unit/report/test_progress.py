@@ -13,7 +13,7 @@ from harness.report.progress import Console, Progress, is_terminal, progress_on_
 
 
 class Clock:
-    """A clock that stands still until it is told the time."""
+    """A clock that shows the time it was last set to."""
 
     def __init__(self) -> None:
         self.now = 100.0

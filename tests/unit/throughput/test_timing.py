@@ -260,5 +260,5 @@ def test_a_model_without_logits_is_an_error_before_it_is_timed() -> None:
 
 def test_a_precision_that_the_device_does_not_support_is_not_timed() -> None:
     """It would be timed as another under its name."""
-    with pytest.raises(DeviceError, match=r"^--precision tf32: a CPU does not support it"):
+    with pytest.raises(DeviceError, match=r"^--precision tf32: the device cpu does not support it"):
         Bench("cpu", ["fp32", "tf32"])
