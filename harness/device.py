@@ -1,4 +1,4 @@
-"""The device by name, what it is, and its memory."""
+"""Resolves a device by name, describes it, and manages its memory."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Loaded by pytest before any conftest.py, so that ``--imagenet DIR`` can be written with a space.
 
 pytest looks for its configuration before it knows the options that a conftest.py declares. A folder that follows such
-an option is then taken for a path to collect from: rootdir and configuration are looked for there, and the conftest.py
-of the working folder, which declares the option, is never read (pytest issues 906, 6904 and 13411). This module is the
+an option is then taken for a path to collect from: pytest looks there for rootdir and configuration, and never reads
+the conftest.py of the working folder, which declares the option (pytest issues 906, 6904 and 13411). This module is the
 entry point of the installed project; it joins option and value by ``=`` and starts pytest again. It declares no option
 and changes nothing in runs that do not ask for the gate.
 """

@@ -1,4 +1,4 @@
-"""The exceptions that a user can meet; each message says what must be, what was found, where, and what to do."""
+"""The exceptions shown to users; each message says what was expected, what was found, where, and what to do."""
 
 
 class HarnessError(Exception):

@@ -1,4 +1,4 @@
-"""One case to its result, without pytest: the evaluator that cases of a session share, and the Python API."""
+"""Evaluates cases without pytest: the evaluator that the cases of a session share, and the Python API."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ Progress = Callable[..., None]
 
 
 class Evaluator:
-    """A dataset, a device and the decoded pixels, which cases share; ``close`` it."""
+    """The dataset, device and decoded pixels that cases share; call ``close`` when done."""
 
     def __init__(self, dataset: ImageDataset, options: Options) -> None:
-        """Open the device, or raise a HarnessError if it is not there or does not support a precision or the decoder.
+        """Open the device; a HarnessError says that it does not exist or does not support a precision or the decoder.
 
-        Of ``dataset``, ``options.limit`` leaves images out, and ``options.process`` says which are this process's.
+        ``options.limit`` selects a subset of ``dataset``, and ``options.process`` this process's part of it.
         """
         self.options = options
         self.device = resolve_device(options.device)
@@ -101,8 +101,8 @@ class Evaluator:
     def order(self, cases: Sequence[Case]) -> list[Case]:
         """Return the cases so that those of one geometry follow each other, and each geometry is decoded once.
 
-        Where several processes evaluate cases of their own, larger models come first, so that none is left over at the
-        end.
+        Where several processes evaluate separate cases, larger models come first, so that no process is left with a
+        large one at the end.
 
         Raises:
             ExpectedError: torchvision does not know a model or its weights; with the entry's position in the file.
@@ -125,7 +125,7 @@ class Evaluator:
 
         Args:
             case: the model, its weights and the setting.
-            progress: called as it goes on.
+            progress: callback that receives the phase and the number of images done.
             module: the model; None for the one that the case names.
 
         Raises:
@@ -148,7 +148,7 @@ class Evaluator:
             encoded, first = self._shard.sources[0].read(), self._shard.ids[0]
             check_against_torchvision(model.preset, model.transform, crop, encoded, first)
         if self.device.type == "cpu":
-            crops.finish()  # beside the model on the same cores it takes as long, and would be part of images/s
+            crops.finish()  # overlapping it with the model on the same cores saves no time and would distort images/s
         loop = predict(
             model.module,
             crops,
@@ -206,7 +206,7 @@ class Evaluator:
             case: the case that was evaluated.
             result: its result without evidence.
             predictions: predictions for all images.
-            checks: further checks.
+            checks: additional checks.
             staging: folder of a run in the making, to write the predictions to; None to write none.
 
         Raises:
@@ -238,7 +238,7 @@ def _published_on(entry: Entry, dataset: ImageDataset, precision: str) -> tuple[
     expected = entry.expected_on(dataset.name, precision)
     if expected is not None and expected.counts.images == dataset.total:
         return expected, ""
-    size = f" of {dataset.total:,} images, but of {expected.counts.images:,}" if expected else ""
+    size = f" with {dataset.total:,} images, only with {expected.counts.images:,}" if expected else ""
     caveat = f" ({dataset.caveat})" if dataset.caveat else ""
     known = ", ".join(entry.expected) or "no dataset"
     return None, f"none for {entry.spec} on {dataset.name}{size}{caveat}; known on: {known}"

@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Case:
-    """One model in one setting, which one test evaluates; or times, in batches of one size."""
+    """One model in one setting, as one test evaluates it, or times it at one batch size."""
 
     entry: Entry
     setting: Setting = DEFAULT

@@ -42,7 +42,7 @@ def pytest_imagenet_check(
 
 @pytest.hookspec
 def pytest_imagenet_progress(config: pytest.Config, case: str, phase: str, done: int, images: int) -> None:
-    """Show how far a case is: ``phase`` is ``decoding`` or ``forward``."""
+    """Report the progress of a case: ``done`` of ``images`` in ``phase``, which is ``decoding`` or ``forward``."""
 
 
 @pytest.hookspec
@@ -52,7 +52,7 @@ def pytest_imagenet_opened(config: pytest.Config, evaluator: Evaluator, cases: t
 
 @pytest.hookspec
 def pytest_imagenet_finished(config: pytest.Config, run: Run) -> None:
-    """Use a run whose tests are over: its record, and its predictions in a folder that may be removed afterwards."""
+    """Process a finished run: its record, and its predictions in a folder that may be removed after this hook."""
 
 
 @pytest.hookspec(firstresult=True)
@@ -73,7 +73,7 @@ def pytest_imagenet_evaluate(
     predict: Callable[[], tuple[CaseResult, Predictions] | None],
     judge: Callable[[CaseResult, Predictions], CaseResult],
 ) -> CaseResult | None:
-    """Evaluate a case in another way than by this process alone.
+    """Evaluate a case in cooperation with other processes; None to evaluate it in this process alone.
 
     Args:
         config: pytest's configuration.

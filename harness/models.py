@@ -1,4 +1,4 @@
-"""A model and its weights by name, or as the caller has it; and the identity of the weights."""
+"""Loads a model and its weights by name, or prepares the caller's module; and computes the digest of its weights."""
 
 from __future__ import annotations
 

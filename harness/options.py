@@ -107,7 +107,7 @@ class Options:
     def decoding_processes(self) -> int:
         """The number of decoding processes: as given, or this process's part of the cores.
 
-        Of ranks that keep decoded images one decodes a geometry while the others wait, so each may use all cores.
+        Ranks that share a store take turns: one decodes a geometry while the others wait, so it may use all cores.
         """
         shared = 1 if self.store is not None and self.process.world_size > 1 else self.process.local_world_size
         return self.workers or max(1, available_cores() // shared)

@@ -221,7 +221,7 @@ class Gate:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Attach the result to the report, with which it also gets from a worker of xdist to the controller."""
+        """Attach the result to the report, which also carries it from an xdist worker to the controller."""
         report = yield
         if call.when == "call" and (result := self._evaluated.pop(item.nodeid, None)) is not None:
             report.imagenet_case = msgspec.to_builtins(result)  # type: ignore[attr-defined]
@@ -271,7 +271,7 @@ class Gate:
         self.config.hook.pytest_imagenet_finished(config=self.config, run=Run(path, record))
 
     def _write(self, record: Record, run: NewRun) -> tuple[str, bool]:
-        """Write the run, and return a line that says so or why not, and whether all is well."""
+        """Write the run; return a line that says where, or why not, and whether the exit status may be success."""
         if not (record.cases or record.timings) and all(missing.outcome == NOT_RUN for missing in record.missing):
             return f"NOT WRITTEN: nothing was measured, and {run.folder} is as it was", True
         if error := self.config.hook.pytest_imagenet_write_error(config=self.config, record=record):

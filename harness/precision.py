@@ -1,4 +1,4 @@
-"""The table of precisions: which switches of torch each sets, observed while set, and restored afterwards.
+"""The precisions: which of torch's switches each one sets, verified while in effect and restored afterwards.
 
 torch is imported when a precision is applied, so that precisions and settings can be named without it.
 """

@@ -71,7 +71,7 @@ def sampling_band(
 
 
 def _fewest_missed(population: int, correct: int, sample: int, low: int, power: float) -> int:
-    """Return the fewest correct on the whole dataset that fall below ``low`` in a sample less often than ``power``."""
+    """Return the smallest correct count on the whole dataset for which P(sample count < ``low``) < ``power``."""
     found, missed = -1, correct
     while missed - found > 1:
         middle = (found + missed) // 2

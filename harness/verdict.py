@@ -1,7 +1,7 @@
-"""The rules by which evidence about a case or a timing becomes passed, warning or failed.
+"""The rules that turn evidence about a case or a timing into passed, warning or failed.
 
-Whoever judges a result asks this module: the gate, ``compare``, ``merge``, ``report`` and ``ci/nightly``. Evidence is
-stored with the result, so that it can be judged again later.
+Everything that judges a result uses this module: the gate, ``compare``, ``merge``, ``report`` and ``ci/nightly``.
+Evidence is stored with the result, so that it can be judged again later.
 """
 
 from __future__ import annotations
@@ -150,19 +150,19 @@ def _check_baseline(counts: Counts, expected: Expected | None, evidence: Pairing
         outcome, detail = _judge_pairing(evidence), "\n    ".join(_pairing_lines(evidence))
     damaged = isinstance(evidence, Unpaired) and evidence.why == "damaged"
     if evidence.policy.updating and outcome != PASSED and not damaged:
-        return Check(BASELINE, WARNING, f"replaces what differed: {detail}")
+        return Check(BASELINE, WARNING, f"will be replaced despite differences: {detail}")
     return Check(BASELINE, outcome, detail)
 
 
 def _judge_pairing(pairing: Pairing) -> str:
-    """Return the outcome: what arithmetic cannot have done fails if it changed a prediction, else it is a warning."""
+    """Return the outcome: a difference beyond noise fails if it changed a prediction, and is a warning otherwise."""
     stage, drift, floor = pairing.diagnosis.stage, pairing.drift, pairing.noise_floor
     if stage in (WEIGHTS, LABELS, COUNTING) or pairing.p < ALPHA:
         return FAILED
     drifted = drift is not None and (drift.median > floor.median or drift.largest > floor.largest)
     if pairing.changed and pairing.inputs_known and (pairing.beyond_noise or drifted):
         return FAILED
-    # A baseline that does not hold its pixels proves nothing by a changed prediction.
+    # Without the baseline's pixels a changed prediction may be due to different input, so it is not conclusive.
     unexplained = bool(pairing.changed) and not pairing.inputs_known
     if drifted or unexplained or stage in (INPUTS, NORMALIZATION):
         return FAILED if pairing.policy.strict_drift else WARNING
@@ -174,7 +174,7 @@ def _pairing_lines(pairing: Pairing) -> Iterator[str]:
     if not passed:
         yield str(pairing.diagnosis)
     elif pairing.environment:
-        yield f"the same though {', '.join(pairing.environment)}"
+        yield f"unchanged, despite {', '.join(pairing.environment)}"
     changed = f"{pairing.changed:,} of {pairing.images:,} predictions changed"
     turned = f"{pairing.lost:,} now wrong, {pairing.gained:,} now correct, p = {pairing.p:.2g}"
     if pairing.changed:
@@ -217,7 +217,7 @@ def _judge_unpaired(counts: Counts, expected: Expected | None, unpaired: Unpaire
 
 
 def judge_speed(change: SpeedChange, max_slowdown: float) -> Check:
-    """Return the check of one timing: a call may take longer by ``max_slowdown``, a share, or insignificantly."""
+    """Return the check of one timing: fails on a significant slowdown above ``max_slowdown``, a fraction."""
     longer = change.ratio / (change.machine or 1.0) - 1
     if change.significant and longer > max_slowdown:
         by = " by the yardstick" if change.machine else ""

@@ -72,7 +72,7 @@ def current_environment(device_facts: Mapping[str, Any], processes: int = 1) -> 
 
 
 def versions() -> dict[str, str]:
-    """Return the installed versions by name, with the build where a package is imported; none is imported for it."""
+    """Return the installed versions by name, including the build tag of packages that are already imported."""
     packages = ("torch", "torchvision", "numpy")
     # torch.__version__ is of a type of its own
     found = {name: str(getattr(sys.modules.get(name), "__version__", metadata.version(name))) for name in packages}

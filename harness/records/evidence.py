@@ -59,7 +59,7 @@ class Expected(msgspec.Struct, frozen=True):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Evidence from a check of one's own: a value, and the range that it must lie in, both ends included."""
+    """Evidence from an additional check: a value, and the inclusive range that it must lie in."""
 
     name: str
     value: float
@@ -73,7 +73,7 @@ class Policy(msgspec.Struct, frozen=True):
 
     Attributes:
         strict_drift: differences that changed no prediction fail, instead of being a warning.
-        updating: the run will replace the baseline, so that differences are shown and fail nothing.
+        updating: whether the run will replace the baseline; differences are then shown as warnings.
     """
 
     strict_drift: bool = False

@@ -1,4 +1,4 @@
-"""``expected_accuracy.yaml``, read as a whole, or refused with file, key and reason."""
+"""Reads and validates ``expected_accuracy.yaml``; an error names the file, the key and the reason."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Phases(msgspec.Struct, frozen=True):
     Attributes:
         decode: waiting for images to be decoded.
         load: building the model, reading its weights and moving them to the device.
-        transfer: reading crops from the store and moving them to the device, as far as the host could not go on.
+        transfer: reading crops from the store and moving them to the device, as far as it blocked the host.
         forward: the rest of the evaluation loop.
         total: all of it, and what lies between.
     """
@@ -94,7 +94,7 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
         preparation: decoder, resize, crop, interpolation, mean and std.
         switches: torch's arithmetic settings during the evaluation, as observed.
         first_input: id of the first image, and sha256, minimum and maximum of the model's input for it.
-        notes: anything odd that a reader should know.
+        notes: unusual events that a reader should know about.
     """
 
     dataset: Name
@@ -255,7 +255,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         if len(set(names)) < len(names):
             raise ValueError(f"two results have the id {max(names, key=names.count).partition(' ')[2]!r}")
         if self.cases and self.dataset is None:
-            raise ValueError("there are cases, and no dataset")
+            raise ValueError("cases without a dataset")
 
     @property
     def missing(self) -> tuple[Missing, ...]:

@@ -82,7 +82,7 @@ class NewRun:
                 if self.folder.exists():
                     self.folder.rename(before)
                 self.staging.rename(self.folder)
-            except BaseException:  # also a signal's
+            except BaseException:  # including KeyboardInterrupt
                 if before.exists() and not self.folder.exists():
                     before.rename(self.folder)
                 raise
@@ -131,7 +131,7 @@ class Run:
 
     @property
     def holds_predictions(self) -> bool:
-        """Whether it is a folder; a JSON file holds no predictions."""
+        """Whether the run has predictions: a folder has, a JSON file has none."""
         return self.path.is_dir()
 
     @cached_property
@@ -185,7 +185,7 @@ def read_run(path: Path) -> Run:
     """Read a run folder, or a JSON file of pytest-benchmark that holds a run.
 
     Raises:
-        RecordError: there is none, it is damaged, or it is of another schema.
+        RecordError: there is no run, it is damaged, or it has another schema version.
     """
     if not path.exists():
         raise RecordError(f"{path}: expected a run folder (--results) or its JSON (--benchmark-json), found nothing")
@@ -264,7 +264,7 @@ def _read_arrays(
     for name, (kind, shapes) in expected.items():
         array = arrays.get(name)
         if array is None and "top" in arrays:
-            continue  # predictions that others published hold no logits
+            continue  # predictions published by others have no logits
         if array is not None and array.ndim and n is None:
             n = len(array)
         if (

@@ -157,7 +157,7 @@ def test_what_a_new_baseline_replaces_is_shown(gate: Gate, project: Path) -> Non
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            f"warning: {CASE}: baseline: replaces what differed: decoded inputs: 1 of 16 images*",
+            f"warning: {CASE}: baseline: will be replaced despite differences: decoded inputs: 1*",
             "    1 of 16 predictions changed: 1 beyond noise*",
             f"results: {project}/base",
         ]

@@ -213,7 +213,9 @@ def test_pixels_that_differ_from_torchvisions_preset_are_an_error(
     transform = torchvision.transforms.Compose(
         [torchvision.transforms.Resize((8, 8)), torchvision.transforms.ToTensor()]
     )
-    monkeypatch.setattr("harness.evaluator.load", lambda *given: replace(load(*given), transform=transform))
+    monkeypatch.setattr(
+        "harness.evaluator.load", lambda *given, **named: replace(load(*given, **named), transform=transform)
+    )
     assert project
 
     result = gate("--imagenet=colours")

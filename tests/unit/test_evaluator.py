@@ -199,12 +199,13 @@ def _dataset(name: str, images: int, total: int | None = None, caveat: str = "")
         (
             ENTRY,
             _dataset("imagenet-1k", 49_999),
-            "none for resnet18-IMAGENET1K_V1 on imagenet-1k of 49,999 images, but of 50,000; known on: imagenet-1k, v2",
+            "none for resnet18-IMAGENET1K_V1 on imagenet-1k with 49,999 images, only with 50,000; known on: "
+            "imagenet-1k, v2",
         ),
         (
             ENTRY,
             _dataset("v2", 10_000, total=10_001, caveat="it was added to"),
-            "none for resnet18-IMAGENET1K_V1 on v2 of 10,001 images, but of 10,000 (it was added to); known on: "
+            "none for resnet18-IMAGENET1K_V1 on v2 with 10,001 images, only with 10,000 (it was added to); known on: "
             "imagenet-1k, v2",
         ),
     ],

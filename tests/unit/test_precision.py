@@ -194,7 +194,7 @@ def test_a_cpu_has_no_tf32() -> None:
         require_supported(["fp32", "tf32"], CPU)
 
     assert (
-        "--precision tf32: a CPU does not support it; it needs a CUDA device of compute capability 8.0; "
+        "--precision tf32: the device cpu does not support it; it needs a CUDA device of compute capability 8.0; "
         "supported here: fp32, bf16, fp16" == str(raised.value)
     )
 

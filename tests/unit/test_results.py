@@ -217,7 +217,7 @@ def _delete(*path: str | int) -> Callable[[dict[str, Any]], object]:
         (_set("cases", 1, "id", to=CASE.id), rf"two results have the id '{CASE.id}'"),
         (_set("missing_cases", 0, "id", to=CASE.id), rf"two results have the id '{CASE.id}'"),
         (_set("missing_cases", 0, "outcome", to="passed"), r"Invalid enum value 'passed'"),
-        (_set("dataset", to=None), r"there are cases, and no dataset"),
+        (_set("dataset", to=None), r"cases without a dataset"),
         (_set("dataset", "name", to="\n"), r"matching regex"),
         (_set("environment", "cpu", to="\x00"), r"matching regex"),
         (_set("timings", 0, "seconds", to=[]), r"length >= 1"),

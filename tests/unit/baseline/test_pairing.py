@@ -308,14 +308,14 @@ def test_other_versions_that_change_nothing_pass_and_are_named() -> None:
 
     assert check.outcome == "passed"
     assert check.detail.splitlines() == [
-        "the same though torch 2.9.1 -> 2.14.1",
+        "unchanged, despite torch 2.9.1 -> 2.14.1",
         "    0 of 40 predictions changed",
         "    logits moved by 0.0e+00 of the logit scale (median), 0.0e+00 (99 %), 0.0e+00 (largest); noise floor "
         "1.0e-03 (median), 1.0e-02 (largest)",
     ]
 
 
-@pytest.mark.parametrize(("updating", "prefix"), [(False, ""), (True, "replaces what differed: ")])
+@pytest.mark.parametrize(("updating", "prefix"), [(False, ""), (True, "will be replaced despite differences: ")])
 def test_a_failure_has_the_diagnosis_first_and_then_the_numbers(updating: bool, prefix: str) -> None:
     """One sentence, then changed predictions, drift, and the changes with the largest margins."""
     new = side(moved(swapped(flat(), slice(12)), 0.5))
@@ -358,7 +358,7 @@ def test_another_model_or_other_images_cannot_be_paired(changes: dict[str, Any],
         "baseline", "failed", f"cannot be paired: {reason}. Record another: --baseline DIR --baseline-update"
     )
     assert check_of(OLD, new, updating=True) == Check(
-        "baseline", "warning", f"replaces what differed: cannot be paired: {reason}"
+        "baseline", "warning", f"will be replaced despite differences: cannot be paired: {reason}"
     )
 
 
