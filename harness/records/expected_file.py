@@ -138,7 +138,8 @@ class _Reader:
         try:
             return msgspec.convert(value, kind, strict=False)
         except msgspec.ValidationError as error:
-            raise ExpectedError(f"{self._path}: {key}{': ' if key else ''}{error}") from None
+            found = f"; found {value!r}" if len(repr(value)) <= 80 else ""  # the path says enough of a longer one
+            raise ExpectedError(f"{self._path}: {key}{': ' if key else ''}{error}{found}") from None
 
     def tolerances(self, value: Any, key: str, outer: _Tolerances) -> _Tolerances:
         """Return ``outer`` with the tolerances given here: one number for all precisions, or some by name."""

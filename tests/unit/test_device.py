@@ -19,6 +19,7 @@ from harness.device import (
 from harness.errors import DeviceError
 from harness.options import Decoder
 from harness.records.environment import driver_version
+from harness.throughput.memory import reset_peak_memory
 
 CPU = torch.device("cpu")
 ON_GLIBC = platform.libc_ver()[0] == "glibc"
@@ -153,3 +154,12 @@ def test_the_peak_is_that_since_the_reset() -> None:
     )
 
     assert output == "True True\n"
+
+
+def test_where_the_peak_cannot_be_reset_timing_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a container that forbids it: a folder cannot be written to either."""
+    monkeypatch.setattr("harness.throughput.memory._CLEAR_REFS", tmp_path)
+
+    reset_peak_memory(torch.device("cpu"))
+
+    assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ WITH_EXAMPLES = sorted(
     for path in HARNESS.rglob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )
+assert WITH_EXAMPLES
 
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES)

@@ -151,10 +151,9 @@ def test_a_job_that_was_run_again_replaces_one_without_a_result(
     assert (() if measured else (taken,)) == record.missing_cases
 
 
-def test_timings_without_a_result_are_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", [Missing(TIMING.id), Missing(TIMING.id, "error", "no room")])
+def test_timings_without_a_result_are_replaced(missing: Missing, tmp_path: Path) -> None:
     """As cases are."""
-    missing = Missing(TIMING.id, "error", "no room")
-
     record = _merged(_pair(tmp_path, run_record([], [missing]), run_record([], [TIMING]))).record
 
     assert ((TIMING,), ()) == (record.timings, record.missing_timings)
@@ -222,6 +221,11 @@ PUBLISHED = expected(1000, 700, 900)
         ({"expected": expected(1000, 700, 900, tolerance="0.5")}, "tolerance 0.05 and 0.5"),
         ({"expected": expected(1000, 700, 900, origin="recorded")}, "origin published and recorded"),
         (
+            {"expected": None},
+            "expected counts 1000, 700, 900 and none, origin published and none, tolerance 0.05 and none, "
+            "outcome passed and failed",
+        ),
+        (
             {"expected": expected(1000, 800, 900)},
             "expected counts 1000, 700, 900 and 1000, 800, 900, outcome passed and failed",
         ),
@@ -233,6 +237,16 @@ def test_results_of_different_things_are_an_error(changes: dict[str, Any], diffe
     runs = _pair(tmp_path, run_record([VGG, case]), run_record([msgspec.structs.replace(case, **changes)]))
 
     assert f"TMP/a and TMP/b disagree on {case.id}: {differ}; leave one of the runs out" == _error(runs)
+
+
+def test_other_counts_are_an_error(tmp_path: Path) -> None:
+    """Two evaluations of one case may not disagree in what they counted."""
+    other = case_result("resnet18", (1000, 690, 880), expected=RESNET.expected)
+
+    message = _error(_pair(tmp_path, run_record([RESNET]), run_record([other])))
+
+    counts = "correct top-1 predictions 700 and 690, correct top-5 predictions 900 and 880"
+    assert message.startswith(f"TMP/a and TMP/b disagree on {RESNET.id}: {counts}")
 
 
 def _other_pixels(predictions: Predictions) -> Predictions:

@@ -7,7 +7,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from harness.stats import mcnemar
+from harness.stats import mcnemar, sampling_band
+from harness.verdict import ALPHA
 from scripts.plan import chance_to_see, images_to_see, main, paired_images, unpaired_images
 
 
@@ -50,6 +51,34 @@ def test_a_paired_test_finds_as_often_as_stated() -> None:
 def test_a_loss_within_the_tolerance_is_never_seen() -> None:
     """Not even on all 50,000 images."""
     assert unpaired_images(0.0004, accuracy=0.7, tolerance=0.0005, power=0.99) is None
+
+
+def test_a_subset_of_that_size_sees_the_loss_and_none_smaller() -> None:
+    """As the gate's own summary says of what a subset could miss."""
+    images = unpaired_images(0.01, accuracy=0.7, tolerance=0.0005, power=0.99)
+
+    assert images is not None
+    missed = [sampling_band(50_000, 35_000, 25, size, ALPHA, 0.99).could_miss for size in (images - 1, images)]
+    assert missed[0] >= 1.0 - 1e-9 > missed[1]
+
+
+@pytest.mark.parametrize(
+    "argument", ["--regression=0", "--regression=much", "--regression=71", "--power=1", "--power=nan"]
+)
+def test_what_cannot_be_planned_is_a_usage_error(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """By argparse, with exit status 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main([argument])
+
+    assert exit_.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_too_few_images_are_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    """The published value cannot show a loss within the tolerance."""
+    main(["--regression=0.3", "--tolerance=0.3", "--power=0.5"])
+
+    assert "all 50,000 images are too few" in capsys.readouterr().out
 
 
 def test_images_and_chances_agree() -> None:
