@@ -5,6 +5,7 @@
 #   make throughput    images per second of the models
 #   make compare       what differs between two runs, RUNS="OLD NEW"
 #   make report        report.html, a page of runs, RUNS="OLD NEW"
+#   make gpu           checks of the GPU: a table, and gpu.json; eight minutes, and less without a GPU
 #   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the synthetic dataset; half an hour
 #   make test          formatting, lint, types, layers, workflows, and all tests
 #
@@ -30,7 +31,7 @@ endef
 
 .PHONY: help
 help:
-	@sed -n '3,9s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,10s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: gate
 gate: $(READY)
@@ -52,6 +53,10 @@ compare: $(READY)
 report: $(READY)
 	$(PYTHON) -m harness report $(RUNS) -o report.html $(ARGS)
 
+.PHONY: gpu
+gpu: $(READY)
+	$(PYTHON) -m pytest tests/gpu -m gpu --gpu-json=gpu.json $(ARGS)
+
 .PHONY: faults
 faults: $(READY)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'simplejpeg>=1.7'
@@ -65,7 +70,7 @@ test: $(READY)
 	$(PYTHON) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(dir $(PYTHON))shellcheck ci/* .ci/run
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
-	$(PYTHON) -m pytest -m "not imagenet and not throughput" $(ARGS)
+	$(PYTHON) -m pytest -m "not imagenet and not throughput and not gpu" $(ARGS)
 
 $(READY): pyproject.toml | $(PYTHON)
 	@$(PYTHON) -c '$(INSTALLED)' > $@.constraints

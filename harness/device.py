@@ -57,8 +57,9 @@ def resolve_device(name: str) -> torch.device:
 def describe_device(device: torch.device) -> str:
     """Return one line: the hardware's name and what drives it."""
     if device.type == "cuda":
-        cudnn = torch.backends.cudnn.version()
-        return f"{device} ({torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN {cudnn})"
+        library = f"{'MIOpen' if torch.version.hip else 'cuDNN'} {torch.backends.cudnn.version()}"
+        runtime = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
+        return f"{device} ({torch.cuda.get_device_name(device)}, {runtime}, {library})"
     threads = torch.get_num_threads()
     return f"{device} ({cpu_name()}, {threads} thread{'' if threads == 1 else 's'})"
 
@@ -66,14 +67,17 @@ def describe_device(device: torch.device) -> str:
 def device_facts(device: torch.device) -> dict[str, str | int | None]:
     """Return names and versions of the hardware and its software at run time.
 
-    ``cudnn`` is the loaded library, which need not be the one that torch was built with; ``driver`` is the kernel's.
+    ``cudnn`` is the loaded library, MIOpen on ROCm, which need not be the one that torch was built with; ``driver`` is
+    the kernel's.
     """
     on_cuda = device.type == "cuda"
     return {
         "cuda": torch.version.cuda if on_cuda else None,
+        "hip": torch.version.hip if on_cuda else None,
         "cudnn": str(torch.backends.cudnn.version()) if on_cuda else None,
         "driver": driver_version() if on_cuda else None,
         "device": torch.cuda.get_device_name(device) if on_cuda else device.type,
+        "capability": ".".join(map(str, torch.cuda.get_device_capability(device))) if on_cuda else None,
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
     }
@@ -100,9 +104,18 @@ def decoder_on(name: str, device: torch.device) -> Decoder:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether memory ran out, on the device or the host; only CUDA's own allocator has a type for it."""
-    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    """Return whether memory ran out, on the device or the host; only CUDA's own allocator has a type for it.
+
+    cuDNN finds no engine where none has room for its workspace; cuBLAS and cuDNN name their allocations in a status.
+    """
+    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "unable to find an engine")
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(sign in str(error) for sign in signs)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes of a CUDA device that can be allocated, those that torch's allocator has cached among them."""
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + cached
 
 
 def current(device: torch.device) -> AbstractContextManager[object]:

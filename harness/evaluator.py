@@ -25,7 +25,7 @@ from harness.device import (
 )
 from harness.errors import EvaluationError, ExpectedError
 from harness.expected import DEFAULT_FILE, Case, Entry, ModelSpec, select_cases
-from harness.models import geometry_of, gmacs_of, load
+from harness.models import Loader, geometry_of, gmacs_of
 from harness.options import DECODERS, Options
 from harness.precision import DEFAULT, Setting, require_supported
 from harness.predict import predict
@@ -61,7 +61,7 @@ class Evaluator:
         self._decoder = decoder_on(options.decoder, self.device)
         self._keeps_memory = self.device.type == "cpu" and keep_freed_memory()
         self._batch_size = options.batch_size or default_batch_size(self.device)
-        self._prefetch = Prefetch(self.device)
+        self._prefetch, self._loader = Prefetch(self.device), Loader(self.device)
         self._store = Store(self._shard, self._decoder, options.store, options.decoding_processes)
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class Evaluator:
         waited = crops.seconds
         crops.begin()  # while the weights are loaded
         begun = time.perf_counter()
-        model = load(spec, self.device, setting, module=module)
+        model = self._loader.load(spec, setting, module)
         load_seconds = time.perf_counter() - begun
         if model.transform is not None and self._decoder.name == "pillow":
             [crop] = crops.read(slice(0, 1))

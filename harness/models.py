@@ -7,7 +7,7 @@ import importlib
 import math
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -45,6 +45,26 @@ class Model:
     gmacs: float
     sha256: str
     weights_bytes: int
+
+
+class Loader:
+    """Loads models, and keeps the last one for its other settings: loading can take longer than evaluating."""
+
+    def __init__(self, device: torch.device, *, seeded: bool = False) -> None:
+        self._device, self._seeded = device, seeded
+        self._last: tuple[ModelSpec, Setting, Model] | None = None
+        self._eager: Model | None = None
+
+    def load(self, spec: ModelSpec, setting: Setting, module: nn.Module | None = None) -> Model:
+        """Return the model in a setting; arguments and errors as of ``load``."""
+        if self._last is not None and self._last[:2] == (spec, setting):
+            return self._last[2]
+        if self._last is None or self._eager is None or self._last[0] != spec:
+            self._last = self._eager = None  # before the next one needs their memory
+            self._eager = load(spec, self._device, seeded=self._seeded, module=module)
+        model = in_setting(self._eager, setting)
+        self._last = spec, setting, model
+        return model
 
 
 # What torchvision's constructors set only if they are given weights.
@@ -130,16 +150,22 @@ def prepare(
     parameters = sum(parameter.numel() for parameter in module.parameters())
     weights_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     try:
-        module = module.to(device).to(memory_format=getattr(torch, MEMORY_FORMATS[setting.memory_format]))
+        module = module.to(device)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         raise DeviceError(f"{name}: {device} has no memory for the model") from error
+    transform = weights and weights.transforms()
+    return in_setting(Model(module, preset, transform, parameters, gmacs, sha256, weights_bytes), setting)
+
+
+def in_setting(model: Model, setting: Setting) -> Model:
+    """Return an eager model in the setting's memory format, compiled if wanted; its own format changes as well."""
+    module: Any = model.module.to(memory_format=getattr(torch, MEMORY_FORMATS[setting.memory_format]))
     if setting.compiled:
         torch.compiler.reset()  # compiled code is cached by code object: the ninth model of a family would run eager
-        compiled: Any = torch.compile(module)
-        module = compiled
-    return Model(module, preset, weights and weights.transforms(), parameters, gmacs, sha256, weights_bytes)
+        module = torch.compile(module)
+    return replace(model, module=module)
 
 
 def evaluation_mode(module: nn.Module) -> nn.Module:

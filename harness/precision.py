@@ -135,34 +135,42 @@ def require_supported(precisions: Sequence[str], device: torch.device) -> None:
     import torch
 
     if device.type == "cuda":
-        capability = torch.cuda.get_device_capability(device)
-        has = [row.name for row in PRECISIONS.values() if capability >= row.capability]
-        what = f"{torch.cuda.get_device_name(device)} (compute capability {'.'.join(map(str, capability))})"
+        capability, rocm = torch.cuda.get_device_capability(device), torch.version.hip is not None
+        has = [row.name for row in PRECISIONS.values() if capability >= row.capability and not (row.tf32 and rocm)]
+        kind = "ROCm" if rocm else f"compute capability {'.'.join(map(str, capability))}"
+        what = f"{torch.cuda.get_device_name(device)} ({kind})"
     else:
         has, what = [row.name for row in PRECISIONS.values() if row.on_cpu], f"the device {device.type}"
     for name in precisions:
         if name not in has:
             least = ".".join(map(str, PRECISIONS[name].capability))
             raise DeviceError(
-                f"--precision {name}: {what} does not support it; it needs a CUDA device of compute capability "
+                f"--precision {name}: {what} does not support it; it needs an NVIDIA GPU of compute capability "
                 f"{least}; supported here: {', '.join(has)}"
             )
 
 
 def observe(device: torch.device) -> dict[str, tuple[str, int]]:
-    """Return the dtype and the bits kept of a matrix product and of a convolution under the current switches.
+    """Return the dtype and the bits kept of a matrix product, of convolutions and of attention under the switches.
 
-    Products of 1 + 2^-b with 1 are exact as long as b is at most the number of bits kept.
+    Products of 1 + 2^-b with 1 are exact as long as b is at most the number of bits kept. Attention to a single key
+    has the weight 1, and returns its value.
     """
     import torch
+    from torch.nn.functional import pad, scaled_dot_product_attention
 
-    values = 1 + torch.pow(2.0, -torch.arange(1, _SIDE + 1, device=device).clamp(max=30).float())
-    one = torch.eye(_SIDE, device=device)
+    # From the host: a device's own powers of two need not be exact.
+    values = (1 + torch.pow(2.0, -torch.arange(1, _SIDE + 1).clamp(max=30).double())).float().to(device)
     with torch.inference_mode():
-        product = torch.mm(torch.diag(values), one)
-        image = values.view(1, _SIDE, 1, 1).expand(1, _SIDE, 8, 8).contiguous()
-        convolved = torch.conv2d(image, one.view(_SIDE, _SIDE, 1, 1))
-    results = {"product": product.diagonal(), "convolution": convolved[0, :, 0, 0]}
+        one, image = torch.eye(_SIDE, device=device), values.view(1, _SIDE, 1, 1).repeat(1, 1, 8, 8)
+        kernel = one.view(_SIDE, _SIDE, 1, 1)
+        query, key = torch.zeros((1, 1, _SIDE, _SIDE), device=device), torch.zeros((1, 1, 1, _SIDE), device=device)
+        results = {
+            "product": torch.mm(torch.diag(values), one).diagonal(),
+            "convolution": torch.conv2d(image, kernel)[0, :, 0, 0],
+            "3x3 convolution": torch.conv2d(image, pad(kernel, (1, 1, 1, 1)))[0, :, 0, 0],
+            "attention": scaled_dot_product_attention(query, key, values.view(1, 1, 1, _SIDE))[0, 0, 0],
+        }
     # The bits are the largest b for which 1 + 2^-b was told apart from 1; a float32 does up to 23.
     return {
         name: (str(result.dtype).removeprefix("torch."), int(((result.float() == values) & (values > 1)).sum()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -123,12 +124,16 @@ def predict(
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                released = prefetch.release()
+                released = prefetch.release(crops)
                 if batch_size == 1 and not released:
-                    raise DeviceError(f"{device} has no memory to evaluate even one image at a time") from error
+                    reason = str(error).partition("\n")[0]
+                    raise DeviceError(
+                        f"{device} has no memory to evaluate even one image at a time: {reason}"
+                    ) from error
             # Out here the traceback is gone, and with it the references to the tensors of the failed attempt.
             if not released:
                 batch_size //= 2
+            gc.collect()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -162,7 +167,9 @@ def _predict(
                 "indices would not mean the same classes"
             )
         rows = slice(first, first + len(batch))
-        highest[rows], top[rows] = logits.topk(kept, dim=1)
+        # A stable sort, as each device's topk orders equal logits in its own way, and half precisions have many.
+        ordered = logits.sort(dim=1, descending=True, stable=True)
+        highest[rows], top[rows] = ordered.values[:, :kept], ordered.indices[:, :kept]
         logsumexp[rows] = logits.logsumexp(dim=1)
         finite[rows] = logits.isfinite().all(dim=1)
         varied[rows] = logits.amax(dim=1) > logits.amin(dim=1)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.device import free_memory
 from harness.preset import Geometry
 
 _SLOTS = 3
@@ -36,7 +37,7 @@ class Prefetch:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._kept: tuple[Crops, Tensor] | None = None
-        self._may_keep = device.type == "cuda"
+        self._too_large: Crops | None = None  # memory ran out while these were kept, or might have been
 
     def batches(self, crops: Crops, batch_size: int) -> Iterator[Tensor]:
         """Yield consecutive batches on the device, (B, S, S, 3) uint8, each valid until the next is requested."""
@@ -51,9 +52,10 @@ class Prefetch:
         else:
             yield from (torch.from_numpy(crops.read(rows)).to(self.device) for rows in slices)
 
-    def release(self) -> bool:
-        """Keep nothing on the device from now on, and return whether anything was or could have been kept."""
-        could, self._may_keep, self._kept = self._may_keep, False, None
+    def release(self, crops: Crops) -> bool:
+        """Keep these crops on the device no longer, and return whether they were kept or could have been."""
+        could = self.device.type == "cuda" and self._too_large is not crops
+        self._too_large, self._kept = crops, None
         return could
 
     def _through_pinned_memory(self, crops: Crops, slices: list[slice]) -> Iterator[Tensor]:
@@ -65,7 +67,7 @@ class Prefetch:
         """
         side, images = crops.geometry.crop, slices[-1].stop
         shape = (slices[0].stop, side, side, 3)
-        keep = self._room_for(images * side * side * 3)
+        keep = crops is not self._too_large and images * side * side * 3 <= _KEEP_SHARE * free_memory(self.device)
         kept = torch.empty((images, side, side, 3), dtype=torch.uint8, device=self.device) if keep else None
         slots = [_Slot(shape, self.device, on_device=not keep) for _ in range(min(_SLOTS, len(slices)))]
         copying = torch.cuda.Stream(self.device)
@@ -86,9 +88,6 @@ class Prefetch:
             slot.consumed.record(computing)
         if kept is not None:
             self._kept = crops, kept
-
-    def _room_for(self, size: int) -> bool:
-        return self._may_keep and size <= _KEEP_SHARE * torch.cuda.mem_get_info(self.device)[0]
 
 
 class _Slot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,23 @@ from harness.options import ACCURACY, THROUGHPUT, is_selected
 from harness.predictions import Predictions
 
 TESTS = Path(__file__).parent
+GPU = "gpu"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs, and xdist, from tests that are the same on every machine and from the runs that they start."""
+    if not any(is_selected(config, mark) for mark in (ACCURACY, THROUGHPUT, GPU)):
+        os.environ.update(CUDA_VISIBLE_DEVICES="", HIP_VISIBLE_DEVICES="")
+        for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+            del os.environ[name]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Where ``-m`` asks for accuracy or speed, do not import the tests that it would deselect."""
+    """Where ``-m`` asks for accuracy, speed or a GPU, do not import the tests that it would deselect."""
     wanted = {
         "test_accuracy.py": is_selected(config, ACCURACY),
         "test_throughput.py": is_selected(config, THROUGHPUT),
+        "gpu": is_selected(config, GPU),
         "test_shape.py": False,
         "faults": False,
         "unit": False,

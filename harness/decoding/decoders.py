@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 from torchvision.transforms.v2 import functional as tensors
 
+from harness.device import is_out_of_memory
+from harness.errors import DeviceError
 from harness.formats.sources import Source
 from harness.options import Decoder
 from harness.preset import Geometry
@@ -29,6 +33,8 @@ from harness.records.environment import libjpeg_turbo_version, pillow_version
 # What Pillow raises for files that it cannot decode: OSError (truncated, not an image), SyntaxError (broken PNG),
 # ValueError (invalid header), and DecompressionBombError (an image that claims an absurd number of pixels).
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# How torchvision words NVJPEG_STATUS_ALLOCATOR_FAILURE (nvjpeg.h); other statuses are of an image.
+_NVJPEG_ALLOCATION = ": 5"
 
 
 class Decoded(NamedTuple):
@@ -75,7 +81,7 @@ def decode_one(source: Source, geometry: Geometry, *, with_torchvision: bool) ->
             return Decoded(crop_image(data, geometry))
         if not _is_plain_jpeg(data):
             return Decoded(crop_image(data, geometry), by_pillow=True)
-        return Decoded(_crop_tensor(_decode_jpegs([data], "cpu")[0], geometry))
+        return Decoded(_crop_tensor(_decode_jpegs([data], "cpu")[0], geometry).numpy())
     except UNREADABLE as error:
         return Decoded(None, reason_of(error))
 
@@ -112,7 +118,11 @@ def reason_of(error: Exception) -> str:
 
 
 def _decode_on_device(sources: Sequence[Source], geometry: Geometry, device: str) -> list[Decoded]:
-    """Decode with nvJPEG, all images at once; those it does not support or rejects are left to Pillow."""
+    """Decode with nvJPEG, all images at once; those it does not support or rejects are left to Pillow.
+
+    Raises:
+        DeviceError: there is not even memory for one image at a time.
+    """
     plain: dict[Source, bytes] = {}
     for source in sources:
         try:
@@ -122,22 +132,44 @@ def _decode_on_device(sources: Sequence[Source], geometry: Geometry, device: str
         except UNREADABLE:
             pass  # decoding with Pillow will report the reason
     crops: dict[Source, NDArray[np.uint8]] = {}
-    try:
-        for source, pixels in zip(plain, _decode_jpegs(list(plain.values()), device), strict=True):
-            crops[source] = _crop_tensor(pixels, geometry)
-    except OSError:
-        crops = {}  # one rejected image fails the batch: nvJPEG returns all or none
+    if plain:
+        with suppress(OSError, torch.cuda.OutOfMemoryError):
+            crops.update(zip(plain, _crops_on_device(list(plain.values()), geometry, device), strict=True))
+    if not crops:  # one rejected image fails the batch, as nvJPEG returns all or none; one at a time takes less memory
         for source, data in plain.items():
             try:
-                crops[source] = _crop_tensor(_decode_jpegs([data], device)[0], geometry)
+                [crops[source]] = _crops_on_device([data], geometry, device)
             except OSError:
                 continue
+            except torch.cuda.OutOfMemoryError as error:
+                raise DeviceError(
+                    f"{device} has no memory to decode images beside the model: give a smaller --batch-size, or "
+                    "another --decoder"
+                ) from error
     return [
         Decoded(crops[source])
         if source in crops
         else decode_one(source, geometry, with_torchvision=False)._replace(by_pillow=True)
         for source in sources
     ]
+
+
+@cache
+def _private_stream(device: str) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
+def _crops_on_device(encoded: list[bytes], geometry: Geometry, device: str) -> NDArray[np.uint8]:
+    """Return (N, S, S, 3) uint8 on the host, decoded and resized on the device.
+
+    nvJPEG's hardware writes at once, whatever is queued before it. So this has a stream of its own, whose memory no
+    other stream uses, and all that was queued there is done before nvJPEG is called.
+    """
+    stream = _private_stream(device)
+    with torch.cuda.stream(stream):
+        stream.synchronize()
+        crops = [_crop_tensor(pixels, geometry) for pixels in _decode_jpegs(encoded, device)]
+        return torch.stack(crops).cpu().numpy()  # waits for the stream
 
 
 def _is_plain_jpeg(data: bytes) -> bool:
@@ -151,6 +183,7 @@ def _decode_jpegs(encoded: list[bytes], device: str) -> list[Tensor]:
 
     Raises:
         OSError: one of them cannot be decoded.
+        OutOfMemoryError: there is no memory for all of them.
     """
     data = [torch.frombuffer(bytearray(one), dtype=torch.uint8) for one in encoded]
     with warnings.catch_warnings():
@@ -161,13 +194,17 @@ def _decode_jpegs(encoded: list[bytes], device: str) -> list[Tensor]:
                 return [decode_jpeg(one, mode=ImageReadMode.RGB) for one in data]  # torchvision 0.19 takes no list here
             decoded: list[Tensor] = decode_jpeg(data, mode=ImageReadMode.RGB, device=device)
         except RuntimeError as error:
+            if is_out_of_memory(error) or _NVJPEG_ALLOCATION in str(error):
+                raise torch.cuda.OutOfMemoryError(str(error)) from error
+            if "CUDA error" in str(error):
+                raise  # of the device, not of an image
             raise OSError(str(error).rpartition(", ")[2]) from error  # without the line of the C++ source
     return decoded
 
 
-def _crop_tensor(pixels: Tensor, geometry: Geometry) -> NDArray[np.uint8]:
-    """Return torchvision's antialiased resize and crop of (3, H, W) uint8, as (S, S, 3) on the host."""
+def _crop_tensor(pixels: Tensor, geometry: Geometry) -> Tensor:
+    """Return torchvision's antialiased resize and crop of (3, H, W) uint8, as (S, S, 3)."""
     interpolation = InterpolationMode(geometry.interpolation)
     resized = tensors.resize(pixels, [geometry.resize], interpolation, antialias=True)
     cropped: Tensor = tensors.center_crop(resized, [geometry.crop])
-    return cropped.permute(1, 2, 0).contiguous().cpu().numpy()
+    return cropped.permute(1, 2, 0).contiguous()

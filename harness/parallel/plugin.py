@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.options import ACCURACY, THROUGHPUT, Process, is_selected, positive, require_selected
-from harness.parallel.processes import interleaved, pin_gpu, process_of_torchrun, share_threads, visible_gpus
+from harness.parallel.processes import device_of, gpu_count, interleaved, process_of_torchrun, share_threads
 from harness.plugin import gate_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Let ``-n auto`` be one worker per GPU; without a GPU xdist decides."""
     if not is_selected(config, ACCURACY) or config.getoption("device") == "cpu":
         return None
-    return len(visible_gpus(os.environ)) or None
+    return gpu_count() or None
 
 
 class Parallel:
@@ -117,18 +117,18 @@ class Parallel:
 
     def pytest_imagenet_process(self, config: pytest.Config) -> Process | None:
         """Return which process this is, with a GPU or a share of the cores of its own."""
-        environ: Any = os.environ
         if hasattr(config, "workerinput"):
             number, workers, staging = config.workerinput[_INPUT]
             process = Process(local_rank=number, local_world_size=workers, staging=Path(staging) if staging else None)
         elif self._workers:
             process = Process(local_world_size=self._workers)  # the controller, which evaluates nothing
-            environ = dict(os.environ)
         elif self._rank is not None:
             process = self._rank
         else:
             return None
-        pin_gpu(process, config.getoption("device"), environ)
+        device = device_of(process, config.getoption("device"))
+        if not self._workers:
+            config.option.device = device
         config.add_cleanup(share_threads(process, os.environ))
         return process
 

@@ -1,11 +1,8 @@
-"""Which of several processes this one is, and its share of the machine: a GPU of its own, or some of the cores.
-
-No torch is imported before a GPU was chosen, since that must come before CUDA starts.
-"""
+"""Which of several processes this one is, and its share of the machine: a GPU of its own, or some of the cores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import TypeVar
@@ -13,7 +10,7 @@ from typing import TypeVar
 from harness.errors import DeviceError
 from harness.options import Process, available_cores
 
-_VISIBLE, _THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
+_THREADS = "OMP_NUM_THREADS"
 # Set by torchrun for each process that it starts (torch.distributed.run, "Environment Variables").
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _Item = TypeVar("_Item")
@@ -27,43 +24,40 @@ def process_of_torchrun(environ: Mapping[str, str]) -> Process | None:
     return Process(rank, world_size, local_rank, local_world_size)
 
 
-def pin_gpu(process: Process, device: str, environ: MutableMapping[str, str]) -> None:
-    """Make one GPU visible to this process, of those that the caller makes visible to all; before CUDA starts.
+def device_of(process: Process, device: str) -> str:
+    """Return the device of this process: a GPU of its own where there are GPUs, otherwise ``device``.
+
+    By its number among the GPUs that CUDA shows to all of them: to hide the others by ``CUDA_VISIBLE_DEVICES`` would
+    come too late where counting GPUs starts CUDA, as in WSL.
 
     Args:
         process: this process.
         device: the value of ``--device``.
-        environ: the environment to be changed.
 
     Raises:
         DeviceError: there are more processes than GPUs, or all of them were told to use the same one.
     """
-    if process.local_world_size == 1 or device == "cpu":
-        return
+    if process.local_world_size == 1 or (device not in ("auto", "cuda") and not device.startswith("cuda:")):
+        return device
     if device.startswith("cuda:"):
         raise DeviceError(
             f"--device {device}: {process.local_world_size} processes on one machine use a GPU each; leave out the "
-            f"number, and name the GPUs by {_VISIBLE}"
+            "number, and name the GPUs by CUDA_VISIBLE_DEVICES"
         )
-    gpus = visible_gpus(environ)
-    if gpus and process.local_world_size > len(gpus):
+    gpus = gpu_count()
+    if gpus and process.local_world_size > gpus:
         raise DeviceError(
-            f"{process.local_world_size} processes on one machine, and {len(gpus)} GPUs can be used there "
-            f"({_VISIBLE}={','.join(gpus)}): start one for each GPU"
+            f"{process.local_world_size} processes on one machine need a GPU each, and CUDA finds {gpus} there: start "
+            "one process for each GPU, or give --device cpu (CUDA shows one instance of a GPU that is split by MIG)"
         )
-    if gpus:
-        environ[_VISIBLE] = gpus[process.local_rank]
+    return f"cuda:{process.local_rank}" if gpus else device
 
 
-def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-    """Return the GPUs that this process may use, by number or UUID, without starting CUDA."""
+def gpu_count() -> int:
+    """Return the number of GPUs that this process may use."""
     import torch
 
-    count = torch.cuda.device_count()
-    if _VISIBLE not in environ:
-        return [str(number) for number in range(count)]
-    # CUDA ignores what follows the first unknown one.
-    return [gpu.strip() for gpu in environ[_VISIBLE].split(",")][:count]
+    return torch.cuda.device_count()
 
 
 def share_threads(process: Process, environ: Mapping[str, str]) -> Callable[[], None]:

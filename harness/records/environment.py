@@ -37,9 +37,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     pillow: _Fact = None
     libjpeg_turbo: _Fact = None
     cuda: _Fact = None
+    hip: _Fact = None
     cudnn: _Fact = None
     driver: _Fact = None
     device: _Fact = None
+    capability: _Fact = None
     cpu: _Fact = None
     threads: int | None = None
     processes: int | None = 1

@@ -214,7 +214,7 @@ def test_pixels_that_differ_from_torchvisions_preset_are_an_error(
         [torchvision.transforms.Resize((8, 8)), torchvision.transforms.ToTensor()]
     )
     monkeypatch.setattr(
-        "harness.evaluator.load", lambda *given, **named: replace(load(*given, **named), transform=transform)
+        "harness.models.load", lambda *given, **named: replace(load(*given, **named), transform=transform)
     )
     assert project
 

@@ -19,8 +19,8 @@ from torchvision.models import GoogLeNet_Weights, SqueezeNet1_1_Weights
 
 from harness.errors import DeviceError, ExpectedError, WeightsError
 from harness.expected import ModelSpec
-from harness.models import digest_of_weights, gmacs_of, load
-from harness.precision import Setting
+from harness.models import Loader, digest_of_weights, gmacs_of, load
+from harness.precision import DEFAULT, Setting
 from harness.preset import Geometry, Preset
 
 CPU = torch.device("cpu")
@@ -283,6 +283,28 @@ def test_a_compiled_model_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(loaded.module, nn.Sequential)
     assert isinstance(loaded.module[0], nn.Identity)
     assert loaded.parameters == 32
+
+
+def test_the_last_model_is_kept_for_its_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is loaded once, compiled once, and forgotten when another one is wanted."""
+    contiguous, compiled = Setting(memory_format="contiguous"), Setting(compiled=True)
+    monkeypatch.setattr(torch, "compile", lambda model: nn.Sequential(model))
+    loader = Loader(CPU, seeded=True)
+
+    first, again = loader.load(SQUEEZENET, DEFAULT), loader.load(SQUEEZENET, DEFAULT)
+    kernel = first.module.get_submodule("features.0").weight
+    formats = [
+        loader.load(SQUEEZENET, setting) is not None and kernel.is_contiguous(memory_format=torch.channels_last)
+        for setting in (contiguous, DEFAULT)
+    ]
+    wrapped, rewrapped = loader.load(SQUEEZENET, compiled), loader.load(SQUEEZENET, compiled)
+    other = loader.load(built("tiny"), compiled)
+
+    assert first is again
+    assert formats == [False, True]
+    assert wrapped is rewrapped
+    assert wrapped.module[0] is first.module  # type: ignore[index]
+    assert (other.parameters, loader.load(SQUEEZENET, DEFAULT) is first) == (32, False)
 
 
 def test_multiply_adds_are_known_without_loading_the_model() -> None:

@@ -194,7 +194,7 @@ def test_a_cpu_has_no_tf32() -> None:
         require_supported(["fp32", "tf32"], CPU)
 
     assert (
-        "--precision tf32: the device cpu does not support it; it needs a CUDA device of compute capability 8.0; "
+        "--precision tf32: the device cpu does not support it; it needs an NVIDIA GPU of compute capability 8.0; "
         "supported here: fp32, bf16, fp16" == str(raised.value)
     )
 
@@ -216,3 +216,14 @@ def test_a_gpu_supports_what_its_generation_does(
     else:
         with pytest.raises(DeviceError, match=rf"--precision {lacking}: Tesla T4 \(compute capability \d\.\d\)"):
             require_supported(["fp32", lacking], gpu)
+
+
+def test_rocm_has_no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its capability is a number of another kind: an MI300X calls itself 9.4."""
+    monkeypatch.setattr(torch.version, "hip", "6.2.41133")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 4))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "AMD Instinct MI300X")
+
+    require_supported(["fp32", "bf16", "fp16"], torch.device("cuda", 0))
+    with pytest.raises(DeviceError, match=r"^--precision tf32: AMD Instinct MI300X \(ROCm\) does not support it; it"):
+        require_supported(["tf32"], torch.device("cuda", 0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -272,18 +274,61 @@ def test_running_out_of_memory_halves_the_batch() -> None:
 def test_what_is_kept_on_the_device_is_released_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch is halved only after that was not enough."""
     released = iter([True, False])
-    monkeypatch.setattr(Prefetch, "release", lambda _: next(released))
+    monkeypatch.setattr(Prefetch, "release", lambda *_: next(released))
 
     assert run(Hungry(4), decoded(19), batch_size=8).batch_size == 4
     assert next(released, None) is None
 
 
 def test_no_memory_for_one_image_is_an_error() -> None:
-    """Halving ends at one image; another error is not taken for a lack of memory."""
-    with pytest.raises(DeviceError, match="cpu has no memory to evaluate even one image at a time"):
+    """Halving ends at one image, and torch's own words are shown; another error is not taken for a lack of memory."""
+    message = "^cpu has no memory to evaluate even one image at a time: CUDA out of memory$"
+    with pytest.raises(DeviceError, match=message):
         run(Hungry(0), decoded(3))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         run(nn.Sequential(nn.Flatten(), nn.Linear(5, 9)), decoded(3))
+
+
+def test_a_failed_attempt_leaves_nothing_in_memory() -> None:
+    """Tensors in a reference cycle would be there until Python collects them by itself."""
+
+    class Cycle:
+        pass
+
+    class Leaking(Hungry):
+        def forward(self, images: Tensor) -> Tensor:
+            alive.append([leak() is not None for leak in leaks])
+            cycle: Any = Cycle()
+            cycle.itself = cycle
+            leaks.append(weakref.ref(cycle))
+            return super().forward(images)
+
+    leaks: list[weakref.ref[Cycle]] = []
+    alive: list[list[bool]] = []
+    gc.disable()
+    try:
+        run(Leaking(1), decoded(2), batch_size=2)
+    finally:
+        gc.enable()
+
+    assert alive[:2] == [[], [False]]
+
+
+@pytest.mark.parametrize("tied", [[3, 5], [0, 8], list(range(1, 9))])
+def test_of_equal_logits_the_lowest_class_comes_first(tied: list[int]) -> None:
+    """On every device: half precisions give many of them, and topk orders them in its own way on each."""
+
+    class Tied(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = super().forward(images)
+            logits[:, tied] = logits.amax(dim=1, keepdim=True)
+            return logits
+
+    crops = decoded(11)
+    logits = Tied()(Normalize(PRESET, CPU)(torch.from_numpy(crops.images))).detach().numpy()
+    expected = [sorted(range(CLASSES), key=lambda name: (-row[name], name))[:6] for row in logits]
+
+    assert run(Tied(), crops).predictions.top.tolist() == expected
 
 
 def test_waiting_for_the_decoder_is_known() -> None:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torchvision
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision.datasets.folder import pil_loader
-from torchvision.io import ImageReadMode
+from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from harness.decoding import decoders as module
 from harness.decoding.decoders import Decoded, crop_image, decode, versions
+from harness.errors import DeviceError
 from harness.formats.sources import FileSource
 from harness.options import Decoder
 from harness.preset import Geometry
@@ -89,22 +91,44 @@ def test_torchvisions_decoder_is_close_to_pillow(kind: str, geometry: Geometry, 
     assert decoded.by_pillow == (kind in {"cmyk", "png-named-jpeg", "palette", "alpha", "16-bit"})
 
 
-@pytest.fixture
-def simulated_nvjpeg(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
-    """Let the CPU do a device's decoding, which rejects any batch with a progressive image; returns its calls."""
-    calls = []
-    on_cpu = torchvision.io.decode_jpeg
+class Simulated:
+    """A device whose decoding the CPU does, which rejects any batch with a progressive image; and its calls.
 
-    def on_device(data: Any, mode: ImageReadMode, device: str = "cpu") -> Any:
+    Attributes:
+        calls: ``("synchronize",)`` and ``(number of images, device)``, in their order.
+        room: the largest batch that there is memory for.
+        failure: how torchvision words that there is no more.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.room = 100
+        self.failure = "CUDA out of memory. Tried to allocate 2.00 MiB"
+
+    def synchronize(self) -> None:
+        """Wait for the stream."""
+        self.calls.append(("synchronize",))
+
+    def decode(self, data: Any, mode: ImageReadMode, device: str = "cpu") -> Any:
+        """Decode as torchvision's ``decode_jpeg``."""
         if device == "cpu":
-            return on_cpu(data, mode=mode)
-        calls.append((len(data), device))
+            return decode_jpeg(data, mode=mode)
+        self.calls.append((len(data), device))
+        if len(data) > self.room:
+            raise RuntimeError(self.failure)
         if any(b"\xff\xc2" in one.numpy().tobytes() for one in data):
-            raise RuntimeError("nvjpegDecode failed: 5")
-        return [on_cpu(one, mode=mode) for one in data]
+            raise RuntimeError("Error while decoding JPEG images: Failed to decode jpeg stream: 4")
+        return [decode_jpeg(one, mode=mode) for one in data]
 
-    monkeypatch.setattr(module, "decode_jpeg", on_device)
-    return calls
+
+@pytest.fixture
+def nvjpeg(monkeypatch: pytest.MonkeyPatch) -> Simulated:
+    """Simulate a device."""
+    simulated = Simulated()
+    monkeypatch.setattr(module, "decode_jpeg", simulated.decode)
+    monkeypatch.setattr(module, "_private_stream", lambda _: simulated)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    return simulated
 
 
 def equal(one: NDArray[np.uint8] | None, other: NDArray[np.uint8] | None) -> bool:
@@ -112,7 +136,7 @@ def equal(one: NDArray[np.uint8] | None, other: NDArray[np.uint8] | None) -> boo
     return one is not None and other is not None and np.array_equal(one, other)
 
 
-def test_a_device_decodes_a_batch_at_once(simulated_nvjpeg: list[tuple[int, str]], tmp_path: Path) -> None:
+def test_a_device_decodes_a_batch_at_once(nvjpeg: Simulated, tmp_path: Path) -> None:
     """One call for all plain JPEG files, in their order; the others are Pillow's."""
     sources = [FileSource.of(save(noise(seed), tmp_path / f"{seed}.JPEG")) for seed in range(3)]
     sources.insert(1, FileSource.of(save(noise(9), tmp_path / "9.JPEG", format="PNG")))
@@ -120,12 +144,12 @@ def test_a_device_decodes_a_batch_at_once(simulated_nvjpeg: list[tuple[int, str]
 
     decoded = decode(sources, GEOMETRY, Decoder("nvjpeg", "cuda:0"))
 
-    assert simulated_nvjpeg == [(3, "cuda:0")]
+    assert nvjpeg.calls == [("synchronize",), (3, "cuda:0")]
     assert [image.by_pillow for image in decoded] == [False, True, False, False]
     assert all(equal(one.crop, other.crop) for one, other in zip(expected, decoded, strict=True))
 
 
-def test_what_a_device_rejects_is_left_to_pillow(simulated_nvjpeg: list[tuple[int, str]], tmp_path: Path) -> None:
+def test_what_a_device_rejects_is_left_to_pillow(nvjpeg: Simulated, tmp_path: Path) -> None:
     """One image that spoils its batch is found by itself; Pillow decodes it, and the device the others."""
     good = [FileSource.of(save(noise(seed), tmp_path / f"{seed}.JPEG")) for seed in range(2)]
     rejected = FileSource.of(save(noise(7), tmp_path / "7.JPEG", progressive=True))
@@ -133,10 +157,47 @@ def test_what_a_device_rejects_is_left_to_pillow(simulated_nvjpeg: list[tuple[in
 
     decoded = decode([good[0], rejected, missing, good[1]], GEOMETRY, Decoder("nvjpeg", "cuda:0"))
 
-    assert [count for count, _ in simulated_nvjpeg] == [3, 1, 1, 1]
+    assert nvjpeg.calls == [call for count in (3, 1, 1, 1) for call in (("synchronize",), (count, "cuda:0"))]
     assert [image.by_pillow for image in decoded] == [False, True, True, False]
     assert equal(decoded[1].crop, oracle(Path(rejected.path), GEOMETRY))
     assert (decoded[2].crop, decoded[2].reason) == (None, "No such file or directory")
+
+
+@pytest.mark.parametrize(
+    "failure", ["CUDA out of memory", "Error while decoding JPEG images: Failed to decode batch: 5"]
+)
+def test_a_device_without_room_for_a_batch_decodes_one_image_at_a_time(
+    nvjpeg: Simulated, failure: str, tmp_path: Path
+) -> None:
+    """None is left to Pillow, whose pixels are others; without room for one image that is an error."""
+    sources = [FileSource.of(save(noise(seed), tmp_path / f"{seed}.JPEG")) for seed in range(3)]
+    expected = decode(sources, GEOMETRY, Decoder("torchvision"))
+    nvjpeg.room, nvjpeg.failure = 1, failure
+
+    decoded = decode(sources, GEOMETRY, Decoder("nvjpeg", "cuda:0"))
+
+    assert not any(image.by_pillow for image in decoded)
+    assert all(equal(one.crop, other.crop) for one, other in zip(expected, decoded, strict=True))
+    nvjpeg.room = 0
+    with pytest.raises(DeviceError, match=r"^cuda:0 has no memory to decode images beside the model: give a smaller"):
+        decode(sources, GEOMETRY, Decoder("nvjpeg", "cuda:0"))
+
+
+def test_an_error_of_the_device_is_not_one_of_an_image(nvjpeg: Simulated, tmp_path: Path) -> None:
+    """Pillow does not silently take over where the device has failed."""
+    nvjpeg.room, nvjpeg.failure = 0, "CUDA error: an illegal memory access was encountered"
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        decode([FileSource.of(save(noise(1), tmp_path / "1.JPEG"))], GEOMETRY, Decoder("nvjpeg", "cuda:0"))
+
+
+def test_a_device_is_not_asked_to_decode_nothing(nvjpeg: Simulated, tmp_path: Path) -> None:
+    """Where no image of a batch is a JPEG file."""
+    source = FileSource.of(save(noise(9), tmp_path / "9.JPEG", format="PNG"))
+
+    [decoded] = decode([source], GEOMETRY, Decoder("nvjpeg", "cuda:0"))
+
+    assert (decoded.by_pillow, nvjpeg.calls) == (True, [])
 
 
 def truncated(path: Path) -> None:

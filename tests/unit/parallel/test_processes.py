@@ -7,7 +7,7 @@ import torch
 
 from harness.errors import DeviceError
 from harness.options import Process, available_cores
-from harness.parallel.processes import interleaved, pin_gpu, process_of_torchrun, share_threads, visible_gpus
+from harness.parallel.processes import device_of, interleaved, process_of_torchrun, share_threads
 
 SECOND_OF_TWO = Process(local_rank=1, local_world_size=2)
 
@@ -27,50 +27,34 @@ def test_ranks_are_those_of_torchrun() -> None:
     assert process.total == 8
 
 
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_each_process_has_a_gpu_of_its_own(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its number among those of this machine, whatever else is numbered in other ways."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+    devices = [device_of(Process(5 + number, 9, number, 3), device) for number in range(3)]
+
+    assert ["cuda:0", "cuda:1", "cuda:2"] == devices
+
+
 @pytest.mark.parametrize(
-    ("visible", "count", "gpus"),
+    ("process", "device", "count"),
     [
-        (None, 3, ["0", "1", "2"]),
-        ("2,5", 2, ["2", "5"]),
-        (" GPU-1f, GPU-2a ", 2, ["GPU-1f", "GPU-2a"]),
-        ("1,-1,0", 1, ["1"]),
-        ("", 0, []),
+        (Process(), "auto", 2),
+        (Process(), "cuda:1", 2),
+        (SECOND_OF_TWO, "cpu", 2),
+        (SECOND_OF_TWO, "mps", 0),
+        (SECOND_OF_TWO, "auto", 0),
+        (SECOND_OF_TWO, "cuda", 0),
     ],
 )
-def test_visible_gpus_are_those_of_the_caller(
-    visible: str | None, count: int, gpus: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By number or UUID, as many as CUDA makes of the list, and in the caller's order."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-
-    assert gpus == visible_gpus(environ)
-
-
-@pytest.mark.parametrize(("visible", "expected"), [(None, "1"), ("4,2,7", "2"), ("GPU-a,GPU-b,GPU-c", "GPU-b")])
-def test_a_process_sees_its_own_gpu_alone(visible: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the one at its index in the caller's list, not the one of that number."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-
-    pin_gpu(SECOND_OF_TWO, "auto", environ)
-
-    assert {"CUDA_VISIBLE_DEVICES": expected} == environ
-
-
-@pytest.mark.parametrize(
-    ("process", "device", "count"), [(Process(), "auto", 2), (SECOND_OF_TWO, "cpu", 2), (SECOND_OF_TWO, "auto", 0)]
-)
-def test_nothing_is_pinned_where_there_is_nothing_to_share(
+def test_a_device_stays_where_there_is_nothing_to_share(
     process: Process, device: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One process alone, a run on the CPU, and a machine without GPUs are left as they are."""
+    """One process alone, another kind of device, and a machine without GPUs."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    environ: dict[str, str] = {}
 
-    pin_gpu(process, device, environ)
-
-    assert {} == environ
+    assert device == device_of(process, device)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,18 +62,18 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
     with pytest.raises(DeviceError) as raised:
-        pin_gpu(Process(local_rank=0, local_world_size=3), "auto", {"CUDA_VISIBLE_DEVICES": "4,5"})
+        device_of(Process(local_rank=0, local_world_size=3), "auto")
 
     assert (
-        "3 processes on one machine, and 2 GPUs can be used there (CUDA_VISIBLE_DEVICES=4,5): start one for each GPU"
-        == str(raised.value)
+        "3 processes on one machine need a GPU each, and CUDA finds 2 there: start one process for each GPU, or give "
+        "--device cpu (CUDA shows one instance of a GPU that is split by MIG)" == str(raised.value)
     )
 
 
 def test_one_gpu_for_all_processes_is_refused() -> None:
     """A numbered device would put all of them on it."""
     with pytest.raises(DeviceError, match=r"^--device cuda:1: 2 processes on one machine use a GPU each; leave"):
-        pin_gpu(SECOND_OF_TWO, "cuda:1", {})
+        device_of(SECOND_OF_TWO, "cuda:1")
 
 
 @pytest.mark.parametrize(

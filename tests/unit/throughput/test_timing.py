@@ -187,19 +187,6 @@ def test_the_peak_is_operations_over_the_fastest_time(monkeypatch: pytest.Monkey
     assert peak_tflops(DEFAULT, CPU) == 2 * 64**3 / 2.0 / 1e12
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_cuda_each_call_is_timed_by_the_device_too() -> None:
-    """Two events around each call; what lies between them cannot take longer than the call."""
-    device = torch.device("cuda")
-    timed = _timed(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).to(device), 8, device=device)
-
-    with conditions(DEFAULT, device):
-        calls = [timed._seconds() for _ in range(5)]
-
-    assert len(timed.device_seconds) == 5
-    assert all(0 < on_device <= call for on_device, call in zip(timed.device_seconds, calls, strict=True))
-
-
 def small() -> nn.Module:
     """Build a model with a kernel larger than one pixel, so that memory formats differ."""
     return nn.Sequential(nn.Conv2d(3, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -226,18 +213,6 @@ def test_the_result_has_the_names_the_calls_and_what_was_measured_around_them() 
     assert result.warm_up["calls"] >= 3
     assert result.yardstick is not None
     assert result.clocks is None
-
-
-def test_the_next_batch_size_has_the_same_model_and_the_next_setting_its_own() -> None:
-    """Building a model takes longer than timing it; but a model in another memory format is another one."""
-    bench = Bench("cpu", ["fp32"])
-
-    first, again = bench.model(_case("small")), bench.model(_case("small", batch_size=64))
-    other = bench.model(_case("small", CONTIGUOUS))
-
-    kernels = [next(model.module.parameters()) for model in (first, other)]
-    assert first is again
-    assert [kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels] == [True, False]
 
 
 def test_the_peak_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

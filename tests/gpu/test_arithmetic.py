@@ -1,0 +1,126 @@
+"""What a device computes: normalization, precisions, rounding, and the order of equal logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from harness.errors import DeviceError
+from harness.precision import MEMORY_FORMATS, PRECISIONS, applied, observe, require_supported
+from harness.predict import Normalize
+from harness.preset import Geometry, Preset
+from tests.gpu.conftest import MEAN, STD, Record, images
+
+pytestmark = pytest.mark.gpu
+PRESETS = [
+    Preset(Geometry(224, 224, "bilinear"), MEAN, STD),
+    Preset(Geometry(224, 224, "bicubic"), (0.5,) * 3, (0.5,) * 3),
+]
+
+
+def _supported(precision: str, device: torch.device) -> None:
+    try:
+        require_supported([precision], device)
+    except DeviceError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=["imagenet", "half"])
+@pytest.mark.parametrize("memory_format", list(MEMORY_FORMATS))
+def test_normalization_has_the_bits_of_the_cpu(preset: Preset, memory_format: str, device: torch.device) -> None:
+    """So a digest of the first input means the same on each device."""
+    crops = torch.from_numpy(images(64).images)
+
+    there = Normalize(preset, device, memory_format)(crops.to(device)).cpu()
+
+    assert torch.equal(there, Normalize(preset, torch.device("cpu"), memory_format)(crops))
+
+
+@pytest.mark.parametrize("precision", list(PRECISIONS))
+def test_products_convolutions_and_attention_keep_the_precision(
+    precision: str, device: torch.device, record_property: Record
+) -> None:
+    """As the gate observes it before each case."""
+    _supported(precision, device)
+
+    with applied(PRECISIONS[precision], device) as switches:
+        pass
+
+    for name in ("product", "convolution", "3x3 convolution", "attention"):
+        record_property(name, switches[name])
+
+
+@pytest.mark.parametrize("precision", list(PRECISIONS))
+def test_each_backend_of_attention(precision: str, gpu: torch.device, record_property: Record) -> None:
+    """Which bits each keeps, where it can run; the gate observes the one that torch chooses."""
+    _supported(precision, gpu)
+    backends = ("MATH", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION")
+
+    with applied(PRECISIONS[precision], gpu):
+        for name in backends:
+            try:
+                with sdpa_kernel(getattr(SDPBackend, name)):
+                    record_property(name, observe(gpu)["attention"])
+            except (RuntimeError, AttributeError) as error:
+                record_property(name, f"cannot run: {str(error).partition(chr(10))[0][:60]}")
+
+
+def test_tf32_rounds_its_factors(gpu: torch.device, record_property: Record) -> None:
+    """To the nearest of 10 bits, or toward zero: the noise floor of TF32 covers both."""
+    _supported("tf32", gpu)
+    # Between 1 and 1 + 2^-10, nearer to the latter.
+    value = 1 + 2.0**-11 + 2.0**-12
+    one = torch.eye(64, device=gpu)
+    image = torch.full((1, 64, 8, 8), value, device=gpu)
+    with applied(PRECISIONS["tf32"], gpu), torch.inference_mode():
+        products = {
+            "product": torch.mm(one * value, one)[0, 0],
+            "product of a large matrix": torch.mm(torch.eye(2048, device=gpu) * value, torch.eye(2048, device=gpu))[
+                0, 0
+            ],
+            "convolution": torch.conv2d(image, one.view(64, 64, 1, 1))[0, 0, 0, 0],
+            "3x3 convolution": torch.conv2d(image, torch.nn.functional.pad(one.view(64, 64, 1, 1), (1, 1, 1, 1)))[
+                0, 0, 0, 0
+            ],
+            "3x3 convolution, channels_last": torch.conv2d(
+                image.to(memory_format=torch.channels_last),
+                torch.nn.functional.pad(one.view(64, 64, 1, 1), (1, 1, 1, 1)).to(memory_format=torch.channels_last),
+            )[0, 0, 0, 0],
+        }
+
+    kinds = {1 + 2.0**-10: "to the nearest", 1.0: "toward zero", value: "not at all"}
+    for name, product in products.items():
+        record_property(name, kinds.get(float(product), float(product)))
+    assert all(float(product) in kinds for product in products.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_equal_logits_are_ordered_as_on_the_cpu(
+    dtype: torch.dtype, device: torch.device, record_property: Record
+) -> None:
+    """By the lowest class; and what that costs, against topk."""
+    logits = torch.randn(256, 1000, generator=torch.Generator().manual_seed(0)).mul_(2).to(dtype).float()
+
+    there = logits.to(device).sort(dim=1, descending=True, stable=True)
+
+    assert torch.equal(there.indices.cpu(), logits.sort(dim=1, descending=True, stable=True).indices)
+    if device.type == "cuda":
+        moved = logits.to(device)
+        record_property("differs from topk in", int((moved.topk(6).indices != there.indices[:, :6]).any(dim=1).sum()))
+        record_property("microseconds of sort", _microseconds(lambda: moved.sort(dim=1, descending=True, stable=True)))
+        record_property("microseconds of topk", _microseconds(lambda: moved.topk(6, dim=1)))
+
+
+def _microseconds(work: Callable[[], object]) -> float:
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    for _ in range(10):
+        work()
+    begin.record()
+    for _ in range(100):
+        work()
+    end.record()
+    end.synchronize()
+    return round(float(begin.elapsed_time(end)) * 10, 1)
