@@ -143,6 +143,7 @@ def busy(model: torch.nn.Module, gpu: torch.device) -> Iterator[list[torch.Tenso
         with conditions(Setting(), gpu):
             while not stop.is_set():
                 logits.append(model(batch.clone()).clone())
+                torch.cuda.current_stream().synchronize()  # a queue without end would leave no turn to others
 
     thread = threading.Thread(target=work)
     thread.start()
