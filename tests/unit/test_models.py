@@ -292,7 +292,7 @@ def test_the_last_model_is_kept_for_its_other_settings(monkeypatch: pytest.Monke
     loader = Loader(CPU, seeded=True)
 
     first, again = loader.load(SQUEEZENET, DEFAULT), loader.load(SQUEEZENET, DEFAULT)
-    kernel = first.module.get_submodule("features.0").weight
+    kernel: Any = first.module.get_submodule("features.0").weight
     formats = [
         loader.load(SQUEEZENET, setting) is not None and kernel.is_contiguous(memory_format=torch.channels_last)
         for setting in (contiguous, DEFAULT)
