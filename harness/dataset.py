@@ -169,9 +169,7 @@ def digest_of(ids: Sequence[str], targets: NDArray[np.int16]) -> str:
 def open_dataset(path: str | os.PathLike[str], named: str = "--imagenet") -> ImageDataset:
     """Open the dataset at ``path``: a folder or an archive in any known format, or the word ``synthetic``.
 
-    Args:
-        path: the path as a user gives it.
-        named: the option that it was given to, for messages.
+    Messages say that it was given to the option ``named``.
 
     Raises:
         DatasetError: nothing is there, or it is in no known format.

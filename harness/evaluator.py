@@ -123,10 +123,7 @@ class Evaluator:
     ) -> tuple[CaseResult, Predictions] | None:
         """Return the result of this process's images, without evidence, and their predictions; None without images.
 
-        Args:
-            case: the model, its weights and the setting.
-            progress: callback that receives the phase and the number of images done.
-            module: the model; None for the one that the case names.
+        ``module``, if given, is evaluated instead of the model that the case names.
 
         Raises:
             HarnessError: its weights, images or logits cannot be used.
@@ -200,14 +197,7 @@ class Evaluator:
         checks: Iterable[Check] = (),
         staging: Path | None = None,
     ) -> CaseResult:
-        """Return the result of all images with the evidence by which it is judged.
-
-        Args:
-            case: the case that was evaluated.
-            result: its result without evidence.
-            predictions: predictions for all images.
-            checks: additional checks.
-            staging: folder of a run in the making, to write the predictions to; None to write none.
+        """Return the result of all images with the evidence by which it is judged; write them to ``staging`` if given.
 
         Raises:
             EvaluationError: a check gave no finite number, or two paired the case with a baseline.

@@ -81,9 +81,8 @@ def select_cases(
     """Return the cases that ``wanted`` names, in the order of the file, each once.
 
     Args:
-        entries: all entries of the file.
         wanted: names, globs or ids of models, or the words ``core`` and ``all``.
-        settings: settings of the forward pass, each of which is a case of its own.
+        settings: each is a case of its own.
         synthetic: whether the synthetic dataset is evaluated, which has models of its own.
 
     Raises:
@@ -108,15 +107,11 @@ def _matching(candidates: Sequence[Entry], wanted: str, *, synthetic: bool) -> l
         # A team's own file need not list the four: its core is what it lists.
         return core if len(core) == len(CORE) else list(candidates)
     pattern = wanted.lower()
-    names = {name.lower(): (name, entry) for entry in candidates for name in (entry.spec.model, str(entry.spec))}
-    matching = [
-        entry
-        for entry in candidates
-        if any(fnmatchcase(name.lower(), pattern) for name in (entry.spec.model, str(entry.spec)))
-    ]
+    named = [(name, entry) for entry in candidates for name in (entry.spec.model, str(entry.spec))]
+    matching = [entry for name, entry in named if fnmatchcase(name.lower(), pattern)]
     if not matching:
-        nearest = get_close_matches(pattern, sorted(names), n=1)
-        hint = f"nearest: {names[nearest[0]][0]!r}" if nearest else "--models all --collect-only -q lists them"
+        nearest = get_close_matches(wanted, [name for name, _ in named], n=1)
+        hint = f"nearest: {nearest[0]!r}" if nearest else "--models all --collect-only -q lists them"
         where = "with weights for the synthetic dataset" if synthetic else "in the file of expected accuracies"
         raise ExpectedError(f"--models: {wanted!r} matches no model {where} ({hint})")
     return matching

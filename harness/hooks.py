@@ -33,7 +33,6 @@ def pytest_imagenet_check(
     """Return evidence about a case that was evaluated, or None; ``harness.verdict`` judges it.
 
     Args:
-        config: pytest's configuration.
         result: the case's result so far.
         predictions: the model's predictions for N images.
         targets: (N,) class indices of the labels, in the order of the predictions' ids.
@@ -76,8 +75,6 @@ def pytest_imagenet_evaluate(
     """Evaluate a case in cooperation with other processes; None to evaluate it in this process alone.
 
     Args:
-        config: pytest's configuration.
-        case: the case to be evaluated.
         evaluator: the session's dataset and device.
         predict: evaluates this process's share of the images; None if it has none.
         judge: adds the evidence of all checks to the result of all images, and writes the predictions.

@@ -83,7 +83,7 @@ def load(
     seeded: bool = False,
     module: nn.Module | None = None,
 ) -> Model:
-    """Build the model with its weights, in eval mode, on ``device``.
+    """Build the model with its weights, in eval mode, on the device, in the memory format, compiled if wanted.
 
     Args:
         spec: the model and its weights.
@@ -131,20 +131,12 @@ def prepare(
     name: str = "the model",
     weights: Any = None,
 ) -> Model:
-    """Return a module ready to be evaluated: in eval mode, on the device, in the memory format, compiled if wanted.
-
-    Args:
-        module: the module, on the CPU.
-        preset: how its input is prepared.
-        device: where it is put.
-        setting: memory format, and whether it is compiled.
-        name: name of the model, for messages.
-        weights: the member of torchvision's weights enum; None for other models.
+    """Return a module ready to be evaluated; ``weights`` is torchvision's member, whose metadata is then used.
 
     Raises:
         DeviceError: the device has no memory for the model.
     """
-    module = evaluation_mode(module)
+    module = module.eval()
     sha256 = digest_of_weights(module)
     gmacs = weights.meta["_ops"] if weights else _count_gmacs(module, preset.geometry.crop)
     parameters = sum(parameter.numel() for parameter in module.parameters())
@@ -166,11 +158,6 @@ def in_setting(model: Model, setting: Setting) -> Model:
         torch.compiler.reset()  # compiled code is cached by code object: the ninth model of a family would run eager
         module = torch.compile(module)
     return replace(model, module=module)
-
-
-def evaluation_mode(module: nn.Module) -> nn.Module:
-    """Return the module in eval mode."""
-    return module.eval()
 
 
 def digest_of_weights(module: nn.Module) -> str:
@@ -207,9 +194,10 @@ def gmacs_of(spec: ModelSpec) -> float:
 def _torchvision_weights(spec: ModelSpec) -> Any:
     names = torchvision.models.list_models(module=torchvision.models)
     if spec.model not in names:
+        hint = "".join(f" (nearest: {name!r})" for name in get_close_matches(spec.model, names, n=1))
         raise ExpectedError(
-            f"model {spec.model!r} is not one of torchvision {torchvision.__version__}'s classifiers"
-            f"{_nearest(spec.model, names)}; a model from elsewhere needs a builder"
+            f"model {spec.model!r} is not one of torchvision {torchvision.__version__}'s classifiers{hint}; a model "
+            "from elsewhere needs a builder"
         )
     members = torchvision.models.get_model_weights(spec.model).__members__
     if spec.weights not in members:
@@ -218,11 +206,6 @@ def _torchvision_weights(spec: ModelSpec) -> Any:
             f"{', '.join(sorted(members))}"
         )
     return members[spec.weights]
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    nearest = get_close_matches(name, names, n=1)
-    return f" (nearest: {nearest[0]!r})" if nearest else ""
 
 
 def _built(spec: ModelSpec) -> nn.Module:

@@ -235,14 +235,9 @@ def _selects(config: pytest.Config, marks: set[str]) -> bool:
 
 
 def require_selected(config: pytest.Config, needs: Mapping[str, Sequence[str]]) -> None:
-    """Raise for an option that would have no effect.
+    """Raise a UsageError for an option that was given although ``-m`` selects none of the tests that use it.
 
-    Args:
-        config: pytest's configuration.
-        needs: the marks of the tests that use an option, by option.
-
-    Raises:
-        UsageError: an option was given, and ``-m`` selects none of its tests.
+    ``needs`` has the marks of those tests by option.
     """
     import pytest
 

@@ -92,7 +92,6 @@ class Gate:
     """The state of one session: what is evaluated, and the results so far.
 
     Attributes:
-        config: pytest's configuration.
         selected: the marks that ``-m`` asks for, of ``ACCURACY`` and ``THROUGHPUT``.
         options: the options' values, and this process among those of the run.
         cases: the selected cases, in the order of evaluation.

@@ -100,14 +100,13 @@ def predict(
     Args:
         model: the model in eval mode, on the prefetch's device.
         crops: the dataset's pixels in the preset's geometry.
-        preset: the preset of the model.
+        preset: how they are normalized.
         prefetch: moves the crops to the device.
         batch_size: images per forward call; halved, starting again from the first image, whenever memory runs out,
             after the prefetch has given up what it keeps on the device.
         classes: number of classes of the dataset.
         setting: the setting of the forward pass.
-        progress: called with the number of images passed to the model, and again from 0 after memory ran out. A GPU
-            may still have some batches to compute.
+        progress: called with the number of images passed to the model, and again from 0 after memory ran out.
 
     Raises:
         EvaluationError: the model is in train mode, or an image's logits are not finite, all equal, or too many.
@@ -157,9 +156,9 @@ def _predict(
     varied = torch.empty(images, dtype=torch.bool, device=device)
     first = 0
     recorded = _FirstInput(model)
-    batches = _Timed(prefetch.batches(crops, batch_size))
+    waits: list[float] = []
     progress(0, images)
-    for batch in batches:
+    for batch in _timed(prefetch.batches(crops, batch_size), waits):
         logits = forward(model if first else recorded, normalize, batch).float()
         if logits.shape[1] != classes:
             raise EvaluationError(
@@ -187,7 +186,7 @@ def _predict(
         batch_size=batch_size,
         seconds=time.perf_counter() - started,
         waited=waited,
-        transfer=batches.seconds - waited,
+        transfer=sum(waits) - waited,
         switches=switches,
         first_input={"id": crops.ids[0], **recorded.facts()},
     )
@@ -212,19 +211,13 @@ class _FirstInput:
         return {"sha256": digest, "low": float(image.min()), "high": float(image.max())}
 
 
-class _Timed(Iterator[Tensor]):
-    """An iterator that sums up the seconds that its consumer waits for it."""
-
-    def __init__(self, batches: Iterator[Tensor]) -> None:
-        self.seconds = 0.0
-        self._batches = batches
-
-    def __next__(self) -> Tensor:
+def _timed(batches: Iterator[Tensor], waits: list[float]) -> Iterator[Tensor]:
+    """Yield the batches, and append the seconds that each was waited for."""
+    started = time.perf_counter()
+    for batch in batches:
+        waits.append(time.perf_counter() - started)
+        yield batch
         started = time.perf_counter()
-        try:
-            return next(self._batches)
-        finally:
-            self.seconds += time.perf_counter() - started
 
 
 def _check_images(good: Tensor, ids: tuple[str, ...], what: str) -> None:

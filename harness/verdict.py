@@ -90,7 +90,6 @@ def judge(
     values the baseline alone judges, and with neither the case fails.
 
     Args:
-        counts: the measured counts.
         expected: what the whole dataset should give; None where nothing was published for it.
         unpublished: why nothing was published, for the message.
         baseline: evidence from the comparison with an earlier run; None without one.

@@ -23,7 +23,7 @@ _ROWS = "harness.dataset:ImageDataset.from_rows"
 _BATCHES = "harness.prefetch:Prefetch.batches"
 _NORMALIZE = "harness.predict:Normalize.__call__"
 _FORWARD = "harness.predict:forward"
-_MODE = "harness.models:evaluation_mode"
+_DIGEST = "harness.models:digest_of_weights"
 _PREPARE = "harness.models:prepare"
 _COUNT = "harness.evaluator:count"
 
@@ -220,13 +220,12 @@ def _autocast(original: Replacement, model: Any, normalize: Any, crops: Any) -> 
 
 
 def _other_module(change: Callable[[Any], object]) -> Callable[[Replacement], Replacement]:
-    """Return a replacement of ``evaluation_mode(module)`` that changes the module afterwards."""
+    """Return a replacement of ``digest_of_weights(module)`` that changes the module first: it is in eval mode then."""
 
     def replace(original: Replacement) -> Replacement:
         def faulty(module: Any) -> Any:
-            module = original(module)
             change(module)
-            return module
+            return original(module)
 
         return faulty
 
@@ -341,10 +340,10 @@ FAULTS = (
     Fault("class index by the folder's rank", _ROWS, _targets(_by_rank), LABELS),
     Fault("last batch dropped", _BATCHES, _batches(lambda batches: iter(batches[:-1])), REFUSED),
     Fault("one batch evaluated twice", _BATCHES, _batches(_first_again), ARITHMETIC),
-    Fault("dropout in train mode", _MODE, _other_module(_dropout_in_train_mode), REFUSED),
-    Fault("batch norm in train mode", _MODE, _other_module(lambda module: module.train()), REFUSED),
+    Fault("dropout in train mode", _DIGEST, _other_module(_dropout_in_train_mode), REFUSED),
+    Fault("batch norm in train mode", _DIGEST, _other_module(lambda module: module.train()), REFUSED),
     Fault("dropout by a function that forgets the mode", _FORWARD, _other_forward(_functional_dropout), ARITHMETIC),
-    Fault("another epsilon in batch norm", _MODE, _other_module(_larger_epsilon), ARITHMETIC),
+    Fault("another epsilon in batch norm", _DIGEST, _other_module(_larger_epsilon), ARITHMETIC),
     Fault(
         "logits in half precision",
         _FORWARD,
@@ -352,7 +351,7 @@ FAULTS = (
         ARITHMETIC,
     ),
     Fault("autocast left on", _FORWARD, _other_forward(_autocast), ARITHMETIC),
-    Fault("one layer's weights off by 1e-3", _MODE, _other_module(_scaled_layer), WEIGHTS),
-    Fault("one byte of the weights flipped", _MODE, _other_module(_flipped_byte), WEIGHTS),
+    Fault("one layer's weights off by 1e-3", _DIGEST, _other_module(_scaled_layer), WEIGHTS),
+    Fault("one byte of the weights flipped", _DIGEST, _other_module(_flipped_byte), WEIGHTS),
     Fault("counters not reset between models", _COUNT, _not_reset, COUNTING),
 )
