@@ -32,10 +32,7 @@ def pytest_imagenet_check(
 ) -> Bounds | Pairing | Unpaired | None:
     """Return evidence about a case that was evaluated, or None; ``harness.verdict`` judges it.
 
-    Args:
-        result: the case's result so far.
-        predictions: the model's predictions for N images.
-        targets: (N,) class indices of the labels, in the order of the predictions' ids.
+    ``targets`` are the labels, (N,) class indices in the order of ``predictions.ids``.
     """
 
 
