@@ -5,7 +5,8 @@
 #   make throughput    images per second of the models
 #   make compare       what differs between two runs, RUNS="OLD NEW"
 #   make report        report.html, a page of runs, RUNS="OLD NEW"
-#   make gpu           checks of the GPU: a table, and gpu.json; eight minutes, and less without a GPU
+#   make gpu           what a GPU computes: a table of checks, and gpu.json; without one, those that a CPU can run
+#   make wheelhouse    what make gpu needs on a machine without network: wheels of what it lacks beside torch
 #   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the synthetic dataset; half an hour
 #   make test          formatting, lint, types, layers, workflows, and all tests
 #
@@ -31,7 +32,7 @@ endef
 
 .PHONY: help
 help:
-	@sed -n '3,10s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,11s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: gate
 gate: $(READY)
@@ -53,9 +54,21 @@ compare: $(READY)
 report: $(READY)
 	$(PYTHON) -m harness report $(RUNS) -o report.html $(ARGS)
 
+# From wheels in wheelhouse/ where there are any, for a machine without network; the project is imported from here.
 .PHONY: gpu
-gpu: $(READY)
+gpu: $(if $(wildcard wheelhouse/*.whl),,$(READY))
+	$(if $(wildcard wheelhouse/*.whl),$(PYTHON) -m pip install --quiet --no-index --no-deps wheelhouse/*.whl)
 	$(PYTHON) -m pytest tests/gpu -m gpu --gpu-json=gpu.json $(ARGS)
+
+# For the Python and the platform of the machine with the GPU.
+WHEELS ?= msgspec platformdirs
+GPU_PYTHON ?= 3.12
+GPU_PLATFORM ?= manylinux_2_28_x86_64
+
+.PHONY: wheelhouse
+wheelhouse:
+	$(or $(wildcard $(PYTHON)),python3) -m pip download --quiet --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) \
+	  --platform $(GPU_PLATFORM) --platform manylinux2014_x86_64 --dest wheelhouse $(WHEELS)
 
 .PHONY: faults
 faults: $(READY)
