@@ -36,11 +36,11 @@ help:
 
 .PHONY: gate
 gate: $(READY)
-	$(PYTHON) -m pytest -m imagenet --imagenet="$(or $(IMAGENET_DIR),synthetic)" $(ARGS)
+	$(PYTHON) -m pytest -m imagenet --imagenet="$${IMAGENET_DIR:-synthetic}" $(ARGS)
 
 .PHONY: ranks
 ranks: $(READY)
-	$(PYTHON) -m torch.distributed.run --nproc-per-node $(or $(RANKS),2) -m pytest -m imagenet --imagenet="$(or $(IMAGENET_DIR),synthetic)" $(ARGS)
+	$(PYTHON) -m torch.distributed.run --nproc-per-node $(or $(RANKS),2) -m pytest -m imagenet --imagenet="$${IMAGENET_DIR:-synthetic}" $(ARGS)
 
 .PHONY: throughput
 throughput: $(READY)
@@ -73,7 +73,7 @@ wheelhouse:
 .PHONY: faults
 faults: $(READY)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'simplejpeg>=1.7'
-	$(PYTHON) -m tests.faults --imagenet "$(IMAGENET_DIR)" $(ARGS)
+	$(PYTHON) -m tests.faults --imagenet "$${IMAGENET_DIR-}" $(ARGS)
 
 .PHONY: test
 test: $(READY)

@@ -102,7 +102,7 @@ class Reader:
             if not re.search(rf"^{re.escape(target)}:", self._makefile, re.MULTILINE):
                 return f"no target {target!r} in the Makefile"
         for name in variables:
-            if f"$({name})" not in self._makefile and f"$({name})," not in self._makefile:
+            if not any(use in self._makefile for use in (f"$({name})", f"$({name}),", f"$${{{name}")):
                 return f"the Makefile does not read {name}"
         if set(targets) & {"gate", "ranks", "throughput", "test"}:
             return self._pytest_line(variables.get("ARGS", "").split())
