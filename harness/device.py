@@ -34,7 +34,7 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps", "xpu"):
+    if device is None or device.type not in ("cpu", "cuda", "mps", "xpu") or name.startswith("cpu:"):
         raise DeviceError(f"--device: expected auto, cpu, cuda, cuda:N, mps or xpu, found {name!r}")
     if device.type == "cpu":
         return torch.device("cpu")

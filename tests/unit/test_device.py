@@ -56,7 +56,7 @@ def test_a_cuda_device_beyond_the_last_is_an_error(monkeypatch: pytest.MonkeyPat
         resolve_device("cuda:2")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "meta"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "meta", "cpu:7"])
 def test_another_name_is_an_error(name: str) -> None:
     """Also one that torch knows, but on which nothing is computed."""
     with pytest.raises(DeviceError, match=rf"--device: expected auto, cpu, cuda, cuda:N, mps or xpu, found '{name}'"):
