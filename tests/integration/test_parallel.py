@@ -262,6 +262,24 @@ def test_a_worker_that_replaces_another_has_its_gpu(monkeypatch: pytest.MonkeyPa
     assert [(0, 3, ""), (1, 3, ""), (2, 3, ""), (1, 3, "")] == numbers
 
 
+def test_each_worker_has_its_gpu_and_the_controller_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the controller was given is what its workers are given, who would take a number for a user's."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    seen = []
+    for number in (None, 0, 2):
+        config: Any = SimpleNamespace(option=SimpleNamespace(device="auto"), add_cleanup=lambda _: None)
+        config.getoption = lambda name, config=config: getattr(config.option, name)
+        if number is not None:
+            config.workerinput = {"imagenet_process": (number, 3, "")}
+        parallel = _parallel()
+        parallel._workers = 3 if number is None else 0
+
+        parallel.pytest_imagenet_process(config)
+        seen.append(config.option.device)
+
+    assert ["auto", "cuda:0", "cuda:2"] == seen
+
+
 @pytest.mark.slow
 def test_workers_give_the_results_of_one_process(gate: Gate, project: Path) -> None:
     """Each case is evaluated once, by one of them, and the run holds the predictions of all."""
