@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from harness.errors import DatasetError
 from harness.formats.index import indexed
@@ -28,29 +28,18 @@ _KINDS = {
 }
 
 
-class Member(NamedTuple):
-    """A regular file in a tar archive: its path without ``.`` parts, its first byte's offset, and its size in bytes."""
-
-    name: str
-    offset: int
-    size: int
-
-    def source(self, archive: FileSource) -> ArchiveSource:
-        """Return the source of its bytes."""
-        return ArchiveSource(archive, *self)
-
-
 def is_archive(path: Path) -> bool:
     """Return whether a path is a file named like a tar archive, compressed or not."""
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
 
 
-def list_members(archive: FileSource) -> list[Member]:
+def list_members(archive: FileSource) -> list[ArchiveSource]:
     """Return the regular files in a tar archive, in its order, from its index if there is one."""
-    return [Member(*row) for row in indexed(archive, "tar", _find_members)]
+    return [ArchiveSource(archive, *row) for row in indexed(archive, "tar", _find_members)]
 
 
-def _find_members(archive: FileSource) -> list[Member]:
+def _find_members(archive: FileSource) -> list[tuple[str, int, int]]:
+    """Return each regular file's path without ``.`` parts, its first byte's offset, and its size in bytes."""
     path = Path(archive.path)
     if not path.is_file():
         raise DatasetError(f"{path}: expected a tar archive, found no regular file")
@@ -68,7 +57,7 @@ def _find_members(archive: FileSource) -> list[Member]:
                         raise DatasetError(f"{path}: member {header.name!r} {error}")
                     if header.isreg():
                         name = "/".join(part for part in header.name.split("/") if part not in ("", "."))
-                        members.append(Member(name, header.offset_data, header.size))
+                        members.append((name, header.offset_data, header.size))
         except tarfile.TarError as error:
             raise DatasetError(f"{path} cannot be read as a tar archive: {error}; download or make it again") from None
         _check_end(path, file, headers.offset)

@@ -7,15 +7,13 @@ from pathlib import Path
 from harness.dataset import ImageDataset
 from harness.errors import DatasetError
 from harness.formats import imagenet
-from harness.formats.folders import read_folders, subfolders, val_folder
+from harness.formats.folders import list_folders, read_folders
 
 
 def read(path: Path) -> ImageDataset | None:
     """Read folders that are named by wnid, whose class index it gives: class folders may be missing."""
-    if (root := val_folder(path)) is None:
-        return None
+    root, folders = list_folders(path)
     index = imagenet.class_indices()
-    folders = subfolders(root)
     targets = {name: index[name] for name in folders if name in index}
     if not targets:
         return None

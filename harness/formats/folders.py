@@ -24,9 +24,11 @@ def val_folder(path: Path) -> Path | None:
     return path / "val" if (path / "val").is_dir() else path
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Return the sorted names of the folders in a folder that are not hidden."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+def list_folders(path: Path) -> tuple[Path, list[str]]:
+    """Return ``val`` in a folder, or the folder itself, and the sorted names of the folders there; hidden ones not."""
+    if (root := val_folder(path)) is None:
+        return path, []
+    return root, sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
 
 
 def dataset_name(path: Path) -> str:
@@ -87,16 +89,6 @@ def list_images(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
             f"and {sorted_in!r}; if valprep.sh was interrupted, run it to its end"
         )
     return images, ignored
-
-
-def label_by_name(name: str, where: str) -> int | None:
-    """Return the class index of the validation image with this file name; None for other names."""
-    if (number := imagenet.validation_number(name)) is None:
-        return None
-    try:
-        return imagenet.validation_label(number)
-    except DatasetError as error:
-        raise DatasetError(f"{where}: {error}; move the file away") from None
 
 
 def _files_below(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -21,7 +21,6 @@ IMAGES = 50_000
 # sources agree on them: ImageNetV2's JSON, valprep.sh, cleanlab, and the devkit's ground truth by wnid.
 LABELS_SHA256 = "f5350687a5a78da7e645040d352767bc06c1c99d9dfb34f1623b2d1a1d046b76"
 
-_VALIDATION_FILE = re.compile(r"ILSVRC2012_val_[0-9]{8}\.jpe?g", re.IGNORECASE)
 # Hugging Face's names end with the wnid; Kaggle's and WebDataset's keys have no suffix.
 _VALIDATION_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})(?:_n[0-9]{8})?(?:\.[a-z0-9]+)?", re.IGNORECASE)
 
@@ -60,12 +59,10 @@ def validation_labels() -> NDArray[int16]:
     with resources.as_file(resources.files(__package__).joinpath("val_labels.npy")) as path:
         try:
             labels: NDArray[int16] = np.load(path)
+            if (found := labels_sha256(labels)) != LABELS_SHA256:
+                raise ValueError(f"expected sha256 {LABELS_SHA256}, found {found}")
         except (ValueError, EOFError) as error:
             raise DatasetError(f"{path} is damaged: {error}; install imagenet-gate again") from error
-        if (found := labels_sha256(labels)) != LABELS_SHA256:
-            raise DatasetError(
-                f"{path} is damaged: expected sha256 {LABELS_SHA256}, found {found}; install imagenet-gate again"
-            )
     labels.flags.writeable = False
     return labels
 
@@ -77,10 +74,19 @@ def validation_number(name: str) -> int | None:
 
 
 def validation_label(number: int) -> int:
-    """Return the class index of a validation image, counted from 1."""
-    if not 1 <= number <= IMAGES:
-        raise DatasetError(f"the validation images are numbered 1 to {IMAGES:,}, not {number:,}")
+    """Return the class index of a validation image by its number, which is 1 to 50,000."""
     return int(validation_labels()[number - 1])
+
+
+def label_by_name(name: str, where: str) -> int | None:
+    """Return the class index of the validation image with this file name; None for other names."""
+    if (number := validation_number(name)) is None:
+        return None
+    if not 1 <= number <= IMAGES:
+        raise DatasetError(
+            f"{where}: the validation images are numbered 1 to {IMAGES:,}, not {number:,}; move the file away"
+        )
+    return validation_label(number)
 
 
 def canonical_id(name: str) -> str:
@@ -96,7 +102,7 @@ def labels_sha256(targets: NDArray[int16]) -> str:
 
 def are_validation_names(ids: Sequence[str]) -> bool:
     """Return whether all ids are named like the files of the validation set."""
-    return all(_VALIDATION_FILE.fullmatch(identity.rpartition("/")[2]) for identity in ids)
+    return all(validation_number(identity.rpartition("/")[2]) is not None for identity in ids)
 
 
 def validation_set_error(ids: Sequence[str], targets: NDArray[int16]) -> str | None:

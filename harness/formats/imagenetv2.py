@@ -11,7 +11,7 @@ import numpy as np
 from harness.dataset import ImageDataset
 from harness.errors import DatasetError
 from harness.formats import imagenet
-from harness.formats.folders import read_folders, subfolders, val_folder
+from harness.formats.folders import list_folders, read_folders
 
 FORMAT = "folders by class index"
 
@@ -26,9 +26,8 @@ NAMES = tuple(_SPELLINGS)
 
 def read(path: Path) -> ImageDataset | None:
     """Read folders that are named by class index; their order as text means nothing."""
-    root = val_folder(path)
-    folders = subfolders(root) if root else []
-    if root is None or not folders or not all(re.fullmatch("[0-9]+", name) for name in folders):
+    root, folders = list_folders(path)
+    if not folders or not all(re.fullmatch("[0-9]+", name) for name in folders):
         return None
     last = len(imagenet.wnids()) - 1
     if unknown := [name for name in folders if str(int(name)) != name or int(name) > last]:

@@ -29,22 +29,18 @@ def indexed(archive: FileSource, kind: str, find: Callable[[FileSource], Rows]) 
     name = hashlib.sha256(f"{kind}\0{path}".encode(errors="surrogateescape")).hexdigest()
     index = platformdirs.user_cache_path("imagenet-gate") / "indexes" / f"{name}.json"
     state = {"format": FORMAT, "kind": kind, "archive": path, "size": archive.size, "modified": archive.modified}
-    if (rows := _load(index, state)) is None:
-        rows = find(archive)
-        # A cache that cannot be written costs time, nothing else.
-        with contextlib.suppress(OSError):
-            index.parent.mkdir(parents=True, exist_ok=True)
-            body = json.dumps(rows, separators=(",", ":")).encode()
-            write_whole(index, _head(state, body) + b"\n" + body)
-    return rows
-
-
-def _load(index: Path, state: dict[str, object]) -> Rows | None:
-    try:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         head, _, body = index.read_bytes().partition(b"\n")
-        return json.loads(body) if head == _head(state, body) else None
-    except (OSError, ValueError, RecursionError):
-        return None
+        if head == _head(state, body):
+            kept: Rows = json.loads(body)
+            return kept
+    rows = find(archive)
+    # A cache that cannot be written costs time, nothing else.
+    with contextlib.suppress(OSError):
+        index.parent.mkdir(parents=True, exist_ok=True)
+        body = json.dumps(rows, separators=(",", ":")).encode()
+        write_whole(index, _head(state, body) + b"\n" + body)
+    return rows
 
 
 def _head(state: dict[str, object], body: bytes) -> bytes:

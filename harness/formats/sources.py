@@ -89,13 +89,13 @@ class ArchiveSource:
     """A member of an uncompressed tar archive, read in place: ``size`` bytes from byte ``offset`` on."""
 
     archive: FileSource
-    member: str
+    name: str
     offset: int
     size: int
     neighbourhood = None
 
     def __str__(self) -> str:
-        return f"{self.archive}: {self.member}"
+        return f"{self.archive}: {self.name}"
 
     @property
     def identity(self) -> str:

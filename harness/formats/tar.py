@@ -9,7 +9,7 @@ from harness.errors import DatasetError
 from harness.formats import imagenet
 from harness.formats.archive import is_archive, list_members
 from harness.formats.devkit import check_devkit
-from harness.formats.folders import dataset_name, dataset_of, is_image, label_by_name
+from harness.formats.folders import dataset_name, dataset_of, is_image
 from harness.formats.sources import FileSource
 from harness.formats.webdataset import is_shard
 
@@ -18,8 +18,7 @@ def read(path: Path) -> ImageDataset | None:
     """Read an archive of the validation set's files, or of folders named by wnid."""
     if (root := _find_archive(path)) is None:
         return None
-    archive = FileSource.of(root)
-    members = list_members(archive)
+    members = list_members(FileSource.of(root))
     if is_shard(members):
         return None
     rows, ignored = [], []
@@ -29,10 +28,9 @@ def read(path: Path) -> ImageDataset | None:
         if not is_image(name):
             ignored.append(member.name)
         elif inside := _from_class_folder(member.name):
-            target = imagenet.class_indices()[inside.partition("/")[0]]
-            rows.append(Row(inside, member.source(archive), target))
-        elif (known := label_by_name(name, f"{root}: {member.name}")) is not None:
-            rows.append(Row(name, member.source(archive), known))
+            rows.append(Row(inside, member, imagenet.class_indices()[inside.partition("/")[0]]))
+        elif (known := imagenet.label_by_name(name, str(member))) is not None:
+            rows.append(Row(name, member, known))
             labels = ""
         else:
             raise DatasetError(

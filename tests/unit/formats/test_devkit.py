@@ -10,7 +10,6 @@ import pytest
 from harness.errors import DatasetError
 from harness.formats import imagenet
 from harness.formats.devkit import ARCHIVE, GROUND_TRUTH, check_devkit
-from harness.formats.folders import label_by_name
 from tests.archives import write_files, write_tar
 
 
@@ -127,15 +126,17 @@ def test_a_devkit_archive_that_would_fill_the_memory_is_an_error(
 
 def test_a_label_is_known_by_name() -> None:
     """A validation image's number gives its class index; another name gives none."""
-    assert label_by_name("ILSVRC2012_val_00000293.JPEG", "here") == 0
-    assert label_by_name("n01440764_1.JPEG", "here") is None
+    labels = [imagenet.label_by_name(f"ILSVRC2012_val_{number:08}.JPEG", "here") for number in (1, 2, 293)]
+
+    assert labels == [65, 970, 0]
+    assert imagenet.label_by_name("n01440764_1.JPEG", "here") is None
 
 
 @pytest.mark.parametrize("number", [0, 50_001])
 def test_a_number_outside_the_validation_set_is_an_error(number: int) -> None:
     """There are images 1 to 50,000."""
     with pytest.raises(DatasetError) as raised:
-        label_by_name(f"ILSVRC2012_val_{number:08}.JPEG", "here")
+        imagenet.label_by_name(f"ILSVRC2012_val_{number:08}.JPEG", "here")
 
     assert str(raised.value) == (
         f"here: the validation images are numbered 1 to 50,000, not {number:,}; move the file away"
