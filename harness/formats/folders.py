@@ -1,4 +1,7 @@
-"""What several readers share: listing folders, and naming images and datasets."""
+"""``<root>/<wnid>/<image>`` or ``<root>/val/<wnid>/<image>``, as ``torchvision.datasets.ImageFolder`` reads it.
+
+Also what readers of other formats share: listing folders, and naming images and datasets.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,21 @@ from harness.dataset import ImageDataset, Row
 from harness.errors import DatasetError
 from harness.formats import imagenet
 from harness.formats.sources import FileSource
+
+
+def read(path: Path) -> ImageDataset | None:
+    """Read folders that are named by wnid, whose class index it gives: class folders may be missing."""
+    root, folders = list_folders(path)
+    index = imagenet.class_indices()
+    targets = {name: index[name] for name in folders if name in index}
+    if not targets:
+        return None
+    if unknown := [name for name in folders if name not in index]:
+        raise DatasetError(
+            f"{root.absolute()} holds folder {unknown[0]!r}, which is not one of the {len(index):,} classes "
+            f"({len(unknown)} such among {len(folders)} folders); move it away or point --imagenet at the images"
+        )
+    return read_folders(root, targets, "class folders")
 
 
 def is_image(name: str) -> bool:
@@ -25,7 +43,7 @@ def val_folder(path: Path) -> Path | None:
 
 
 def list_folders(path: Path) -> tuple[Path, list[str]]:
-    """Return ``val`` in a folder, or the folder itself, and the sorted names of the folders there; hidden ones not."""
+    """Return a folder's ``val_folder``, and the sorted names of the folders in that, but for hidden ones."""
     if (root := val_folder(path)) is None:
         return path, []
     return root, sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.dataset import ImageDataset
 from harness.errors import DatasetError
 from harness.formats import devkit
-from harness.formats.archive import is_archive, list_members
 from harness.formats.shards import read_shards, require_class_index
 from harness.formats.sources import ArchiveSource, FileSource
-
-_LABELS = ("cls", "json")
+from harness.formats.tar import LABELS, is_archive, list_members, split_key
 
 
 def read(path: Path) -> ImageDataset | None:
@@ -31,30 +28,18 @@ def read(path: Path) -> ImageDataset | None:
     return read_shards(path, shards, "WebDataset", ArchiveSource, _find_samples, expects=expects)
 
 
-def is_shard(members: Iterable[ArchiveSource]) -> bool:
-    """Return whether an archive with these members holds labels beside its images."""
-    return any(_key_and_suffix(member.name)[1] in _LABELS for member in members)
-
-
 def _find_samples(archive: FileSource) -> list[tuple[Any, ...]]:
     """Return each image's name and class index, and its member's name, offset and size."""
     parts: defaultdict[str, dict[str, ArchiveSource]] = defaultdict(dict)
     for member in list_members(archive):
-        key, suffix = _key_and_suffix(member.name)
+        key, suffix = split_key(member.name)
         kind = "image" if suffix in ("jpg", "jpeg", "png") else suffix
-        if kind != "image" and kind not in _LABELS:
+        if kind != "image" and kind not in LABELS:
             continue
         if (first := parts[key].setdefault(kind, member)) is not member:
             raise DatasetError(f"{archive}: {first.name!r} and {member.name!r} have one key; make the shard again")
     with Path(archive.path).open("rb") as file:
         return [_sample(f"{archive}: key {key!r}", members, file) for key, members in parts.items()]
-
-
-def _key_and_suffix(path: str) -> tuple[str, str]:
-    """Split a path at the first dot of its file name, as WebDataset does; a hidden file has no suffix."""
-    folder, slash, name = path.rpartition("/")
-    key, _, suffix = name.partition(".")
-    return (folder + slash + key, suffix.lower()) if key else (path, "")
 
 
 def _sample(key: str, members: dict[str, ArchiveSource], file: BinaryIO) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Tests of harness.formats.archive."""
+"""Tests of the listing of archives in harness.formats.tar."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DatasetError
-from harness.formats.archive import list_members
 from harness.formats.sources import ArchiveSource, FileSource
+from harness.formats.tar import list_members
 from tests.archives import write_tar
 
 FILES = {"a.JPEG": b"first", "val/b.JPEG": b"x" * 1000}
