@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +35,12 @@ from harness.records.results import SCHEMA_VERSION, CaseResult, Record, plain
 RECORD, LABELS, PREDICTIONS, INPUTS = "record.json", "labels.npz", "predictions", "inputs"
 BENCHMARK_KEY = "imagenet_gate"
 """Key of a pytest-benchmark JSON file that holds the record; its timings are the file's benchmarks."""
+# What each file of arrays holds: their types, and the shapes that they may have after the first dimension.
+_ARRAYS: dict[str, dict[str, tuple[str, set[tuple[int, ...]]]]] = {
+    LABELS: {"ids": ("U", {()}), "targets": ("i2", {()})},
+    INPUTS: {"hashes": ("u1", {(HASH_BYTES,)}), "samples": ("u1", {(GRID, GRID, 3)})},
+    PREDICTIONS: {"top": ("i2", {(5,), (6,)}), "logits": ("f4", {(5,), (6,)}), "logsumexp": ("f4", {()})},
+}
 
 
 class NewRun:
@@ -99,22 +105,11 @@ def write_predictions(staging: Path, case: str, predictions: Predictions, target
     Raises:
         ResultsError: they cannot be written.
     """
-    files: dict[Path, dict[str, Any]] = {
-        staging / LABELS: {"ids": predictions.ids, "targets": targets},
-        staging / INPUTS / _file_name(predictions.inputs_digest[:32]): {
-            "hashes": predictions.hashes,
-            "samples": predictions.samples,
-        },
-        staging / PREDICTIONS / _file_name(case): {
-            "top": predictions.top,
-            "logits": predictions.logits,
-            "logsumexp": predictions.logsumexp,
-        },
-    }
-    for path, arrays in files.items():
-        known = {name: array for name, array in arrays.items() if array is not None}
+    values: dict[str, Any] = {**vars(predictions), "targets": targets}
+    for kind, path in _paths(staging, case, predictions.inputs_digest).items():
+        known = {name: values[name] for name in _ARRAYS[kind] if values[name] is not None}
         # Labels and inputs are the same for all cases that share them.
-        if known and (path.parent.name == PREDICTIONS or not path.exists()):
+        if known and (kind == PREDICTIONS or not path.exists()):
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **known)
             with _as_results_error(path):
@@ -142,8 +137,7 @@ class Run:
             RecordError: the file is missing, damaged, or not the one of the record.
         """
         path = self.path / LABELS
-        arrays = _read_arrays(path, {"ids": ("U", {()}), "targets": ("i2", {()})})
-        ids, targets = arrays["ids"], arrays["targets"]
+        ids, targets = _read_arrays(LABELS, path).values()
         if (ids[1:] <= ids[:-1]).any():
             raise RecordError(
                 f"{path}: expected ids sorted and unique, found others; it was not written by this harness"
@@ -160,18 +154,11 @@ class Run:
             RecordError: a file is missing or damaged, or not the one of the record.
         """
         ids, _ = self.labels
-        path = self.path / PREDICTIONS / _file_name(case.id)
-        inputs = self.path / INPUTS / _file_name(case.inputs_digest[:32])
-        ranked: set[tuple[int, ...]] = {(5,), (6,)}
-        arrays = _read_arrays(
-            path, {"top": ("i2", ranked), "logits": ("f4", ranked), "logsumexp": ("f4", {()})}, len(ids)
-        )
+        paths = _paths(self.path, case.id, case.inputs_digest)
+        path, inputs = paths[PREDICTIONS], paths[INPUTS]
+        arrays = _read_arrays(PREDICTIONS, path, len(ids))
         if case.inputs_digest:
-            pixels: dict[str, tuple[str, set[tuple[int, ...]]]] = {
-                "hashes": ("u1", {(HASH_BYTES,)}),
-                "samples": ("u1", {(GRID, GRID, 3)}),
-            }
-            arrays |= _read_arrays(inputs, pixels, len(ids))
+            arrays |= _read_arrays(INPUTS, inputs, len(ids))
         predictions = Predictions(ids, **arrays)
         if predictions.inputs_digest != case.inputs_digest:
             raise RecordError(f"{inputs}: its digest differs from that in {RECORD}: one of them was changed")
@@ -250,18 +237,24 @@ def _foreign(folder: Path) -> str:
     return "" if isinstance(values, dict) and "schema_version" in values else f"a {RECORD} of another kind"
 
 
-def _read_arrays(
-    path: Path, expected: Mapping[str, tuple[str, set[tuple[int, ...]]]], n: int | None = None
-) -> dict[str, Any]:
-    """Return arrays by name; each has the type, and after the first dimension one of the shapes, that are expected."""
+def _paths(folder: Path, case: str, inputs_digest: str) -> dict[str, Path]:
+    """Return the file of each kind in which a run keeps what it knows about a case."""
+    names = {INPUTS: inputs_digest[:32], PREDICTIONS: case}
+    files = {kind: folder / kind / f"{quote(name, safe='')}.npz" for kind, name in names.items()}
+    return {LABELS: folder / LABELS, **files}
+
+
+def _read_arrays(kind: str, path: Path, n: int | None = None) -> dict[str, Any]:
+    """Return the arrays of a file by name; ``n`` is the number of images, where that is known."""
+    expected = _ARRAYS[kind]
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files if name in expected}
+            arrays = {name: stored[name] for name in expected if name in stored.files}
     except FileNotFoundError:
         raise RecordError(f"{path}: missing, though {RECORD} refers to it; the run is incomplete") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RecordError(f"{path}: damaged ({error}); the run cannot be compared image by image") from error
-    for name, (kind, shapes) in expected.items():
+    for name, (dtype, shapes) in expected.items():
         array = arrays.get(name)
         if array is None and "top" in arrays:
             continue  # predictions published by others have no logits
@@ -272,17 +265,13 @@ def _read_arrays(
             or not n
             or array.shape[:1] != (n,)
             or array.shape[1:] not in shapes
-            or not array.dtype.str[1:].startswith(kind)
+            or not array.dtype.str[1:].startswith(dtype)
         ):
             found = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
             raise RecordError(
-                f"{path}: expected {name} of type {kind} for {n} images, found {found}; it may be damaged"
+                f"{path}: expected {name} of type {dtype} for {n} images, found {found}; it may be damaged"
             )
     return arrays
-
-
-def _file_name(text: str) -> str:
-    return f"{quote(text, safe='')}.npz"
 
 
 @contextmanager
