@@ -77,12 +77,7 @@ class Reference:
             return Unpaired("damaged", str(error), policy=self.policy)
 
     def storing_error(self, record: Record, *, accept_failed: bool) -> str | None:
-        """Return why a run must not replace this one; None if it may.
-
-        Args:
-            record: the run.
-            accept_failed: whether cases may have failed checks other than the comparison with this run.
-        """
+        """Return why a run must not replace this one, such as failed checks that are not accepted; None if it may."""
         if missing := record.missing_cases:
             total = len(missing) + len(record.cases)
             return f"{len(missing)} of {total} cases were not evaluated, such as {missing[0].id}"
@@ -117,12 +112,7 @@ class Reference:
 
 
 def open_reference(dataset: ImageDataset, path: Path, policy: Policy) -> Reference:
-    """Open the run in a folder; if it is to be replaced, it need not exist or be readable.
-
-    Args:
-        dataset: the images that are evaluated.
-        path: the folder.
-        policy: how strictly the comparisons are judged.
+    """Open the run in a folder, to compare a dataset's cases with; one to be replaced need not exist or be readable.
 
     Raises:
         RecordError: there is no run, it cannot be read, or it shares no image with the dataset.

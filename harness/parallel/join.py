@@ -10,17 +10,13 @@ import numpy as np
 from harness.errors import EvaluationError
 from harness.predictions import Predictions, concatenate
 from harness.records.evidence import Counts
-from harness.records.results import CaseResult, Phases
+from harness.records.results import CaseResult
 
 
 def join(parts: Sequence[tuple[CaseResult, Predictions] | None], ids: Sequence[str]) -> tuple[CaseResult, Predictions]:
-    """Return the result and predictions of all images, whichever process had which.
+    """Return the result and predictions of all images, whose sorted ids are ``ids``, whichever process had which.
 
-    Times are those of the slowest process, since the others wait for it.
-
-    Args:
-        parts: result and predictions of each process; None for one that had no image.
-        ids: ids of all images, sorted.
+    A process that had no image brings None. Times are those of the slowest process, since the others wait for it.
 
     Raises:
         EvaluationError: the processes did not evaluate the same model.
@@ -38,18 +34,13 @@ def join(parts: Sequence[tuple[CaseResult, Predictions] | None], ids: Sequence[s
         raise EvaluationError(f"the processes did not load the same model and weights: their sha256 are {shown}")
     slowest = min(results, key=lambda result: result.images_per_second / result.counts.images)
     first = next(result for result, each in present if each.ids[0] == ids[0])
-    seconds = slowest.seconds.transfer, slowest.seconds.forward
-    counts = [result.counts for result in results]
+    correct = {name: sum(getattr(result.counts, name) for result in results) for name in ("images", "top1", "top5")}
+    longest = {name: max(getattr(result.seconds, name) for result in results) for name in ("decode", "load", "total")}
     whole = msgspec.structs.replace(
         slowest,
-        counts=Counts(*(sum(getattr(one, name) for one in counts) for name in ("images", "top1", "top5"))),
+        counts=Counts(**correct),
         batch_size=min(result.batch_size for result in results),
-        seconds=Phases(
-            max(result.seconds.decode for result in results),
-            max(result.seconds.load for result in results),
-            *seconds,
-            max(result.seconds.total for result in results),
-        ),
+        seconds=msgspec.structs.replace(slowest.seconds, **longest),
         images_per_second=slowest.images_per_second * len(ids) / slowest.counts.images,
         inputs_digest=predictions.inputs_digest,
         first_input=first.first_input,

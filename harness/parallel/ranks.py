@@ -6,8 +6,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -26,20 +27,16 @@ class _Part:
     """What a rank brings: a description, the value or why there is none, and the machine's name."""
 
     what: str
-    value: Any
-    problem: str
-    host: str
+    value: Any = None
+    problem: str = ""
+    host: str = field(default_factory=socket.gethostname)
 
 
 class Ranks:
     """This rank and the others, which meet by Gloo: everything that they exchange is on the host."""
 
     def __init__(self, process: Process, timeout: float) -> None:
-        """Meet the others.
-
-        Args:
-            process: this process.
-            timeout: seconds that a rank waits for the others, here and later.
+        """Meet the others; a rank waits ``timeout`` seconds for them, here and later.
 
         Raises:
             RanksError: they do not come.
@@ -57,15 +54,12 @@ class Ranks:
         self._meet("join", join)
 
     def agree(self, facts: Mapping[str, str]) -> None:
-        """Check that all ranks were started alike.
-
-        Args:
-            facts: facts about this rank, by the name that the message uses.
+        """Check that all ranks were started alike, by facts about this rank.
 
         Raises:
             RanksError: a fact of another rank differs from that of rank 0.
         """
-        first, *others = self.gather("what it was started with", lambda: dict(facts))
+        first, *others = self.gather("what it was started with", lambda: facts)
         for rank, other in enumerate(others, start=1):
             for name, value in first.items():
                 if other.get(name) != value:
@@ -75,22 +69,18 @@ class Ranks:
                     )
 
     def gather(self, what: str, make: Callable[[], _Result]) -> list[_Result]:
-        """Return the values that ``make`` returned on each rank, in their order.
-
-        Args:
-            what: a description of the values, the same on each rank.
-            make: makes this rank's value.
+        """Return the values that ``make`` returned on each rank, in their order; ``what`` is their name on all ranks.
 
         Raises:
             HarnessError: it failed here or on another rank.
             RanksError: a rank has died, hangs, or does something else.
         """
         try:
-            mine = self._part(what, make())
+            mine = _Part(what, make())
         except HarnessError as error:
-            mine = self._part(what, problem=str(error))
+            mine = _Part(what, problem=str(error))
         except Exception as error:  # the other ranks must not wait for a rank that has a bug
-            self._exchange(what, self._part(what, problem=f"{type(error).__name__}: {error}"))
+            self._exchange(what, _Part(what, problem=f"{type(error).__name__}: {error}"))
             raise
         parts = self._exchange(what, mine)
         for rank, part in enumerate(parts):
@@ -99,7 +89,12 @@ class Ranks:
                     f"rank {rank} ({part.host}) brings {part.what}, and rank {self.process.rank} {what}; start all "
                     "ranks with the same command"
                 )
-        self._raise_problem(parts)
+        problems = {rank: part.problem for rank, part in enumerate(parts) if part.problem}
+        if len(problems) == len(parts) and len(set(problems.values())) == 1:
+            raise EvaluationError(problems[0])
+        if problems:
+            rank = min(problems)
+            raise EvaluationError(f"rank {rank} of {len(parts)} ({parts[rank].host}): {problems[rank]}")
         return [part.value for part in parts]
 
     def from_first(self, what: str, make: Callable[[], _Result]) -> _Result:
@@ -112,38 +107,25 @@ class Ranks:
         with suppress(RanksError):  # nothing comes but the end of the connection
             self._meet("end", lambda: dist.recv(torch.empty(1), src=0))
 
-    def _part(self, what: str, value: Any = None, problem: str = "") -> _Part:
-        return _Part(what, value, problem, socket.gethostname())
-
-    def _raise_problem(self, parts: list[_Part]) -> None:
-        problems = {rank: part.problem for rank, part in enumerate(parts) if part.problem}
-        if not problems:
-            return
-        if len(problems) == self.process.world_size and len(set(problems.values())) == 1:
-            raise EvaluationError(problems[0])
-        rank, problem = next(iter(problems.items()))
-        raise EvaluationError(f"rank {rank} of {self.process.world_size} ({parts[rank].host}): {problem}")
-
     def _exchange(self, what: str, mine: _Part) -> list[_Part]:
-        parts: list[Any] = [None] * self.process.world_size
-
-        def bring() -> None:
+        def bring() -> list[_Part]:
+            parts: list[Any] = [None] * self.process.world_size
             # The barrier first: unlike the gathering, it ends for every rank as soon as one is missing.
             dist.monitored_barrier(timeout=timedelta(seconds=self._timeout), wait_all_ranks=True)
             dist.all_gather_object(parts, mine)
+            return parts
 
-        self._meet(f"bring {what}", bring)
-        return parts
+        return self._meet(f"bring {what}", bring)
 
-    def _meet(self, purpose: str, call: Callable[[], object]) -> None:
-        """Make a call that waits for other ranks, in a thread, so that a signal can end the wait."""
-        failure: list[Exception] = []
+    def _meet(self, purpose: str, call: Callable[[], _Result]) -> _Result:
+        """Return the result of a call that waits for other ranks, in a thread, so that a signal can end the wait."""
+        result: Future[_Result] = Future()
 
         def work() -> None:
             try:
-                call()
+                result.set_result(call())
             except Exception as error:  # raised again below, in the thread that waits
-                failure.append(error)
+                result.set_exception(error)
 
         started = time.monotonic()
         self._meetings += 1
@@ -154,10 +136,10 @@ class Ranks:
         thread.start()
         while thread.is_alive():
             thread.join(timeout=0.1)
-        if failure and not isinstance(failure[0], RuntimeError):
-            raise failure[0]
-        if failure:
-            raise RanksError(self._explained(purpose, time.monotonic() - started)) from failure[0]
+        try:
+            return result.result()
+        except RuntimeError as error:
+            raise RanksError(self._explained(purpose, time.monotonic() - started)) from error
 
     def _key(self, rank: int) -> str:
         return f"imagenet-gate/{self._meetings}/{rank}"
