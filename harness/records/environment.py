@@ -61,12 +61,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def current_environment(device_facts: Mapping[str, Any], processes: int = 1) -> Environment:
-    """Return the environment of this process.
-
-    Args:
-        device_facts: facts from ``harness.device``.
-        processes: number of processes that evaluate at the same time.
-    """
+    """Return the environment of this process, with facts from ``harness.device``."""
     found: dict[str, Any] = {name.replace("-", "_"): version for name, version in versions().items()}
     return Environment(python=platform.python_version(), processes=processes, **found, **device_facts)
 
@@ -112,17 +107,11 @@ def command_of(arguments: Sequence[str | os.PathLike[str]], process: Process, en
     >>> from harness.options import Process
     >>> command_of(["-m", "imagenet", "--models", "resnet*"], Process(), {"IMAGENET_DIR": "/data", "HOME": "/root"})
     "IMAGENET_DIR=/data python -m pytest -m imagenet --models 'resnet*'"
-
-    Args:
-        arguments: pytest's arguments.
-        process: this process among those of the run.
-        environ: the process's environment variables.
     """
-    ranks = process.world_size > 1
-    names = ["IMAGENET_DIR", *([] if ranks else ["OMP_NUM_THREADS"]), "PYTEST_ADDOPTS"]  # torchrun sets the threads
-    nodes = f" --nnodes {process.world_size // process.local_world_size}" * (
-        process.world_size > process.local_world_size
-    )
-    launcher = f"torchrun{nodes} --nproc-per-node {process.local_world_size}" if ranks else "python"
+    names, launcher = ["IMAGENET_DIR", "OMP_NUM_THREADS", "PYTEST_ADDOPTS"], "python"
+    if process.world_size > 1:
+        names.remove("OMP_NUM_THREADS")  # torchrun sets it
+        nodes = process.world_size // process.local_world_size
+        launcher = f"torchrun{f' --nnodes {nodes}' if nodes > 1 else ''} --nproc-per-node {process.local_world_size}"
     variables = "".join(f"{name}={shlex.quote(environ[name])} " for name in names if environ.get(name))
     return f"{variables}{launcher} -m pytest {shlex.join(map(str, arguments))}".rstrip()
