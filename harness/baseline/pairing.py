@@ -37,20 +37,12 @@ def noise_floor_of(*precisions: str) -> NoiseFloor:
 
 
 class Side(NamedTuple):
-    """What one run knows about a case.
+    """What one run knows about a case."""
 
-    Attributes:
-        result: the case's result; what it does not know is empty.
-        predictions: predictions for N images.
-        targets: (N,) class indices of the labels.
-        total: number of images of the whole dataset.
-        environment: versions and hardware.
-    """
-
-    result: CaseResult
-    predictions: Predictions
-    targets: NDArray[np.int16]
-    total: int
+    result: CaseResult  # what it does not know is empty
+    predictions: Predictions  # for N images
+    targets: NDArray[np.int16]  # (N,) class indices of the labels
+    total: int  # number of images of the whole dataset
     environment: Environment
 
 

@@ -55,14 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class BaselinePlugin:
-    """Compares each case with the baseline, and lets the run replace it.
-
-    Attributes:
-        reference: the earlier run; None until it is opened, and in the ranks that leave the comparison to the first.
-    """
+    """Compares each case with the baseline, and lets the run replace it."""
 
     def __init__(self, path: Path, policy: Policy, *, accept_failed: bool) -> None:
-        self.reference: Reference | None = None
+        self.reference: Reference | None = None  # until it is opened, and in the ranks that leave it to the first
         self._path = path
         self._policy = policy
         self._accept_failed = accept_failed

@@ -21,19 +21,12 @@ from harness.verdict import BASELINE, FAILED
 
 @dataclass(frozen=True)
 class Reference:
-    """An earlier run to compare with.
-
-    Attributes:
-        path: its folder.
-        policy: how strictly the comparisons are judged.
-        run: the run; None where there is none that can be read, and one is to be recorded.
-        unreadable: why what is there cannot be read.
-    """
+    """An earlier run to compare with."""
 
     path: Path
-    policy: Policy
-    run: Run | None = None
-    unreadable: str = ""
+    policy: Policy  # how strictly the comparisons are judged
+    run: Run | None = None  # None where there is none that can be read, and one is to be recorded
+    unreadable: str = ""  # why what is there cannot be read
 
     def __str__(self) -> str:
         if self.unreadable:

@@ -23,12 +23,7 @@ _Fact = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")] | Non
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """Versions at run time, and hardware by name; None where something does not exist or is not known.
-
-    Attributes:
-        threads: torch's threads in each process.
-        processes: number of processes that evaluated at the same time, on all machines.
-    """
+    """Versions at run time, and hardware by name; None where something does not exist or is not known."""
 
     torch: _Fact = None
     torchvision: _Fact = None
@@ -41,8 +36,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     driver: _Fact = None
     device: _Fact = None
     cpu: _Fact = None
-    threads: int | None = None
-    processes: int | None = 1
+    threads: int | None = None  # torch's threads in each process
+    processes: int | None = 1  # number of processes that evaluated at the same time, on all machines
 
     @property
     def facts(self) -> dict[str, Any]:
