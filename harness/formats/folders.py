@@ -57,12 +57,7 @@ def dataset_name(path: Path) -> str:
 
 
 def dataset_of(
-    rows: Sequence[Row],
-    root: Path,
-    format: str,  # noqa: A002
-    *,
-    name: str | None = None,
-    ignored: Sequence[str] = (),
+    rows: Sequence[Row], root: Path, format_: str, *, name: str | None = None, ignored: Sequence[str] = ()
 ) -> ImageDataset:
     """Return the dataset of rows that have paths for ids, under its own name or that of ``root``.
 
@@ -73,11 +68,11 @@ def dataset_of(
         rows = [row._replace(id=file) for row, file in zip(rows, names, strict=True)]
     name = name or dataset_name(root)
     return ImageDataset.from_rows(
-        rows, name=name, format=format, root=root, classes=imagenet.wnids(), ignored=tuple(ignored)
+        rows, name=name, format=format_, root=root, classes=imagenet.wnids(), ignored=tuple(ignored)
     )
 
 
-def read_folders(root: Path, targets: dict[str, int], format: str) -> ImageDataset:  # noqa: A002
+def read_folders(root: Path, targets: dict[str, int], format_: str) -> ImageDataset:
     """Read the images in folders whose class indices are known by the folders' names."""
     rows, ignored = [], []
     for folder, target in targets.items():
@@ -88,7 +83,7 @@ def read_folders(root: Path, targets: dict[str, int], format: str) -> ImageDatas
                 ignored.append(path)
     if not rows:
         raise DatasetError(f"no images in the {len(targets)} class folders of {root.absolute()}: expected .JPEG files")
-    return dataset_of(rows, root, format, ignored=ignored)
+    return dataset_of(rows, root, format_, ignored=ignored)
 
 
 def list_images(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:

@@ -46,11 +46,8 @@ class _Setting(msgspec.Struct, frozen=True, kw_only=True):
     compiled: bool
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("precision", self.precision, PRECISIONS),
-            ("memory_format", self.memory_format, MEMORY_FORMATS),
-        ):
-            if value not in known:
+        for name, known in (("precision", list(PRECISIONS)), ("memory_format", list(MEMORY_FORMATS))):
+            if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
 
     @property
@@ -150,11 +147,9 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     def info(self) -> dict[str, Any]:
         """Return everything but the single calls' seconds, small enough for pytest-benchmark's ``extra_info``."""
         values: dict[str, Any] = msgspec.to_builtins(self)
+        del values["seconds"]
         derived = ("images_per_second", "spread", "tflops", "share_of_peak")
-        return {
-            **{name: value for name, value in values.items() if name != "seconds"},
-            **{name: getattr(self, name) for name in derived},
-        }
+        return {**values, **{name: getattr(self, name) for name in derived}}
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -191,10 +186,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     commands: tuple[str, ...] = ()  # shell commands that made it; empty where they are not known
 
     def __post_init__(self) -> None:
-        names = [f"case {result.id}" for result in self.cases] + [f"timing {result.id}" for result in self.timings]
-        names += [f"case {one.id}" for one in self.missing_cases] + [f"timing {one.id}" for one in self.missing_timings]
-        if len(set(names)) < len(names):
-            raise ValueError(f"two results have the id {max(names, key=names.count).partition(' ')[2]!r}")
+        for results, missing in ((self.cases, self.missing_cases), (self.timings, self.missing_timings)):
+            ids = [result.id for result in results] + [one.id for one in missing]
+            if len(set(ids)) < len(ids):
+                raise ValueError(f"two results have the id {max(ids, key=ids.count)!r}")
         if self.cases and self.dataset is None:
             raise ValueError("cases without a dataset")
 

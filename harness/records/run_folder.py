@@ -47,11 +47,9 @@ class NewRun:
     """A run folder in the making, beside its destination, to which it is moved once it is whole."""
 
     def __init__(self, folder: Path | None, option: str = "--results") -> None:
-        """Make the staging folder; what is at ``folder`` stays as it is until ``finish``.
+        """Make the staging folder; what is at ``folder``, given by an option, stays as it is until ``finish``.
 
-        Args:
-            folder: the destination; None for a run that is not kept, which is staged in a temporary folder.
-            option: the option that names it, for messages.
+        Without a folder the run is not kept: it is staged in a temporary one.
 
         Raises:
             ResultsError: something that is not a run is there, or nothing can be written there.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -68,16 +67,14 @@ def _png(pixels: Pixels) -> bytes:
     """Return an uncompressed PNG: deflate's output differs between zlib and zlib-ng, stored blocks do not."""
     height, width, _ = pixels.shape
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    body = b"\x78\x01" + b"".join(_stored_blocks(rows)) + struct.pack(">I", zlib.adler32(rows))
+    body = b"\x78\x01"
+    for start in range(0, len(rows), 0xFFFF):
+        block = rows[start : start + 0xFFFF]
+        last = start + len(block) == len(rows)
+        body += struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF) + block
+    body += struct.pack(">I", zlib.adler32(rows))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
-
-
-def _stored_blocks(data: bytes) -> Iterator[bytes]:
-    for start in range(0, len(data), 0xFFFF):
-        block = data[start : start + 0xFFFF]
-        last = start + len(block) == len(data)
-        yield struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF) + block
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -155,15 +152,12 @@ def _add_figure(draw: RandomState, scene: Canvas, short: int, name: str) -> None
 
 def _outside(shape: str, x: Canvas, y: Canvas) -> Canvas:
     """Return how far outside the shape each point is, in radii; negative inside."""
-    one = np.float32(1.0)
-    across, along = np.abs(x), np.abs(y)
     if shape == "disc":
-        return np.sqrt(x * x + y * y) - one
+        return np.sqrt(x * x + y * y) - np.float32(1.0)
     if shape == "ring":
         return np.abs(np.sqrt(x * x + y * y) - np.float32(0.85)) - np.float32(0.2)
-    if shape == "tall":
-        return np.maximum(across * np.float32(2.4), along * np.float32(0.8)) - one
-    return np.maximum(across * np.float32(0.8), along * np.float32(2.4)) - one
+    short, long = (x, y) if shape == "tall" else (y, x)
+    return np.maximum(np.abs(short) * np.float32(2.4), np.abs(long) * np.float32(0.8)) - np.float32(1.0)
 
 
 def _pattern(texture: str, x: Canvas, y: Canvas) -> Canvas:
