@@ -47,11 +47,7 @@ class Side(NamedTuple):
 
 
 def side_of(run: Run, case: CaseResult) -> Side:
-    """Return what a run folder holds about one of its cases.
-
-    Raises:
-        RecordError: its files cannot be read, or do not belong to its record.
-    """
+    """Return what a run folder holds about one of its cases, or raise a RecordError if its files are damaged."""
     assert run.record.dataset is not None  # a record with cases has one
     _, targets = run.labels
     return Side(case, run.predictions(case), targets, run.record.dataset.total, run.record.environment)
@@ -69,11 +65,7 @@ def require_counts(side: Side) -> None:
 
 
 def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:  # noqa: B008
-    """Compare a case with the same case in an earlier run, which may hold more images.
-
-    Raises:
-        RecordError: the counts of the earlier run are not those of its predictions.
-    """
+    """Compare a case with the same case in an earlier run, whose images may be more, and whose counts must be right."""
     require_counts(old)
     before, after = old.result, new.result
     if before.parameters and before.parameters != after.parameters:

@@ -96,11 +96,7 @@ class BaselinePlugin:
 
 
 def _baseline_path(config: pytest.Config) -> Path | None:
-    """Return the baseline's folder; None if there is none.
-
-    Raises:
-        UsageError: options exclude each other, or one lacks another.
-    """
+    """Return the baseline's folder, None if there is none; a UsageError if options exclude or lack each other."""
     path: Path | None = config.getoption("baseline")
     results: Path | None = config.getoption("results")
     updating, strict_drift = config.getoption("baseline_update"), config.getoption("strict_drift")

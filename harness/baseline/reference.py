@@ -52,11 +52,7 @@ class Reference:
                 require_counts(side_of(self.run, earlier))
 
     def compare(self, new: Side) -> Pairing | Unpaired:
-        """Compare a case with the earlier run.
-
-        Raises:
-            RecordError: the earlier case is damaged, and not to be replaced.
-        """
+        """Compare a case with the earlier run; a RecordError if that is damaged, and not to be replaced."""
         name = f"{new.result.model}-{new.result.weights}"
         earlier = self._find(new.result.id, name)
         if self.run is None or earlier is None:

@@ -148,7 +148,7 @@ class Parallel:
         """Evaluate this rank's images, and let the first rank judge all of them."""
         if self._ranks is None:
             return None
-        from harness.parallel.join import join
+        from harness.parallel.ranks import join
 
         parts = self._ranks.gather(f"its predictions of {case}", predict)
         return self._ranks.from_first(f"the result of {case}", lambda: judge(*join(parts, evaluator.dataset.ids)))

@@ -5,19 +5,24 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import msgspec
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from harness.errors import EvaluationError, HarnessError, RanksError
 from harness.options import Process
+from harness.predictions import Predictions, concatenate
+from harness.records.evidence import Counts
+from harness.records.results import CaseResult
 
 _Result = TypeVar("_Result")
 
@@ -36,11 +41,7 @@ class Ranks:
     """This rank and the others, which meet by Gloo: everything that they exchange is on the host."""
 
     def __init__(self, process: Process, timeout: float) -> None:
-        """Meet the others; a rank waits ``timeout`` seconds for them, here and later.
-
-        Raises:
-            RanksError: they do not come.
-        """
+        """Meet the others; here and later, a RanksError is raised if they do not come within ``timeout`` seconds."""
         self.process = process
         self._timeout = timeout
         self._store: Any = None
@@ -54,11 +55,7 @@ class Ranks:
         self._meet("join", join)
 
     def agree(self, facts: Mapping[str, str]) -> None:
-        """Check that all ranks were started alike, by facts about this rank.
-
-        Raises:
-            RanksError: a fact of another rank differs from that of rank 0.
-        """
+        """Raise a RanksError unless all ranks were started alike, by facts about each of them."""
         first, *others = self.gather("what it was started with", lambda: facts)
         for rank, other in enumerate(others, start=1):
             for name, value in first.items():
@@ -166,3 +163,39 @@ class Ranks:
             f"{who if missing else 'another rank'} of {self.process.world_size} {what}. Nothing is judged without all "
             "images; see the output of torchrun, or the rank's last lines, for the reason"
         )
+
+
+def join(parts: Sequence[tuple[CaseResult, Predictions] | None], ids: Sequence[str]) -> tuple[CaseResult, Predictions]:
+    """Return the result and predictions of all images, whose sorted ids are ``ids``, whichever process had which.
+
+    A process that had no image brings None. Times are those of the slowest process, since the others wait for it.
+
+    Raises:
+        EvaluationError: the processes did not evaluate the same model.
+        RuntimeError: an image is missing, was evaluated twice, or is not among ``ids``.
+    """
+    present = [part for part in parts if part is not None]
+    results = [result for result, _ in present]
+    predictions = concatenate([each for _, each in present])
+    if not np.array_equal(predictions.ids, np.array(ids)):
+        raise RuntimeError(
+            f"predictions for {len(predictions):,} images are not those of {len(ids):,} images, each once"
+        )
+    if len(digests := dict.fromkeys(result.weights_sha256 for result in results)) > 1:
+        shown = ", ".join(f"{digest[:16]}..." for digest in digests)
+        raise EvaluationError(f"the processes did not load the same model and weights: their sha256 are {shown}")
+    slowest = min(results, key=lambda result: result.images_per_second / result.counts.images)
+    first = next(result for result, each in present if each.ids[0] == ids[0])
+    correct = {name: sum(getattr(result.counts, name) for result in results) for name in ("images", "top1", "top5")}
+    longest = {name: max(getattr(result.seconds, name) for result in results) for name in ("decode", "load", "total")}
+    whole = msgspec.structs.replace(
+        slowest,
+        counts=Counts(**correct),
+        batch_size=min(result.batch_size for result in results),
+        seconds=msgspec.structs.replace(slowest.seconds, **longest),
+        images_per_second=slowest.images_per_second * len(ids) / slowest.counts.images,
+        inputs_digest=predictions.inputs_digest,
+        first_input=first.first_input,
+        notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
+    )
+    return whole, predictions

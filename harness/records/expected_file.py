@@ -84,11 +84,7 @@ _Tolerances = Mapping[str, Decimal]
 
 
 def read_expected(path: Path) -> tuple[Entry, ...]:
-    """Read and check the whole file.
-
-    Raises:
-        ExpectedError: it cannot be read, or a value is not as it must be; with file, key and reason.
-    """
+    """Read and check the whole file; what is wrong is an ExpectedError."""
     try:
         with path.open(encoding="utf-8") as file:
             document = yaml.load(file, _Loader)

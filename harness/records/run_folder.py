@@ -73,11 +73,7 @@ class NewRun:
             self.staging.mkdir(parents=True)
 
     def finish(self, record: Record) -> None:
-        """Write the record and move the folder to its destination; an earlier run there is removed.
-
-        Raises:
-            ResultsError: it cannot be written; what was there before still is.
-        """
+        """Write the record and move the folder to its destination; only a ResultsError leaves an earlier run there."""
         assert self.folder is not None
         before = self.folder.with_name(f"{self.folder.name}.replaced-{secrets.token_hex(4)}")
         with _as_results_error(self.folder):
@@ -98,11 +94,7 @@ class NewRun:
 
 
 def write_predictions(staging: Path, case: str, predictions: Predictions, targets: NDArray[np.int16]) -> None:
-    """Write a model's predictions into the staging folder of a run.
-
-    Raises:
-        ResultsError: they cannot be written.
-    """
+    """Write a model's predictions into the staging folder of a run, or raise a ResultsError."""
     values: dict[str, Any] = {**vars(predictions), "targets": targets}
     for kind, path in _paths(staging, case, predictions.inputs_digest).items():
         known = {name: values[name] for name in _ARRAYS[kind] if values[name] is not None}
@@ -129,11 +121,7 @@ class Run:
 
     @cached_property
     def labels(self) -> tuple[NDArray[np.str_], NDArray[np.int16]]:
-        """The (N,) ids and targets of the evaluated images.
-
-        Raises:
-            RecordError: the file is missing, damaged, or not the one of the record.
-        """
+        """The (N,) ids and targets of the evaluated images, or a RecordError if their file is not the record's."""
         path = self.path / LABELS
         ids, targets = _read_arrays(LABELS, path).values()
         if (ids[1:] <= ids[:-1]).any():
@@ -146,11 +134,7 @@ class Run:
         return ids, targets
 
     def predictions(self, case: CaseResult) -> Predictions:
-        """Return a case's predictions.
-
-        Raises:
-            RecordError: a file is missing or damaged, or not the one of the record.
-        """
+        """Return a case's predictions, or raise a RecordError if a file is missing, damaged, or not the record's."""
         ids, _ = self.labels
         paths = _paths(self.path, case.id, case.inputs_digest)
         path, inputs = paths[PREDICTIONS], paths[INPUTS]
@@ -167,11 +151,7 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """Read a run folder, or a JSON file of pytest-benchmark that holds a run.
-
-    Raises:
-        RecordError: there is no run, it is damaged, or it has another schema version.
-    """
+    """Read a run folder, or a JSON file of pytest-benchmark that holds a run, or raise a RecordError."""
     if not path.exists():
         raise RecordError(f"{path}: expected a run folder (--results) or its JSON (--benchmark-json), found nothing")
     file = path / RECORD if path.is_dir() else path
