@@ -34,7 +34,7 @@ def first_difference(old: Side, new: Side) -> Diagnosis:
     return next(Diagnosis(stage, finding) for stage, find in stages if (finding := find(old, new)))
 
 
-def images_missing(old: Side, new: Side) -> Diagnosis | None:
+def images_missing(old: Side, new: Side) -> str | None:
     """Return why the new evaluation's images cannot be found among the old one's; None if they can.
 
     A subset can be compared with the whole that contains it; a whole dataset only with the whole.
@@ -44,16 +44,15 @@ def images_missing(old: Side, new: Side) -> Diagnosis | None:
     if new.total == old.total and not len(missing):
         return None
     if new.total == old.total and len(before) < min(old.total, len(after)):
-        return Diagnosis(
-            IMAGES,
-            f"the baseline holds {len(before):,} of {old.total:,} images, too few for the {len(after):,} here; give "
-            f"--limit {len(before)} or less, or record a baseline of all",
+        return (
+            f"{IMAGES}: the baseline holds {len(before):,} of {old.total:,} images, too few for the {len(after):,} "
+            f"here; give --limit {len(before)} or less, or record a baseline of all"
         )
     comparable = len(after) in (new.total, len(before))
     gone = before.ids[after.indices_of(before.ids) < 0] if comparable else missing[:0]
-    parts = [f"{new.total:,} images, before {old.total:,}"]
+    parts = [f"{IMAGES}: {new.total:,} images, before {old.total:,}"]
     parts += [f"{word}: {len(ids):,}, such as {ids[0]}" for word, ids in (("new", missing), ("gone", gone)) if len(ids)]
-    return Diagnosis(IMAGES, "; ".join(parts))
+    return "; ".join(parts)
 
 
 def changes_between(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:

@@ -72,7 +72,7 @@ def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:
         reason = f"another model under the same name: {after.parameters:,} parameters, before {before.parameters:,}"
         return Unpaired("different", reason, policy=policy)
     if (missing := images_missing(old, new)) is not None:
-        return Unpaired("different", str(missing), policy=policy)
+        return Unpaired("different", missing, policy=policy)
     shared = old.predictions.indices_of(new.predictions.ids)
     old = old._replace(predictions=old.predictions.at(shared), targets=old.targets[shared])
     noise_floor = noise_floor_of(before.precision, after.precision)

@@ -36,10 +36,10 @@ RECORD, LABELS, PREDICTIONS, INPUTS = "record.json", "labels.npz", "predictions"
 BENCHMARK_KEY = "imagenet_gate"
 """Key of a pytest-benchmark JSON file that holds the record; its timings are the file's benchmarks."""
 # What each file of arrays holds: their types, and the shapes that they may have after the first dimension.
-_ARRAYS: dict[str, dict[str, tuple[str, set[tuple[int, ...]]]]] = {
-    LABELS: {"ids": ("U", {()}), "targets": ("i2", {()})},
-    INPUTS: {"hashes": ("u1", {(HASH_BYTES,)}), "samples": ("u1", {(GRID, GRID, 3)})},
-    PREDICTIONS: {"top": ("i2", {(5,), (6,)}), "logits": ("f4", {(5,), (6,)}), "logsumexp": ("f4", {()})},
+_ARRAYS: dict[str, dict[str, tuple[str, list[tuple[int, ...]]]]] = {
+    LABELS: {"ids": ("U", [()]), "targets": ("i2", [()])},
+    INPUTS: {"hashes": ("u1", [(HASH_BYTES,)]), "samples": ("u1", [(GRID, GRID, 3)])},
+    PREDICTIONS: {"top": ("i2", [(5,), (6,)]), "logits": ("f4", [(5,), (6,)]), "logsumexp": ("f4", [()])},
 }
 
 
@@ -232,19 +232,13 @@ def _read_arrays(kind: str, path: Path, n: int | None = None) -> dict[str, Any]:
         raise RecordError(f"{path}: missing, though {RECORD} refers to it; the run is incomplete") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RecordError(f"{path}: damaged ({error}); the run cannot be compared image by image") from error
+    n = arrays["ids"].size if "ids" in arrays else n
     for name, (dtype, shapes) in expected.items():
         array = arrays.get(name)
         if array is None and "top" in arrays:
             continue  # predictions published by others have no logits
-        if array is not None and array.ndim and n is None:
-            n = len(array)
-        if (
-            array is None
-            or not n
-            or array.shape[:1] != (n,)
-            or array.shape[1:] not in shapes
-            or not array.dtype.str[1:].startswith(dtype)
-        ):
+        allowed = [(n, *rest) for rest in shapes if n]
+        if array is None or array.shape not in allowed or not array.dtype.str[1:].startswith(dtype):
             found = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
             raise RecordError(
                 f"{path}: expected {name} of type {dtype} for {n} images, found {found}; it may be damaged"
