@@ -39,9 +39,7 @@ class Reference:
     def check(self, cases: Sequence[Case]) -> None:
         """Check, before hours are spent on these cases, what they will be compared with or replace.
 
-        Raises:
-            RecordError: an earlier case is damaged.
-            ResultsError: the run is to be replaced, and would lose cases.
+        A case that is damaged is a RecordError, a case that would be lost a ResultsError.
         """
         if self.policy.updating:
             if lost := self._loss([str(case) for case in cases]):

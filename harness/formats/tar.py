@@ -11,7 +11,7 @@ from harness.errors import DatasetError
 from harness.formats import imagenet
 from harness.formats.devkit import check_devkit
 from harness.formats.folders import dataset_name, dataset_of, is_image
-from harness.formats.index import indexed
+from harness.formats.listings import indexed
 from harness.formats.sources import ArchiveSource, FileSource
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from harness.dataset import ImageDataset
 from harness.errors import DatasetError
 from harness.formats import devkit
-from harness.formats.shards import read_shards, require_class_index
+from harness.formats.listings import read_shards, require_class_index
 from harness.formats.sources import ArchiveSource, FileSource
 from harness.formats.tar import LABELS, is_archive, list_members, split_key
 

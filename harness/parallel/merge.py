@@ -23,8 +23,7 @@ def merge(runs: Sequence[Run], staging: Path) -> Record:
     """Return the record of one or more run folders together, and write all their predictions to ``staging``.
 
     Raises:
-        RecordError: a run holds no predictions, or two runs are of different environments or datasets, or disagree on
-            a result.
+        RecordError: a run holds no predictions, or two runs differ in environment or dataset, or disagree on a result.
         ResultsError: the predictions cannot be written.
     """
     for run in runs:

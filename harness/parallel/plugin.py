@@ -19,7 +19,6 @@ from harness.plugin import gate_of
 if TYPE_CHECKING:
     from harness.evaluator import Evaluator
     from harness.parallel.ranks import Ranks
-    from harness.predictions import Predictions
     from harness.records.results import CaseResult
 
 _INPUT = "imagenet_process"
@@ -139,11 +138,7 @@ class Parallel:
             items[:] = interleaved(items, gate_of(config).options.process.total)
 
     def pytest_imagenet_evaluate(
-        self,
-        case: object,
-        evaluator: Evaluator,
-        predict: Callable[[], tuple[CaseResult, Predictions] | None],
-        judge: Callable[[CaseResult, Predictions], CaseResult],
+        self, case: object, evaluator: Evaluator, predict: Callable[[], Any], judge: Callable[..., CaseResult]
     ) -> CaseResult | None:
         """Evaluate this rank's images, and let the first rank judge all of them."""
         if self._ranks is None:

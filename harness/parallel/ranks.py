@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -96,8 +96,7 @@ class Ranks:
 
     def from_first(self, what: str, make: Callable[[], _Result]) -> _Result:
         """Return the value that ``make`` returned on rank 0, the only one that calls it; see ``gather``."""
-        value: _Result = self.gather(what, make if self.process.rank == 0 else lambda: None)[0]  # type: ignore[assignment]
-        return value
+        return cast(_Result, self.gather(what, make if self.process.rank == 0 else lambda: None)[0])
 
     def outlast_the_first(self) -> None:
         """Wait until rank 0 has ended: it has results to write, and torchrun ends all once another rank has failed."""
@@ -129,10 +128,7 @@ class Ranks:
         if self._store is not None:
             with suppress(RuntimeError):  # the machine that keeps the store may be gone; the call itself will fail then
                 self._store.set(self._key(self.process.rank), "arrived")
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(timeout=0.1)
+        threading.Thread(target=work, daemon=True).start()
         try:
             return result.result()
         except RuntimeError as error:

@@ -10,32 +10,32 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import PIL
 from PIL import features
 
+from harness.records.evidence import Name
+
 if TYPE_CHECKING:
     from harness.options import Process
-
-_Fact = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")] | None
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """Versions at run time, and hardware by name; None where something does not exist or is not known."""
 
-    torch: _Fact = None
-    torchvision: _Fact = None
-    python: _Fact = None
-    numpy: _Fact = None
-    pillow: _Fact = None
-    libjpeg_turbo: _Fact = None
-    cuda: _Fact = None
-    cudnn: _Fact = None
-    driver: _Fact = None
-    device: _Fact = None
-    cpu: _Fact = None
+    torch: Name | None = None
+    torchvision: Name | None = None
+    python: Name | None = None
+    numpy: Name | None = None
+    pillow: Name | None = None
+    libjpeg_turbo: Name | None = None
+    cuda: Name | None = None
+    cudnn: Name | None = None
+    driver: Name | None = None
+    device: Name | None = None
+    cpu: Name | None = None
     threads: int | None = None  # torch's threads in each process
     processes: int | None = 1  # number of processes that evaluated at the same time, on all machines
 

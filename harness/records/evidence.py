@@ -11,6 +11,8 @@ from harness.stats import mcnemar
 
 METRICS = {"top1": "top-1", "top5": "top-5"}
 
+Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+"""Text without control characters, which no table or chart could show."""
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Size: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
 

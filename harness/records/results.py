@@ -15,15 +15,13 @@ import numpy as np
 
 from harness.precision import MEMORY_FORMATS, PRECISIONS, Setting
 from harness.records.environment import Environment
-from harness.records.evidence import Bounds, Count, Counts, Expected, Pairing, Size, Unpaired
+from harness.records.evidence import Bounds, Count, Counts, Expected, Name, Pairing, Size, Unpaired
 from harness.verdict import Verdict, judge
 
 SCHEMA_VERSION = "3.0"
 NOT_RUN: Final = "not run"
 ERROR: Final = "error"
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
-"""Text without control characters, which no table or chart could show."""
 Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e15)]
 
 
@@ -58,8 +56,7 @@ class _Setting(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def setting_order(self) -> tuple[int, int, bool]:
         """A sort key that puts the default setting first."""
-        formats = list(MEMORY_FORMATS)
-        return list(PRECISIONS).index(self.precision), formats.index(self.memory_format), self.compiled
+        return list(PRECISIONS).index(self.precision), list(MEMORY_FORMATS).index(self.memory_format), self.compiled
 
 
 class CaseResult(_Setting, frozen=True, kw_only=True):

@@ -47,9 +47,7 @@ class NewRun:
     """A run folder in the making, beside its destination, to which it is moved once it is whole."""
 
     def __init__(self, folder: Path | None, option: str = "--results") -> None:
-        """Make the staging folder; what is at ``folder``, given by an option, stays as it is until ``finish``.
-
-        Without a folder the run is not kept: it is staged in a temporary one.
+        """Make the staging folder, a temporary one for a run that is not kept; ``finish`` changes the destination.
 
         Raises:
             ResultsError: something that is not a run is there, or nothing can be written there.

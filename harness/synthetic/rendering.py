@@ -84,8 +84,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def _to_gray(pixels: Pixels) -> Pixels:
     """Return the luma (H, W) of (H, W, 3) RGB, in integers."""
     red, green, blue = np.moveaxis(pixels.astype(np.int32), 2, 0)
-    luma: Pixels = ((299 * red + 587 * green + 114 * blue + 500) // 1000).astype(np.uint8)
-    return luma
+    return np.asarray((299 * red + 587 * green + 114 * blue + 500) // 1000, np.uint8)
 
 
 def _to_cmyk(pixels: Pixels) -> Pixels:
@@ -123,8 +122,7 @@ def _paint(name: str, draw: RandomState) -> Pixels:
     top, left = (height - side) // 2, (width - side) // 2
     canvas[top : top + side, left : left + side] = scene
     canvas += _noise(draw, height, width, cell=3, channels=1) * np.float32(10.0)
-    pixels: Pixels = np.clip(canvas + np.float32(0.5), np.float32(0.0), np.float32(255.0)).astype(np.uint8)
-    return pixels
+    return np.asarray(np.clip(canvas + np.float32(0.5), np.float32(0.0), np.float32(255.0)), np.uint8)
 
 
 def _add_figure(draw: RandomState, scene: Canvas, short: int, name: str) -> None:
@@ -172,8 +170,7 @@ def _pattern(texture: str, x: Canvas, y: Canvas) -> Canvas:
     else:
         across, along = _wave(x * np.float32(2.4)) - half, _wave(y * np.float32(2.4)) - half
         dark = across * across + along * along < np.float32(0.09)
-    pattern: Canvas = dark.astype(np.float32)
-    return pattern
+    return np.asarray(dark, np.float32)
 
 
 def _wave(phase: Canvas) -> Canvas:
