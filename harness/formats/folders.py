@@ -67,9 +67,8 @@ def dataset_of(
     if len(set(names)) == len(names):
         rows = [row._replace(id=file) for row, file in zip(rows, names, strict=True)]
     name = name or dataset_name(root)
-    return ImageDataset.from_rows(
-        rows, name=name, format=format_, root=root, classes=imagenet.wnids(), ignored=tuple(ignored)
-    )
+    classes, ignored = imagenet.wnids(), tuple(ignored)
+    return ImageDataset.from_rows(rows, name=name, format=format_, root=root, classes=classes, ignored=ignored)
 
 
 def read_folders(root: Path, targets: dict[str, int], format_: str) -> ImageDataset:

@@ -1,12 +1,17 @@
-"""ILSVRC2012: its 1000 classes, the labels of its validation set, and how that set is recognized."""
+"""ILSVRC2012: its 1000 classes, the labels of its validation set, also as the devkit has them, and its recognition."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import re
-from collections.abc import Mapping, Sequence
+import tarfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -23,6 +28,12 @@ LABELS_SHA256 = "f5350687a5a78da7e645040d352767bc06c1c99d9dfb34f1623b2d1a1d046b7
 
 # Hugging Face's names end with the wnid; Kaggle's and WebDataset's keys have no suffix.
 _VALIDATION_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})(?:_n[0-9]{8})?(?:\.[a-z0-9]+)?", re.IGNORECASE)
+
+DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
+GROUND_TRUTH = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"
+
+# The published archive unpacks to a few MB; more would be something else, or made to fill the memory.
+_UNPACKED_LIMIT = 64 * 2**20
 
 
 @cache
@@ -118,3 +129,48 @@ def validation_set_error(ids: Sequence[str], targets: NDArray[int16]) -> str | N
     if labels_sha256(targets) != LABELS_SHA256:
         return "its images are not in their own class folders: the digest of the labels is not the known one"
     return None
+
+
+def check_devkit(folders: Iterable[Path]) -> str:
+    """Compare the first devkit in ``folders`` with the known labels, and return in words where the labels come from."""
+    for folder in folders:
+        if (file := folder / GROUND_TRUTH).is_file():
+            _check_ground_truth(file.read_bytes(), str(file))
+            return "the devkit's labels"
+        if (archive := folder / DEVKIT).is_file():
+            _check_ground_truth(_ground_truth_in(archive), f"{archive}: {GROUND_TRUTH}")
+            return "the devkit's labels"
+    return "labels by file name"
+
+
+def _check_ground_truth(ground_truth: bytes, where: str) -> None:
+    try:
+        ids = [int(line) for line in ground_truth.decode("ascii").split()]
+    except ValueError as error:
+        raise DatasetError(f"{where}: expected a number in each line: {error}; unpack the devkit again") from None
+    if len(ids) != IMAGES:
+        raise DatasetError(f"{where}: expected {IMAGES:,} lines, found {len(ids):,}; unpack the devkit again")
+    classes = devkit_classes()
+    for number, (identity, known) in enumerate(zip(ids, validation_labels().tolist(), strict=True), start=1):
+        if not 1 <= identity <= len(classes) or classes[identity - 1] != known:
+            raise DatasetError(
+                f"{where}: line {number}: expected {classes.index(known) + 1}, the devkit's id of "
+                f"{wnids()[known]}, found {identity}; unpack the devkit again, or move it away to use the "
+                "known labels"
+            )
+
+
+def _ground_truth_in(archive: Path) -> bytes:
+    try:
+        with gzip.open(archive) as compressed:
+            unpacked = compressed.read(_UNPACKED_LIMIT + 1)
+        if len(unpacked) > _UNPACKED_LIMIT:
+            raise DatasetError(f"{archive}: expected the devkit of a few MB, found more than {_UNPACKED_LIMIT:,} bytes")
+        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as members:
+            if (file := members.extractfile(GROUND_TRUTH)) is None:  # a folder
+                raise KeyError(GROUND_TRUTH)
+            return file.read()
+    except KeyError:  # no such member, or a link to none
+        raise DatasetError(f"{archive}: expected {GROUND_TRUTH} in it, found no such file; download it again") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
+        raise DatasetError(f"{archive}: expected a gzipped tar archive: {error}; download the devkit again") from None

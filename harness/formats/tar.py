@@ -9,7 +9,6 @@ from typing import BinaryIO
 from harness.dataset import ImageDataset, Row
 from harness.errors import DatasetError
 from harness.formats import imagenet
-from harness.formats.devkit import check_devkit
 from harness.formats.folders import dataset_name, dataset_of, is_image
 from harness.formats.listings import indexed
 from harness.formats.sources import ArchiveSource, FileSource
@@ -60,7 +59,7 @@ def read(path: Path) -> ImageDataset | None:
     if not rows:
         raise DatasetError(f"{root}: expected images, found none among its {len(members):,} members")
     folder = root.absolute().parent
-    labels = labels or f", {check_devkit((folder, folder.parent))}"
+    labels = labels or f", {imagenet.check_devkit((folder, folder.parent))}"
     return dataset_of(rows, root, f"tar archive{labels}", name=dataset_name(path), ignored=ignored)
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from harness.dataset import ImageDataset
 from harness.errors import DatasetError
-from harness.formats import devkit
+from harness.formats import imagenet
 from harness.formats.listings import read_shards, require_class_index
 from harness.formats.sources import ArchiveSource, FileSource
 from harness.formats.tar import LABELS, is_archive, list_members, split_key
@@ -19,7 +19,7 @@ from harness.formats.tar import LABELS, is_archive, list_members, split_key
 def read(path: Path) -> ImageDataset | None:
     """Read one shard, or a folder of them."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    archives = [file for file in files if is_archive(file) and file.name != devkit.ARCHIVE]
+    archives = [file for file in files if is_archive(file) and file.name != imagenet.DEVKIT]
     if not archives:
         return None
     # Compressed archives cannot be read; they matter only if there is nothing else.

@@ -88,6 +88,11 @@ class Parallel:
         from harness.parallel.ranks import Ranks
 
         problem = ""
+
+        def check_opened() -> None:
+            if problem:
+                raise HarnessError(problem)
+
         try:
             ranks = self._ranks = Ranks(self._rank, self._config.getoption("rank_timeout"))
             try:
@@ -95,7 +100,7 @@ class Parallel:
             except pytest.UsageError as error:
                 problem = str(error)
             signal.signal(signal.SIGTERM, _end_with_the_others)
-            ranks.gather("its images and its device", lambda: _raise(problem))
+            ranks.gather("its images and its device", check_opened)
             ranks.agree(self._facts())
         except HarnessError as error:
             if self._rank.rank > 0:  # pytest shows a usage error, however silent this process is
@@ -177,11 +182,6 @@ class Parallel:
         if self._rank is not None and self._rank.rank > 0 and sys.__stderr__ is not None:
             sys.__stderr__.write(f"rank {self._rank.rank}: {excrepr}\n")
             self._ranks = None
-
-
-def _raise(problem: str) -> None:
-    if problem:
-        raise HarnessError(problem)
 
 
 def _end_with_the_others(_signal: int, _frame: object) -> None:

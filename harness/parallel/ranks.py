@@ -47,12 +47,12 @@ class Ranks:
         self._store: Any = None
         self._meetings = 0
 
-        def join() -> None:
+        def connect() -> None:
             limit = timedelta(seconds=timeout)
             self._store, rank, size = next(iter(rendezvous("env://", timeout=limit)))
             dist.init_process_group("gloo", store=self._store, rank=rank, world_size=size, timeout=limit)
 
-        self._meet("join", join)
+        self._meet("join", connect)
 
     def agree(self, facts: Mapping[str, str]) -> None:
         """Raise a RanksError unless all ranks were started alike, by facts about each of them."""
