@@ -45,8 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not is_selected(config, ACCURACY):
         return
     worker, controller = hasattr(config, "workerinput"), config.getoption("dist", "no") != "no"
-    ranked = "TORCHELASTIC_RUN_ID" in os.environ and not config.getoption("collectonly")
-    rank = process_of_torchrun(os.environ) if ranked else None
+    rank = None if config.getoption("collectonly") else process_of_torchrun(os.environ)
     if rank is not None and (worker or controller):
         raise pytest.UsageError("-n shares models among processes, torchrun shares images: give one of them")
     if rank is not None and is_selected(config, THROUGHPUT):

@@ -142,10 +142,9 @@ class Ranks:
         others = [rank for rank in range(self.process.world_size) if rank != self.process.rank]
         if len(others) == 1:
             return others
-        try:
+        with suppress(RuntimeError, AttributeError):  # no store, or its machine is gone
             return [rank for rank in others if not self._store.check([self._key(rank)])]
-        except (RuntimeError, AttributeError):  # no store, or its machine is gone
-            return []
+        return []
 
     def _explained(self, purpose: str, waited: float) -> str:
         missing = self._missing()

@@ -80,9 +80,6 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: list[dict[str, Any]]
 
 
-_Tolerances = Mapping[str, Decimal]
-
-
 def read_expected(path: Path) -> tuple[Entry, ...]:
     """Read and check the whole file; what is wrong is an ExpectedError."""
     try:
@@ -138,7 +135,7 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         raise ExpectedError(f"{where}: {error}{found}") from None
 
 
-def _tolerances(value: Any, where: str, outer: _Tolerances) -> _Tolerances:
+def _tolerances(value: Any, where: str, outer: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
     """Return ``outer`` with the tolerances given here: one number for all precisions, or some by name."""
     if value is None:
         return outer
@@ -152,7 +149,7 @@ def _tolerances(value: Any, where: str, outer: _Tolerances) -> _Tolerances:
 
 
 def _entry(
-    values: dict[str, Any], where: str, datasets: Mapping[str, _Dataset], tolerances: Mapping[str, _Tolerances]
+    values: dict[str, Any], where: str, datasets: dict[str, _Dataset], tolerances: Mapping[str, Mapping[str, Decimal]]
 ) -> Entry:
     """Return one entry of ``models``; tolerances are by dataset."""
     model: _Model = _convert({name: value for name, value in values.items() if name not in datasets}, _Model, where)

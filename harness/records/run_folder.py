@@ -49,8 +49,7 @@ class NewRun:
     def __init__(self, folder: Path | None, option: str = "--results") -> None:
         """Make the staging folder, a temporary one for a run that is not kept; ``finish`` changes the destination.
 
-        Raises:
-            ResultsError: something that is not a run is there, or nothing can be written there.
+        A ResultsError says that something that is not a run is there, or that nothing can be written there.
         """
         if folder is None:
             self.folder = None
