@@ -49,8 +49,7 @@ class Side(NamedTuple):
 def side_of(run: Run, case: CaseResult) -> Side:
     """Return what a run folder holds about one of its cases, or raise a RecordError if its files are damaged."""
     assert run.record.dataset is not None  # a record with cases has one
-    _, targets = run.labels
-    return Side(case, run.predictions(case), targets, run.record.dataset.total, run.record.environment)
+    return Side(case, run.predictions(case), run.labels[1], run.record.dataset.total, run.record.environment)
 
 
 def require_counts(side: Side) -> None:

@@ -37,10 +37,7 @@ class Reference:
         return f"{self.run.path}, of {record.created[:10]}, torch {record.environment.torch or 'unknown'}"
 
     def check(self, cases: Sequence[Case]) -> None:
-        """Check, before hours are spent on these cases, what they will be compared with or replace.
-
-        A case that is damaged is a RecordError, a case that would be lost a ResultsError.
-        """
+        """Check the baseline before hours are spent: a damaged case is a RecordError, one to be lost a ResultsError."""
         if self.policy.updating:
             if lost := self._loss([str(case) for case in cases]):
                 raise ResultsError(f"--baseline-update: {lost}")

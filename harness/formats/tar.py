@@ -58,8 +58,7 @@ def read(path: Path) -> ImageDataset | None:
             )
     if not rows:
         raise DatasetError(f"{root}: expected images, found none among its {len(members):,} members")
-    folder = root.absolute().parent
-    labels = labels or f", {imagenet.check_devkit((folder, folder.parent))}"
+    labels = labels or f", {imagenet.check_devkit(root.absolute().parents[:2])}"
     return dataset_of(rows, root, f"tar archive{labels}", name=dataset_name(path), ignored=ignored)
 
 

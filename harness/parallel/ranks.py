@@ -169,9 +169,8 @@ def join(parts: Sequence[tuple[CaseResult, Predictions] | None], ids: Sequence[s
         EvaluationError: the processes did not evaluate the same model.
         RuntimeError: an image is missing, was evaluated twice, or is not among ``ids``.
     """
-    present = [part for part in parts if part is not None]
-    results = [result for result, _ in present]
-    predictions = concatenate([each for _, each in present])
+    results, predicted = zip(*(part for part in parts if part is not None), strict=True)
+    predictions = concatenate(predicted)
     if not np.array_equal(predictions.ids, np.array(ids)):
         raise RuntimeError(
             f"predictions for {len(predictions):,} images are not those of {len(ids):,} images, each once"
@@ -180,7 +179,7 @@ def join(parts: Sequence[tuple[CaseResult, Predictions] | None], ids: Sequence[s
         shown = ", ".join(f"{digest[:16]}..." for digest in digests)
         raise EvaluationError(f"the processes did not load the same model and weights: their sha256 are {shown}")
     slowest = min(results, key=lambda result: result.images_per_second / result.counts.images)
-    first = next(result for result, each in present if each.ids[0] == ids[0])
+    first = next(result for result, each in zip(results, predicted, strict=True) if each.ids[0] == ids[0])
     correct = {name: sum(getattr(result.counts, name) for result in results) for name in ("images", "top1", "top5")}
     longest = {name: max(getattr(result.seconds, name) for result in results) for name in ("decode", "load", "total")}
     whole = msgspec.structs.replace(
