@@ -102,8 +102,8 @@ def label_by_name(name: str, where: str) -> int | None:
 
 def canonical_id(name: str) -> str:
     """Return a validation image's original file name, whatever the spelling, and any other name unchanged."""
-    number = validation_number(name)
-    return name if number is None else f"ILSVRC2012_val_{number:08}.JPEG"
+    found = _VALIDATION_NAME.fullmatch(name)
+    return f"ILSVRC2012_val_{found[1]}.JPEG" if found else name
 
 
 def labels_sha256(targets: NDArray[int16]) -> str:
@@ -113,7 +113,7 @@ def labels_sha256(targets: NDArray[int16]) -> str:
 
 def are_validation_names(ids: Sequence[str]) -> bool:
     """Return whether all ids are named like the files of the validation set."""
-    return all(validation_number(identity.rpartition("/")[2]) is not None for identity in ids)
+    return all(_VALIDATION_NAME.fullmatch(identity.rpartition("/")[2]) for identity in ids)
 
 
 def validation_set_error(ids: Sequence[str], targets: NDArray[int16]) -> str | None:
