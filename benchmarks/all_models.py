@@ -41,7 +41,7 @@ from harness.precision import DEFAULT
 from harness.predict import predict
 from harness.prefetch import Prefetch
 from harness.records import write_whole
-from harness.records.expected_file import read_expected
+from harness.records.accuracy_file import read_expected
 from harness.throughput.memory import peak_memory, reset_peak_memory
 
 EVALUATED = "evaluated"

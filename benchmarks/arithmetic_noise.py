@@ -31,9 +31,9 @@ from harness.precision import DEFAULT, Setting
 from harness.predict import predict
 from harness.predictions import count
 from harness.prefetch import Prefetch
+from harness.records.accuracy_file import read_expected
 from harness.records.environment import Environment
 from harness.records.evidence import Pairing
-from harness.records.expected_file import read_expected
 from harness.records.results import CaseResult
 
 

@@ -25,7 +25,7 @@ from harness.predict import predict
 from harness.predictions import Predictions, count
 from harness.prefetch import Prefetch
 from harness.preset import Geometry
-from harness.records.expected_file import read_expected
+from harness.records.accuracy_file import read_expected
 
 ROOT = Path(__file__).parents[1]
 

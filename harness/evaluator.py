@@ -32,9 +32,9 @@ from harness.predict import predict
 from harness.predictions import Predictions, count
 from harness.prefetch import Prefetch
 from harness.preset import Preset, check_against_torchvision
+from harness.records.accuracy_file import read_expected
 from harness.records.environment import Environment, current_environment, versions
 from harness.records.evidence import Bounds, Expected, Pairing, Unpaired
-from harness.records.expected_file import read_expected
 from harness.records.results import CaseResult, DatasetFacts, Phases
 from harness.records.run_folder import write_predictions
 

@@ -32,9 +32,9 @@ from harness.options import (
     read_options,
     require_selected,
 )
+from harness.records.accuracy_file import read_expected
 from harness.records.environment import command_of
 from harness.records.evidence import METRICS, Pairing
-from harness.records.expected_file import read_expected
 from harness.records.results import ERROR, NOT_RUN, CaseResult, Missing, Record, TimingResult
 from harness.records.run_folder import NewRun, Run
 

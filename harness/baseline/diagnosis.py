@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.predictions import count
-from harness.records.evidence import (
-    ARITHMETIC,
-    COUNTING,
-    IMAGES,
-    INPUTS,
-    LABELS,
-    NORMALIZATION,
-    WEIGHTS,
-    Diagnosis,
-)
+from harness.records.evidence import ARITHMETIC, COUNTING, IMAGES, INPUTS, LABELS, NORMALIZATION, WEIGHTS, Diagnosis
 
 if TYPE_CHECKING:
     from harness.baseline.pairing import Side
@@ -28,27 +19,22 @@ _NORMALIZING = ("mean", "std")
 
 
 def first_difference(old: Side, new: Side) -> Diagnosis:
-    """Return the first stage that differs; arithmetic if none before it does.
+    """Return the first stage in which two evaluations of the same images differ; arithmetic if none before it does.
 
     Counts that are not those of the predictions come first: whatever else differs, they are wrong.
-
-    Args:
-        old: the earlier evaluation.
-        new: the later one, of the same images.
     """
-    stages = {
-        COUNTING: _counting,
-        WEIGHTS: _weights,
-        LABELS: _labels,
-        INPUTS: _inputs,
-        NORMALIZATION: _normalization,
-    }
-    found = ((stage, find(old, new)) for stage, find in stages.items())
-    differing = (Diagnosis(stage, finding) for stage, finding in found if finding)
-    return next(differing, None) or Diagnosis(ARITHMETIC, _arithmetic(old, new))
+    stages = (
+        (COUNTING, _counting),
+        (WEIGHTS, _weights),
+        (LABELS, _labels),
+        (INPUTS, _inputs),
+        (NORMALIZATION, _normalization),
+        (ARITHMETIC, _arithmetic),  # always finds something
+    )
+    return next(Diagnosis(stage, finding) for stage, find in stages if (finding := find(old, new)))
 
 
-def images_missing(old: Side, new: Side) -> Diagnosis | None:
+def images_missing(old: Side, new: Side) -> str | None:
     """Return why the new evaluation's images cannot be found among the old one's; None if they can.
 
     A subset can be compared with the whole that contains it; a whole dataset only with the whole.
@@ -58,16 +44,15 @@ def images_missing(old: Side, new: Side) -> Diagnosis | None:
     if new.total == old.total and not len(missing):
         return None
     if new.total == old.total and len(before) < min(old.total, len(after)):
-        return Diagnosis(
-            IMAGES,
-            f"the baseline holds {len(before):,} of {old.total:,} images, too few for the {len(after):,} here; give "
-            f"--limit {len(before)} or less, or record a baseline of all",
+        return (
+            f"{IMAGES}: the baseline holds {len(before):,} of {old.total:,} images, too few for the {len(after):,} "
+            f"here; give --limit {len(before)} or less, or record a baseline of all"
         )
     comparable = len(after) in (new.total, len(before))
     gone = before.ids[after.indices_of(before.ids) < 0] if comparable else missing[:0]
-    parts = [f"{new.total:,} images, before {old.total:,}"]
+    parts = [f"{IMAGES}: {new.total:,} images, before {old.total:,}"]
     parts += [f"{word}: {len(ids):,}, such as {ids[0]}" for word, ids in (("new", missing), ("gone", gone)) if len(ids)]
-    return Diagnosis(IMAGES, "; ".join(parts))
+    return "; ".join(parts)
 
 
 def changes_between(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
@@ -145,17 +130,12 @@ def _normalization(old: Side, new: Side) -> str:
 def _arithmetic(old: Side, new: Side) -> str:
     changes = changes_between(old.result.conditions, new.result.conditions)
     changes += changes_between(old.environment.facts, new.environment.facts)
-    same = ", ".join(_same_stages(old, new))
+    hashed = old.predictions.hashes is not None and new.predictions.hashes is not None
+    known = {WEIGHTS: old.result.weights_sha256, INPUTS: hashed, NORMALIZATION: old.result.preparation}
+    same = ", ".join(stage for stage in (WEIGHTS, LABELS, IMAGES, INPUTS, NORMALIZATION) if known.get(stage, True))
     if changes:
         return f"{', '.join(changes)}; {same} are the same"
     return (
         f"{same}, versions, hardware and switches are the same: the code of the model or of this harness differs, or a "
         "computation is not reproducible"
     )
-
-
-def _same_stages(old: Side, new: Side) -> Iterator[str]:
-    yield from [WEIGHTS] if old.result.weights_sha256 else []
-    yield from (LABELS, IMAGES)
-    yield from [INPUTS] if old.predictions.hashes is not None and new.predictions.hashes is not None else []
-    yield from [NORMALIZATION] if old.result.preparation else []

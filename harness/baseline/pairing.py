@@ -29,7 +29,6 @@ NOISE_FLOORS = {
 }
 """The noise floor of each precision, as measured (docs/tolerance.md)."""
 _EXAMPLES = 3
-_LENIENT = Policy()
 
 
 def noise_floor_of(*precisions: str) -> NoiseFloor:
@@ -38,40 +37,23 @@ def noise_floor_of(*precisions: str) -> NoiseFloor:
 
 
 class Side(NamedTuple):
-    """What one run knows about a case.
+    """What one run knows about a case."""
 
-    Attributes:
-        result: the case's result; what it does not know is empty.
-        predictions: predictions for N images.
-        targets: (N,) class indices of the labels.
-        total: number of images of the whole dataset.
-        environment: versions and hardware.
-    """
-
-    result: CaseResult
-    predictions: Predictions
-    targets: NDArray[np.int16]
-    total: int
+    result: CaseResult  # what it does not know is empty
+    predictions: Predictions  # for N images
+    targets: NDArray[np.int16]  # (N,) class indices of the labels
+    total: int  # number of images of the whole dataset
     environment: Environment
 
 
 def side_of(run: Run, case: CaseResult) -> Side:
-    """Return what a run folder holds about one of its cases.
-
-    Raises:
-        RecordError: its files cannot be read, or do not belong to its record.
-    """
+    """Return what a run folder holds about one of its cases, or raise a RecordError if its files are damaged."""
     assert run.record.dataset is not None  # a record with cases has one
-    _, targets = run.labels
-    return Side(case, run.predictions(case), targets, run.record.dataset.total, run.record.environment)
+    return Side(case, run.predictions(case), run.labels[1], run.record.dataset.total, run.record.environment)
 
 
 def require_counts(side: Side) -> None:
-    """Raise for an earlier run whose counts are not those of its predictions.
-
-    Raises:
-        RecordError: they differ, so the run is damaged.
-    """
+    """Raise a RecordError for an earlier run whose counts are not those of its predictions."""
     recounted, recorded = count(side.predictions, side.targets), side.result.counts
     if recounted != recorded:
         raise RecordError(
@@ -81,24 +63,15 @@ def require_counts(side: Side) -> None:
         )
 
 
-def pair(old: Side, new: Side, policy: Policy = _LENIENT) -> Pairing | Unpaired:
-    """Compare a case with the same case in an earlier run.
-
-    Args:
-        old: the earlier run; it may hold more images than the new one.
-        new: the later run.
-        policy: how strictly the comparison is to be judged.
-
-    Raises:
-        RecordError: the counts of the earlier run are not those of its predictions.
-    """
+def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:  # noqa: B008
+    """Compare a case with the same case in an earlier run, whose images may be more, and whose counts must be right."""
     require_counts(old)
     before, after = old.result, new.result
     if before.parameters and before.parameters != after.parameters:
         reason = f"another model under the same name: {after.parameters:,} parameters, before {before.parameters:,}"
         return Unpaired("different", reason, policy=policy)
     if (missing := images_missing(old, new)) is not None:
-        return Unpaired("different", str(missing), policy=policy)
+        return Unpaired("different", missing, policy=policy)
     shared = old.predictions.indices_of(new.predictions.ids)
     old = old._replace(predictions=old.predictions.at(shared), targets=old.targets[shared])
     noise_floor = noise_floor_of(before.precision, after.precision)
@@ -106,6 +79,9 @@ def pair(old: Side, new: Side, policy: Policy = _LENIENT) -> Pairing | Unpaired:
     beyond = sorted((change for change in changed if not change.near_tie), key=lambda change: -(change.margin or 0.0))
     was_correct, is_correct = old.predictions.top1 == old.targets, new.predictions.top1 == new.targets
     same_top5 = np.sort(old.predictions.top5, axis=1) == np.sort(new.predictions.top5, axis=1)
+    drift = None
+    if (moved := drifts(old.predictions, new.predictions)) is not None:
+        drift = Drift(float(np.median(moved)), float(np.quantile(moved, 0.99)), float(moved.max()))
     return Pairing(
         against=before.id,
         images=len(new.predictions),
@@ -115,7 +91,7 @@ def pair(old: Side, new: Side, policy: Policy = _LENIENT) -> Pairing | Unpaired:
         lost=int((was_correct & ~is_correct).sum()),
         gained=int((is_correct & ~was_correct).sum()),
         largest_margin=max((change.margin for change in changed if change.margin is not None), default=None),
-        drift=_drift_of(old.predictions, new.predictions),
+        drift=drift,
         noise_floor=noise_floor,
         diagnosis=first_difference(old, new),
         inputs_known=old.predictions.hashes is not None,
@@ -132,14 +108,9 @@ def changed_predictions(
     new_targets: NDArray[np.int16],
     noise_floor: NoiseFloor,
 ) -> tuple[ChangedPrediction, ...]:
-    """Return the images whose top-1 predictions differ, in the order of their ids.
+    """Return the images whose top-1 predictions differ between two runs of N images, in the order of their ids.
 
-    Args:
-        old: the earlier run's predictions for N images.
-        new: the later run's predictions for the same images.
-        old_targets: (N,) class indices of the labels in the earlier run.
-        new_targets: (N,) those in the later run.
-        noise_floor: its margin tells near-ties from changes beyond noise.
+    Targets are (N,) class indices of the labels. The noise floor's margin tells near-ties from changes beyond noise.
     """
     margins = margins_of(old) if old.logits is not None else margins_of(new)
     changed = []
@@ -192,10 +163,3 @@ def margins_of(predictions: Predictions) -> NDArray[np.float64] | None:
     if predictions.logits is None:
         return None
     return (predictions.logits[:, 0].astype(np.float64) - predictions.logits[:, 1]) / logit_scale(predictions)
-
-
-def _drift_of(old: Predictions, new: Predictions) -> Drift | None:
-    moved = drifts(old, new)
-    if moved is None:
-        return None
-    return Drift(float(np.median(moved)), float(np.quantile(moved, 0.99)), float(moved.max()))

@@ -55,14 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class BaselinePlugin:
-    """Compares each case with the baseline, and lets the run replace it.
-
-    Attributes:
-        reference: the earlier run; None until it is opened, and in the ranks that leave the comparison to the first.
-    """
+    """Compares each case with the baseline, and lets the run replace it."""
 
     def __init__(self, path: Path, policy: Policy, *, accept_failed: bool) -> None:
-        self.reference: Reference | None = None
+        self.reference: Reference | None = None  # until it is opened, and in the ranks that leave it to the first
         self._path = path
         self._policy = policy
         self._accept_failed = accept_failed
@@ -100,11 +96,7 @@ class BaselinePlugin:
 
 
 def _baseline_path(config: pytest.Config) -> Path | None:
-    """Return the baseline's folder; None if there is none.
-
-    Raises:
-        UsageError: options exclude each other, or one lacks another.
-    """
+    """Return the baseline's folder, None if there is none; a UsageError if options exclude or lack each other."""
     path: Path | None = config.getoption("baseline")
     results: Path | None = config.getoption("results")
     updating, strict_drift = config.getoption("baseline_update"), config.getoption("strict_drift")

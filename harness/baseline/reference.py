@@ -21,19 +21,12 @@ from harness.verdict import BASELINE, FAILED
 
 @dataclass(frozen=True)
 class Reference:
-    """An earlier run to compare with.
-
-    Attributes:
-        path: its folder.
-        policy: how strictly the comparisons are judged.
-        run: the run; None where there is none that can be read, and one is to be recorded.
-        unreadable: why what is there cannot be read.
-    """
+    """An earlier run to compare with."""
 
     path: Path
-    policy: Policy
-    run: Run | None = None
-    unreadable: str = ""
+    policy: Policy  # how strictly the comparisons are judged
+    run: Run | None = None  # None where there is none that can be read, and one is to be recorded
+    unreadable: str = ""  # why what is there cannot be read
 
     def __str__(self) -> str:
         if self.unreadable:
@@ -44,12 +37,7 @@ class Reference:
         return f"{self.run.path}, of {record.created[:10]}, torch {record.environment.torch or 'unknown'}"
 
     def check(self, cases: Sequence[Case]) -> None:
-        """Check, before hours are spent on these cases, what they will be compared with or replace.
-
-        Raises:
-            RecordError: an earlier case is damaged.
-            ResultsError: the run is to be replaced, and would lose cases.
-        """
+        """Check the baseline before hours are spent: a damaged case is a RecordError, one to be lost a ResultsError."""
         if self.policy.updating:
             if lost := self._loss([str(case) for case in cases]):
                 raise ResultsError(f"--baseline-update: {lost}")
@@ -59,11 +47,7 @@ class Reference:
                 require_counts(side_of(self.run, earlier))
 
     def compare(self, new: Side) -> Pairing | Unpaired:
-        """Compare a case with the earlier run.
-
-        Raises:
-            RecordError: the earlier case is damaged, and not to be replaced.
-        """
+        """Compare a case with the earlier run; a RecordError if that is damaged, and not to be replaced."""
         name = f"{new.result.model}-{new.result.weights}"
         earlier = self._find(new.result.id, name)
         if self.run is None or earlier is None:
@@ -77,12 +61,7 @@ class Reference:
             return Unpaired("damaged", str(error), policy=self.policy)
 
     def storing_error(self, record: Record, *, accept_failed: bool) -> str | None:
-        """Return why a run must not replace this one; None if it may.
-
-        Args:
-            record: the run.
-            accept_failed: whether cases may have failed checks other than the comparison with this run.
-        """
+        """Return why a run must not replace this one, such as failed checks that are not accepted; None if it may."""
         if missing := record.missing_cases:
             total = len(missing) + len(record.cases)
             return f"{len(missing)} of {total} cases were not evaluated, such as {missing[0].id}"
@@ -117,12 +96,7 @@ class Reference:
 
 
 def open_reference(dataset: ImageDataset, path: Path, policy: Policy) -> Reference:
-    """Open the run in a folder; if it is to be replaced, it need not exist or be readable.
-
-    Args:
-        dataset: the images that are evaluated.
-        path: the folder.
-        policy: how strictly the comparisons are judged.
+    """Open the run in a folder, to compare a dataset's cases with; one to be replaced need not exist or be readable.
 
     Raises:
         RecordError: there is no run, it cannot be read, or it shares no image with the dataset.

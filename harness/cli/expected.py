@@ -9,8 +9,8 @@ from pathlib import Path
 
 from harness.cli import Commands
 from harness.expected import DEFAULT_FILE, Entry, ModelSpec
+from harness.records.accuracy_file import read_expected
 from harness.records.environment import versions
-from harness.records.expected_file import read_expected
 
 
 def add(commands: Commands) -> None:

@@ -16,7 +16,7 @@ from harness.errors import StoreError
 from harness.expected import DEFAULT_FILE, select_cases
 from harness.options import DECODERS, folder, listed
 from harness.precision import DEFAULT
-from harness.records.expected_file import read_expected
+from harness.records.accuracy_file import read_expected
 from harness.report.progress import progress_on_stderr
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}

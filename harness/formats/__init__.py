@@ -33,7 +33,7 @@ FORMATS = (
     Format("kaggle", "Kaggle's ILSVRC/Data/CLS-LOC/val/ with LOC_val_solution.csv"),
     Format("imagenetv2", "ImageNetV2's class folders, named 0 to 999"),
     Format("flat", "files named ILSVRC2012_val_00000001.JPEG and so on, flat in it or in val/"),
-    Format("class_folders", "class folders named by wnid, such as n01440764/, in it or in val/, holding .JPEG files"),
+    Format("folders", "class folders named by wnid, such as n01440764/, in it or in val/, holding .JPEG files"),
     Format("parquet", "Parquet shards, such as validation-00000-of-00014.parquet, in it or in data/"),
     Format("tar", "ILSVRC2012_img_val.tar, or one other .tar file of class folders named by wnid"),
     Format("webdataset", "WebDataset shards, .tar files that hold KEY.jpg with KEY.cls or KEY.json"),

@@ -8,8 +8,7 @@ from pathlib import Path
 from harness.dataset import ImageDataset, Row
 from harness.errors import DatasetError
 from harness.formats import imagenet
-from harness.formats.devkit import check_devkit
-from harness.formats.folders import dataset_of, is_image, label_by_name, list_images, val_folder
+from harness.formats.folders import dataset_of, is_image, list_images, val_folder
 from harness.formats.sources import FileSource
 
 
@@ -23,8 +22,8 @@ def read(path: Path) -> ImageDataset | None:
     images, ignored = list_images(root)
     rows = []
     for entry in images:
-        if (target := label_by_name(entry.name, entry.path)) is None:
+        if (target := imagenet.label_by_name(entry.name, entry.path)) is None:
             raise DatasetError(f"{entry.path}: expected a name ILSVRC2012_val_*.JPEG, as others have; move it away")
         rows.append(Row(imagenet.canonical_id(entry.name), FileSource.of(entry.path), target))
-    labels = check_devkit(dict.fromkeys((root, path, path.absolute().parent)))
+    labels = imagenet.check_devkit(dict.fromkeys((root, path, path.absolute().parent)))
     return dataset_of(rows, root, f"flat files, {labels}", ignored=ignored)

@@ -1,4 +1,7 @@
-"""What several readers share: listing folders, and naming images and datasets."""
+"""``<root>/<wnid>/<image>`` or ``<root>/val/<wnid>/<image>``, as ``torchvision.datasets.ImageFolder`` reads it.
+
+Also what readers of other formats share: listing folders, and naming images and datasets.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,21 @@ from harness.dataset import ImageDataset, Row
 from harness.errors import DatasetError
 from harness.formats import imagenet
 from harness.formats.sources import FileSource
+
+
+def read(path: Path) -> ImageDataset | None:
+    """Read folders that are named by wnid, whose class index it gives: class folders may be missing."""
+    root, folders = list_folders(path)
+    index = imagenet.class_indices()
+    targets = {name: index[name] for name in folders if name in index}
+    if not targets:
+        return None
+    if unknown := [name for name in folders if name not in index]:
+        raise DatasetError(
+            f"{root.absolute()} holds folder {unknown[0]!r}, which is not one of the {len(index):,} classes "
+            f"({len(unknown)} such among {len(folders)} folders); move it away or point --imagenet at the images"
+        )
+    return read_folders(root, targets, "class folders")
 
 
 def is_image(name: str) -> bool:
@@ -24,9 +42,11 @@ def val_folder(path: Path) -> Path | None:
     return path / "val" if (path / "val").is_dir() else path
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Return the sorted names of the folders in a folder that are not hidden."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+def list_folders(path: Path) -> tuple[Path, list[str]]:
+    """Return a folder's ``val_folder``, and the sorted names of the folders in that, but for hidden ones."""
+    if (root := val_folder(path)) is None:
+        return path, []
+    return root, sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
 
 
 def dataset_name(path: Path) -> str:
@@ -37,12 +57,7 @@ def dataset_name(path: Path) -> str:
 
 
 def dataset_of(
-    rows: Sequence[Row],
-    root: Path,
-    format: str,  # noqa: A002
-    *,
-    name: str | None = None,
-    ignored: Sequence[str] = (),
+    rows: Sequence[Row], root: Path, format_: str, *, name: str | None = None, ignored: Sequence[str] = ()
 ) -> ImageDataset:
     """Return the dataset of rows that have paths for ids, under its own name or that of ``root``.
 
@@ -52,12 +67,11 @@ def dataset_of(
     if len(set(names)) == len(names):
         rows = [row._replace(id=file) for row, file in zip(rows, names, strict=True)]
     name = name or dataset_name(root)
-    return ImageDataset.from_rows(
-        rows, name=name, format=format, root=root, classes=imagenet.wnids(), ignored=tuple(ignored)
-    )
+    classes, ignored = imagenet.wnids(), tuple(ignored)
+    return ImageDataset.from_rows(rows, name=name, format=format_, root=root, classes=classes, ignored=ignored)
 
 
-def read_folders(root: Path, targets: dict[str, int], format: str) -> ImageDataset:  # noqa: A002
+def read_folders(root: Path, targets: dict[str, int], format_: str) -> ImageDataset:
     """Read the images in folders whose class indices are known by the folders' names."""
     rows, ignored = [], []
     for folder, target in targets.items():
@@ -68,7 +82,7 @@ def read_folders(root: Path, targets: dict[str, int], format: str) -> ImageDatas
                 ignored.append(path)
     if not rows:
         raise DatasetError(f"no images in the {len(targets)} class folders of {root.absolute()}: expected .JPEG files")
-    return dataset_of(rows, root, format, ignored=ignored)
+    return dataset_of(rows, root, format_, ignored=ignored)
 
 
 def list_images(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
@@ -87,16 +101,6 @@ def list_images(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
             f"and {sorted_in!r}; if valprep.sh was interrupted, run it to its end"
         )
     return images, ignored
-
-
-def label_by_name(name: str, where: str) -> int | None:
-    """Return the class index of the validation image with this file name; None for other names."""
-    if (number := imagenet.validation_number(name)) is None:
-        return None
-    try:
-        return imagenet.validation_label(number)
-    except DatasetError as error:
-        raise DatasetError(f"{where}: {error}; move the file away") from None
 
 
 def _files_below(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -11,7 +11,7 @@ import numpy as np
 from harness.dataset import ImageDataset
 from harness.errors import DatasetError
 from harness.formats import imagenet
-from harness.formats.folders import read_folders, subfolders, val_folder
+from harness.formats.folders import list_folders, read_folders
 
 FORMAT = "folders by class index"
 
@@ -26,9 +26,8 @@ NAMES = tuple(_SPELLINGS)
 
 def read(path: Path) -> ImageDataset | None:
     """Read folders that are named by class index; their order as text means nothing."""
-    root = val_folder(path)
-    folders = subfolders(root) if root else []
-    if root is None or not folders or not all(re.fullmatch("[0-9]+", name) for name in folders):
+    root, folders = list_folders(path)
+    if not folders or not all(re.fullmatch("[0-9]+", name) for name in folders):
         return None
     last = len(imagenet.wnids()) - 1
     if unknown := [name for name in folders if str(int(name)) != name or int(name) > last]:
@@ -36,13 +35,9 @@ def read(path: Path) -> ImageDataset | None:
             f"{root.absolute()}: expected class folders named 0 to {last} without leading zeros, found {unknown[0]!r}; "
             "rename it or move it away"
         )
-    return _named(read_folders(root, {name: int(name) for name in folders}, FORMAT))
-
-
-def _named(dataset: ImageDataset) -> ImageDataset:
-    """Name the dataset by its variant if it is a whole one; add a caveat if only its folder's name claims so."""
-    folder = dataset.root.resolve()
-    folder = folder.parent if folder.name == "val" else folder
+    dataset = read_folders(root, {name: int(name) for name in folders}, FORMAT)
+    # A whole variant has its name, and what only claims to be one by its folder's name has a caveat.
+    folder = root.resolve().parent if root.resolve().name == "val" else root.resolve()
     claims = [name.lower().replace("_", "-") for name in (folder.name, folder.parent.name)]
     variant = next((name for claim in claims for name in NAMES if re.fullmatch(_SPELLINGS[name], claim)), None)
     if variant is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.dataset import ImageDataset, Row
 from harness.errors import DatasetError
-from harness.formats import class_folders, imagenet
+from harness.formats import folders, imagenet
 from harness.formats.folders import dataset_name, dataset_of, list_images
 from harness.formats.sources import FileSource
 
@@ -26,14 +26,14 @@ def read(path: Path) -> ImageDataset | None:
         raise DatasetError(f"{val}: expected the validation images of Kaggle's tree, found no such folder; unpack them")
     images, ignored = list_images(val)
     if not images:
-        if (dataset := class_folders.read(val)) is None:
+        if (dataset := folders.read(val)) is None:
             raise DatasetError(f"{val}: expected .JPEG files or class folders, found neither; unpack them")
         return replace(dataset, name=dataset_name(path), format="Kaggle's tree, class folders")
-    folders = (tree.absolute().parent, tree.absolute())
-    table = next((folder / SOLUTION for folder in folders if (folder / SOLUTION).is_file()), None)
+    above, below = tree.absolute().parent, tree.absolute()
+    table = next((folder / SOLUTION for folder in (above, below) if (folder / SOLUTION).is_file()), None)
     if table is None:
         raise DatasetError(
-            f"{folders[0]}: expected {SOLUTION} in it or in {folders[1].name}/, found none; put it there, or point "
+            f"{above}: expected {SOLUTION} in it or in {below.name}/, found none; put it there, or point "
             f"--imagenet at {val}, whose labels are known by file name"
         )
     targets = _read_solution(table)

@@ -11,7 +11,7 @@ from harness.dataset import ImageDataset
 from harness.errors import DatasetError
 from harness.formats import imagenet
 from harness.formats.folders import dataset_name
-from harness.formats.shards import read_shards, require_class_index
+from harness.formats.listings import read_shards, require_class_index
 from harness.formats.sources import FileSource, ParquetSource
 
 

@@ -9,7 +9,7 @@ from pickle import UnpicklingError
 
 from harness.dataset import ImageDataset
 from harness.errors import DatasetError
-from harness.formats import class_folders, imagenet
+from harness.formats import folders, imagenet
 
 _AGAIN = "delete it and let torchvision.datasets.ImageNet make it again"
 # All that torch.load raises on damaged files.
@@ -22,7 +22,7 @@ def read(path: Path) -> ImageDataset | None:
     """Read class folders, and compare the validation set's files with the labels in ``meta.bin``."""
     root = path.absolute().parent if path.name == "val" else path
     meta = root / "meta.bin"
-    if not (meta.is_file() and (root / "val").is_dir()) or (dataset := class_folders.read(root / "val")) is None:
+    if not (meta.is_file() and (root / "val").is_dir()) or (dataset := folders.read(root / "val")) is None:
         return None
     labels = _read_labels(meta)
     for identity, source, target in zip(dataset.ids, dataset.sources, dataset.targets.tolist(), strict=True):

@@ -28,11 +28,7 @@ class Source(Protocol):
         """What must be read as a whole to get at the image; None if the image can be read by itself."""
 
     def read(self) -> bytes:
-        """Return the encoded image.
-
-        Raises:
-            OSError: it is missing, not a regular file, cut short, or has changed since the dataset was opened.
-        """
+        """Return the encoded image; an OSError if it is no regular file, cut short, or changed since it was listed."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +85,13 @@ class ArchiveSource:
     """A member of an uncompressed tar archive, read in place: ``size`` bytes from byte ``offset`` on."""
 
     archive: FileSource
-    member: str
+    name: str
     offset: int
     size: int
     neighbourhood = None
 
     def __str__(self) -> str:
-        return f"{self.archive}: {self.member}"
+        return f"{self.archive}: {self.name}"
 
     @property
     def identity(self) -> str:

@@ -1,26 +1,44 @@
-"""``ILSVRC2012_img_val.tar``, or another tar archive of the validation set or of class folders, read in place."""
+"""Tar archives, read in place: the validation set's ``ILSVRC2012_img_val.tar``, or one of class folders."""
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
+from typing import BinaryIO
 
 from harness.dataset import ImageDataset, Row
 from harness.errors import DatasetError
 from harness.formats import imagenet
-from harness.formats.archive import is_archive, list_members
-from harness.formats.devkit import check_devkit
-from harness.formats.folders import dataset_name, dataset_of, is_image, label_by_name
-from harness.formats.sources import FileSource
-from harness.formats.webdataset import is_shard
+from harness.formats.folders import dataset_name, dataset_of, is_image
+from harness.formats.listings import indexed
+from harness.formats.sources import ArchiveSource, FileSource
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
+LABELS = ("cls", "json")
+"""Suffixes of WebDataset's labels, which lie beside the images."""
+
+# Each compression's first bytes, its name, and the program that unpacks it.
+_COMPRESSIONS = (
+    (b"\x1f\x8b", "gzip", "gunzip"),
+    (b"BZh", "bzip2", "bunzip2"),
+    (b"\xfd7zXZ\0", "xz", "unxz"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
+)
+_KINDS = {
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a pipe",
+}
 
 
 def read(path: Path) -> ImageDataset | None:
     """Read an archive of the validation set's files, or of folders named by wnid."""
     if (root := _find_archive(path)) is None:
         return None
-    archive = FileSource.of(root)
-    members = list_members(archive)
-    if is_shard(members):
+    members = list_members(FileSource.of(root))
+    if any(split_key(member.name)[1] in LABELS for member in members):
         return None
     rows, ignored = [], []
     labels = " of class folders"
@@ -29,10 +47,9 @@ def read(path: Path) -> ImageDataset | None:
         if not is_image(name):
             ignored.append(member.name)
         elif inside := _from_class_folder(member.name):
-            target = imagenet.class_indices()[inside.partition("/")[0]]
-            rows.append(Row(inside, member.source(archive), target))
-        elif (known := label_by_name(name, f"{root}: {member.name}")) is not None:
-            rows.append(Row(name, member.source(archive), known))
+            rows.append(Row(inside, member, imagenet.class_indices()[inside.partition("/")[0]]))
+        elif (known := imagenet.label_by_name(name, str(member))) is not None:
+            rows.append(Row(name, member, known))
             labels = ""
         else:
             raise DatasetError(
@@ -41,8 +58,7 @@ def read(path: Path) -> ImageDataset | None:
             )
     if not rows:
         raise DatasetError(f"{root}: expected images, found none among its {len(members):,} members")
-    folder = root.absolute().parent
-    labels = labels or f", {check_devkit((folder, folder.parent))}"
+    labels = labels or f", {imagenet.check_devkit(root.absolute().parents[:2])}"
     return dataset_of(rows, root, f"tar archive{labels}", name=dataset_name(path), ignored=ignored)
 
 
@@ -63,3 +79,77 @@ def _from_class_folder(path: str) -> str | None:
         if part in imagenet.class_indices():
             return "/".join(parts[i:])
     return None
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a path is a file named like a tar archive, compressed or not."""
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+
+
+def split_key(path: str) -> tuple[str, str]:
+    """Split a path at the first dot of its file name, as WebDataset does; a hidden file has no suffix."""
+    folder, slash, name = path.rpartition("/")
+    key, _, suffix = name.partition(".")
+    return (folder + slash + key, suffix.lower()) if key else (path, "")
+
+
+def list_members(archive: FileSource) -> list[ArchiveSource]:
+    """Return the regular files in a tar archive, in its order, from its index if there is one."""
+    return [ArchiveSource(archive, *row) for row in indexed(archive, "tar", _find_members)]
+
+
+def _find_members(archive: FileSource) -> list[tuple[str, int, int]]:
+    """Return each regular file's path without ``.`` parts, its first byte's offset, and its size in bytes."""
+    path = Path(archive.path)
+    if not path.is_file():
+        raise DatasetError(f"{path}: expected a tar archive, found no regular file")
+    members = []
+    with path.open("rb") as file:
+        start = file.read(6)
+        for magic, kind, program in _COMPRESSIONS:
+            if start.startswith(magic):
+                raise DatasetError(f"{path}: expected an uncompressed archive, found {kind}; unpack it by {program}")
+        file.seek(0)
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as headers:
+                for header in headers:
+                    if (error := _member_error(header, archive.size)) is not None:
+                        raise DatasetError(f"{path}: member {header.name!r} {error}")
+                    if header.isreg():
+                        name = "/".join(part for part in header.name.split("/") if part not in ("", "."))
+                        members.append((name, header.offset_data, header.size))
+        except tarfile.TarError as error:
+            raise DatasetError(f"{path} cannot be read as a tar archive: {error}; download or make it again") from None
+        _check_end(path, file, headers.offset)
+    return members
+
+
+def _member_error(header: tarfile.TarInfo, size: int) -> str | None:
+    if header.name.startswith("/") or ".." in header.name.split("/"):
+        return "has a path that leads out of the archive; make the archive again without"
+    if header.issparse():
+        return "is a sparse file; make the archive again without --sparse"
+    if not (header.isreg() or header.isdir()):
+        kind = _KINDS.get(header.type, f"of unknown type {header.type!r}")
+        return f"is {kind}; make the archive again from regular files (tar --dereference)"
+    if header.size < 0:
+        return f"has a size of {header.size}; download or make the archive again"
+    if header.offset_data + header.size > size:
+        return f"ends at byte {header.offset_data + header.size:,}, but the archive at {size:,}; download it again"
+    return None
+
+
+def _check_end(path: Path, file: BinaryIO, end: int) -> None:
+    """Require an end-of-archive marker at ``end`` and nothing behind it; tarfile takes archives without."""
+    file.seek(end)
+    rest = file.read(2**20)  # tar programs fill the last record with zeros, of 10 KiB by default
+    if rest.strip(b"\0"):
+        raise DatasetError(
+            f"{path}: expected nothing but zeros from its end at byte {end:,} on, found other bytes; it is damaged, "
+            "or several archives were joined; download or make it again"
+        )
+    if len(rest) < (marker := 2 * tarfile.BLOCKSIZE):
+        raise DatasetError(
+            f"{path} ends early: expected {marker:,} zero bytes as its end marker at byte {end:,}, "
+            f"found {len(rest):,}; download it again"
+        )

@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.dataset import ImageDataset
 from harness.errors import DatasetError
-from harness.formats import devkit
-from harness.formats.archive import Member, is_archive, list_members
-from harness.formats.shards import read_shards, require_class_index
+from harness.formats import imagenet
+from harness.formats.listings import read_shards, require_class_index
 from harness.formats.sources import ArchiveSource, FileSource
-
-_LABELS = ("cls", "json")
+from harness.formats.tar import LABELS, is_archive, list_members, split_key
 
 
 def read(path: Path) -> ImageDataset | None:
     """Read one shard, or a folder of them."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    archives = [file for file in files if is_archive(file) and file.name != devkit.ARCHIVE]
+    archives = [file for file in files if is_archive(file) and file.name != imagenet.DEVKIT]
     if not archives:
         return None
     # Compressed archives cannot be read; they matter only if there is nothing else.
@@ -31,43 +28,34 @@ def read(path: Path) -> ImageDataset | None:
     return read_shards(path, shards, "WebDataset", ArchiveSource, _find_samples, expects=expects)
 
 
-def is_shard(members: Iterable[Member]) -> bool:
-    """Return whether an archive with these members holds labels beside its images."""
-    return any(_key_and_suffix(member.name)[1] in _LABELS for member in members)
-
-
 def _find_samples(archive: FileSource) -> list[tuple[Any, ...]]:
     """Return each image's name and class index, and its member's name, offset and size."""
-    parts: defaultdict[str, dict[str, Member]] = defaultdict(dict)
+    parts: defaultdict[str, dict[str, ArchiveSource]] = defaultdict(dict)
     for member in list_members(archive):
-        key, suffix = _key_and_suffix(member.name)
+        key, suffix = split_key(member.name)
         kind = "image" if suffix in ("jpg", "jpeg", "png") else suffix
-        if kind != "image" and kind not in _LABELS:
+        if kind != "image" and kind not in LABELS:
             continue
         if (first := parts[key].setdefault(kind, member)) is not member:
             raise DatasetError(f"{archive}: {first.name!r} and {member.name!r} have one key; make the shard again")
     with Path(archive.path).open("rb") as file:
-        return [_sample(key, members, archive, file) for key, members in parts.items()]
+        return [_sample(f"{archive}: key {key!r}", members, file) for key, members in parts.items()]
 
 
-def _key_and_suffix(path: str) -> tuple[str, str]:
-    """Split a path at the first dot of its file name, as WebDataset does; a hidden file has no suffix."""
-    folder, slash, name = path.rpartition("/")
-    key, _, suffix = name.partition(".")
-    return (folder + slash + key, suffix.lower()) if key else (path, "")
-
-
-def _sample(key: str, members: dict[str, Member], archive: FileSource, file: BinaryIO) -> tuple[Any, ...]:
+def _sample(key: str, members: dict[str, ArchiveSource], file: BinaryIO) -> tuple[Any, ...]:
     if "image" not in members:
-        raise DatasetError(f"{archive}: key {key!r} has a label but no image; make the shard again")
+        raise DatasetError(f"{key} has a label but no image; make the shard again")
     if len(members) == 1:
-        raise DatasetError(f"{archive}: key {key!r} has an image but no .cls or .json; make the shard again")
-    name, labels = members["image"].name, []
+        raise DatasetError(f"{key} has an image but no .cls or .json; make the shard again")
+    image, labels = members["image"], []
+    name = image.name
     if "cls" in members:
-        labels.append(_parse_cls(*_read(members["cls"], archive, file)))
+        text = _read(members["cls"], file).decode(errors="replace").strip()
+        if not re.fullmatch(r"-?[0-9]{1,9}", text):
+            raise DatasetError(f"{members['cls']}: expected a class index as text, found {text[:40]!r}")
+        labels.append(require_class_index(int(text), str(members["cls"])))
     if "json" in members:
-        data, where = _read(members["json"], archive, file)
-        fields = _parse_json(data, where)
+        where, fields = str(members["json"]), _read_json(members["json"], file)
         labels += [require_class_index(fields[field], where) for field in ("label", "cls") if field in fields]
         if not labels:
             raise DatasetError(f"{where}: expected a field 'label' or 'cls', found neither")
@@ -75,31 +63,23 @@ def _sample(key: str, members: dict[str, Member], archive: FileSource, file: Bin
         if not isinstance(name, str) or not name.rpartition("/")[2]:
             raise DatasetError(f"{where}: expected the image's file name as 'filename', found {name!r}")
     if len(set(labels)) > 1:
-        raise DatasetError(f"{archive}: key {key!r} has labels that differ: {labels}; make the shard again")
-    return (name, labels[0], *members["image"])
+        raise DatasetError(f"{key} has labels that differ: {labels}; make the shard again")
+    return name, labels[0], image.name, image.offset, image.size
 
 
-def _read(member: Member, archive: FileSource, file: BinaryIO) -> tuple[bytes, str]:
-    """Return a label's bytes, and its name for messages."""
-    where = f"{archive}: {member.name}"
-    if member.size > 2**20:  # a label takes a few bytes; more would be something else, or made to fill the memory
-        raise DatasetError(f"{where}: expected a label, found {member.size:,} bytes")
-    file.seek(member.offset)
-    return file.read(member.size), where
-
-
-def _parse_cls(data: bytes, where: str) -> int:
-    text = data.decode(errors="replace").strip()
-    if not re.fullmatch(r"-?[0-9]{1,9}", text):
-        raise DatasetError(f"{where}: expected a class index as text, found {text[:40]!r}")
-    return require_class_index(int(text), where)
-
-
-def _parse_json(data: bytes, where: str) -> dict[str, Any]:
+def _read_json(label: ArchiveSource, file: BinaryIO) -> dict[str, Any]:
     try:
-        fields = json.loads(data.decode())
+        fields = json.loads(_read(label, file).decode())
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{where} cannot be read as JSON: {error}") from None
+        raise DatasetError(f"{label} cannot be read as JSON: {error}") from None
     if not isinstance(fields, dict):
-        raise DatasetError(f"{where}: expected a JSON object, found {type(fields).__name__}")
+        raise DatasetError(f"{label}: expected a JSON object, found {type(fields).__name__}")
     return fields
+
+
+def _read(label: ArchiveSource, file: BinaryIO) -> bytes:
+    """Return a label's bytes from the open archive: to open it for each of 50,000 would take a second."""
+    if label.size > 2**20:  # a label takes a few bytes; more would be something else, or made to fill the memory
+        raise DatasetError(f"{label}: expected a label, found {label.size:,} bytes")
+    file.seek(label.offset)
+    return file.read(label.size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,15 +20,10 @@ _Result = TypeVar("_Result", CaseResult, TimingResult)
 
 
 def merge(runs: Sequence[Run], staging: Path) -> Record:
-    """Return the record of one or more runs together, and write all their predictions.
-
-    Args:
-        runs: run folders.
-        staging: folder of the merged run in the making.
+    """Return the record of one or more run folders together, and write all their predictions to ``staging``.
 
     Raises:
-        RecordError: a run holds no predictions, or two runs are of different environments or datasets, or disagree on
-            a result.
+        RecordError: a run holds no predictions, or two runs differ in environment or dataset, or disagree on a result.
         ResultsError: the predictions cannot be written.
     """
     for run in runs:
@@ -128,13 +123,19 @@ def _differences(first: Run, before: CaseResult, run: Run, after: CaseResult) ->
         for name in dict.fromkeys((*here, *there))
         if here.get(name) != there.get(name)
     ]
-    return unequal or list(_other_predictions(first, before, run, after))
+    if unequal:
+        return unequal
+    old, new = first.predictions(before), run.predictions(after)
+    if not (differ := (old.top5 != new.top5).any(axis=1)).any():
+        return []
+    example = old.ids[int(np.argmax(differ))]
+    return [f"other five highest classes of {differ.sum():,} of {len(old):,} images, such as {example}"]
 
 
 def _facts(case: CaseResult) -> dict[str, Any]:
     """Return what two results of a case in one environment have in common, by name."""
     expected = case.expected
-    facts: Mapping[str, Any] = {
+    return {
         "correct top-1 predictions": case.counts.top1,
         "correct top-5 predictions": case.counts.top5,
         "expected counts": expected and ", ".join(map(str, msgspec.structs.astuple(expected.counts))),
@@ -143,16 +144,8 @@ def _facts(case: CaseResult) -> dict[str, Any]:
         "outcome": case.outcome,
         "weights": case.weights_sha256,
         "pixels": case.inputs_digest,
+        **case.preparation,
     }
-    return {**facts, **case.preparation}
-
-
-def _other_predictions(first: Run, before: CaseResult, run: Run, after: CaseResult) -> Iterator[str]:
-    old, new = first.predictions(before), run.predictions(after)
-    differ = (old.top5 != new.top5).any(axis=1)
-    if differ.any():
-        example = old.ids[int(np.argmax(differ))]
-        yield f"other five highest classes of {differ.sum():,} of {len(old):,} images, such as {example}"
 
 
 def _shown(value: object) -> str:

@@ -19,7 +19,6 @@ from harness.plugin import gate_of
 if TYPE_CHECKING:
     from harness.evaluator import Evaluator
     from harness.parallel.ranks import Ranks
-    from harness.predictions import Predictions
     from harness.records.results import CaseResult
 
 _INPUT = "imagenet_process"
@@ -46,8 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not is_selected(config, ACCURACY):
         return
     worker, controller = hasattr(config, "workerinput"), config.getoption("dist", "no") != "no"
-    ranked = "TORCHELASTIC_RUN_ID" in os.environ and not config.getoption("collectonly")
-    rank = process_of_torchrun(os.environ) if ranked else None
+    rank = None if config.getoption("collectonly") else process_of_torchrun(os.environ)
     if rank is not None and (worker or controller):
         raise pytest.UsageError("-n shares models among processes, torchrun shares images: give one of them")
     if rank is not None and is_selected(config, THROUGHPUT):
@@ -89,6 +87,11 @@ class Parallel:
         from harness.parallel.ranks import Ranks
 
         problem = ""
+
+        def check_opened() -> None:
+            if problem:
+                raise HarnessError(problem)
+
         try:
             ranks = self._ranks = Ranks(self._rank, self._config.getoption("rank_timeout"))
             try:
@@ -96,7 +99,7 @@ class Parallel:
             except pytest.UsageError as error:
                 problem = str(error)
             signal.signal(signal.SIGTERM, _end_with_the_others)
-            ranks.gather("its images and its device", lambda: _raise(problem))
+            ranks.gather("its images and its device", check_opened)
             ranks.agree(self._facts())
         except HarnessError as error:
             if self._rank.rank > 0:  # pytest shows a usage error, however silent this process is
@@ -139,16 +142,12 @@ class Parallel:
             items[:] = interleaved(items, gate_of(config).options.process.total)
 
     def pytest_imagenet_evaluate(
-        self,
-        case: object,
-        evaluator: Evaluator,
-        predict: Callable[[], tuple[CaseResult, Predictions] | None],
-        judge: Callable[[CaseResult, Predictions], CaseResult],
+        self, case: object, evaluator: Evaluator, predict: Callable[[], Any], judge: Callable[..., CaseResult]
     ) -> CaseResult | None:
         """Evaluate this rank's images, and let the first rank judge all of them."""
         if self._ranks is None:
             return None
-        from harness.parallel.join import join
+        from harness.parallel.ranks import join
 
         parts = self._ranks.gather(f"its predictions of {case}", predict)
         return self._ranks.from_first(f"the result of {case}", lambda: judge(*join(parts, evaluator.dataset.ids)))
@@ -182,11 +181,6 @@ class Parallel:
         if self._rank is not None and self._rank.rank > 0 and sys.__stderr__ is not None:
             sys.__stderr__.write(f"rank {self._rank.rank}: {excrepr}\n")
             self._ranks = None
-
-
-def _raise(problem: str) -> None:
-    if problem:
-        raise HarnessError(problem)
 
 
 def _end_with_the_others(_signal: int, _frame: object) -> None:

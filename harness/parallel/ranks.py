@@ -5,18 +5,24 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import msgspec
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from harness.errors import EvaluationError, HarnessError, RanksError
 from harness.options import Process
+from harness.predictions import Predictions, concatenate
+from harness.records.evidence import Counts
+from harness.records.results import CaseResult
 
 _Result = TypeVar("_Result")
 
@@ -26,46 +32,31 @@ class _Part:
     """What a rank brings: a description, the value or why there is none, and the machine's name."""
 
     what: str
-    value: Any
-    problem: str
-    host: str
+    value: Any = None
+    problem: str = ""
+    host: str = field(default_factory=socket.gethostname)
 
 
 class Ranks:
     """This rank and the others, which meet by Gloo: everything that they exchange is on the host."""
 
     def __init__(self, process: Process, timeout: float) -> None:
-        """Meet the others.
-
-        Args:
-            process: this process.
-            timeout: seconds that a rank waits for the others, here and later.
-
-        Raises:
-            RanksError: they do not come.
-        """
+        """Meet the others; here and later, a RanksError is raised if they do not come within ``timeout`` seconds."""
         self.process = process
         self._timeout = timeout
         self._store: Any = None
         self._meetings = 0
 
-        def join() -> None:
+        def connect() -> None:
             limit = timedelta(seconds=timeout)
             self._store, rank, size = next(iter(rendezvous("env://", timeout=limit)))
             dist.init_process_group("gloo", store=self._store, rank=rank, world_size=size, timeout=limit)
 
-        self._meet("join", join)
+        self._meet("join", connect)
 
     def agree(self, facts: Mapping[str, str]) -> None:
-        """Check that all ranks were started alike.
-
-        Args:
-            facts: facts about this rank, by the name that the message uses.
-
-        Raises:
-            RanksError: a fact of another rank differs from that of rank 0.
-        """
-        first, *others = self.gather("what it was started with", lambda: dict(facts))
+        """Raise a RanksError unless all ranks were started alike, by facts about each of them."""
+        first, *others = self.gather("what it was started with", lambda: facts)
         for rank, other in enumerate(others, start=1):
             for name, value in first.items():
                 if other.get(name) != value:
@@ -75,22 +66,18 @@ class Ranks:
                     )
 
     def gather(self, what: str, make: Callable[[], _Result]) -> list[_Result]:
-        """Return the values that ``make`` returned on each rank, in their order.
-
-        Args:
-            what: a description of the values, the same on each rank.
-            make: makes this rank's value.
+        """Return the values that ``make`` returned on each rank, in their order; ``what`` is their name on all ranks.
 
         Raises:
             HarnessError: it failed here or on another rank.
             RanksError: a rank has died, hangs, or does something else.
         """
         try:
-            mine = self._part(what, make())
+            mine = _Part(what, make())
         except HarnessError as error:
-            mine = self._part(what, problem=str(error))
+            mine = _Part(what, problem=str(error))
         except Exception as error:  # the other ranks must not wait for a rank that has a bug
-            self._exchange(what, self._part(what, problem=f"{type(error).__name__}: {error}"))
+            self._exchange(what, _Part(what, problem=f"{type(error).__name__}: {error}"))
             raise
         parts = self._exchange(what, mine)
         for rank, part in enumerate(parts):
@@ -99,65 +86,53 @@ class Ranks:
                     f"rank {rank} ({part.host}) brings {part.what}, and rank {self.process.rank} {what}; start all "
                     "ranks with the same command"
                 )
-        self._raise_problem(parts)
+        problems = {rank: part.problem for rank, part in enumerate(parts) if part.problem}
+        if len(problems) == len(parts) and len(set(problems.values())) == 1:
+            raise EvaluationError(problems[0])
+        if problems:
+            rank = min(problems)
+            raise EvaluationError(f"rank {rank} of {len(parts)} ({parts[rank].host}): {problems[rank]}")
         return [part.value for part in parts]
 
     def from_first(self, what: str, make: Callable[[], _Result]) -> _Result:
         """Return the value that ``make`` returned on rank 0, the only one that calls it; see ``gather``."""
-        value: _Result = self.gather(what, make if self.process.rank == 0 else lambda: None)[0]  # type: ignore[assignment]
-        return value
+        return cast(_Result, self.gather(what, make if self.process.rank == 0 else lambda: None)[0])
 
     def outlast_the_first(self) -> None:
         """Wait until rank 0 has ended: it has results to write, and torchrun ends all once another rank has failed."""
         with suppress(RanksError):  # nothing comes but the end of the connection
             self._meet("end", lambda: dist.recv(torch.empty(1), src=0))
 
-    def _part(self, what: str, value: Any = None, problem: str = "") -> _Part:
-        return _Part(what, value, problem, socket.gethostname())
-
-    def _raise_problem(self, parts: list[_Part]) -> None:
-        problems = {rank: part.problem for rank, part in enumerate(parts) if part.problem}
-        if not problems:
-            return
-        if len(problems) == self.process.world_size and len(set(problems.values())) == 1:
-            raise EvaluationError(problems[0])
-        rank, problem = next(iter(problems.items()))
-        raise EvaluationError(f"rank {rank} of {self.process.world_size} ({parts[rank].host}): {problem}")
-
     def _exchange(self, what: str, mine: _Part) -> list[_Part]:
-        parts: list[Any] = [None] * self.process.world_size
-
-        def bring() -> None:
+        def bring() -> list[_Part]:
+            parts: list[Any] = [None] * self.process.world_size
             # The barrier first: unlike the gathering, it ends for every rank as soon as one is missing.
             dist.monitored_barrier(timeout=timedelta(seconds=self._timeout), wait_all_ranks=True)
             dist.all_gather_object(parts, mine)
+            return parts
 
-        self._meet(f"bring {what}", bring)
-        return parts
+        return self._meet(f"bring {what}", bring)
 
-    def _meet(self, purpose: str, call: Callable[[], object]) -> None:
-        """Make a call that waits for other ranks, in a thread, so that a signal can end the wait."""
-        failure: list[Exception] = []
+    def _meet(self, purpose: str, call: Callable[[], _Result]) -> _Result:
+        """Return the result of a call that waits for other ranks, in a thread, so that a signal can end the wait."""
+        result: Future[_Result] = Future()
 
         def work() -> None:
             try:
-                call()
+                result.set_result(call())
             except Exception as error:  # raised again below, in the thread that waits
-                failure.append(error)
+                result.set_exception(error)
 
         started = time.monotonic()
         self._meetings += 1
         if self._store is not None:
             with suppress(RuntimeError):  # the machine that keeps the store may be gone; the call itself will fail then
                 self._store.set(self._key(self.process.rank), "arrived")
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(timeout=0.1)
-        if failure and not isinstance(failure[0], RuntimeError):
-            raise failure[0]
-        if failure:
-            raise RanksError(self._explained(purpose, time.monotonic() - started)) from failure[0]
+        threading.Thread(target=work, daemon=True).start()
+        try:
+            return result.result()
+        except RuntimeError as error:
+            raise RanksError(self._explained(purpose, time.monotonic() - started)) from error
 
     def _key(self, rank: int) -> str:
         return f"imagenet-gate/{self._meetings}/{rank}"
@@ -167,10 +142,9 @@ class Ranks:
         others = [rank for rank in range(self.process.world_size) if rank != self.process.rank]
         if len(others) == 1:
             return others
-        try:
+        with suppress(RuntimeError, AttributeError):  # no store, or its machine is gone
             return [rank for rank in others if not self._store.check([self._key(rank)])]
-        except (RuntimeError, AttributeError):  # no store, or its machine is gone
-            return []
+        return []
 
     def _explained(self, purpose: str, waited: float) -> str:
         missing = self._missing()
@@ -184,3 +158,38 @@ class Ranks:
             f"{who if missing else 'another rank'} of {self.process.world_size} {what}. Nothing is judged without all "
             "images; see the output of torchrun, or the rank's last lines, for the reason"
         )
+
+
+def join(parts: Sequence[tuple[CaseResult, Predictions] | None], ids: Sequence[str]) -> tuple[CaseResult, Predictions]:
+    """Return the result and predictions of all images, whose sorted ids are ``ids``, whichever process had which.
+
+    A process that had no image brings None. Times are those of the slowest process, since the others wait for it.
+
+    Raises:
+        EvaluationError: the processes did not evaluate the same model.
+        RuntimeError: an image is missing, was evaluated twice, or is not among ``ids``.
+    """
+    results, predicted = zip(*(part for part in parts if part is not None), strict=True)
+    predictions = concatenate(predicted)
+    if not np.array_equal(predictions.ids, np.array(ids)):
+        raise RuntimeError(
+            f"predictions for {len(predictions):,} images are not those of {len(ids):,} images, each once"
+        )
+    if len(digests := dict.fromkeys(result.weights_sha256 for result in results)) > 1:
+        shown = ", ".join(f"{digest[:16]}..." for digest in digests)
+        raise EvaluationError(f"the processes did not load the same model and weights: their sha256 are {shown}")
+    slowest = min(results, key=lambda result: result.images_per_second / result.counts.images)
+    first = next(result for result, each in zip(results, predicted, strict=True) if each.ids[0] == ids[0])
+    correct = {name: sum(getattr(result.counts, name) for result in results) for name in ("images", "top1", "top5")}
+    longest = {name: max(getattr(result.seconds, name) for result in results) for name in ("decode", "load", "total")}
+    whole = msgspec.structs.replace(
+        slowest,
+        counts=Counts(**correct),
+        batch_size=min(result.batch_size for result in results),
+        seconds=msgspec.structs.replace(slowest.seconds, **longest),
+        images_per_second=slowest.images_per_second * len(ids) / slowest.counts.images,
+        inputs_digest=predictions.inputs_digest,
+        first_input=first.first_input,
+        notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
+    )
+    return whole, predictions

@@ -8,11 +8,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and move it into place; a link stays a link.
-
-    Raises:
-        OSError: it cannot be written, or something else than a file is there, such as a device; nothing is left of it.
-    """
+    """Write a file under a temporary name and move it into place; an OSError leaves nothing of it. A link stays one."""
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise OSError(errno.EEXIST, "something else than a file is there", str(path))

@@ -10,41 +10,34 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import msgspec
 import PIL
 from PIL import features
 
-if TYPE_CHECKING:
-    from harness.options import Process
-
-_Fact = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")] | None
+from harness.options import Process
+from harness.records.evidence import Name
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """Versions at run time, and hardware by name; None where something does not exist or is not known.
+    """Versions at run time, and hardware by name; None where something does not exist or is not known."""
 
-    Attributes:
-        threads: torch's threads in each process.
-        processes: number of processes that evaluated at the same time, on all machines.
-    """
-
-    torch: _Fact = None
-    torchvision: _Fact = None
-    python: _Fact = None
-    numpy: _Fact = None
-    pillow: _Fact = None
-    libjpeg_turbo: _Fact = None
-    cuda: _Fact = None
-    hip: _Fact = None
-    cudnn: _Fact = None
-    driver: _Fact = None
-    device: _Fact = None
-    capability: _Fact = None
-    cpu: _Fact = None
-    threads: int | None = None
-    processes: int | None = 1
+    torch: Name | None = None
+    torchvision: Name | None = None
+    python: Name | None = None
+    numpy: Name | None = None
+    pillow: Name | None = None
+    libjpeg_turbo: Name | None = None
+    cuda: Name | None = None
+    hip: Name | None = None
+    cudnn: Name | None = None
+    driver: Name | None = None
+    device: Name | None = None
+    capability: Name | None = None
+    cpu: Name | None = None
+    threads: int | None = None  # torch's threads in each process
+    processes: int | None = 1  # number of processes that evaluated at the same time, on all machines
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -63,12 +56,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def current_environment(device_facts: Mapping[str, Any], processes: int = 1) -> Environment:
-    """Return the environment of this process.
-
-    Args:
-        device_facts: facts from ``harness.device``.
-        processes: number of processes that evaluate at the same time.
-    """
+    """Return the environment of this process, with facts from ``harness.device``."""
     found: dict[str, Any] = {name.replace("-", "_"): version for name, version in versions().items()}
     return Environment(python=platform.python_version(), processes=processes, **found, **device_facts)
 
@@ -94,11 +82,8 @@ def libjpeg_turbo_version() -> str:
 def cpu_name() -> str:
     """Return the processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name.*?:(.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def driver_version() -> str | None:
@@ -114,17 +99,11 @@ def command_of(arguments: Sequence[str | os.PathLike[str]], process: Process, en
     >>> from harness.options import Process
     >>> command_of(["-m", "imagenet", "--models", "resnet*"], Process(), {"IMAGENET_DIR": "/data", "HOME": "/root"})
     "IMAGENET_DIR=/data python -m pytest -m imagenet --models 'resnet*'"
-
-    Args:
-        arguments: pytest's arguments.
-        process: this process among those of the run.
-        environ: the process's environment variables.
     """
-    ranks = process.world_size > 1
-    names = ["IMAGENET_DIR", *([] if ranks else ["OMP_NUM_THREADS"]), "PYTEST_ADDOPTS"]  # torchrun sets the threads
-    nodes = f" --nnodes {process.world_size // process.local_world_size}" * (
-        process.world_size > process.local_world_size
-    )
-    launcher = f"torchrun{nodes} --nproc-per-node {process.local_world_size}" if ranks else "python"
+    names, launcher = ["IMAGENET_DIR", "OMP_NUM_THREADS", "PYTEST_ADDOPTS"], "python"
+    if process.world_size > 1:
+        names.remove("OMP_NUM_THREADS")  # torchrun sets it
+        nodes = process.world_size // process.local_world_size
+        launcher = f"torchrun{f' --nnodes {nodes}' if nodes > 1 else ''} --nproc-per-node {process.local_world_size}"
     variables = "".join(f"{name}={shlex.quote(environ[name])} " for name in names if environ.get(name))
     return f"{variables}{launcher} -m pytest {shlex.join(map(str, arguments))}".rstrip()

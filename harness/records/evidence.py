@@ -11,6 +11,8 @@ from harness.stats import mcnemar
 
 METRICS = {"top1": "top-1", "top5": "top-5"}
 
+Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+"""Text without control characters, which no table or chart could show."""
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Size: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
 
@@ -40,16 +42,11 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """What a model should score on a whole dataset.
+    """What a model should score on a whole dataset."""
 
-    Attributes:
-        counts: the published percentages to the nearest image.
-        tolerance: percentage points, for both metrics and both directions.
-        origin: ``published`` by the model's authors, or ``recorded`` by an earlier run of this harness.
-    """
-
-    counts: Counts
-    tolerance: Decimal
+    counts: Counts  # the published percentages to the nearest image
+    tolerance: Decimal  # percentage points, for both metrics and both directions
+    # ``published`` by the model's authors, or ``recorded`` by an earlier run of this harness.
     origin: Literal["published", "recorded"] = "published"
 
     @property
@@ -69,15 +66,10 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """How strictly a comparison with an earlier run is judged.
+    """How strictly a comparison with an earlier run is judged."""
 
-    Attributes:
-        strict_drift: differences that changed no prediction fail, instead of being a warning.
-        updating: whether the run will replace the baseline; differences are then shown as warnings.
-    """
-
-    strict_drift: bool = False
-    updating: bool = False
+    strict_drift: bool = False  # differences that changed no prediction fail, instead of being a warning
+    updating: bool = False  # whether the run will replace the baseline; differences are then shown as warnings
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
@@ -95,17 +87,11 @@ ARITHMETIC, COUNTING, IMAGES = "arithmetic", "counting", "set of images"
 
 
 class NoiseFloor(msgspec.Struct, frozen=True):
-    """How far arithmetic alone moves logits and turns predictions, in units of the logit scale.
+    """How far arithmetic alone moves logits and turns predictions, in units of the logit scale."""
 
-    Attributes:
-        median: largest drift of the median image.
-        largest: largest drift of any image.
-        margin: largest lead of a top-1 prediction that it may overturn.
-    """
-
-    median: Size
-    largest: Size
-    margin: Size
+    median: Size  # largest drift of the median image
+    largest: Size  # largest drift of any image
+    margin: Size  # largest lead of a top-1 prediction that it may overturn
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -117,26 +103,17 @@ class Drift(msgspec.Struct, frozen=True):
 
 
 class ChangedPrediction(msgspec.Struct, frozen=True):
-    """An image whose top-1 prediction differs between two runs.
-
-    Attributes:
-        id: the image's id.
-        old: the class predicted in the old run.
-        new: the class predicted in the new run.
-        was_correct: whether the old prediction is the target.
-        is_correct: whether the new prediction is the target.
-        margin: lead of the top-1 class over the second in the old run, in units of the logit scale; in the new run if
-            the old one holds no logits, None if neither does.
-        near_tie: whether arithmetic alone may have changed it.
-    """
+    """An image whose top-1 prediction differs between two runs."""
 
     id: str
-    old: int
-    new: int
-    was_correct: bool
-    is_correct: bool
+    old: int  # the class predicted in the old run
+    new: int  # the class predicted in the new run
+    was_correct: bool  # whether the old prediction is the target
+    is_correct: bool  # whether the new prediction is the target
+    # Lead of the top-1 class over the second in the old run, in units of the logit scale; in the new run if the old one
+    # holds no logits, None if neither does.
     margin: float | None
-    near_tie: bool
+    near_tie: bool  # whether arithmetic alone may have changed it
 
     def __str__(self) -> str:
         turn = "" if self.was_correct == self.is_correct else ", now wrong" if self.was_correct else ", now correct"
@@ -145,41 +122,23 @@ class ChangedPrediction(msgspec.Struct, frozen=True):
 
 
 class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
-    """Evidence from a comparison with an earlier run, image by image.
+    """Evidence from a comparison with an earlier run, image by image."""
 
-    Attributes:
-        against: id of the case in the earlier run.
-        images: number of images that both runs hold.
-        changed: images with another top-1 prediction.
-        near_ties: those of ``changed`` that arithmetic alone may explain.
-        top5_changed: images whose five highest classes are not the same five.
-        lost: images that were correct and are wrong.
-        gained: images that were wrong and are correct.
-        largest_margin: largest margin among the changed; None if there are none, or no logits.
-        drift: drift of the logits; None where one of the runs holds none.
-        noise_floor: the noise floor of the two precisions.
-        diagnosis: the first stage that differs; arithmetic if none before it does.
-        inputs_known: whether the earlier run holds the pixels that its model was shown.
-        environment: what changed in the environment, as ``name old -> new``.
-        examples: the first few changed predictions beyond noise, largest margin first.
-        policy: how strictly the comparison is judged.
-    """
-
-    against: str
-    images: Count
-    changed: Count
-    near_ties: Count
-    top5_changed: Count
-    lost: Count
-    gained: Count
-    largest_margin: float | None
-    drift: Drift | None
-    noise_floor: NoiseFloor
-    diagnosis: Diagnosis
-    inputs_known: bool
-    environment: tuple[str, ...] = ()
-    examples: tuple[ChangedPrediction, ...] = ()
-    policy: Policy = Policy()
+    against: str  # id of the case in the earlier run
+    images: Count  # number of images that both runs hold
+    changed: Count  # images with another top-1 prediction
+    near_ties: Count  # those of ``changed`` that arithmetic alone may explain
+    top5_changed: Count  # images whose five highest classes are not the same five
+    lost: Count  # images that were correct and are wrong
+    gained: Count  # images that were wrong and are correct
+    largest_margin: float | None  # largest margin among the changed; None if there are none, or no logits
+    drift: Drift | None  # drift of the logits; None where one of the runs holds none
+    noise_floor: NoiseFloor  # the noise floor of the two precisions
+    diagnosis: Diagnosis  # the first stage that differs; arithmetic if none before it does
+    inputs_known: bool  # whether the earlier run holds the pixels that its model was shown
+    environment: tuple[str, ...] = ()  # what changed in the environment, as ``name old -> new``
+    examples: tuple[ChangedPrediction, ...] = ()  # the first few changed predictions beyond noise, largest margin first
+    policy: Policy = Policy()  # how strictly the comparison is judged
 
     @property
     def beyond_noise(self) -> int:
@@ -193,40 +152,26 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
 
 
 class Unpaired(msgspec.Struct, frozen=True, tag="unpaired", tag_field="kind"):
-    """Evidence that a case could not be compared with an earlier run.
+    """Evidence that a case could not be compared with an earlier run."""
 
-    Attributes:
-        why: ``missing`` (the earlier run has no such case), ``different`` (another model or other images), ``damaged``
-            (its files cannot be read), or ``totals`` (one of the runs is a file that holds counts only).
-        reason: the reason, in one sentence.
-        old: the earlier run's counts, where only these are known.
-        policy: how strictly the comparison is judged.
-    """
-
+    # ``missing`` (the earlier run has no such case), ``different`` (another model or other images), ``damaged`` (its
+    # files cannot be read), or ``totals`` (one of the runs is a file that holds counts only).
     why: Literal["missing", "different", "damaged", "totals"]
-    reason: str
-    old: Counts | None = None
-    policy: Policy = Policy()
+    reason: str  # in one sentence
+    old: Counts | None = None  # the earlier run's counts, where only these are known
+    policy: Policy = Policy()  # how strictly the comparison is judged
 
 
 class SpeedChange(msgspec.Struct, frozen=True):
-    """Evidence about one timing in two runs.
+    """Evidence about one timing in two runs."""
 
-    Attributes:
-        ratio: new over old seconds of the median call: above 1 is slower.
-        low: lower end of the ratio's interval.
-        high: upper end of the ratio's interval.
-        fastest: new over old seconds of the fastest call.
-        machine: new over old seconds of the yardstick, a fixed piece of work beside the calls; None if not known.
-        noise: by how much two runs of the same software may differ, as a share.
-    """
-
-    ratio: float
-    low: float
-    high: float
-    fastest: float
+    ratio: float  # new over old seconds of the median call: above 1 is slower
+    low: float  # lower end of the ratio's interval
+    high: float  # upper end of the ratio's interval
+    fastest: float  # new over old seconds of the fastest call
+    # New over old seconds of the yardstick, a fixed piece of work beside the calls; None if not known.
     machine: float | None
-    noise: float
+    noise: float  # by how much two runs of the same software may differ, as a share
 
     @property
     def change(self) -> float:

@@ -15,34 +15,24 @@ import numpy as np
 
 from harness.precision import MEMORY_FORMATS, PRECISIONS, Setting
 from harness.records.environment import Environment
-from harness.records.evidence import Bounds, Count, Counts, Expected, Pairing, Size, Unpaired
+from harness.records.evidence import Bounds, Count, Counts, Expected, Name, Pairing, Size, Unpaired
 from harness.verdict import Verdict, judge
 
 SCHEMA_VERSION = "3.0"
 NOT_RUN: Final = "not run"
 ERROR: Final = "error"
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
-"""Text without control characters, which no table or chart could show."""
 Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e15)]
 
 
 class Phases(msgspec.Struct, frozen=True):
-    """Seconds of wall clock that one case took, by what the host waited for.
+    """Seconds of wall clock that one case took, by what the host waited for."""
 
-    Attributes:
-        decode: waiting for images to be decoded.
-        load: building the model, reading its weights and moving them to the device.
-        transfer: reading crops from the store and moving them to the device, as far as it blocked the host.
-        forward: the rest of the evaluation loop.
-        total: all of it, and what lies between.
-    """
-
-    decode: Size
-    load: Size
-    transfer: Size
-    forward: Size
-    total: Size = 0.0
+    decode: Size  # waiting for images to be decoded
+    load: Size  # building the model, reading its weights and moving them to the device
+    transfer: Size  # reading crops from the store and moving them to the device, as far as it blocked the host
+    forward: Size  # the rest of the evaluation loop
+    total: Size = 0.0  # all of it, and what lies between
 
 
 class _Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +44,8 @@ class _Setting(msgspec.Struct, frozen=True, kw_only=True):
     compiled: bool
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("precision", self.precision, PRECISIONS),
-            ("memory_format", self.memory_format, MEMORY_FORMATS),
-        ):
-            if value not in known:
+        for name, known in (("precision", list(PRECISIONS)), ("memory_format", list(MEMORY_FORMATS))):
+            if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
 
     @property
@@ -69,52 +56,31 @@ class _Setting(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def setting_order(self) -> tuple[int, int, bool]:
         """A sort key that puts the default setting first."""
-        formats = list(MEMORY_FORMATS)
-        return list(PRECISIONS).index(self.precision), formats.index(self.memory_format), self.compiled
+        return list(PRECISIONS).index(self.precision), list(MEMORY_FORMATS).index(self.memory_format), self.compiled
 
 
 class CaseResult(_Setting, frozen=True, kw_only=True):
-    """One evaluated case, with the evidence by which it is judged.
-
-    Attributes:
-        dataset: name of the dataset.
-        counts: correct predictions.
-        expected: what the whole dataset should give; None where nothing was published for it.
-        unpublished: why nothing was published for it; empty where something was.
-        baseline: evidence from the comparison with an earlier run; None without one.
-        bounds: evidence from further checks.
-        batch_size: images per forward call.
-        parameters: number of weights and biases.
-        gmacs: multiply-adds of one image, in 10^9.
-        seconds: wall clock by phase.
-        images_per_second: speed of the whole loop, without the time spent waiting for images to be decoded.
-        weights_sha256: digest of all parameters and buffers.
-        weights_bytes: size of all parameters and buffers.
-        inputs_digest: digest of the decoded pixels of all images.
-        preparation: decoder, resize, crop, interpolation, mean and std.
-        switches: torch's arithmetic settings during the evaluation, as observed.
-        first_input: id of the first image, and sha256, minimum and maximum of the model's input for it.
-        notes: unusual events that a reader should know about.
-    """
+    """One evaluated case, with the evidence by which it is judged."""
 
     dataset: Name
     counts: Counts
-    expected: Expected | None = None
-    unpublished: str = ""
-    baseline: Pairing | Unpaired | None = None
-    bounds: tuple[Bounds, ...] = ()
-    batch_size: Count = 0
-    parameters: Count = 0
-    gmacs: Size = 0.0
+    expected: Expected | None = None  # what the whole dataset should give; None where nothing was published for it
+    unpublished: str = ""  # why nothing was published for it; empty where something was
+    baseline: Pairing | Unpaired | None = None  # evidence from the comparison with an earlier run; None without one
+    bounds: tuple[Bounds, ...] = ()  # evidence from further checks
+    batch_size: Count = 0  # images per forward call
+    parameters: Count = 0  # number of weights and biases
+    gmacs: Size = 0.0  # multiply-adds of one image, in 10^9
     seconds: Phases = Phases(0.0, 0.0, 0.0, 0.0)
-    images_per_second: Size = 0.0
-    weights_sha256: str = ""
-    weights_bytes: Count | None = None
-    inputs_digest: str = ""
-    preparation: dict[str, Any] = {}
-    switches: dict[str, Any] = {}
+    images_per_second: Size = 0.0  # speed of the whole loop, without the time spent waiting for images to be decoded
+    weights_sha256: str = ""  # digest of all parameters and buffers
+    weights_bytes: Count | None = None  # size of all parameters and buffers
+    inputs_digest: str = ""  # digest of the decoded pixels of all images
+    preparation: dict[str, Any] = {}  # decoder, resize, crop, interpolation, mean and std
+    switches: dict[str, Any] = {}  # torch's arithmetic settings during the evaluation, as observed
+    # Id of the first image, and sha256, minimum and maximum of the model's input for it.
     first_input: dict[str, Any] = {}
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # unusual events that a reader should know about
 
     @property
     def verdict(self) -> Verdict:
@@ -135,30 +101,19 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
 
 
 class TimingResult(_Setting, frozen=True, kw_only=True):
-    """One timed forward: a model in one setting on batches of one size.
+    """One timed forward: a model in one setting on batches of one size."""
 
-    Attributes:
-        batch_size: images per call.
-        seconds: wall clock of each call, the device's work included.
-        device_seconds: median time of a call between two CUDA events; None on a CPU.
-        gmacs: multiply-adds of one image, in 10^9.
-        peak_tflops: speed of a product of large matrices in the same session, in 10^12 operations a second.
-        peak_memory: bytes; on CUDA of tensors, elsewhere of the whole process; None where it is not known.
-        warm_up: calls before the measurement, their seconds, and whether they had become stable.
-        yardstick: seconds of a fixed piece of work without torch, before and after the calls; None on other devices
-            than a CPU.
-        clocks: the GPU's clocks after the last call, by NVML; None where they are not known.
-    """
-
-    batch_size: Annotated[int, msgspec.Meta(ge=1)]
+    batch_size: Annotated[int, msgspec.Meta(ge=1)]  # images per call
+    # Wall clock of each call, the device's work included.
     seconds: Annotated[tuple[Seconds, ...], msgspec.Meta(min_length=1)]
-    device_seconds: Size | None
-    gmacs: Size
-    peak_tflops: Seconds
-    peak_memory: Count | None
-    warm_up: dict[str, Any]
+    device_seconds: Size | None  # median time of a call between two CUDA events; None on a CPU
+    gmacs: Size  # multiply-adds of one image, in 10^9
+    peak_tflops: Seconds  # speed of a product of large matrices in the same session, in 10^12 operations a second
+    peak_memory: Count | None  # bytes; on CUDA of tensors, elsewhere of the whole process; None where it is not known
+    warm_up: dict[str, Any]  # calls before the measurement, their seconds, and whether they had become stable
+    # Seconds of a fixed piece of work without torch, before and after the calls; None on other devices than a CPU.
     yardstick: Seconds | None
-    clocks: dict[str, Any] | None
+    clocks: dict[str, Any] | None  # the GPU's clocks after the last call, by NVML; None where they are not known
 
     @property
     def median(self) -> float:
@@ -189,11 +144,9 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     def info(self) -> dict[str, Any]:
         """Return everything but the single calls' seconds, small enough for pytest-benchmark's ``extra_info``."""
         values: dict[str, Any] = msgspec.to_builtins(self)
+        del values["seconds"]
         derived = ("images_per_second", "spread", "tflops", "share_of_peak")
-        return {
-            **{name: value for name, value in values.items() if name != "seconds"},
-            **{name: getattr(self, name) for name in derived},
-        }
+        return {**values, **{name: getattr(self, name) for name in derived}}
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -205,55 +158,35 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class DatasetFacts(msgspec.Struct, frozen=True):
-    """What was evaluated.
-
-    Attributes:
-        name: name of the dataset.
-        digest: digest of all ids and labels.
-        images: number of evaluated images.
-        total: number of images of the whole dataset; larger than ``images`` for a subset.
-        classes: number of classes with images.
-        class_names: names of all classes, by class index; empty where they are not known.
-    """
+    """What was evaluated."""
 
     name: Name
-    digest: str
-    images: Annotated[int, msgspec.Meta(ge=1)]
+    digest: str  # digest of all ids and labels
+    images: Annotated[int, msgspec.Meta(ge=1)]  # number of evaluated images
+    # Number of images of the whole dataset; larger than ``images`` for a subset.
     total: Annotated[int, msgspec.Meta(ge=1)]
-    classes: Annotated[int, msgspec.Meta(ge=1)]
-    class_names: tuple[str, ...] = ()
+    classes: Annotated[int, msgspec.Meta(ge=1)]  # number of classes with images
+    class_names: tuple[str, ...] = ()  # names of all classes, by class index; empty where they are not known
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A run.
+    """A run."""
 
-    Attributes:
-        schema_version: version of the schema that it was written in.
-        created: date and time, ISO 8601, UTC.
-        environment: versions and hardware.
-        dataset: what was evaluated; None if no accuracy test was selected.
-        cases: results of the accuracy tests.
-        timings: results of the throughput tests.
-        commands: shell commands that made it; empty where they are not known.
-        missing_cases: accuracy tests without a result.
-        missing_timings: throughput tests without a result.
-    """
-
-    schema_version: str = SCHEMA_VERSION
-    created: str
+    schema_version: str = SCHEMA_VERSION  # version of the schema that it was written in
+    created: str  # date and time, ISO 8601, UTC
     environment: Environment
-    dataset: DatasetFacts | None = None
-    cases: tuple[CaseResult, ...] = ()
-    timings: tuple[TimingResult, ...] = ()
-    missing_cases: tuple[Missing, ...] = ()
-    missing_timings: tuple[Missing, ...] = ()
-    commands: tuple[str, ...] = ()
+    dataset: DatasetFacts | None = None  # what was evaluated; None if no accuracy test was selected
+    cases: tuple[CaseResult, ...] = ()  # results of the accuracy tests
+    timings: tuple[TimingResult, ...] = ()  # results of the throughput tests
+    missing_cases: tuple[Missing, ...] = ()  # accuracy tests without a result
+    missing_timings: tuple[Missing, ...] = ()  # throughput tests without a result
+    commands: tuple[str, ...] = ()  # shell commands that made it; empty where they are not known
 
     def __post_init__(self) -> None:
-        names = [f"case {result.id}" for result in self.cases] + [f"timing {result.id}" for result in self.timings]
-        names += [f"case {one.id}" for one in self.missing_cases] + [f"timing {one.id}" for one in self.missing_timings]
-        if len(set(names)) < len(names):
-            raise ValueError(f"two results have the id {max(names, key=names.count).partition(' ')[2]!r}")
+        for results, missing in ((self.cases, self.missing_cases), (self.timings, self.missing_timings)):
+            ids = [result.id for result in results] + [one.id for one in missing]
+            if len(set(ids)) < len(ids):
+                raise ValueError(f"two results have the id {max(ids, key=ids.count)!r}")
         if self.cases and self.dataset is None:
             raise ValueError("cases without a dataset")
 

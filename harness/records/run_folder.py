@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,20 +35,21 @@ from harness.records.results import SCHEMA_VERSION, CaseResult, Record, plain
 RECORD, LABELS, PREDICTIONS, INPUTS = "record.json", "labels.npz", "predictions", "inputs"
 BENCHMARK_KEY = "imagenet_gate"
 """Key of a pytest-benchmark JSON file that holds the record; its timings are the file's benchmarks."""
+# What each file of arrays holds: their types, and the shapes that they may have after the first dimension.
+_ARRAYS: dict[str, dict[str, tuple[str, list[tuple[int, ...]]]]] = {
+    LABELS: {"ids": ("U", [()]), "targets": ("i2", [()])},
+    INPUTS: {"hashes": ("u1", [(HASH_BYTES,)]), "samples": ("u1", [(GRID, GRID, 3)])},
+    PREDICTIONS: {"top": ("i2", [(5,), (6,)]), "logits": ("f4", [(5,), (6,)]), "logsumexp": ("f4", [()])},
+}
 
 
 class NewRun:
     """A run folder in the making, beside its destination, to which it is moved once it is whole."""
 
     def __init__(self, folder: Path | None, option: str = "--results") -> None:
-        """Make the staging folder; what is at ``folder`` stays as it is until ``finish``.
+        """Make the staging folder, a temporary one for a run that is not kept; ``finish`` changes the destination.
 
-        Args:
-            folder: the destination; None for a run that is not kept, which is staged in a temporary folder.
-            option: the option that names it, for messages.
-
-        Raises:
-            ResultsError: something that is not a run is there, or nothing can be written there.
+        A ResultsError says that something that is not a run is there, or that nothing can be written there.
         """
         if folder is None:
             self.folder = None
@@ -69,11 +70,7 @@ class NewRun:
             self.staging.mkdir(parents=True)
 
     def finish(self, record: Record) -> None:
-        """Write the record and move the folder to its destination; an earlier run there is removed.
-
-        Raises:
-            ResultsError: it cannot be written; what was there before still is.
-        """
+        """Write the record and move the folder to its destination; only a ResultsError leaves an earlier run there."""
         assert self.folder is not None
         before = self.folder.with_name(f"{self.folder.name}.replaced-{secrets.token_hex(4)}")
         with _as_results_error(self.folder):
@@ -94,27 +91,12 @@ class NewRun:
 
 
 def write_predictions(staging: Path, case: str, predictions: Predictions, targets: NDArray[np.int16]) -> None:
-    """Write a model's predictions into the staging folder of a run.
-
-    Raises:
-        ResultsError: they cannot be written.
-    """
-    files: dict[Path, dict[str, Any]] = {
-        staging / LABELS: {"ids": predictions.ids, "targets": targets},
-        staging / INPUTS / _file_name(predictions.inputs_digest[:32]): {
-            "hashes": predictions.hashes,
-            "samples": predictions.samples,
-        },
-        staging / PREDICTIONS / _file_name(case): {
-            "top": predictions.top,
-            "logits": predictions.logits,
-            "logsumexp": predictions.logsumexp,
-        },
-    }
-    for path, arrays in files.items():
-        known = {name: array for name, array in arrays.items() if array is not None}
+    """Write a model's predictions into the staging folder of a run, or raise a ResultsError."""
+    values: dict[str, Any] = {**vars(predictions), "targets": targets}
+    for kind, path in _paths(staging, case, predictions.inputs_digest).items():
+        known = {name: values[name] for name in _ARRAYS[kind] if values[name] is not None}
         # Labels and inputs are the same for all cases that share them.
-        if known and (path.parent.name == PREDICTIONS or not path.exists()):
+        if known and (kind == PREDICTIONS or not path.exists()):
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **known)
             with _as_results_error(path):
@@ -136,14 +118,9 @@ class Run:
 
     @cached_property
     def labels(self) -> tuple[NDArray[np.str_], NDArray[np.int16]]:
-        """The (N,) ids and targets of the evaluated images.
-
-        Raises:
-            RecordError: the file is missing, damaged, or not the one of the record.
-        """
+        """The (N,) ids and targets of the evaluated images, or a RecordError if their file is not the record's."""
         path = self.path / LABELS
-        arrays = _read_arrays(path, {"ids": ("U", {()}), "targets": ("i2", {()})})
-        ids, targets = arrays["ids"], arrays["targets"]
+        ids, targets = _read_arrays(LABELS, path).values()
         if (ids[1:] <= ids[:-1]).any():
             raise RecordError(
                 f"{path}: expected ids sorted and unique, found others; it was not written by this harness"
@@ -154,24 +131,13 @@ class Run:
         return ids, targets
 
     def predictions(self, case: CaseResult) -> Predictions:
-        """Return a case's predictions.
-
-        Raises:
-            RecordError: a file is missing or damaged, or not the one of the record.
-        """
+        """Return a case's predictions, or raise a RecordError if a file is missing, damaged, or not the record's."""
         ids, _ = self.labels
-        path = self.path / PREDICTIONS / _file_name(case.id)
-        inputs = self.path / INPUTS / _file_name(case.inputs_digest[:32])
-        ranked: set[tuple[int, ...]] = {(5,), (6,)}
-        arrays = _read_arrays(
-            path, {"top": ("i2", ranked), "logits": ("f4", ranked), "logsumexp": ("f4", {()})}, len(ids)
-        )
+        paths = _paths(self.path, case.id, case.inputs_digest)
+        path, inputs = paths[PREDICTIONS], paths[INPUTS]
+        arrays = _read_arrays(PREDICTIONS, path, len(ids))
         if case.inputs_digest:
-            pixels: dict[str, tuple[str, set[tuple[int, ...]]]] = {
-                "hashes": ("u1", {(HASH_BYTES,)}),
-                "samples": ("u1", {(GRID, GRID, 3)}),
-            }
-            arrays |= _read_arrays(inputs, pixels, len(ids))
+            arrays |= _read_arrays(INPUTS, inputs, len(ids))
         predictions = Predictions(ids, **arrays)
         if predictions.inputs_digest != case.inputs_digest:
             raise RecordError(f"{inputs}: its digest differs from that in {RECORD}: one of them was changed")
@@ -182,11 +148,7 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """Read a run folder, or a JSON file of pytest-benchmark that holds a run.
-
-    Raises:
-        RecordError: there is no run, it is damaged, or it has another schema version.
-    """
+    """Read a run folder, or a JSON file of pytest-benchmark that holds a run, or raise a RecordError."""
     if not path.exists():
         raise RecordError(f"{path}: expected a run folder (--results) or its JSON (--benchmark-json), found nothing")
     file = path / RECORD if path.is_dir() else path
@@ -250,39 +212,35 @@ def _foreign(folder: Path) -> str:
     return "" if isinstance(values, dict) and "schema_version" in values else f"a {RECORD} of another kind"
 
 
-def _read_arrays(
-    path: Path, expected: Mapping[str, tuple[str, set[tuple[int, ...]]]], n: int | None = None
-) -> dict[str, Any]:
-    """Return arrays by name; each has the type, and after the first dimension one of the shapes, that are expected."""
+def _paths(folder: Path, case: str, inputs_digest: str) -> dict[str, Path]:
+    """Return the file of each kind in which a run keeps what it knows about a case."""
+    names = {INPUTS: inputs_digest[:32], PREDICTIONS: case}
+    files = {kind: folder / kind / f"{quote(name, safe='')}.npz" for kind, name in names.items()}
+    return {LABELS: folder / LABELS, **files}
+
+
+def _read_arrays(kind: str, path: Path, n: int | None = None) -> dict[str, Any]:
+    """Return the arrays of a file by name; ``n`` is the number of images, where that is known."""
+    expected = _ARRAYS[kind]
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files if name in expected}
+            arrays = {name: stored[name] for name in expected if name in stored.files}
     except FileNotFoundError:
         raise RecordError(f"{path}: missing, though {RECORD} refers to it; the run is incomplete") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RecordError(f"{path}: damaged ({error}); the run cannot be compared image by image") from error
-    for name, (kind, shapes) in expected.items():
+    n = arrays["ids"].size if "ids" in arrays else n
+    for name, (dtype, shapes) in expected.items():
         array = arrays.get(name)
         if array is None and "top" in arrays:
             continue  # predictions published by others have no logits
-        if array is not None and array.ndim and n is None:
-            n = len(array)
-        if (
-            array is None
-            or not n
-            or array.shape[:1] != (n,)
-            or array.shape[1:] not in shapes
-            or not array.dtype.str[1:].startswith(kind)
-        ):
+        allowed = [(n, *rest) for rest in shapes if n]
+        if array is None or array.shape not in allowed or not array.dtype.str[1:].startswith(dtype):
             found = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
             raise RecordError(
-                f"{path}: expected {name} of type {kind} for {n} images, found {found}; it may be damaged"
+                f"{path}: expected {name} of type {dtype} for {n} images, found {found}; it may be damaged"
             )
     return arrays
-
-
-def _file_name(text: str) -> str:
-    return f"{quote(text, safe='')}.npz"
 
 
 @contextmanager

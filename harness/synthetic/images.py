@@ -35,8 +35,7 @@ def ensure_rendered(cache: Path | None = None) -> Path:
 
     Files that are missing, changed or foreign are corrected. Several processes may call this at once.
     """
-    cache = platformdirs.user_cache_path("imagenet-gate") if cache is None else cache
-    folder = cache / f"{SYNTHETIC}-{DIGEST[:12]}"
+    folder = (cache or platformdirs.user_cache_path("imagenet-gate")) / f"{SYNTHETIC}-{DIGEST[:12]}"
     try:
         if not folder.is_dir() or digest(folder) != DIGEST:
             _refresh(folder)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -68,16 +67,14 @@ def _png(pixels: Pixels) -> bytes:
     """Return an uncompressed PNG: deflate's output differs between zlib and zlib-ng, stored blocks do not."""
     height, width, _ = pixels.shape
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    body = b"\x78\x01" + b"".join(_stored_blocks(rows)) + struct.pack(">I", zlib.adler32(rows))
+    body = b"\x78\x01"
+    for start in range(0, len(rows), 0xFFFF):
+        block = rows[start : start + 0xFFFF]
+        last = start + len(block) == len(rows)
+        body += struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF) + block
+    body += struct.pack(">I", zlib.adler32(rows))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
-
-
-def _stored_blocks(data: bytes) -> Iterator[bytes]:
-    for start in range(0, len(data), 0xFFFF):
-        block = data[start : start + 0xFFFF]
-        last = start + len(block) == len(data)
-        yield struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF) + block
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -87,8 +84,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def _to_gray(pixels: Pixels) -> Pixels:
     """Return the luma (H, W) of (H, W, 3) RGB, in integers."""
     red, green, blue = np.moveaxis(pixels.astype(np.int32), 2, 0)
-    luma: Pixels = ((299 * red + 587 * green + 114 * blue + 500) // 1000).astype(np.uint8)
-    return luma
+    return np.asarray((299 * red + 587 * green + 114 * blue + 500) // 1000, np.uint8)
 
 
 def _to_cmyk(pixels: Pixels) -> Pixels:
@@ -126,8 +122,7 @@ def _paint(name: str, draw: RandomState) -> Pixels:
     top, left = (height - side) // 2, (width - side) // 2
     canvas[top : top + side, left : left + side] = scene
     canvas += _noise(draw, height, width, cell=3, channels=1) * np.float32(10.0)
-    pixels: Pixels = np.clip(canvas + np.float32(0.5), np.float32(0.0), np.float32(255.0)).astype(np.uint8)
-    return pixels
+    return np.asarray(np.clip(canvas + np.float32(0.5), np.float32(0.0), np.float32(255.0)), np.uint8)
 
 
 def _add_figure(draw: RandomState, scene: Canvas, short: int, name: str) -> None:
@@ -155,15 +150,12 @@ def _add_figure(draw: RandomState, scene: Canvas, short: int, name: str) -> None
 
 def _outside(shape: str, x: Canvas, y: Canvas) -> Canvas:
     """Return how far outside the shape each point is, in radii; negative inside."""
-    one = np.float32(1.0)
-    across, along = np.abs(x), np.abs(y)
     if shape == "disc":
-        return np.sqrt(x * x + y * y) - one
+        return np.sqrt(x * x + y * y) - np.float32(1.0)
     if shape == "ring":
         return np.abs(np.sqrt(x * x + y * y) - np.float32(0.85)) - np.float32(0.2)
-    if shape == "tall":
-        return np.maximum(across * np.float32(2.4), along * np.float32(0.8)) - one
-    return np.maximum(across * np.float32(0.8), along * np.float32(2.4)) - one
+    short, long = (x, y) if shape == "tall" else (y, x)
+    return np.maximum(np.abs(short) * np.float32(2.4), np.abs(long) * np.float32(0.8)) - np.float32(1.0)
 
 
 def _pattern(texture: str, x: Canvas, y: Canvas) -> Canvas:
@@ -178,8 +170,7 @@ def _pattern(texture: str, x: Canvas, y: Canvas) -> Canvas:
     else:
         across, along = _wave(x * np.float32(2.4)) - half, _wave(y * np.float32(2.4)) - half
         dark = across * across + along * along < np.float32(0.09)
-    pattern: Canvas = dark.astype(np.float32)
-    return pattern
+    return np.asarray(dark, np.float32)
 
 
 def _wave(phase: Canvas) -> Canvas:

@@ -22,7 +22,7 @@ from harness.early import PLUGINS
 from harness.errors import DatasetError, HarnessError
 from harness.expected import DEFAULT_FILE, select_cases
 from harness.options import Process, read_options
-from harness.records.expected_file import read_expected
+from harness.records.accuracy_file import read_expected
 from tests.colours import write_dataset
 from tests.documents import INDEX, PAGES, ROOT, Command, anchors_in, commands_in, links_in, python_in
 

@@ -17,7 +17,7 @@ from harness.evaluator import evaluate
 from harness.formats import imagenet
 from harness.models import geometry_of
 from harness.preset import Geometry
-from harness.records.expected_file import read_expected
+from harness.records.accuracy_file import read_expected
 from tests import independent_loop
 
 EXPECTED = Path(__file__).parents[2] / "expected_accuracy.yaml"

@@ -15,8 +15,8 @@ from harness.errors import ExpectedError
 from harness.expected import CORE, Case, Entry, ModelSpec, select_cases
 from harness.precision import DEFAULT, Setting
 from harness.preset import Geometry, Preset
+from harness.records.accuracy_file import read_expected
 from harness.records.evidence import Counts, Expected
-from harness.records.expected_file import read_expected
 
 GOOD = """\
 schema_version: 2

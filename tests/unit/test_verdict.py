@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from harness.dataset import SYNTHETIC
 from harness.predictions import Predictions, count
+from harness.records.accuracy_file import read_expected
 from harness.records.evidence import Bounds, Counts, Expected, Policy, SpeedChange, Unpaired
-from harness.records.expected_file import read_expected
 from harness.stats import sampling_band
 from harness.verdict import ALPHA, Check, Verdict, judge, judge_speed, worst
 

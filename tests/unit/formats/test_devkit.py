@@ -1,4 +1,4 @@
-"""Tests of harness.formats.devkit."""
+"""Tests of the devkit in harness.formats.imagenet."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 
 from harness.errors import DatasetError
 from harness.formats import imagenet
-from harness.formats.devkit import ARCHIVE, GROUND_TRUTH, check_devkit
-from harness.formats.folders import label_by_name
+from harness.formats.imagenet import DEVKIT, GROUND_TRUTH, check_devkit
 from tests.archives import write_files, write_tar
 
 
@@ -48,10 +47,10 @@ def test_an_unpacked_devkit_that_agrees_is_named(tmp_path: Path, ground_truth: l
 
 def test_a_packed_devkit_is_read_without_unpacking(tmp_path: Path, ground_truth: list[int]) -> None:
     """The archive itself serves as well, and nothing is written."""
-    write_tar(tmp_path / ARCHIVE, {GROUND_TRUTH: encode(ground_truth)}, mode="w:gz")
+    write_tar(tmp_path / DEVKIT, {GROUND_TRUTH: encode(ground_truth)}, mode="w:gz")
 
     assert check_devkit([tmp_path]) == "the devkit's labels"
-    assert [path.name for path in tmp_path.iterdir()] == [ARCHIVE]
+    assert [path.name for path in tmp_path.iterdir()] == [DEVKIT]
 
 
 def test_without_a_devkit_the_labels_are_known_by_name(tmp_path: Path) -> None:
@@ -100,7 +99,7 @@ def test_a_ground_truth_that_is_none_is_an_error(tmp_path: Path, data: bytes, me
 @pytest.mark.parametrize("data", [b"", b"not gzip", b"\x1f\x8b\x08\x00 cut off"])
 def test_a_damaged_devkit_archive_is_an_error(tmp_path: Path, data: bytes) -> None:
     """What is no compressed archive is named."""
-    write_files(tmp_path, ARCHIVE, data=data)
+    write_files(tmp_path, DEVKIT, data=data)
 
     with pytest.raises(DatasetError, match=r"t12.tar.gz: expected a gzipped tar archive: .*; download"):
         check_devkit([tmp_path])
@@ -108,7 +107,7 @@ def test_a_damaged_devkit_archive_is_an_error(tmp_path: Path, data: bytes) -> No
 
 def test_a_devkit_archive_without_the_ground_truth_is_an_error(tmp_path: Path) -> None:
     """The sentence names the member that is missing."""
-    write_tar(tmp_path / ARCHIVE, {"readme.txt": b""}, mode="w:gz")
+    write_tar(tmp_path / DEVKIT, {"readme.txt": b""}, mode="w:gz")
 
     with pytest.raises(DatasetError, match=rf"t12.tar.gz: expected {GROUND_TRUTH} in it, found no such file"):
         check_devkit([tmp_path])
@@ -118,8 +117,8 @@ def test_a_devkit_archive_that_would_fill_the_memory_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more is unpacked than a devkit holds."""
-    monkeypatch.setattr("harness.formats.devkit._UNPACKED_LIMIT", 1000)
-    write_tar(tmp_path / ARCHIVE, {GROUND_TRUTH: bytes(2000)}, mode="w:gz")
+    monkeypatch.setattr("harness.formats.imagenet._UNPACKED_LIMIT", 1000)
+    write_tar(tmp_path / DEVKIT, {GROUND_TRUTH: bytes(2000)}, mode="w:gz")
 
     with pytest.raises(DatasetError, match="expected the devkit of a few MB, found more than 1,000 bytes"):
         check_devkit([tmp_path])
@@ -127,15 +126,17 @@ def test_a_devkit_archive_that_would_fill_the_memory_is_an_error(
 
 def test_a_label_is_known_by_name() -> None:
     """A validation image's number gives its class index; another name gives none."""
-    assert label_by_name("ILSVRC2012_val_00000293.JPEG", "here") == 0
-    assert label_by_name("n01440764_1.JPEG", "here") is None
+    labels = [imagenet.label_by_name(f"ILSVRC2012_val_{number:08}.JPEG", "here") for number in (1, 2, 293)]
+
+    assert labels == [65, 970, 0]
+    assert imagenet.label_by_name("n01440764_1.JPEG", "here") is None
 
 
 @pytest.mark.parametrize("number", [0, 50_001])
 def test_a_number_outside_the_validation_set_is_an_error(number: int) -> None:
     """There are images 1 to 50,000."""
     with pytest.raises(DatasetError) as raised:
-        label_by_name(f"ILSVRC2012_val_{number:08}.JPEG", "here")
+        imagenet.label_by_name(f"ILSVRC2012_val_{number:08}.JPEG", "here")
 
     assert str(raised.value) == (
         f"here: the validation images are numbered 1 to 50,000, not {number:,}; move the file away"

@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import DatasetError
 from harness.formats import flat
-from harness.formats.devkit import ARCHIVE, GROUND_TRUTH
+from harness.formats.imagenet import DEVKIT, GROUND_TRUTH
 from tests.archives import write_files
 
 ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
@@ -85,7 +85,7 @@ def test_images_beside_class_folders_are_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["", "val/"])
-@pytest.mark.parametrize("devkit", [GROUND_TRUTH, ARCHIVE])
+@pytest.mark.parametrize("devkit", [GROUND_TRUTH, DEVKIT])
 @pytest.mark.parametrize("where", ["images", "."])
 def test_a_devkit_in_the_folder_or_beside_it_is_compared(tmp_path: Path, folder: str, devkit: str, where: str) -> None:
     """A devkit that cannot be right is an error wherever it is looked for."""

@@ -109,14 +109,6 @@ def test_labels_that_are_no_array_are_errors(tmp_path: Path, monkeypatch: pytest
         imagenet.validation_labels.__wrapped__()
 
 
-def test_a_label_is_known_by_number() -> None:
-    """Images are counted from 1, and there are 50,000."""
-    assert [imagenet.validation_label(number) for number in (1, 2, 293)] == [65, 970, 0]
-    for number in (0, 50_001):
-        with pytest.raises(DatasetError, match=f"the validation images are numbered 1 to 50,000, not {number:,}"):
-            imagenet.validation_label(number)
-
-
 @pytest.mark.parametrize(
     "name",
     [

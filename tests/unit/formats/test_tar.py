@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import DatasetError
 from harness.formats import tar
-from harness.formats.devkit import GROUND_TRUTH
+from harness.formats.imagenet import GROUND_TRUTH
 from tests.archives import write_files, write_tar
 
 ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DatasetError
-from harness.formats import archive, webdataset
+from harness.formats import tar, webdataset
 from tests.archives import write_files, write_tar
 
 ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
@@ -56,7 +56,7 @@ def test_labels_are_kept_in_the_index(tmp_path: Path, monkeypatch: pytest.Monkey
     path = write_tar(tmp_path / "some.tar", {"a.jpeg": b"a", "a.cls": b"7"})
     first = webdataset.read(path)
     monkeypatch.delattr("harness.formats.webdataset._read")
-    monkeypatch.delattr(archive, "tarfile")
+    monkeypatch.delattr(tar, "tarfile")
 
     second = webdataset.read(path)
 

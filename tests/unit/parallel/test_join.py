@@ -1,4 +1,4 @@
-"""Tests of harness.parallel.join."""
+"""Tests of what harness.parallel.ranks joins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import EvaluationError
-from harness.parallel.join import join
+from harness.parallel.ranks import join
 from harness.predictions import GRID, HASH_BYTES, Predictions
 from harness.records.evidence import Counts
 from harness.records.results import CaseResult, Phases

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records.expected_file import read_expected
+from harness.records.accuracy_file import read_expected
 from harness.report.page.architectures import ARCHITECTURES, architecture_of
 
 ENTRIES = read_expected(Path(__file__).parents[4] / "expected_accuracy.yaml")

@@ -1,4 +1,4 @@
-"""Tests of harness.formats.class_folders that concern the ids; tests of layouts read class folders as well."""
+"""Tests of harness.formats.folders that concern the ids; tests of layouts read class folders as well."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DatasetError
-from harness.formats import class_folders
+from harness.formats import folders
 from tests.archives import write_files
 
 ONE = "ILSVRC2012_val_00000001"
@@ -19,7 +19,7 @@ def test_a_validation_image_has_the_same_id_in_any_spelling(tmp_path: Path, name
     """Letter case, suffix and Hugging Face's wnid do not change what an image is called."""
     write_files(tmp_path, f"n01751748/{name}")
 
-    dataset = class_folders.read(tmp_path)
+    dataset = folders.read(tmp_path)
 
     assert dataset is not None
     assert dataset.ids == (f"{ONE}.JPEG",)
@@ -29,7 +29,7 @@ def test_two_spellings_of_one_image_are_distinguished_by_their_paths(tmp_path: P
     """Two files are two images, and then none of them is called by its name alone."""
     write_files(tmp_path, f"n01751748/{ONE}.JPEG", f"n01751748/{ONE}.jpg", "n01440764/a.JPEG")
 
-    dataset = class_folders.read(tmp_path)
+    dataset = folders.read(tmp_path)
 
     assert dataset is not None
     assert dataset.ids == ("n01440764/a.JPEG", f"n01751748/{ONE}.JPEG", f"n01751748/{ONE}.jpg")
@@ -45,4 +45,4 @@ def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:
         pytest.skip("this file system takes only UTF-8")
 
     with pytest.raises(DatasetError, match=r": the name '\\udcff.JPEG' is not UTF-8; rename the image"):
-        class_folders.read(tmp_path)
+        folders.read(tmp_path)

@@ -1,4 +1,4 @@
-"""Tests of harness.formats.index."""
+"""Tests of the index that harness.formats.listings keeps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.formats import index
-from harness.formats.index import indexed
+from harness.formats import listings
+from harness.formats.listings import indexed
 from harness.formats.sources import FileSource
 
 ENTRIES = [["a", 512], ["\xe4", 2**40]]
@@ -101,7 +101,7 @@ def test_another_format_is_made_anew(archive: Path, monkeypatch: pytest.MonkeyPa
     """An index of another version of the module is not used."""
     find = Finder()
     indexed(FileSource.of(archive), "tar", find)
-    monkeypatch.setattr(index, "FORMAT", index.FORMAT + 1)
+    monkeypatch.setattr(listings, "FORMAT", listings.FORMAT + 1)
 
     indexed(FileSource.of(archive), "tar", find)
 

@@ -1,4 +1,4 @@
-"""Tests of harness.formats.shards."""
+"""Tests of the choice of shards in harness.formats.listings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DatasetError
-from harness.formats.shards import choose_validation
+from harness.formats.listings import choose_validation
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,9 @@ class _Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if 0 in self.std:
             raise ValueError(f"std must not be 0, found {self.std}")
 
+    def preset(self) -> Preset:
+        return Preset(Geometry(self.resize, self.crop, self.interpolation), self.mean, self.std)
+
 
 class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Annotated[str, msgspec.Meta(min_length=1)]
@@ -77,15 +80,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: list[dict[str, Any]]
 
 
-_Tolerances = Mapping[str, Decimal]
-
-
 def read_expected(path: Path) -> tuple[Entry, ...]:
-    """Read and check the whole file.
-
-    Raises:
-        ExpectedError: it cannot be read, or a value is not as it must be; with file, key and reason.
-    """
+    """Read and check the whole file; what is wrong is an ExpectedError."""
     try:
         with path.open(encoding="utf-8") as file:
             document = yaml.load(file, _Loader)
@@ -100,16 +96,19 @@ def read_expected(path: Path) -> tuple[Entry, ...]:
             f"{path}: schema_version must be {SCHEMA_VERSION}, found {document.get('schema_version')!r}; version 1 has "
             "'splits' for 'datasets' and 'embedded' for 'synthetic': rename them and raise the version"
         )
-    reader = _Reader(path)
-    listed: _File = reader.convert(document, _File, "")
-    tolerances = reader.tolerances(listed.tolerance, "tolerance", {})
-    if "fp32" not in tolerances:
+    listed: _File = _convert(document, _File, str(path))
+    general = _tolerances(listed.tolerance, f"{path}: tolerance", {})
+    if "fp32" not in general:
         raise ExpectedError(f"{path}: tolerance: 'fp32' is missing, which holds for all precisions that have none")
     if clash := sorted({"model", "weights", "builder", "preset"} & listed.datasets.keys()):
         raise ExpectedError(f"{path}: datasets: {clash[0]!r} is a key of models; give the dataset another name")
+    tolerances = {
+        name: _tolerances(dataset.tolerance, f"{path}: datasets.{name}.tolerance", general)
+        for name, dataset in listed.datasets.items()
+    }
     entries: dict[str, Entry] = {}
     for number, values in enumerate(listed.models):
-        entry = reader.entry(values, f"models[{number}]", listed.datasets, tolerances)
+        entry = _entry(values, f"{path}: models[{number}]", listed.datasets, tolerances)
         if (identity := str(entry.spec)) in entries:
             raise ExpectedError(f"{entry.where}: {identity} is listed twice, first in {entries[identity].where}")
         entries[identity] = entry
@@ -127,59 +126,43 @@ class _Loader(yaml.BaseLoader):
         return super().construct_mapping(node, deep)
 
 
-class _Reader:
-    """The conversions, with the file's name for their messages."""
+def _convert(value: Any, kind: Any, where: str) -> Any:
+    """Return ``value``, nested text, as ``kind``; an error begins with ``where``, as in the functions below."""
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        found = f"; found {value!r}" if len(repr(value)) <= 80 else ""  # the path says enough of a longer one
+        raise ExpectedError(f"{where}: {error}{found}") from None
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    def convert(self, value: Any, kind: Any, key: str) -> Any:
-        """Return ``value``, nested text, as ``kind``."""
-        try:
-            return msgspec.convert(value, kind, strict=False)
-        except msgspec.ValidationError as error:
-            found = f"; found {value!r}" if len(repr(value)) <= 80 else ""  # the path says enough of a longer one
-            raise ExpectedError(f"{self._path}: {key}{': ' if key else ''}{error}{found}") from None
+def _tolerances(value: Any, where: str, outer: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+    """Return ``outer`` with the tolerances given here: one number for all precisions, or some by name."""
+    if value is None:
+        return outer
+    given = value if isinstance(value, dict) else {"fp32": value}
+    if unknown := [name for name in given if name not in PRECISIONS]:
+        raise ExpectedError(f"{where}: expected {', '.join(PRECISIONS)}, found {unknown[0]!r}")
+    found = {name: _convert(number, Decimal, f"{where}.{name}") for name, number in given.items()}
+    if wrong := [number for number in found.values() if not (number.is_finite() and 0 <= number <= 100)]:
+        raise ExpectedError(f"{where}: expected points between 0 and 100, found {wrong[0]}")
+    return {**outer, **found} if isinstance(value, dict) else found
 
-    def tolerances(self, value: Any, key: str, outer: _Tolerances) -> _Tolerances:
-        """Return ``outer`` with the tolerances given here: one number for all precisions, or some by name."""
-        if value is None:
-            return outer
-        given = value if isinstance(value, dict) else {"fp32": value}
-        if unknown := [name for name in given if name not in PRECISIONS]:
-            raise ExpectedError(f"{self._path}: {key}: expected {', '.join(PRECISIONS)}, found {unknown[0]!r}")
-        found = {name: self.convert(number, Decimal, f"{key}.{name}") for name, number in given.items()}
-        if wrong := [number for number in found.values() if not (number.is_finite() and 0 <= number <= 100)]:
-            raise ExpectedError(f"{self._path}: {key}: expected points between 0 and 100, found {wrong[0]}")
-        return {**outer, **found} if isinstance(value, dict) else found
 
-    def entry(
-        self, values: dict[str, Any], key: str, datasets: Mapping[str, _Dataset], tolerances: _Tolerances
-    ) -> Entry:
-        """Return one entry of ``models``."""
-        model: _Model = self.convert(
-            {name: value for name, value in values.items() if name not in datasets}, _Model, key
-        )
-        preset = (
-            None
-            if model.preset is None
-            else Preset(
-                Geometry(model.preset.resize, model.preset.crop, model.preset.interpolation),
-                model.preset.mean,
-                model.preset.std,
-            )
-        )
-        expected = {}
-        for name, dataset in datasets.items():
-            if name in values:
-                where = f"{key} ({model.model}-{model.weights}): {name}"
-                accuracy: _Accuracy = self.convert(values[name], _Accuracy, where)
-                allowed = self.tolerances(dataset.tolerance, f"datasets.{name}.tolerance", tolerances)
-                allowed = self.tolerances(accuracy.tolerance, f"{where}.tolerance", allowed)
-                top1, top5 = (round(value * dataset.images / 100) for value in (accuracy.acc1, accuracy.acc5))
-                counts = Counts(dataset.images, top1, top5)
-                expected[name] = {
-                    precision: Expected(counts, tolerance, dataset.origin) for precision, tolerance in allowed.items()
-                }
-        spec = ModelSpec(model.model, model.weights, model.builder, preset)
-        return Entry(spec, expected, where=f"{self._path}: {key}")
+def _entry(
+    values: dict[str, Any], where: str, datasets: dict[str, _Dataset], tolerances: Mapping[str, Mapping[str, Decimal]]
+) -> Entry:
+    """Return one entry of ``models``; tolerances are by dataset."""
+    model: _Model = _convert({name: value for name, value in values.items() if name not in datasets}, _Model, where)
+    preset = None if model.preset is None else model.preset.preset()
+    spec = ModelSpec(model.model, model.weights, model.builder, preset)
+    expected = {}
+    for name, dataset in datasets.items():
+        if name in values:
+            accuracy: _Accuracy = _convert(values[name], _Accuracy, f"{where} ({spec}): {name}")
+            allowed = _tolerances(accuracy.tolerance, f"{where} ({spec}): {name}.tolerance", tolerances[name])
+            top1, top5 = (round(value * dataset.images / 100) for value in (accuracy.acc1, accuracy.acc5))
+            counts = Counts(dataset.images, top1, top5)
+            expected[name] = {
+                precision: Expected(counts, tolerance, dataset.origin) for precision, tolerance in allowed.items()
+            }
+    return Entry(spec, expected, where)

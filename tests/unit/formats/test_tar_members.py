@@ -1,4 +1,4 @@
-"""Tests of harness.formats.archive."""
+"""Tests of the listing of archives in harness.formats.tar."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DatasetError
-from harness.formats.archive import Member, list_members
-from harness.formats.sources import FileSource
+from harness.formats.sources import ArchiveSource, FileSource
+from harness.formats.tar import list_members
 from tests.archives import write_tar
 
 FILES = {"a.JPEG": b"first", "val/b.JPEG": b"x" * 1000}
@@ -46,11 +46,10 @@ def test_members_are_read_in_place(tmp_path: Path, format_: int) -> None:
         for name, data in files.items():
             (tmp_path / "file").write_bytes(data)
             archive.add(tmp_path / "file", f"./{name}")
-    source = FileSource.of(tmp_path / "x.tar")
 
-    members = list_members(source)
+    members = list_members(FileSource.of(tmp_path / "x.tar"))
 
-    assert {member.name: member.source(source).read() for member in members} == files
+    assert {member.name: member.read() for member in members} == files
 
 
 def test_a_listing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +60,8 @@ def test_a_listing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     second = list_members(archive)
 
-    assert first == second == [Member("a.JPEG", 512, 5), Member("val/b.JPEG", 1536, 1000)]
+    assert first == second
+    assert second == [ArchiveSource(archive, "a.JPEG", 512, 5), ArchiveSource(archive, "val/b.JPEG", 1536, 1000)]
 
 
 @pytest.mark.parametrize(
