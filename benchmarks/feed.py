@@ -28,7 +28,7 @@ from harness.options import Decoder, available_cores
 from harness.precision import Setting
 from harness.predict import predict
 from harness.prefetch import Crops, Prefetch
-from harness.records.expected_file import read_expected
+from harness.records.accuracy_file import read_expected
 
 ROUNDS = 3
 
