@@ -34,33 +34,19 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """N labelled images, sorted by id.
+    """N labelled images, sorted by id."""
 
-    Attributes:
-        name: ``imagenet-1k`` or ``synthetic`` where the dataset was recognized as such, else the folder's name.
-        format: how the dataset is laid out on disk, in words.
-        root: the folder or file that it was read from.
-        ids: N names that do not depend on the format; unique and sorted.
-        sources: N sources of the images' bytes.
-        targets: (N,) int16, class indices into ``classes``.
-        classes: wnids or other class names, in the order of the models' outputs.
-        fingerprint: digest of the ids and the sources' identities when the dataset was opened.
-        whole: the dataset that this one is a part of; None for a whole one.
-        caveat: why this is not the published dataset that it resembles, as a clause; empty otherwise.
-        ignored: files among the images whose names are not those of images.
-    """
-
-    name: str
-    format: str
-    root: Path
-    ids: tuple[str, ...]
-    sources: tuple[Source, ...]
-    targets: NDArray[np.int16]
-    classes: tuple[str, ...]
-    fingerprint: str
-    whole: ImageDataset | None = None
-    caveat: str = ""
-    ignored: tuple[str, ...] = ()
+    name: str  # "imagenet-1k" or "synthetic" where the dataset was recognized as such, else the folder's name
+    format: str  # how it is laid out on disk, in words
+    root: Path  # the folder or file that it was read from
+    ids: tuple[str, ...]  # N names that do not depend on the format; unique and sorted
+    sources: tuple[Source, ...]  # N sources of the images' bytes
+    targets: NDArray[np.int16]  # (N,) class indices into classes
+    classes: tuple[str, ...]  # wnids or other class names, in the order of the models' outputs
+    fingerprint: str  # digest of the ids and the sources' identities when the dataset was opened
+    whole: ImageDataset | None = None  # the dataset that this one is a part of; None for a whole one
+    caveat: str = ""  # why this is not the published dataset that it resembles, as a clause; empty otherwise
+    ignored: tuple[str, ...] = ()  # files among the images whose names are not those of images
 
     @classmethod
     def from_rows(

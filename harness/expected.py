@@ -20,19 +20,12 @@ CORE = ("alexnet-IMAGENET1K_V1", "vgg16-IMAGENET1K_V1", "resnet18-IMAGENET1K_V1"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model and its weights by name.
+    """A model and its weights by name."""
 
-    Attributes:
-        model: torchvision's name, or any name for a model with a builder.
-        weights: the member of torchvision's weights enum, or any name for a model with a builder.
-        builder: ``module:function`` that returns the model with its weights loaded; None for torchvision's own.
-        preset: the preset of a model with a builder; None for torchvision's own, whose weights name theirs.
-    """
-
-    model: str
-    weights: str
-    builder: str | None = None
-    preset: Preset | None = None
+    model: str  # torchvision's name, or any name for a model with a builder
+    weights: str  # the member of torchvision's weights enum, or any name for a model with a builder
+    builder: str | None = None  # module:function that returns the model with its weights; None for torchvision's own
+    preset: Preset | None = None  # of a model with a builder; torchvision's weights name theirs
 
     def __str__(self) -> str:
         return f"{self.model}-{self.weights}"
@@ -40,17 +33,12 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Entry:
-    """A model and what it should score.
-
-    Attributes:
-        spec: the model and its weights.
-        expected: by dataset name and precision; other precisions than those named have that of fp32.
-        where: file and key of the entry, for messages.
-    """
+    """A model and what it should score."""
 
     spec: ModelSpec
+    # By dataset name and precision; other precisions than those named have that of fp32.
     expected: Mapping[str, Mapping[str, Expected]] = field(default_factory=dict, hash=False)
-    where: str = field(default="", compare=False)
+    where: str = field(default="", compare=False)  # file and key of the entry, for messages
 
     def expected_on(self, dataset: str, precision: str = "fp32") -> Expected | None:
         """Return what is expected on the dataset of that name; None if nothing is."""

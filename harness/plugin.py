@@ -89,21 +89,14 @@ def result(case: Case, request: pytest.FixtureRequest) -> CaseResult:
 
 
 class Gate:
-    """The state of one session: what is evaluated, and the results so far.
-
-    Attributes:
-        selected: the marks that ``-m`` asks for, of ``ACCURACY`` and ``THROUGHPUT``.
-        options: the options' values, and this process among those of the run.
-        cases: the selected cases, in the order of evaluation.
-        evaluator: the open dataset and device; None unless accuracy tests are selected.
-    """
+    """The state of one session: what is evaluated, and the results so far."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.selected = {mark for mark in (ACCURACY, THROUGHPUT) if is_selected(config, mark)}
+        self.selected = {mark for mark in (ACCURACY, THROUGHPUT) if is_selected(config, mark)}  # that -m asks for
         self.options = Options()
-        self.cases: tuple[Case, ...] = ()
-        self.evaluator: Evaluator | None = None
+        self.cases: tuple[Case, ...] = ()  # the selected ones, in the order of evaluation
+        self.evaluator: Evaluator | None = None  # None unless accuracy tests are selected
         self._run: NewRun | None = None
         self._evaluated: dict[str, CaseResult] = {}
         self._due: dict[str, str] = {}

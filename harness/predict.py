@@ -22,25 +22,15 @@ from harness.preset import Preset
 
 
 class Loop(NamedTuple):
-    """One pass over all images.
-
-    Attributes:
-        predictions: the predictions for all images.
-        batch_size: images per forward call; smaller than requested if memory ran out.
-        seconds: wall clock from the first batch's read until all predictions are on the host.
-        waited: seconds of it spent waiting for images to be decoded.
-        transfer: seconds of it spent reading crops and moving them to the device, as the host sees it.
-        switches: as in ``CaseResult``.
-        first_input: as in ``CaseResult``.
-    """
+    """One pass over all images."""
 
     predictions: Predictions
-    batch_size: int
-    seconds: float
-    waited: float
-    transfer: float
-    switches: Mapping[str, Any]
-    first_input: Mapping[str, Any]
+    batch_size: int  # images per forward call; smaller than requested if memory ran out
+    seconds: float  # wall clock from the first batch's read until all predictions are on the host
+    waited: float  # seconds of it spent waiting for images to be decoded
+    transfer: float  # seconds of it spent reading crops and moving them to the device, as the host sees it
+    switches: Mapping[str, Any]  # as in CaseResult
+    first_input: Mapping[str, Any]  # as in CaseResult
 
 
 class Normalize:

@@ -22,21 +22,15 @@ HASH_BYTES, GRID = 16, 4
 class Predictions:
     """A model's highest classes for N images; the same type whether computed, joined from ranks, or read from a file.
 
-    Attributes:
-        ids: (N,) image ids, sorted.
-        top: (N, K) int16 class indices, highest logit first; K is 6, or the number of classes if that is smaller.
-        logits: (N, K) float32 logits of ``top``; None, as all below, where they are not known.
-        logsumexp: (N,) float32 log-sum-exp of all logits: logits minus this are log-probabilities.
-        hashes: (N, 16) uint8, XXH3 of each image's decoded pixels.
-        samples: (N, 4, 4, 3) uint8, 16 of each image's pixels at fixed positions, RGB.
+    K is 6, or the number of classes if that is smaller. What is None is not known.
     """
 
-    ids: NDArray[np.str_]
-    top: NDArray[np.int16]
-    logits: NDArray[np.float32] | None = None
-    logsumexp: NDArray[np.float32] | None = None
-    hashes: NDArray[np.uint8] | None = None
-    samples: NDArray[np.uint8] | None = None
+    ids: NDArray[np.str_]  # (N,) image ids, sorted
+    top: NDArray[np.int16]  # (N, K) class indices, highest logit first
+    logits: NDArray[np.float32] | None = None  # (N, K) logits of top
+    logsumexp: NDArray[np.float32] | None = None  # (N,) of all logits: logits minus this are log-probabilities
+    hashes: NDArray[np.uint8] | None = None  # (N, 16) XXH3 of each image's decoded pixels
+    samples: NDArray[np.uint8] | None = None  # (N, 4, 4, 3) 16 of each image's pixels at fixed positions, RGB
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -14,17 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What determines the uint8 pixels; models with the same geometry share one store of decoded images.
+    """What determines the uint8 pixels; models with the same geometry share one store of decoded images."""
 
-    Attributes:
-        resize: length of the shorter side after resizing, in pixels.
-        crop: side of the centre square that is kept, in pixels.
-        interpolation: ``nearest``, ``bilinear`` or ``bicubic``; Pillow antialiases all but nearest.
-    """
-
-    resize: int
-    crop: int
-    interpolation: str
+    resize: int  # length of the shorter side after resizing, in pixels
+    crop: int  # side of the centre square that is kept, in pixels
+    interpolation: str  # "nearest", "bilinear" or "bicubic"; Pillow antialiases all but nearest
 
     def __str__(self) -> str:
         return f"{self.resize}/{self.crop} {self.interpolation}"
@@ -52,14 +46,9 @@ def preset_of(transform: Any) -> Preset:
 def check_against_torchvision(
     preset: Preset, transform: Any, crop: NDArray[np.uint8], encoded: bytes, name: str
 ) -> None:
-    """Compare one decoded and normalized image with the output of torchvision's own transform, bit for bit.
+    """Compare one image, ``crop`` as decoded and normalized, with the output of torchvision's transform, bit for bit.
 
-    Args:
-        preset: the preset that was applied.
-        transform: torchvision's transform of the same weights.
-        crop: (S, S, 3) uint8, the image as decoded with the preset's geometry.
-        encoded: the image file's bytes.
-        name: the image's id, for messages.
+    ``crop`` is (S, S, 3) uint8, ``encoded`` the same image's file, and ``name`` its id.
 
     Raises:
         EvaluationError: the two differ.

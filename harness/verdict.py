@@ -39,19 +39,12 @@ TOTALS_TOLERANCE = Decimal("0.05")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was judged.
-
-    Attributes:
-        name: what was judged.
-        outcome: ``passed``, ``warning`` or ``failed``.
-        detail: measured and expected values, difference and what is allowed; lines may follow the first.
-        could_miss: the largest drop, in points, that would pass on a subset; 0 where all images were judged.
-    """
+    """One thing that was judged."""
 
     name: str
-    outcome: str
-    detail: str
-    could_miss: float = 0.0
+    outcome: str  # PASSED, WARNING or FAILED
+    detail: str  # measured and expected values, difference and what is allowed; lines may follow the first
+    could_miss: float = 0.0  # the largest drop, in points, that would pass on a subset; 0 where all images were judged
 
     def __str__(self) -> str:
         return f"{self.name}: {self.outcome if self.outcome == PASSED else self.outcome.upper()}: {self.detail}"
@@ -83,17 +76,11 @@ def judge(
     baseline: Pairing | Unpaired | None,
     bounds: Iterable[Bounds] = (),
 ) -> Verdict:
-    """Return the verdict on a case.
+    """Return the verdict on a case by its counts and its other evidence.
 
     On a whole dataset with published values, the counts must be within the tolerance, above as well as below, since a
     wrong setting can raise accuracy; on a subset, within the sampling band widened by the tolerance. Without published
-    values the baseline alone judges, and with neither the case fails.
-
-    Args:
-        expected: what the whole dataset should give; None where nothing was published for it.
-        unpublished: why nothing was published, for the message.
-        baseline: evidence from the comparison with an earlier run; None without one.
-        bounds: evidence from further checks.
+    values (``unpublished`` says why) the baseline alone judges, and with neither the case fails.
     """
     checks = [] if expected is None else [_check_published(metric, expected, counts) for metric in METRICS]
     if baseline is not None:
