@@ -189,7 +189,7 @@ class Evaluator:
         )
         return result, loop.predictions
 
-    def judge(
+    def with_evidence(
         self,
         case: Case,
         result: CaseResult,
@@ -207,13 +207,13 @@ class Evaluator:
         for check in checks:
             found = check(result=result, predictions=predictions, targets=self.dataset.targets)
             for evidence in found if isinstance(found, Sequence) else [found]:
-                result = result if evidence is None else _with_evidence(result, evidence)
+                result = result if evidence is None else _added(result, evidence)
         if staging is not None:
             write_predictions(staging, result.id, predictions, self.dataset.targets)
         return result
 
 
-def _with_evidence(result: CaseResult, evidence: Evidence) -> CaseResult:
+def _added(result: CaseResult, evidence: Evidence) -> CaseResult:
     if isinstance(evidence, Bounds):
         if not math.isfinite(evidence.value):
             raise EvaluationError(f"{result.id}: the check {evidence.name!r} gave {evidence.value}, not a number")
@@ -287,4 +287,4 @@ def evaluate(
         evaluated = evaluator.predict(case, module=module)
         assert evaluated is not None  # a dataset is not empty, and this is the only process
         result, predictions = evaluated
-        return evaluator.judge(case, result, predictions, checks), predictions
+        return evaluator.with_evidence(case, result, predictions, checks), predictions

@@ -67,14 +67,14 @@ def pytest_imagenet_evaluate(
     case: Case,
     evaluator: Evaluator,
     predict: Callable[[], tuple[CaseResult, Predictions] | None],
-    judge: Callable[[CaseResult, Predictions], CaseResult],
+    add_evidence: Callable[[CaseResult, Predictions], CaseResult],
 ) -> CaseResult | None:
     """Evaluate a case in cooperation with other processes; None to evaluate it in this process alone.
 
     Args:
         evaluator: the session's dataset and device.
         predict: evaluates this process's share of the images; None if it has none.
-        judge: adds the evidence of all checks to the result of all images, and writes the predictions.
+        add_evidence: adds the evidence of all checks to the result of all images, and writes the predictions.
     """
 
 

@@ -187,16 +187,16 @@ class Gate:
         progress = partial(hook.pytest_imagenet_progress, config=self.config, case=str(case))
         check = partial(hook.pytest_imagenet_check, config=self.config)
         predict = partial(evaluator.predict, case, progress)
-        judge = partial(evaluator.judge, case, checks=[check], staging=self.staging)
+        add_evidence = partial(evaluator.with_evidence, case, checks=[check], staging=self.staging)
         with shown_in_one_sentence():
             try:
                 result: CaseResult | None = hook.pytest_imagenet_evaluate(
-                    config=self.config, case=case, evaluator=evaluator, predict=predict, judge=judge
+                    config=self.config, case=case, evaluator=evaluator, predict=predict, add_evidence=add_evidence
                 )
                 if result is None:
                     predicted = predict()
                     assert predicted is not None  # the only process has all images
-                    result = judge(*predicted)
+                    result = add_evidence(*predicted)
             except RanksError:
                 item.session.shouldfail = "the ranks have lost each other"
                 raise

@@ -142,7 +142,7 @@ class Parallel:
             items[:] = interleaved(items, gate_of(config).options.process.total)
 
     def pytest_imagenet_evaluate(
-        self, case: object, evaluator: Evaluator, predict: Callable[[], Any], judge: Callable[..., CaseResult]
+        self, case: object, evaluator: Evaluator, predict: Callable[[], Any], add_evidence: Callable[..., CaseResult]
     ) -> CaseResult | None:
         """Evaluate this rank's images, and let the first rank judge all of them."""
         if self._ranks is None:
@@ -150,7 +150,9 @@ class Parallel:
         from harness.parallel.ranks import join
 
         parts = self._ranks.gather(f"its predictions of {case}", predict)
-        return self._ranks.from_first(f"the result of {case}", lambda: judge(*join(parts, evaluator.dataset.ids)))
+        return self._ranks.from_first(
+            f"the result of {case}", lambda: add_evidence(*join(parts, evaluator.dataset.ids))
+        )
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -265,7 +265,7 @@ def test_a_result_is_judged_by_the_values_of_its_precision(dataset: ImageDataset
     case = Case(Entry(ModelSpec("own", "V1"), {"synthetic": values}), Setting("bf16"))
 
     with closing(Evaluator(dataset, Options(workers=1, device="cpu"))) as evaluator:
-        judged = evaluator.judge(case, case_result(), predictions_of(case_result()))
+        judged = evaluator.with_evidence(case, case_result(), predictions_of(case_result()))
 
     assert judged.expected == values["bf16"]
 
@@ -276,7 +276,7 @@ def test_predictions_are_written_to_a_run_in_the_making(dataset: ImageDataset, t
     with closing(Evaluator(dataset, Options(limit=5, workers=1, batch_size=2, device="cpu"))) as evaluator:
         predicted = evaluator.predict(CASE, module=classifier())
         assert predicted is not None
-        result = evaluator.judge(CASE, *predicted, staging=run.staging)
+        result = evaluator.with_evidence(CASE, *predicted, staging=run.staging)
         facts = evaluator.dataset_facts()
         lines = evaluator.describe()
 
