@@ -15,7 +15,7 @@ from harness.errors import RecordError
 from harness.records.evidence import ChangedPrediction, Pairing, Policy, SpeedChange, Unpaired
 from harness.records.results import CaseResult, Record, TimingResult
 from harness.records.run_folder import Run
-from harness.verdict import BASELINE, FAILED, judge_speed
+from harness.verdict import BASELINE, FAILED, Check, judge_speed
 
 FAILURES = ("accuracy", "speed", "missing")
 """What may count as a failure."""
@@ -52,9 +52,7 @@ class AccuracyPair:
 
     def failure(self) -> str:
         """Return why the case failed; empty if it did not."""
-        failed = (check for check in self.new.verdict.checks if check.outcome == FAILED)
-        # The comparison has the diagnosis, the published values only the effect.
-        check = min(failed, key=lambda check: check.name != BASELINE, default=None)
+        check = next(iter(checks_of(self.new, FAILED)), None)
         if check is None or check.name != BASELINE:
             return f"{check.name}: {check.detail}" if check else ""
         if isinstance(self.evidence, Unpaired) and self.evidence.why == "different":
@@ -109,16 +107,18 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     Raises:
         RecordError: they have no image in common, or predictions cannot be read.
     """
-    _check_images(old, new)
     before, after = old.record, new.record
-    speed_error = _hardware_error(before, after) if _in_both(before.timings, after.timings) else ""
-    in_old = _ids(before)
+    paired = before.cases and after.cases and old.holds_predictions and new.holds_predictions
+    if not paired or not np.isin(new.labels[0], old.labels[0]).any():
+        check_same_images(old, new)
+    timings, in_old = _in_both(before.timings, after.timings), _ids(before)
+    speed_error = _hardware_error(before, after) if timings else ""
     return Comparison(
         old=old,
         new=new,
         facts=tuple(before.environment.differences(after.environment)),
         accuracy=tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases)),
-        speed=() if speed_error else tuple(_speed_pairs(before, after, noise)),
+        speed=() if speed_error else tuple(_speed_pairs(before, after, timings, noise)),
         speed_error=speed_error,
         missing=tuple(_missing(before, after)),
         added=tuple(result.id for result in (*after.cases, *after.timings) if result.id not in in_old),
@@ -136,21 +136,16 @@ def check_same_images(old: Run, new: Run) -> None:
         )
 
 
-def shared_sides(old: Run, new: Run, results: AccuracyPair) -> tuple[Side, Side]:
-    """Return what both runs hold about a case that was paired, of the images that the new run holds."""
-    return _on_same_images(side_of(old, results.old), side_of(new, results.new))
+def checks_of(case: CaseResult, outcome: str) -> list[Check]:
+    """Return a case's checks with an outcome; the baseline first, which has the diagnosis, the others the effect."""
+    checks = [check for check in case.verdict.checks if check.outcome == outcome]
+    return sorted(checks, key=lambda check: check.name != BASELINE)
 
 
-def _on_same_images(old: Side, new: Side) -> tuple[Side, Side]:
+def on_images_of(old: Side, new: Side) -> Side:
+    """Return what the old run holds about the images of the new run, with which it was paired."""
     indices = old.predictions.indices_of(new.predictions.ids)
-    return old._replace(predictions=old.predictions.at(indices), targets=old.targets[indices]), new
-
-
-def _check_images(old: Run, new: Run) -> None:
-    """Check that two runs have images in common; files without predictions must be of the same images."""
-    paired = old.record.cases and new.record.cases and old.holds_predictions and new.holds_predictions
-    if not paired or not np.isin(new.labels[0], old.labels[0]).any():
-        check_same_images(old, new)
+    return old._replace(predictions=old.predictions.at(indices), targets=old.targets[indices])
 
 
 def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, policy: Policy) -> AccuracyPair:
@@ -162,8 +157,8 @@ def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, po
             evidence = pair(here, there, policy)
         except RecordError as error:
             raise RecordError(f"{old.path}: {error}") from error
-        if isinstance(evidence, Pairing):
-            here, there = _on_same_images(here, there)
+        if isinstance(evidence, Pairing) and evidence.changed:
+            here = on_images_of(here, there)
             predictions, targets = (here.predictions, there.predictions), (here.targets, there.targets)
             changed = changed_predictions(*predictions, *targets, evidence.noise_floor)
     elif before.weights_sha256 and after.weights_sha256 and before.weights_sha256 != after.weights_sha256:
@@ -175,8 +170,9 @@ def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, po
     return AccuracyPair(before, msgspec.structs.replace(after, baseline=evidence), changed)
 
 
-def _speed_pairs(old: Record, new: Record, noise: float) -> Iterator[SpeedPair]:
-    timings = _in_both(old.timings, new.timings)
+def _speed_pairs(
+    old: Record, new: Record, timings: Sequence[tuple[TimingResult, TimingResult]], noise: float
+) -> Iterator[SpeedPair]:
     # The yardstick is computed by numpy, and means nothing across its versions.
     same_numpy = old.environment.numpy == new.environment.numpy
     for before, after in timings:
@@ -211,5 +207,4 @@ def _missing(old: Record, new: Record) -> Iterator[tuple[str, str]]:
     for when, record in (("old", old), ("new", new)):
         for missing in record.missing:
             if missing.id in in_new:
-                detail = f": {missing.detail}" if missing.detail else ""
-                yield missing.id, f"{missing.outcome} in the {when} run{detail}"
+                yield missing.id, f"{missing.outcome} in the {when} run{missing.detail and f': {missing.detail}'}"

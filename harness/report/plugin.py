@@ -11,8 +11,8 @@ import pytest
 from harness.errors import RecordError
 from harness.plugin import gate_of
 from harness.records.run_folder import RECORD, Run
+from harness.report.run import run_sections
 from harness.report.sections import Section
-from harness.report.terminal import run_sections
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager

@@ -12,8 +12,8 @@ from harness.records.results import Record
 from harness.records.run_folder import Run
 from harness.report.comparison import caveats_of, differences, environment_section, series_sections
 from harness.report.headline import Headline, headline
+from harness.report.run import run_sections
 from harness.report.sections import Section, reason_lines
-from harness.report.terminal import run_sections
 
 _SERIES = 3
 

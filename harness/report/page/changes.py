@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.baseline.pairing import Side, margins_of
-from harness.compare.compare import AccuracyPair, Comparison, shared_sides
+from harness.baseline.pairing import Side, margins_of, side_of
+from harness.compare.compare import AccuracyPair, Comparison, on_images_of
 from harness.formats.imagenet import class_names
 from harness.records.evidence import ChangedPrediction
 from harness.report.page.thumbnails import Thumbnails
-from harness.report.sections import Table
+from harness.report.sections import Table, table_of
 
 _MOST_CARDS = 160
 _FEWEST_PER_CASE, _MOST_PER_CASE = 6, 24
@@ -49,7 +49,8 @@ def changes(comparison: Comparison, thumbnails: Thumbnails, names: Sequence[str]
     """Return what changed in each case that has changed predictions; ``names`` of the classes, as far as known."""
     found = []
     for pair, chosen in _chosen(comparison):
-        old, new = shared_sides(comparison.old, comparison.new, pair)
+        new = side_of(comparison.new, pair.new)
+        old = on_images_of(side_of(comparison.old, pair.old), new)
         margins = margins_of(old.predictions), margins_of(new.predictions)
         cards = []
         for change in chosen:
@@ -80,11 +81,11 @@ def _by_class(old: Side, new: Side, names: Sequence[str]) -> Table | None:
     order = np.argsort(gained, kind="stable")
     most = [index for index in order[:_CLASSES] if gained[index] < 0]
     most += [index for index in order[::-1][:_CLASSES] if gained[index] > 0]
-    rows = [
-        [_name(index, names), str(images[index]), str(before[index]), str(after[index]), f"{gained[index]:+}"]
-        for index in map(int, most)
-    ]
-    return Table(["class", "images", "correct before", "correct now", "diff"], rows, frozenset({0})) if rows else None
+    rows = []
+    for index in map(int, most):
+        row = [("<class", _name(index, names)), ("images", str(images[index])), ("correct before", str(before[index]))]
+        rows.append([*row, ("correct now", str(after[index])), ("diff", f"{gained[index]:+}")])
+    return table_of(rows)
 
 
 def _name(index: int, names: Sequence[str]) -> str:

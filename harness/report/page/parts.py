@@ -15,8 +15,8 @@ from harness.report.comparison import differences, environment_section, series_s
 from harness.report.page.architectures import architecture_of
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.sections import Section, Table
-from harness.report.terminal import TIE, TIE_NOTE, accuracy_sections, throughput_section, tied_cases
+from harness.report.run import TIE, TIE_NOTE, accuracy_sections, throughput_section, tied_cases
+from harness.report.sections import Section, table_of
 
 _MOST_ROWS, _MOST_LINES = 80, 8
 # The axes of a series go at least so far up and down, so that noise looks like noise.
@@ -63,25 +63,17 @@ def _models(cases: Sequence[CaseResult], tied: Collection[str]) -> Section:
     for rank, case in enumerate(ranking(cases), start=1):
         low, high = wilson_interval(case.counts.top1, case.counts.images)
         year, idea = architecture_of(case.model) or ("-", "-")
-        rows.append(
-            [
-                f"{TIE if case.id in tied else ''}{rank}",
-                names[case.id],
-                f"{case.counts.percent('top1'):.3f}",
-                f"{low:.2f} to {high:.2f}",
-                f"{case.parameters / 1e6:.1f}M" if case.parameters else "-",
-                f"{case.gmacs:.2f}" if case.gmacs else "-",
-                "-" if case.weights_bytes is None else f"{case.weights_bytes / 1e6:,.1f} MB",
-                str(year),
-                idea,
-            ]
-        )
-    head = ["", "model", "top-1", "95 % interval", "params", "GMACs", "weights", "year", "idea"]
+        weights = "-" if case.weights_bytes is None else f"{case.weights_bytes / 1e6:,.1f} MB"
+        row = [("<", f"{TIE if case.id in tied else ''}{rank}"), ("<model", names[case.id])]
+        row += [("top-1", f"{case.counts.percent('top1'):.3f}"), ("<95 % interval", f"{low:.2f} to {high:.2f}")]
+        row += [("params", f"{case.parameters / 1e6:.1f}M" if case.parameters else "-")]
+        row += [("GMACs", f"{case.gmacs:.2f}" if case.gmacs else "-"), ("weights", weights)]
+        rows.append([*row, ("year", str(year)), ("<idea", idea)])
     note = (
         "interval: Wilson's, for other images such as these; GMACs: multiply-adds of one image; weights: bytes of all "
         "parameters and buffers"
     )
-    return Section("", Table(head, rows, frozenset({0, 1, 3, 8})), (TIE_NOTE, note) if tied else (note,))
+    return Section("", table_of(rows), (TIE_NOTE, note) if tied else (note,))
 
 
 def _trade_offs(cases: Sequence[CaseResult], timings: Sequence[TimingResult]) -> Iterator[Chart]:
