@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from itertools import combinations
 from pathlib import Path
 
 from harness.cli import Commands, write_markdown
@@ -54,8 +53,7 @@ def _compare(options: argparse.Namespace) -> int:
         options.usage("give two runs, OLD and NEW, or more for a series")
     runs = [read_run(path) for path in options.runs]
     if len(runs) > 2:
-        for run, other in combinations(runs, 2):
-            check_same_images(run, other)
+        check_same_images(*runs)
         sections, status = series_sections(runs), 0
         for_browser = sections
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -125,15 +126,16 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     )
 
 
-def check_same_images(old: Run, new: Run) -> None:
-    """Raise a RecordError unless the counts of two runs are those of the same images and labels."""
-    before, after = old.record.dataset, new.record.dataset
-    if before and after and before.digest != after.digest:
-        raise RecordError(
-            f"{old.path} and {new.path} evaluated different images and cannot be compared: {before.images:,} of "
-            f"{before.total:,} of {before.name} with labels {before.digest[:8]}, and {after.images:,} of "
-            f"{after.total:,} of {after.name} with labels {after.digest[:8]}"
-        )
+def check_same_images(*runs: Run) -> None:
+    """Raise a RecordError unless the counts of runs are those of the same images and labels."""
+    for old, new in combinations(runs, 2):
+        before, after = old.record.dataset, new.record.dataset
+        if before and after and before.digest != after.digest:
+            raise RecordError(
+                f"{old.path} and {new.path} evaluated different images and cannot be compared: {before.images:,} of "
+                f"{before.total:,} of {before.name} with labels {before.digest[:8]}, and {after.images:,} of "
+                f"{after.total:,} of {after.name} with labels {after.digest[:8]}"
+            )
 
 
 def checks_of(case: CaseResult, outcome: str) -> list[Check]:

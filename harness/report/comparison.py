@@ -8,7 +8,7 @@ from harness.compare.compare import ALPHA, FAILURES, AccuracyPair, Comparison, S
 from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
 from harness.records.run_folder import Run
 from harness.report.run import CHANGED, shown
-from harness.report.sections import Row, Section, number, reason_lines, table_of
+from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
 
 _LONGEST_LIST, _RUNS_PER_TABLE = 10, 6
 
@@ -18,10 +18,8 @@ def comparison_sections(
 ) -> list[Section]:
     """Return the report of a comparison and its failures: environment, differences, and last the verdict."""
     compared = len(comparison.accuracy) + len(comparison.speed) + len(comparison.missing)
-    verdict = (
-        f"FAILED: {len(failures)} of {compared} result{'' if compared == 1 else 's'}" if failures else "no failure"
-    )
-    verdict += "".join(f"; {caveat}" for caveat in caveats_of(comparison, fail_on))
+    verdict = f"FAILED: {len(failures)} of {counted(compared, 'result')}" if failures else "no failure"
+    verdict = "; ".join([verdict, *caveats_of(comparison, fail_on)])
     return [
         environment_section(comparison.new, comparison),
         *differences(comparison).values(),

@@ -51,6 +51,11 @@ def number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
+def counted(value: int, noun: str) -> str:
+    """Return a number of things, such as ``1 result`` or ``2 results``."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Section:
     """A part of a report: its title or an empty one, a table if there are rows, and lines below it."""
