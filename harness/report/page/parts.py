@@ -28,28 +28,28 @@ class Part(NamedTuple):
 
     name: str
     title: str
-    sections: tuple[Section, ...]
-    charts: tuple[Chart, ...] = ()
+    sections: Sequence[Section]
+    charts: Sequence[Chart] = ()
 
 
 def parts_of(report: Report) -> Iterator[Part]:
     """Yield the parts that are made of tables and charts, in the order of the page."""
     record, tied = report.record, tied_cases(report.newest)
-    compared = {} if report.comparison is None else differences(report.comparison)
-    yield Part("environment", "Environment", (environment_section(report.newest, report.comparison),))
+    compared = differences(report.comparison) if report.comparison else {}
+    yield Part("environment", "Environment", [environment_section(report.newest, report.comparison)])
     if record.cases or record.missing_cases:
         accuracy = [_without_images(compared["accuracy"])] if "accuracy" in compared else []
-        yield Part("cases", "Cases", (*accuracy_sections(report.newest, tied), *accuracy))
+        yield Part("cases", "Cases", [*accuracy_sections(report.newest, tied), *accuracy])
     if "missing" in compared:
-        yield Part("missing", "In one run only, or without a result", (compared["missing"],))
+        yield Part("missing", "In one run only, or without a result", [compared["missing"]])
     if record.cases:
-        charts = tuple(_trade_offs(record.cases, record.timings))
-        yield Part("models", "Models compared", (_models(record.cases, tied),), charts)
+        charts = list(_trade_offs(record.cases, record.timings))
+        yield Part("models", "Models compared", [_models(record.cases, tied)], charts)
     if record.timings or record.missing_timings:
         speed = [compared["speed"]] if "speed" in compared else []
-        yield Part("speed", "Speed", (throughput_section(report.newest), *speed), tuple(_speed_charts(report)))
+        yield Part("speed", "Speed", [throughput_section(report.newest), *speed], list(_speed_charts(report)))
     if report.is_series:
-        yield Part("series", "Across runs", tuple(series_sections(report.runs)), tuple(_series_charts(report.runs)))
+        yield Part("series", "Across runs", series_sections(report.runs), list(_series_charts(report.runs)))
 
 
 def _without_images(section: Section) -> Section:
