@@ -113,11 +113,13 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     if not paired or not np.isin(new.labels[0], old.labels[0]).any():
         check_same_images(old, new)
     timings, in_old = _in_both(before.timings, after.timings), _ids(before)
-    speed_error = _hardware_error(before, after) if timings else ""
+    facts = tuple(before.environment.differences(after.environment))
+    differ = [f"{name} {one} and {other}" for name, one, other in facts if name in before.environment.hardware]
+    speed_error = f"not compared, since the hardware differs: {', '.join(differ)}" if timings and differ else ""
     return Comparison(
         old=old,
         new=new,
-        facts=tuple(before.environment.differences(after.environment)),
+        facts=facts,
         accuracy=tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases)),
         speed=() if speed_error else tuple(_speed_pairs(before, after, timings, noise)),
         speed_error=speed_error,
@@ -182,12 +184,6 @@ def _speed_pairs(
         fastest = min(after.seconds) / min(before.seconds)
         machine = after.yardstick / before.yardstick if same_numpy and before.yardstick and after.yardstick else None
         yield SpeedPair(before, after, SpeedChange(ratio.value, ratio.low, ratio.high, fastest, machine, noise))
-
-
-def _hardware_error(old: Record, new: Record) -> str:
-    before, after = old.environment.hardware, new.environment.hardware
-    differ = [f"{name} {before[name]} and {after[name]}" for name in before if before[name] != after[name]]
-    return f"not compared, since the hardware differs: {', '.join(differ)}" if differ else ""
 
 
 _Result = TypeVar("_Result", CaseResult, TimingResult)

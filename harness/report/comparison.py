@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.compare.compare import ALPHA, FAILURES, AccuracyPair, Comparison, SpeedPair
+from harness.compare.compare import ALPHA, FAILURES, AccuracyPair, Comparison
 from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
 from harness.records.run_folder import Run
 from harness.report.run import CHANGED, shown
-from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
+from harness.report.sections import Section, counted, number, reason_lines, table_of
 
 _LONGEST_LIST, _RUNS_PER_TABLE = 10, 6
 
@@ -92,25 +92,23 @@ def _accuracy_section(comparison: Comparison) -> Section:
     dataset = comparison.new.record.dataset
     where = f" on {dataset.name}, {dataset.images:,} images" if dataset else ""
     title = f"accuracy{where}: correct in the new run, and the difference to the old"
-    table = table_of([_accuracy_row(pair) for pair in comparison.accuracy])
-    return Section(title, table, tuple(_accuracy_notes(comparison.accuracy)))
-
-
-def _accuracy_row(pair: AccuracyPair) -> Row:
-    row, counts = [("<accuracy", pair.new.id)], pair.new.counts
-    for metric, name in METRICS.items():
-        difference = pair.difference(metric)
-        row += [(name, f"{counts.correct(metric):,}"), ("diff", number(difference, "+,"))]
-        if metric == "top1":
-            points = None if difference is None else 100 * difference / counts.images
-            row.append(("points", number(points, "+.3f")))
-    if (pairing := pair.pairing) is None:
-        row += [(heading, "-") for heading in ("changed", "beyond noise", "p", "drift")]
-    else:
-        drift = "-" if pairing.drift is None else f"{pairing.drift.largest:.0e}" if pairing.drift.largest else "equal"
-        row += [("changed", f"{pairing.changed:,}"), ("beyond noise", f"{pairing.beyond_noise:,}")]
-        row += [("p", f"{pairing.p:.2g}"), ("drift", drift)]
-    return [*row, ("<outcome", shown(pair.new.outcome))]
+    rows = []
+    for pair in comparison.accuracy:
+        row, counts = [("<accuracy", pair.new.id)], pair.new.counts
+        for metric, name in METRICS.items():
+            difference = pair.difference(metric)
+            row += [(name, f"{counts.correct(metric):,}"), ("diff", number(difference, "+,"))]
+            if metric == "top1":
+                points = None if difference is None else 100 * difference / counts.images
+                row.append(("points", number(points, "+.3f")))
+        changed = beyond_noise = p = drift = "-"
+        if pairing := pair.pairing:
+            changed, beyond_noise, p = f"{pairing.changed:,}", f"{pairing.beyond_noise:,}", f"{pairing.p:.2g}"
+            if pairing.drift:
+                drift = f"{pairing.drift.largest:.0e}" if pairing.drift.largest else "equal"
+        row += [("changed", changed), ("beyond noise", beyond_noise), ("p", p), ("drift", drift)]
+        rows.append([*row, ("<outcome", shown(pair.new.outcome))])
+    return Section(title, table_of(rows), tuple(_accuracy_notes(comparison.accuracy)))
 
 
 def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
@@ -146,15 +144,13 @@ def _speed_section(comparison: Comparison) -> Section:
         f"interval: {confidence:.2f} %, from the calls of both runs; machine: the same work by numpy beside them",
         f"not significant: relative to the machine, the whole interval or the fastest calls are within {noise:g} %",
     )
-    rows = [_speed_row(pair) for pair in comparison.speed]
+    rows = []
+    for pair in comparison.speed:
+        evidence = pair.evidence
+        verdict = ("slower" if evidence.change < 0 else "faster") if evidence.significant else "not significant"
+        low, high = (f"{100 * (1 / ratio - 1):+.1f}" for ratio in (evidence.high, evidence.low))
+        machine = "-" if evidence.machine is None else f"{100 * (1 / evidence.machine - 1):+.1f} %"
+        row = [("<speed", pair.new.id), ("old", f"{pair.old.images_per_second:,.1f}")]
+        row += [("new", f"{pair.new.images_per_second:,.1f}"), ("change", f"{100 * evidence.change:+.1f} %")]
+        rows.append([*row, ("interval", f"{low} to {high}"), ("machine", machine), ("<verdict", verdict)])
     return Section("speed: images/s from the median call", table_of(rows), notes)
-
-
-def _speed_row(pair: SpeedPair) -> Row:
-    evidence = pair.evidence
-    verdict = ("slower" if evidence.change < 0 else "faster") if evidence.significant else "not significant"
-    low, high = (f"{100 * (1 / ratio - 1):+.1f}" for ratio in (evidence.high, evidence.low))
-    machine = "-" if evidence.machine is None else f"{100 * (1 / evidence.machine - 1):+.1f} %"
-    row = [("<speed", pair.new.id), ("old", f"{pair.old.images_per_second:,.1f}")]
-    row += [("new", f"{pair.new.images_per_second:,.1f}"), ("change", f"{100 * evidence.change:+.1f} %")]
-    return [*row, ("interval", f"{low} to {high}"), ("machine", machine), ("<verdict", verdict)]

@@ -13,13 +13,14 @@ from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult, ranking
 from harness.records.run_folder import Run
-from harness.report.sections import Row, Section, number, reason_lines, table_of
+from harness.report.sections import Section, number, reason_lines, table_of
 from harness.stats import mcnemar
 from harness.verdict import FAILED, WARNING
 
 TIE = "~"
 TIE_NOTE = f"{TIE} not significantly different from the row above on the same images"
 CHANGED = "changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
+_DRIFT = "drift: of the logits of an image, in units of the logit scale; noise floor: what arithmetic moves at most"
 _SIGNIFICANT = 0.05  # neighbours in the ranking with a larger p-value are tied
 _ENOUGH_CALLS = 10
 
@@ -99,6 +100,18 @@ def _accuracy_section(run: Run, tied: Collection[str]) -> Section:
     ranked, dataset = ranking(run.record.cases), run.record.dataset
     where = f"{dataset.name}, {dataset.images:,} images" if ranked and dataset else "nothing was evaluated"
     origin = next((case.expected.origin for case in ranked if case.expected), "expected")
+    rows = []
+    for case in ranked:
+        setting = "" if case.setting == DEFAULT else f" {case.setting}"
+        tie = TIE if case.id in tied else ""
+        row = [("<", tie), ("<model", case.model), ("<weights", f"{case.weights}{setting}")]
+        for metric, name in METRICS.items():
+            percent = case.counts.percent(metric)
+            expected = case.expected.counts.percent(metric) if case.expected else None
+            difference = None if expected is None else percent - expected
+            row += [(name, f"{percent:.3f}"), (origin, number(expected, ".3f")), ("diff", number(difference, "+.3f"))]
+        row += [("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")]
+        rows.append([*row, ("images/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(case.outcome))])
     lines = list(_missing_lines(run.record.missing_cases))
     if any(case.id in tied for case in ranked):
         lines.append(f"{TIE_NOTE} (top-1, exact McNemar test, p >= {_SIGNIFICANT})")
@@ -109,20 +122,7 @@ def _accuracy_section(run: Run, tied: Collection[str]) -> Section:
         drops = " and of ".join(f"{name} by up to {drop:.2f} points" for name, drop in could_miss.items())
         lines.append(f"judged on a subset of the images, which could miss a drop of {drops}")
     lines += [f"{case.id}: {note}" for case in ranked for note in case.notes]
-    table = table_of([_accuracy_row(case, origin, is_tied=case.id in tied) for case in ranked])
-    return Section(f"accuracy in percent: {where}", table, tuple(lines))
-
-
-def _accuracy_row(case: CaseResult, origin: str, *, is_tied: bool) -> Row:
-    setting = "" if case.setting == DEFAULT else f" {case.setting}"
-    row = [("<", TIE if is_tied else ""), ("<model", case.model), ("<weights", f"{case.weights}{setting}")]
-    for metric, name in METRICS.items():
-        percent = case.counts.percent(metric)
-        expected = case.expected.counts.percent(metric) if case.expected else None
-        difference = None if expected is None else percent - expected
-        row += [(name, f"{percent:.3f}"), (origin, number(expected, ".3f")), ("diff", number(difference, "+.3f"))]
-    row += [("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")]
-    return [*row, ("images/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(case.outcome))]
+    return Section(f"accuracy in percent: {where}", table_of(rows), tuple(lines))
 
 
 def reasons(cases: Iterable[CaseResult], outcome: str) -> list[tuple[str, str]]:
@@ -140,44 +140,41 @@ def _settings_section(run: Run) -> Section:
     by_model: dict[tuple[str, str], list[CaseResult]] = {}
     for case in sorted(run.record.cases, key=lambda case: case.setting_order):
         by_model.setdefault((case.model, case.weights), []).append(case)
-    rows = [_settings_row(run, case, cases[0]) for cases in by_model.values() if len(cases) > 1 for case in cases]
+    rows = []
+    for case, first in ((case, cases[0]) for cases in by_model.values() for case in cases if len(cases) > 1):
+        row = [("<model", case.model), ("<weights", case.weights), ("<setting", str(case.setting))]
+        row += [(name, f"{case.counts.percent(metric):.3f}") for metric, name in METRICS.items()]
+        differences, changed, speed_up = ["-", "-"], "-", "-"
+        if case is not first:
+            differences = [f"{case.counts.percent(m) - first.counts.percent(m):+.3f}" for m in METRICS]
+            if run.holds_predictions:
+                changed = f"{np.sum(_top1(run, case) != _top1(run, first)):,}"
+            if first.images_per_second:
+                speed_up = f"{case.images_per_second / first.images_per_second:.2f}"
+        row += [("diff", difference) for difference in differences]
+        row += [("changed", changed), ("images/s", f"{case.images_per_second:,.0f}")]
+        rows.append([*row, ("speed-up", speed_up)])
     lines = ["diff: to the model's first setting, top-1 and top-5; changed: images with another top-1 prediction"]
     if any(case.compiled for case in run.record.cases):
         lines.append("images/s of compiled models: with the time of compiling, which -m throughput leaves out")
     return Section("", table_of(rows), tuple(lines if rows else ()))
 
 
-def _settings_row(run: Run, case: CaseResult, first: CaseResult) -> Row:
-    row = [("<model", case.model), ("<weights", case.weights), ("<setting", str(case.setting))]
-    row += [(name, f"{case.counts.percent(metric):.3f}") for metric, name in METRICS.items()]
-    changed = speed_up = None
-    if case is first:
-        row += [("diff", "-") for _ in METRICS]
-    else:
-        row += [("diff", f"{case.counts.percent(name) - first.counts.percent(name):+.3f}") for name in METRICS]
-        changed = int(np.sum(_top1(run, case) != _top1(run, first))) if run.holds_predictions else None
-        speed_up = case.images_per_second / first.images_per_second if first.images_per_second else None
-    row += [("changed", number(changed, ",")), ("images/s", f"{case.images_per_second:,.0f}")]
-    return [*row, ("speed-up", number(speed_up, ".2f"))]
-
-
 def _baseline_section(cases: Sequence[CaseResult]) -> Section:
     """Return a table of the cases that were compared with a baseline, and all warnings."""
-    rows = [_pairing_row(case.id, case.baseline) for case in cases if isinstance(case.baseline, Pairing)]
+    rows, headings = [], ("drift: median", "99 %", "largest")
+    for identity, pairing in ((case.id, case.baseline) for case in cases):
+        if isinstance(pairing, Pairing):
+            drift = pairing.drift
+            moved = (None, None, None) if drift is None else (drift.median, drift.p99, drift.largest)
+            row = [("<against the baseline", identity), ("changed", f"{pairing.changed:,}")]
+            row += [("beyond noise", f"{pairing.beyond_noise:,}")]
+            row += [("lost", f"{pairing.lost:,}"), ("gained", f"{pairing.gained:,}")]
+            row += [("p", f"{pairing.p:.2g}"), ("top-5", f"{pairing.top5_changed:,}")]
+            row += [(heading, number(part, ".0e")) for heading, part in zip(headings, moved, strict=True)]
+            rows.append([*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}")])
     warnings = ((f"warning: {identity}", why) for identity, why in reasons(cases, WARNING))
-    drift = "drift: of the logits of an image, in units of the logit scale; noise floor: what arithmetic moves at most"
-    return Section("", table_of(rows), (*((CHANGED, drift) if rows else ()), *reason_lines(warnings)))
-
-
-def _pairing_row(identity: str, pairing: Pairing) -> Row:
-    drift = pairing.drift
-    moved = (None, None, None) if drift is None else (drift.median, drift.p99, drift.largest)
-    row = [("<against the baseline", identity), ("changed", f"{pairing.changed:,}")]
-    row += [("beyond noise", f"{pairing.beyond_noise:,}"), ("lost", f"{pairing.lost:,}")]
-    row += [("gained", f"{pairing.gained:,}"), ("p", f"{pairing.p:.2g}"), ("top-5", f"{pairing.top5_changed:,}")]
-    headings = ("drift: median", "99 %", "largest")
-    row += [(heading, number(part, ".0e")) for heading, part in zip(headings, moved, strict=True)]
-    return [*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}")]
+    return Section("", table_of(rows), (*((CHANGED, _DRIFT) if rows else ()), *reason_lines(warnings)))
 
 
 def _missing_lines(missing: Sequence[Missing]) -> Iterator[str]:
