@@ -116,16 +116,10 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     facts = tuple(before.environment.differences(after.environment))
     differ = [f"{name} {one} and {other}" for name, one, other in facts if name in before.environment.hardware]
     speed_error = f"not compared, since the hardware differs: {', '.join(differ)}" if timings and differ else ""
-    return Comparison(
-        old=old,
-        new=new,
-        facts=facts,
-        accuracy=tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases)),
-        speed=() if speed_error else tuple(_speed_pairs(before, after, timings, noise)),
-        speed_error=speed_error,
-        missing=tuple(_missing(before, after)),
-        added=tuple(result.id for result in (*after.cases, *after.timings) if result.id not in in_old),
-    )
+    speed = () if speed_error else tuple(_speed_pairs(before, after, timings, noise))
+    accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases))
+    added = tuple(result.id for result in (*after.cases, *after.timings) if result.id not in in_old)
+    return Comparison(old, new, facts, accuracy, speed, speed_error, tuple(_missing(before, after)), added)
 
 
 def check_same_images(*runs: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -47,11 +48,10 @@ def tied_cases(run: Run) -> frozenset[str]:
     if not run.holds_predictions or not run.record.cases:
         return frozenset()
     _, targets = run.labels
-    ranked = ranking(run.record.cases)
-    correct = [_top1(run, case) == targets for case in ranked]
+    correct = {case.id: _top1(run, case) == targets for case in ranking(run.record.cases)}
     return frozenset(
-        case.id
-        for case, above, here in zip(ranked[1:], correct[:-1], correct[1:], strict=True)
+        identity
+        for (_, above), (identity, here) in pairwise(correct.items())
         if mcnemar(int((above & ~here).sum()), int((here & ~above).sum())) >= _SIGNIFICANT
     )
 
