@@ -1,22 +1,27 @@
-"""The changed predictions of two runs: as cards, and by class."""
+"""The changed predictions of two runs: as cards with small pictures, and by class."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from harness.baseline.pairing import Side, margins_of, side_of
 from harness.compare.compare import AccuracyPair, Comparison, on_images_of
+from harness.dataset import ImageDataset
 from harness.formats.imagenet import class_names
+from harness.formats.sources import Source
 from harness.records.evidence import ChangedPrediction
-from harness.report.page.thumbnails import Thumbnails
 from harness.report.sections import Table, table_of
 
 _MOST_CARDS = 160
 _FEWEST_PER_CASE, _MOST_PER_CASE = 6, 24
 _CLASSES = 8
+_SIDE, _QUALITY = 128, 72  # of a picture, in pixels, and of its JPEG
 
 
 class Card(NamedTuple):
@@ -38,6 +43,23 @@ class CaseChanges(NamedTuple):
     cards: list[Card]
     left_out: int
     classes: Table | None
+
+
+class Thumbnails:
+    """Pictures of a dataset's images, by id; without a dataset none, and why not, as a sentence for the page."""
+
+    def __init__(self, dataset: ImageDataset | None, why_not: str = "") -> None:
+        self.why_not = why_not
+        self.class_names = dataset.classes if dataset else ()
+        self._sources = dict(zip(dataset.ids, dataset.sources, strict=True)) if dataset else {}
+        self._made: dict[str, str] = {}
+
+    def of(self, identity: str) -> str:
+        """Return the picture as a ``data:`` URI; empty where none may be shown, or it cannot be read."""
+        if identity not in self._made:
+            source = self._sources.get(identity)
+            self._made[identity] = _picture(source) if source else ""
+        return self._made[identity]
 
 
 def chosen_ids(comparison: Comparison) -> set[str]:
@@ -91,3 +113,15 @@ def _by_class(old: Side, new: Side, names: Sequence[str]) -> Table | None:
 def _name(index: int, names: Sequence[str]) -> str:
     """Return the name of a class, or its index if that is not known."""
     return class_names().get(names[index], names[index]) if index < len(names) else f"class {index}"
+
+
+def _picture(source: Source) -> str:
+    try:
+        with Image.open(io.BytesIO(source.read())) as image:
+            small = image.convert("RGB")
+    except (OSError, Image.DecompressionBombError):
+        return ""
+    small.thumbnail((_SIDE, _SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

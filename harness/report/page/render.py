@@ -6,9 +6,8 @@ import shlex
 
 import jinja2
 
-from harness.report.page.changes import changes
+from harness.report.page.changes import Thumbnails, changes
 from harness.report.page.parts import parts_of
-from harness.report.page.thumbnails import Thumbnails
 from harness.report.report import Report
 
 _PINNED = ("torch", "torchvision", "numpy", "pillow")
