@@ -112,14 +112,20 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     paired = before.cases and after.cases and old.holds_predictions and new.holds_predictions
     if not paired or not np.isin(new.labels[0], old.labels[0]).any():
         check_same_images(old, new)
-    timings, in_old = _in_both(before.timings, after.timings), _ids(before)
+    timings = _in_both(before.timings, after.timings)
     facts = tuple(before.environment.differences(after.environment))
     differ = [f"{name} {one} and {other}" for name, one, other in facts if name in before.environment.hardware]
     speed_error = f"not compared, since the hardware differs: {', '.join(differ)}" if timings and differ else ""
     speed = () if speed_error else tuple(_speed_pairs(before, after, timings, noise))
     accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases))
+    in_old, in_new = _ids(before), _ids(after)
+    missing = [(identity, "is not in the new run") for identity in in_old if identity not in in_new]
+    for when, record in (("old", before), ("new", after)):
+        for lost in record.missing:
+            if lost.id in in_new:
+                missing.append((lost.id, f"{lost.outcome} in the {when} run{lost.detail and f': {lost.detail}'}"))
     added = tuple(result.id for result in (*after.cases, *after.timings) if result.id not in in_old)
-    return Comparison(old, new, facts, accuracy, speed, speed_error, tuple(_missing(before, after)), added)
+    return Comparison(old, new, facts, accuracy, speed, speed_error, tuple(missing), added)
 
 
 def check_same_images(*runs: Run) -> None:
@@ -190,13 +196,3 @@ def _in_both(old: Sequence[_Result], new: Sequence[_Result]) -> list[tuple[_Resu
 
 def _ids(record: Record) -> list[str]:
     return [result.id for result in (*record.cases, *record.timings)] + [missing.id for missing in record.missing]
-
-
-def _missing(old: Record, new: Record) -> Iterator[tuple[str, str]]:
-    """Yield the results that vanished, then those that are missing in one of the runs."""
-    in_new = _ids(new)
-    yield from ((identity, "is not in the new run") for identity in _ids(old) if identity not in in_new)
-    for when, record in (("old", old), ("new", new)):
-        for missing in record.missing:
-            if missing.id in in_new:
-                yield missing.id, f"{missing.outcome} in the {when} run{missing.detail and f': {missing.detail}'}"
