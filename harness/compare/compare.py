@@ -16,7 +16,7 @@ from harness.errors import RecordError
 from harness.records.evidence import ChangedPrediction, Pairing, Policy, SpeedChange, Unpaired
 from harness.records.results import CaseResult, Record, TimingResult
 from harness.records.run_folder import Run
-from harness.verdict import BASELINE, FAILED, Check, judge_speed
+from harness.verdict import BASELINE, FAILED, judge_speed
 
 FAILURES = ("accuracy", "speed", "missing")
 """What may count as a failure."""
@@ -53,7 +53,9 @@ class AccuracyPair:
 
     def failure(self) -> str:
         """Return why the case failed; empty if it did not."""
-        check = next(iter(checks_of(self.new, FAILED)), None)
+        failed = (check for check in self.new.verdict.checks if check.outcome == FAILED)
+        # The comparison has the diagnosis, the published values only the effect.
+        check = min(failed, key=lambda check: check.name != BASELINE, default=None)
         if check is None or check.name != BASELINE:
             return f"{check.name}: {check.detail}" if check else ""
         if isinstance(self.evidence, Unpaired) and self.evidence.why == "different":
@@ -138,12 +140,6 @@ def check_same_images(*runs: Run) -> None:
                 f"{before.total:,} of {before.name} with labels {before.digest[:8]}, and {after.images:,} of "
                 f"{after.total:,} of {after.name} with labels {after.digest[:8]}"
             )
-
-
-def checks_of(case: CaseResult, outcome: str) -> list[Check]:
-    """Return a case's checks with an outcome; the baseline first, which has the diagnosis, the others the effect."""
-    checks = [check for check in case.verdict.checks if check.outcome == outcome]
-    return sorted(checks, key=lambda check: check.name != BASELINE)
 
 
 def on_images_of(old: Side, new: Side) -> Side:

@@ -9,14 +9,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.compare.compare import checks_of
 from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult, ranking
 from harness.records.run_folder import Run
 from harness.report.sections import Section, number, reason_lines, table_of
 from harness.stats import mcnemar
-from harness.verdict import FAILED, WARNING
+from harness.verdict import BASELINE, FAILED, WARNING
 
 TIE = "~"
 TIE_NOTE = f"{TIE} not significantly different from the row above on the same images"
@@ -125,9 +124,12 @@ def _accuracy_section(run: Run, tied: Collection[str]) -> Section:
     return Section(f"accuracy in percent: {where}", table_of(rows), tuple(lines))
 
 
-def reasons(cases: Iterable[CaseResult], outcome: str) -> list[tuple[str, str]]:
-    """Return the id and reason of each check of the cases with an outcome; a baseline's before the others of a case."""
-    return [(case.id, f"{check.name}: {check.detail}") for case in cases for check in checks_of(case, outcome)]
+def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, str]]:
+    """Yield the checks with an outcome; of a case the baseline first: it has the diagnosis, the others the effect."""
+    for case in cases:
+        checks = [check for check in case.verdict.checks if check.outcome == outcome]
+        for check in sorted(checks, key=lambda check: check.name != BASELINE):
+            yield case.id, f"{check.name}: {check.detail}"
 
 
 def shown(outcome: str) -> str:
