@@ -6,14 +6,12 @@ Here is what several commands share; no torch.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from harness.errors import ResultsError
 from harness.options import available_cores, positive
 from harness.records import write_whole
-from harness.report.sections import Section, as_markdown
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -31,8 +29,3 @@ def write_text(option: str, path: Path, text: str) -> None:
         write_whole(path, text.encode())
     except OSError as error:
         raise ResultsError(f"{option} {path}: cannot be written: {error.strerror or error}") from error
-
-
-def write_markdown(path: Path, sections: Sequence[Section]) -> None:
-    """Write the file of ``--markdown``, as ``write_text`` does."""
-    write_text("--markdown", path, "\n".join(as_markdown(sections)) + "\n")

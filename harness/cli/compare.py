@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from itertools import combinations
 from pathlib import Path
 
-from harness.cli import Commands, write_markdown
+from harness.cli import Commands, write_text
 from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, check_same_images
 from harness.records.run_folder import read_run
 from harness.report.comparison import comparison_sections, series_sections
 from harness.report.report import Judging
-from harness.report.sections import as_text
+from harness.report.sections import as_markdown, as_text
 
 
 def add(commands: Commands) -> None:
@@ -54,8 +53,7 @@ def _compare(options: argparse.Namespace) -> int:
         options.usage("give two runs, OLD and NEW, or more for a series")
     runs = [read_run(path) for path in options.runs]
     if len(runs) > 2:
-        for run, other in combinations(runs, 2):
-            check_same_images(run, other)
+        check_same_images(*runs)
         sections, status = series_sections(runs), 0
         for_browser = sections
     else:
@@ -66,7 +64,7 @@ def _compare(options: argparse.Namespace) -> int:
         for_browser = [sections[-1], *sections[:-1]]
     print(*as_text(sections), sep="\n")
     if options.markdown is not None:
-        write_markdown(options.markdown, for_browser)
+        write_text("--markdown", options.markdown, "\n".join(as_markdown(for_browser)) + "\n")
     return status
 
 

@@ -46,10 +46,11 @@ def _describe(options: argparse.Namespace) -> int:
     for title, value in _facts(dataset, found).items():
         print(f"{title + ':':12} {value}")
     for title, lines in findings.items():
-        more = [f"and {len(lines) - _SHOWN:,} more"] if len(lines) > _SHOWN else []
         print(f"{title + ':':12} {f'{len(lines):,}' if lines else 'none'}")
-        for line in [*lines[:_SHOWN], *more]:
+        for line in lines[:_SHOWN]:
             print(f"    {line}")
+        if len(lines) > _SHOWN:
+            print(f"    and {len(lines) - _SHOWN:,} more")
     damaged = bool(findings["unreadable"] or findings["misplaced"] or dataset.caveat)
     print(_verdict(dataset, damaged=damaged))
     return 1 if damaged else 0

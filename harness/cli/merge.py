@@ -11,7 +11,7 @@ from harness.options import folder
 from harness.parallel.merge import merge
 from harness.records.results import ERROR
 from harness.records.run_folder import NewRun, Run, read_run
-from harness.report.terminal import run_sections
+from harness.report.run import run_sections
 from harness.verdict import FAILED
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import argparse
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from harness.cli import Commands, write_markdown, write_text
+from harness.cli import Commands, write_text
 from harness.cli.compare import add_judging, judging_of
 from harness.dataset import SYNTHETIC, open_dataset
 from harness.errors import DatasetError, ResultsError
 from harness.records.run_folder import read_run
+from harness.report.page.changes import Thumbnails, chosen_ids
 from harness.report.report import Report, report_on, report_sections
+from harness.report.sections import as_markdown
 from harness.verdict import FAILED
-
-if TYPE_CHECKING:
-    from harness.report.page.thumbnails import Thumbnails
 
 _NEEDS = ("altair", "jinja2", "vl_convert")
 
@@ -55,7 +53,7 @@ def _report(options: argparse.Namespace) -> int:
     against = None if options.against is None else read_run(options.against)
     report = report_on(runs, against, judging_of(options))
     if options.markdown is not None:
-        write_markdown(options.markdown, report_sections(report))
+        write_text("--markdown", options.markdown, "\n".join(as_markdown(report_sections(report))) + "\n")
     if options.output is not None:
         if missing := " and ".join(name for name in _NEEDS if find_spec(name) is None):
             needs = f"a page needs {missing}, not installed"
@@ -75,9 +73,6 @@ def _thumbnails(report: Report, images: str | None) -> Thumbnails:
     The synthetic images are this project's own. The terms of others, such as ImageNet, may forbid passing them on, so
     they are shown only if the caller names them.
     """
-    from harness.report.page.changes import chosen_ids
-    from harness.report.page.thumbnails import Thumbnails
-
     dataset, ids = report.record.dataset, chosen_ids(report.comparison) if report.comparison else set()
     if dataset is None or not (ids or images):
         return Thumbnails(None)

@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from harness.cli import Commands, add_dataset
@@ -18,6 +18,7 @@ from harness.options import DECODERS, folder, listed
 from harness.precision import DEFAULT
 from harness.records.accuracy_file import read_expected
 from harness.report.progress import progress_on_stderr
+from harness.report.sections import counted
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -98,14 +99,12 @@ def _list(options: argparse.Namespace) -> int:
     stores = list_stores(options.store)
     for store in stores:
         print(_describe(store))
-    size = _as_size(sum(store.size for store in stores))
-    print(f"{options.store}: {len(stores)} store{'' if len(stores) == 1 else 's'}, {size}")
+    print(f"{options.store}: {counted(len(stores), 'store')}, {_as_size(sum(store.size for store in stores))}")
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    status = 0
-    stores = list_stores(options.store)
+    status, stores = 0, list_stores(options.store)
     if not stores:
         print(f"{options.store}: nothing to verify")
     for store in stores:
@@ -163,15 +162,12 @@ def _ago(seconds: float) -> str:
     return "just now"
 
 
-def _parser_of(units: dict[str, int], what: str) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        for unit, factor in units.items():
-            if match := re.fullmatch(rf"(\d+)\s*{unit}", text, re.IGNORECASE):
-                return int(match[1]) * factor
-        raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}")
-
-    return parse
+def _parsed(text: str, units: dict[str, int], what: str) -> int:
+    for unit, factor in units.items():
+        if match := re.fullmatch(rf"(\d+)\s*{unit}", text, re.IGNORECASE):
+            return int(match[1]) * factor
+    raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}")
 
 
-_size = _parser_of(_UNITS, "a size such as 500MB or 50GB")
-_age = _parser_of(_AGES, "an age such as 12h, 30d or 8w")
+_size = partial(_parsed, units=_UNITS, what="a size such as 500MB or 50GB")
+_age = partial(_parsed, units=_AGES, what="an age such as 12h, 30d or 8w")

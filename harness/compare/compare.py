@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -109,48 +110,42 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     Raises:
         RecordError: they have no image in common, or predictions cannot be read.
     """
-    _check_images(old, new)
     before, after = old.record, new.record
-    speed_error = _hardware_error(before, after) if _in_both(before.timings, after.timings) else ""
-    in_old = _ids(before)
-    return Comparison(
-        old=old,
-        new=new,
-        facts=tuple(before.environment.differences(after.environment)),
-        accuracy=tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases)),
-        speed=() if speed_error else tuple(_speed_pairs(before, after, noise)),
-        speed_error=speed_error,
-        missing=tuple(_missing(before, after)),
-        added=tuple(result.id for result in (*after.cases, *after.timings) if result.id not in in_old),
-    )
-
-
-def check_same_images(old: Run, new: Run) -> None:
-    """Raise a RecordError unless the counts of two runs are those of the same images and labels."""
-    before, after = old.record.dataset, new.record.dataset
-    if before and after and before.digest != after.digest:
-        raise RecordError(
-            f"{old.path} and {new.path} evaluated different images and cannot be compared: {before.images:,} of "
-            f"{before.total:,} of {before.name} with labels {before.digest[:8]}, and {after.images:,} of "
-            f"{after.total:,} of {after.name} with labels {after.digest[:8]}"
-        )
-
-
-def shared_sides(old: Run, new: Run, results: AccuracyPair) -> tuple[Side, Side]:
-    """Return what both runs hold about a case that was paired, of the images that the new run holds."""
-    return _on_same_images(side_of(old, results.old), side_of(new, results.new))
-
-
-def _on_same_images(old: Side, new: Side) -> tuple[Side, Side]:
-    indices = old.predictions.indices_of(new.predictions.ids)
-    return old._replace(predictions=old.predictions.at(indices), targets=old.targets[indices]), new
-
-
-def _check_images(old: Run, new: Run) -> None:
-    """Check that two runs have images in common; files without predictions must be of the same images."""
-    paired = old.record.cases and new.record.cases and old.holds_predictions and new.holds_predictions
+    paired = before.cases and after.cases and old.holds_predictions and new.holds_predictions
     if not paired or not np.isin(new.labels[0], old.labels[0]).any():
         check_same_images(old, new)
+    timings = _in_both(before.timings, after.timings)
+    facts = tuple(before.environment.differences(after.environment))
+    differ = [f"{name} {one} and {other}" for name, one, other in facts if name in before.environment.hardware]
+    speed_error = f"not compared, since the hardware differs: {', '.join(differ)}" if timings and differ else ""
+    speed = () if speed_error else tuple(_speed_pairs(before, after, timings, noise))
+    accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases))
+    in_old, in_new = _ids(before), _ids(after)
+    missing = [(identity, "is not in the new run") for identity in in_old if identity not in in_new]
+    for when, record in (("old", before), ("new", after)):
+        for lost in record.missing:
+            if lost.id in in_new:
+                missing.append((lost.id, f"{lost.outcome} in the {when} run{lost.detail and f': {lost.detail}'}"))
+    added = tuple(result.id for result in (*after.cases, *after.timings) if result.id not in in_old)
+    return Comparison(old, new, facts, accuracy, speed, speed_error, tuple(missing), added)
+
+
+def check_same_images(*runs: Run) -> None:
+    """Raise a RecordError unless the counts of runs are those of the same images and labels."""
+    for old, new in combinations(runs, 2):
+        before, after = old.record.dataset, new.record.dataset
+        if before and after and before.digest != after.digest:
+            raise RecordError(
+                f"{old.path} and {new.path} evaluated different images and cannot be compared: {before.images:,} of "
+                f"{before.total:,} of {before.name} with labels {before.digest[:8]}, and {after.images:,} of "
+                f"{after.total:,} of {after.name} with labels {after.digest[:8]}"
+            )
+
+
+def on_images_of(old: Side, new: Side) -> Side:
+    """Return what the old run holds about the images of the new run, with which it was paired."""
+    indices = old.predictions.indices_of(new.predictions.ids)
+    return old._replace(predictions=old.predictions.at(indices), targets=old.targets[indices])
 
 
 def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, policy: Policy) -> AccuracyPair:
@@ -162,8 +157,8 @@ def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, po
             evidence = pair(here, there, policy)
         except RecordError as error:
             raise RecordError(f"{old.path}: {error}") from error
-        if isinstance(evidence, Pairing):
-            here, there = _on_same_images(here, there)
+        if isinstance(evidence, Pairing) and evidence.changed:
+            here = on_images_of(here, there)
             predictions, targets = (here.predictions, there.predictions), (here.targets, there.targets)
             changed = changed_predictions(*predictions, *targets, evidence.noise_floor)
     elif before.weights_sha256 and after.weights_sha256 and before.weights_sha256 != after.weights_sha256:
@@ -175,8 +170,9 @@ def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, po
     return AccuracyPair(before, msgspec.structs.replace(after, baseline=evidence), changed)
 
 
-def _speed_pairs(old: Record, new: Record, noise: float) -> Iterator[SpeedPair]:
-    timings = _in_both(old.timings, new.timings)
+def _speed_pairs(
+    old: Record, new: Record, timings: Sequence[tuple[TimingResult, TimingResult]], noise: float
+) -> Iterator[SpeedPair]:
     # The yardstick is computed by numpy, and means nothing across its versions.
     same_numpy = old.environment.numpy == new.environment.numpy
     for before, after in timings:
@@ -184,12 +180,6 @@ def _speed_pairs(old: Record, new: Record, noise: float) -> Iterator[SpeedPair]:
         fastest = min(after.seconds) / min(before.seconds)
         machine = after.yardstick / before.yardstick if same_numpy and before.yardstick and after.yardstick else None
         yield SpeedPair(before, after, SpeedChange(ratio.value, ratio.low, ratio.high, fastest, machine, noise))
-
-
-def _hardware_error(old: Record, new: Record) -> str:
-    before, after = old.environment.hardware, new.environment.hardware
-    differ = [f"{name} {before[name]} and {after[name]}" for name in before if before[name] != after[name]]
-    return f"not compared, since the hardware differs: {', '.join(differ)}" if differ else ""
 
 
 _Result = TypeVar("_Result", CaseResult, TimingResult)
@@ -202,14 +192,3 @@ def _in_both(old: Sequence[_Result], new: Sequence[_Result]) -> list[tuple[_Resu
 
 def _ids(record: Record) -> list[str]:
     return [result.id for result in (*record.cases, *record.timings)] + [missing.id for missing in record.missing]
-
-
-def _missing(old: Record, new: Record) -> Iterator[tuple[str, str]]:
-    """Yield the results that vanished, then those that are missing in one of the runs."""
-    in_new = _ids(new)
-    yield from ((identity, "is not in the new run") for identity in _ids(old) if identity not in in_new)
-    for when, record in (("old", old), ("new", new)):
-        for missing in record.missing:
-            if missing.id in in_new:
-                detail = f": {missing.detail}" if missing.detail else ""
-                yield missing.id, f"{missing.outcome} in the {when} run{detail}"

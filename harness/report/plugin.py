@@ -11,8 +11,8 @@ import pytest
 from harness.errors import RecordError
 from harness.plugin import gate_of
 from harness.records.run_folder import RECORD, Run
+from harness.report.run import run_sections
 from harness.report.sections import Section
-from harness.report.terminal import run_sections
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
@@ -59,14 +59,13 @@ class _Terminal:
         self._phases[phase](done, images, f"{self._decoded:,} decoded" if is_ahead else "")
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self) -> None:
-        """Remove the bar of a case that is over or failed, before pytest writes its outcome."""
-        self._close()
+    def _close(self) -> None:
+        """Remove the bar of a case that is over, failed or was interrupted, before pytest writes its outcome."""
+        for progress in self._phases.values():
+            progress.close()
+        self._case, self._phases, self._decoded = "", {}, 0
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        """Remove the bar of a case that was interrupted."""
-        self._close()
+    pytest_runtest_logreport = pytest_sessionfinish = _close
 
     def pytest_imagenet_finished(self, run: Run) -> None:
         """Make the tables, while the run's files are there."""
@@ -85,11 +84,6 @@ class _Terminal:
                 terminalreporter.write_line("")
             for line in section.body():
                 terminalreporter.write_line(line)
-
-    def _close(self) -> None:
-        for progress in self._phases.values():
-            progress.close()
-        self._case, self._phases, self._decoded = "", {}, 0
 
     @cached_property
     def _console(self) -> Console | None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from typing import NamedTuple
 
 from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, Comparison, check_same_images, compare
 from harness.records.evidence import Policy
-from harness.records.results import Record
+from harness.records.results import ERROR, Record
 from harness.records.run_folder import Run
 from harness.report.comparison import caveats_of, differences, environment_section, series_sections
-from harness.report.headline import Headline, headline
-from harness.report.sections import Section, reason_lines
-from harness.report.terminal import run_sections
+from harness.report.run import reasons, run_sections
+from harness.report.sections import Section, counted, reason_lines
+from harness.verdict import FAILED, PASSED, WARNING
 
 _SERIES = 3
 
@@ -41,6 +41,14 @@ class Judging:
             "--strict-drift": self.strict_drift,
         }
         return [argument for argument, differs in given.items() if differs]
+
+
+class Headline(NamedTuple):
+    """The verdict on a run: its outcome, in one line, and the id and reason of each failure, or else each warning."""
+
+    outcome: str
+    sentence: str
+    reasons: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,7 @@ def report_on(runs: Sequence[Run], against: Run | None = None, judging: Judging 
         RecordError: the runs cannot be compared, or predictions cannot be read.
     """
     if len(runs) >= _SERIES:
-        for one, other in combinations(runs, 2):
-            check_same_images(one, other)
+        check_same_images(*runs)
     *earlier, newest = runs
     old = against or (earlier[-1] if earlier else None)
     if old is None:
@@ -85,6 +92,45 @@ def report_on(runs: Sequence[Run], against: Run | None = None, judging: Judging 
     compared_with = f"{old.path} (torch {old.record.environment.torch})"
     verdict = headline(newest.record, failures, compared_with, caveats_of(comparison, judging.fail_on))
     return Report(tuple(runs), verdict, comparison, judging)
+
+
+def headline(
+    record: Record, failures: Sequence[tuple[str, str]] = (), against: str = "", caveats: Sequence[str] = ()
+) -> Headline:
+    """Return the verdict on a run's own checks, and on a comparison: its failures, with which run, and its caveats."""
+    results = {result.id for result in (*record.cases, *record.timings)} | {result.id for result in record.missing}
+    if not results:
+        return Headline(FAILED, "FAILED: nothing was measured")
+    own = [(missing.id, f"{missing.outcome}{missing.detail and f': {missing.detail}'}") for missing in record.missing]
+    own += reasons(record.cases, FAILED)
+    failed = {identity for identity, _ in own}
+    wrong = own + [(identity, why) for identity, why in failures if identity not in failed]
+    but = "".join(f"; {caveat}" for caveat in caveats)
+    if wrong:
+        identity, why = wrong[0]
+        # The first sentence without its example.
+        short = why.partition("\n")[0].partition(". ")[0].partition(", such as")[0].removeprefix(f"{ERROR}: ")
+        ids = {identity for identity, _ in wrong}
+        more = f" (and {len(ids) - 1} more)" if len(ids) > 1 else ""
+        # A result that this run lacks counts as well.
+        sentence = f"FAILED: {len(ids)} of {counted(len(ids | results), 'result')}: {identity}: {short}{more}{but}"
+        return Headline(FAILED, sentence, tuple(wrong))
+    warnings = tuple(reasons(record.cases, WARNING))
+    sentence = f"PASSED: {_measured(record)}, torch {record.environment.torch}"
+    if against:
+        sentence += f"; no failure compared with {against}{but}"
+    if warnings:
+        sentence += f"; {counted(len(warnings), 'warning')}"
+    return Headline(WARNING if warnings else PASSED, sentence, warnings)
+
+
+def _measured(record: Record) -> str:
+    counts = {"case": len(record.cases), "timing": len(record.timings)}
+    measured = " and ".join(counted(number, noun) for noun, number in counts.items() if number)
+    if (dataset := record.dataset) is None:
+        return measured
+    whole = "" if dataset.images == dataset.total else f" of {dataset.total:,}"
+    return f"{measured} on {dataset.name}, {dataset.images:,}{whole} images"
 
 
 def report_sections(report: Report) -> list[Section]:

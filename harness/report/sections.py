@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 _WIDTH = 100
+
+Row: TypeAlias = Sequence[tuple[str, str]]
+"""The cells of a row, each after the heading of its column; a heading that begins with ``<`` aligns it left."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +23,7 @@ class Table:
     left: frozenset[int]
 
     def lines(self) -> Iterator[str]:
-        """Yield lines for a terminal; none without rows."""
-        if not self.rows:
-            return
+        """Yield lines for a terminal."""
         widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
         for row in [self.head, *self.rows]:
             padded = (f"{cell:{'<' if i in self.left else '>'}{widths[i]}}" for i, cell in enumerate(row))
@@ -29,7 +32,28 @@ class Table:
     def markdown(self) -> Iterator[str]:
         """Yield lines of a Markdown table; markup in a cell is shown as text."""
         alignment = [":--" if i in self.left else "--:" for i in range(len(self.head))]
-        yield from map(_markdown_row, [self.head, alignment, *self.rows])
+        for row in [self.head, alignment, *self.rows]:
+            yield f"| {' | '.join(map(_escaped, row))} |"
+
+
+def table_of(rows: Sequence[Row]) -> Table | None:
+    """Return a table of rows with the same headings; None if there are no rows."""
+    if not rows:
+        return None
+    headings = [heading for heading, _ in rows[0]]
+    left = frozenset(i for i, heading in enumerate(headings) if heading.startswith("<"))
+    head = [heading.removeprefix("<") for heading in headings]
+    return Table(head, [[cell for _, cell in row] for row in rows], left)
+
+
+def number(value: float | None, form: str) -> str:
+    """Return a number as a cell, by a format specification; a dash if it is not known."""
+    return "-" if value is None else format(value, form)
+
+
+def counted(value: int, noun: str) -> str:
+    """Return a number of things, such as ``1 result`` or ``2 results``."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -56,8 +80,8 @@ def reason_lines(reasons: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 def as_text(sections: Sequence[Section]) -> Iterator[str]:
     """Yield lines for a terminal."""
-    for number, section in enumerate(sections):
-        if number:
+    for index, section in enumerate(sections):
+        if index:
             yield ""
         yield from _wrapped(section.title)
         yield from section.table.lines() if section.table else ()
@@ -70,7 +94,7 @@ def as_markdown(sections: Sequence[Section]) -> Iterator[str]:
     for section in sections:
         if section.title:
             yield from (f"### {_escaped(section.title)}", "")
-        if section.table and section.table.rows:
+        if section.table:
             yield from (*section.table.markdown(), "")
         for line in section.lines:
             yield f"{'  ' if line.startswith(' ') else ''}- {_escaped(line.strip())}"
@@ -80,11 +104,7 @@ def as_markdown(sections: Sequence[Section]) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """Return text that Markdown shows unchanged."""
-    return "".join(f"\\{character}" if character in r"\`*_[]<>|~#" else character for character in text)
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
+    return re.sub(r"[\\`*_\[\]<>|~#]", r"\\\g<0>", text)
 
 
 def _wrapped(line: str) -> list[str]:

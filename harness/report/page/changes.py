@@ -1,22 +1,27 @@
-"""The changed predictions of two runs: as cards, and by class."""
+"""The changed predictions of two runs: as cards with small pictures, and by class."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from harness.baseline.pairing import Side, margins_of
-from harness.compare.compare import AccuracyPair, Comparison, shared_sides
+from harness.baseline.pairing import Side, margins_of, side_of
+from harness.compare.compare import AccuracyPair, Comparison, on_images_of
+from harness.dataset import ImageDataset
 from harness.formats.imagenet import class_names
+from harness.formats.sources import Source
 from harness.records.evidence import ChangedPrediction
-from harness.report.page.thumbnails import Thumbnails
-from harness.report.sections import Table
+from harness.report.sections import Table, table_of
 
 _MOST_CARDS = 160
 _FEWEST_PER_CASE, _MOST_PER_CASE = 6, 24
 _CLASSES = 8
+_SIDE, _QUALITY = 128, 72  # of a picture, in pixels, and of its JPEG
 
 
 class Card(NamedTuple):
@@ -40,6 +45,23 @@ class CaseChanges(NamedTuple):
     classes: Table | None
 
 
+class Thumbnails:
+    """Pictures of a dataset's images, by id; without a dataset none, and why not, as a sentence for the page."""
+
+    def __init__(self, dataset: ImageDataset | None, why_not: str = "") -> None:
+        self.why_not = why_not
+        self.class_names = dataset.classes if dataset else ()
+        self._sources = dict(zip(dataset.ids, dataset.sources, strict=True)) if dataset else {}
+        self._made: dict[str, str] = {}
+
+    def of(self, identity: str) -> str:
+        """Return the picture as a ``data:`` URI; empty where none may be shown, or it cannot be read."""
+        if identity not in self._made:
+            source = self._sources.get(identity)
+            self._made[identity] = _picture(source) if source else ""
+        return self._made[identity]
+
+
 def chosen_ids(comparison: Comparison) -> set[str]:
     """Return the ids of the images that get a card."""
     return {change.id for _, chosen in _chosen(comparison) for change in chosen}
@@ -49,7 +71,8 @@ def changes(comparison: Comparison, thumbnails: Thumbnails, names: Sequence[str]
     """Return what changed in each case that has changed predictions; ``names`` of the classes, as far as known."""
     found = []
     for pair, chosen in _chosen(comparison):
-        old, new = shared_sides(comparison.old, comparison.new, pair)
+        new = side_of(comparison.new, pair.new)
+        old = on_images_of(side_of(comparison.old, pair.old), new)
         margins = margins_of(old.predictions), margins_of(new.predictions)
         cards = []
         for change in chosen:
@@ -80,13 +103,25 @@ def _by_class(old: Side, new: Side, names: Sequence[str]) -> Table | None:
     order = np.argsort(gained, kind="stable")
     most = [index for index in order[:_CLASSES] if gained[index] < 0]
     most += [index for index in order[::-1][:_CLASSES] if gained[index] > 0]
-    rows = [
-        [_name(index, names), str(images[index]), str(before[index]), str(after[index]), f"{gained[index]:+}"]
-        for index in map(int, most)
-    ]
-    return Table(["class", "images", "correct before", "correct now", "diff"], rows, frozenset({0})) if rows else None
+    rows = []
+    for index in map(int, most):
+        row = [("<class", _name(index, names)), ("images", str(images[index])), ("correct before", str(before[index]))]
+        rows.append([*row, ("correct now", str(after[index])), ("diff", f"{gained[index]:+}")])
+    return table_of(rows)
 
 
 def _name(index: int, names: Sequence[str]) -> str:
     """Return the name of a class, or its index if that is not known."""
     return class_names().get(names[index], names[index]) if index < len(names) else f"class {index}"
+
+
+def _picture(source: Source) -> str:
+    try:
+        with Image.open(io.BytesIO(source.read())) as image:
+            small = image.convert("RGB")
+    except (OSError, Image.DecompressionBombError):
+        return ""
+    small.thumbnail((_SIDE, _SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=_QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

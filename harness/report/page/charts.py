@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 from xml.etree import ElementTree
@@ -95,7 +95,7 @@ def trade_off(title: str, points: Sequence[Point], x_title: str, y_title: str) -
         ]
         return alt.LayerChart(layer=[*layers, *names], width=width, height=_HEIGHT)
 
-    return Chart(title, _svg(draw(WIDE), title), _svg(draw(NARROW), title))
+    return _drawn(title, draw)
 
 
 def speeds(title: str, bars: Sequence[Bar]) -> Chart:
@@ -127,7 +127,7 @@ def speeds(title: str, bars: Sequence[Bar]) -> Chart:
         height = _ROW * len(names) * (1.5 if len(runs) > 1 else 1)
         return alt.LayerChart(layer=layers, width=width if is_wide else width - 110, height=height)
 
-    return Chart(title, _svg(draw(WIDE), title), _svg(draw(NARROW), title))
+    return _drawn(title, draw)
 
 
 def series(title: str, lines: Lines, runs: Sequence[str], y_title: str, least: float) -> Chart:
@@ -150,30 +150,33 @@ def series(title: str, lines: Lines, runs: Sequence[str], y_title: str, least: f
         points = base.mark_point(filled=True, size=40).encode(description="description:N")
         return alt.LayerChart(layer=[base.mark_line(strokeWidth=1.5), points], width=width, height=_HEIGHT - 100)
 
-    return Chart(title, _svg(draw(WIDE), title), _svg(draw(NARROW), title))
+    return _drawn(title, draw)
 
 
-def _svg(chart: alt.LayerChart, title: str) -> str:
-    """Return the SVG, with each mark's description as its tooltip."""
-    styled = (
-        chart.configure(font="inherit", background="transparent", padding=4)
-        .configure_axis(
-            **dict.fromkeys(("labelColor", "titleColor"), "var(--muted)"),
-            **dict.fromkeys(("gridColor", "tickColor", "domainColor"), "var(--rule)"),
-            **dict.fromkeys(("labelFontSize", "titleFontSize"), 12),
-            titleFontWeight="normal",
-        )
-        .configure_view(stroke=None)
-        .configure_legend(labelColor="var(--ink)", labelFontSize=12)
-    )
+def _drawn(title: str, draw: Callable[[int], alt.LayerChart]) -> Chart:
+    """Return a chart in both widths, with each mark's description as its tooltip."""
     ElementTree.register_namespace("", _SVG)
-    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(styled.to_dict()))
-    for mark in root.iter():
-        if mark.get("role") == "graphics-symbol" and (description := mark.get("aria-label")):
-            ElementTree.SubElement(mark, f"{{{_SVG}}}title").text = description
-    root.set("role", "img")
-    root.set("aria-label", title)
-    return ElementTree.tostring(root, encoding="unicode")
+    drawn = []
+    for width in (WIDE, NARROW):
+        styled = (
+            draw(width)
+            .configure(font="inherit", background="transparent", padding=4)
+            .configure_axis(
+                **dict.fromkeys(("labelColor", "titleColor"), "var(--muted)"),
+                **dict.fromkeys(("gridColor", "tickColor", "domainColor"), "var(--rule)"),
+                **dict.fromkeys(("labelFontSize", "titleFontSize"), 12),
+                titleFontWeight="normal",
+            )
+            .configure_view(stroke=None)
+            .configure_legend(labelColor="var(--ink)", labelFontSize=12)
+        )
+        root = ElementTree.fromstring(vl_convert.vegalite_to_svg(styled.to_dict()))
+        for mark in root.iter():
+            if mark.get("role") == "graphics-symbol" and (description := mark.get("aria-label")):
+                ElementTree.SubElement(mark, f"{{{_SVG}}}title").text = description
+        root.attrib |= {"role": "img", "aria-label": title}
+        drawn.append(ElementTree.tostring(root, encoding="unicode"))
+    return Chart(title, *drawn)
 
 
 def _chart(rows: list[dict[str, Any]]) -> alt.Chart:

@@ -15,8 +15,8 @@ from harness.report.comparison import differences, environment_section, series_s
 from harness.report.page.architectures import architecture_of
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.sections import Section, Table
-from harness.report.terminal import TIE, TIE_NOTE, accuracy_sections, throughput_section, tied_cases
+from harness.report.run import TIE, TIE_NOTE, accuracy_sections, throughput_section, tied_cases
+from harness.report.sections import Section, table_of
 
 _MOST_ROWS, _MOST_LINES = 80, 8
 # The axes of a series go at least so far up and down, so that noise looks like noise.
@@ -28,28 +28,28 @@ class Part(NamedTuple):
 
     name: str
     title: str
-    sections: tuple[Section, ...]
-    charts: tuple[Chart, ...] = ()
+    sections: Sequence[Section]
+    charts: Sequence[Chart] = ()
 
 
 def parts_of(report: Report) -> Iterator[Part]:
     """Yield the parts that are made of tables and charts, in the order of the page."""
     record, tied = report.record, tied_cases(report.newest)
-    compared = {} if report.comparison is None else differences(report.comparison)
-    yield Part("environment", "Environment", (environment_section(report.newest, report.comparison),))
+    compared = differences(report.comparison) if report.comparison else {}
+    yield Part("environment", "Environment", [environment_section(report.newest, report.comparison)])
     if record.cases or record.missing_cases:
         accuracy = [_without_images(compared["accuracy"])] if "accuracy" in compared else []
-        yield Part("cases", "Cases", (*accuracy_sections(report.newest, tied), *accuracy))
+        yield Part("cases", "Cases", [*accuracy_sections(report.newest, tied), *accuracy])
     if "missing" in compared:
-        yield Part("missing", "In one run only, or without a result", (compared["missing"],))
+        yield Part("missing", "In one run only, or without a result", [compared["missing"]])
     if record.cases:
-        charts = tuple(_trade_offs(record.cases, record.timings))
-        yield Part("models", "Models compared", (_models(record.cases, tied),), charts)
+        charts = list(_trade_offs(record.cases, record.timings))
+        yield Part("models", "Models compared", [_models(record.cases, tied)], charts)
     if record.timings or record.missing_timings:
         speed = [compared["speed"]] if "speed" in compared else []
-        yield Part("speed", "Speed", (throughput_section(report.newest), *speed), tuple(_speed_charts(report)))
+        yield Part("speed", "Speed", [throughput_section(report.newest), *speed], list(_speed_charts(report)))
     if report.is_series:
-        yield Part("series", "Across runs", tuple(series_sections(report.runs)), tuple(_series_charts(report.runs)))
+        yield Part("series", "Across runs", series_sections(report.runs), list(_series_charts(report.runs)))
 
 
 def _without_images(section: Section) -> Section:
@@ -63,25 +63,17 @@ def _models(cases: Sequence[CaseResult], tied: Collection[str]) -> Section:
     for rank, case in enumerate(ranking(cases), start=1):
         low, high = wilson_interval(case.counts.top1, case.counts.images)
         year, idea = architecture_of(case.model) or ("-", "-")
-        rows.append(
-            [
-                f"{TIE if case.id in tied else ''}{rank}",
-                names[case.id],
-                f"{case.counts.percent('top1'):.3f}",
-                f"{low:.2f} to {high:.2f}",
-                f"{case.parameters / 1e6:.1f}M" if case.parameters else "-",
-                f"{case.gmacs:.2f}" if case.gmacs else "-",
-                "-" if case.weights_bytes is None else f"{case.weights_bytes / 1e6:,.1f} MB",
-                str(year),
-                idea,
-            ]
-        )
-    head = ["", "model", "top-1", "95 % interval", "params", "GMACs", "weights", "year", "idea"]
+        weights = "-" if case.weights_bytes is None else f"{case.weights_bytes / 1e6:,.1f} MB"
+        row = [("<", f"{TIE if case.id in tied else ''}{rank}"), ("<model", names[case.id])]
+        row += [("top-1", f"{case.counts.percent('top1'):.3f}"), ("<95 % interval", f"{low:.2f} to {high:.2f}")]
+        row += [("params", f"{case.parameters / 1e6:.1f}M" if case.parameters else "-")]
+        row += [("GMACs", f"{case.gmacs:.2f}" if case.gmacs else "-"), ("weights", weights)]
+        rows.append([*row, ("year", str(year)), ("<idea", idea)])
     note = (
         "interval: Wilson's, for other images such as these; GMACs: multiply-adds of one image; weights: bytes of all "
         "parameters and buffers"
     )
-    return Section("", Table(head, rows, frozenset({0, 1, 3, 8})), (TIE_NOTE, note) if tied else (note,))
+    return Section("", table_of(rows), (TIE_NOTE, note) if tied else (note,))
 
 
 def _trade_offs(cases: Sequence[CaseResult], timings: Sequence[TimingResult]) -> Iterator[Chart]:

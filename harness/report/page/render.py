@@ -5,11 +5,9 @@ from __future__ import annotations
 import shlex
 
 import jinja2
-from markupsafe import Markup
 
-from harness.report.page.changes import changes
+from harness.report.page.changes import Thumbnails, changes
 from harness.report.page.parts import parts_of
-from harness.report.page.thumbnails import Thumbnails
 from harness.report.report import Report
 
 _PINNED = ("torch", "torchvision", "numpy", "pillow")
@@ -21,20 +19,15 @@ def page_of(report: Report, thumbnails: Thumbnails) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["svg"] = Markup  # our own charts, in which names are escaped already
-    comparison = report.comparison
     # By a run's record, or else by the images.
     recorded = (run.record.dataset.class_names for run in reversed(report.runs) if run.record.dataset)
     class_names = next(filter(None, recorded), thumbnails.class_names)
     return environment.get_template("page.html.jinja").render(
         report=report,
-        record=report.record,
         parts=list(parts_of(report)),
-        changes=changes(comparison, thumbnails, class_names) if comparison else [],
-        unpaired=comparison is not None and not any(pair.pairing for pair in comparison.accuracy),
+        changes=changes(report.comparison, thumbnails, class_names) if report.comparison else [],
         pictures=thumbnails,
         commands=_commands(report),
-        notes=_notes(report),
     )
 
 
@@ -49,14 +42,3 @@ def _commands(report: Report) -> list[str]:
         paths = [str(run.path) for run in (report.comparison.old, report.comparison.new)]
         commands.append(shlex.join(["imagenet-gate", "compare", *paths, *report.judging.arguments()]))
     return commands
-
-
-def _notes(report: Report) -> list[str]:
-    """Return what to know before these commands are typed."""
-    torch = report.record.environment.torch or ""
-    notes = []
-    if "+" in torch or ".dev" in torch:
-        notes.append(f"torch was {torch}: local and nightly builds come from another index of torch's.")
-    if any("--results" in command for command in report.record.commands):
-        notes.append("--results names the folder of this very run: name another, or it is replaced.")
-    return notes

@@ -1,4 +1,4 @@
-"""Tests of harness.report.headline."""
+"""Tests of harness.report.report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 from harness.records.evidence import Bounds, Diagnosis
 from harness.records.results import Missing
-from harness.report.headline import headline
+from harness.report.report import headline
 from tests.records import DATASET, case_result, expected, pairing, run_record, timing_result
 
 ALEXNET, VGG = case_result("alexnet"), case_result("vgg16")

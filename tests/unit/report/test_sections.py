@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from harness.report.sections import Section, Table, as_markdown, as_text, reason_lines
+from harness.report.sections import Section, as_markdown, as_text, reason_lines, table_of
 
-TABLE = Table(["case", "images"], [["alexnet", "1,234"]], frozenset({0}))
+TABLE = table_of([[("<case", "alexnet"), ("images", "1,234")]])
 SECTION = Section("2 cases | <b>", TABLE, ("first_line", "    deeper"))
 
 
 def test_the_body_is_table_and_lines_as_they_are() -> None:
     """Without the title; a table without rows is left out, head and all."""
     assert list(SECTION.body()) == ["case     images", "alexnet   1,234", "first_line", "    deeper"]
-    assert list(Section("title", Table(["case"], [], frozenset()), ("none",)).body()) == ["none"]
+    assert list(Section("title", table_of([]), ("none",)).body()) == ["none"]
 
 
 def test_text_has_an_empty_line_between_sections() -> None:

@@ -12,8 +12,7 @@ from harness.compare.compare import Comparison, compare
 from harness.formats import imagenet
 from harness.predictions import Predictions, count
 from harness.records.results import CaseResult
-from harness.report.page.changes import changes, chosen_ids
-from harness.report.page.thumbnails import Thumbnails
+from harness.report.page.changes import Thumbnails, changes, chosen_ids
 from tests.records import TARGET, case_result, predictions_of, run_record, write_run
 
 CASE = case_result()

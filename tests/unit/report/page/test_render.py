@@ -19,8 +19,8 @@ from harness.predictions import Predictions, count
 from harness.records.evidence import Bounds, Unpaired
 from harness.records.results import CaseResult, DatasetFacts, Missing, Record
 from harness.records.run_folder import Run
+from harness.report.page.changes import Thumbnails
 from harness.report.page.render import page_of
-from harness.report.page.thumbnails import Thumbnails
 from harness.report.report import Judging, report_on
 from tests.records import TARGET, case_result, predictions_of, run_record, timing_result, write_run
 

@@ -1,4 +1,4 @@
-"""Tests of harness.report.page.thumbnails."""
+"""Tests of harness.report.page.changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from harness.dataset import open_dataset
-from harness.report.page.thumbnails import Thumbnails
+from harness.report.page.changes import Thumbnails
 from tests.colours import write_dataset
 from tests.images import save
 

@@ -1,4 +1,4 @@
-"""Tests of harness.report.terminal."""
+"""Tests of harness.report.run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from harness.predictions import Predictions
 from harness.records.evidence import Diagnosis, Drift
 from harness.records.results import CaseResult, Missing, TimingResult
 from harness.records.run_folder import Run
+from harness.report.run import run_sections
 from harness.report.sections import Section
-from harness.report.terminal import run_sections
 from tests.records import case_result, expected, pairing, predictions_of, run_record, timing_result, write_run
 
 ALL = np.arange(1000)
