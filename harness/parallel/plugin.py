@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.options import ACCURACY, THROUGHPUT, Process, is_selected, positive, require_selected
-from harness.parallel.processes import device_of, gpu_count, interleaved, process_of_torchrun, share_threads
+from harness.parallel.processes import device_of, gpu_count, interleaved, share_threads
 from harness.plugin import gate_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _INPUT = "imagenet_process"
 """Key of an xdist worker's input: its number among the workers, how many there are, and the run's staging folder."""
 _COMPARED = ("models", "precision", "memory_format", "compile", "batch_size", "decoder", "keyword", "maxfail")
+# Set by torchrun for each process that it starts (torch.distributed.run, "Environment Variables").
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _SOFTWARE = ("torch", "torchvision", "numpy", "pillow", "libjpeg_turbo", "cuda", "cudnn", "device")
 
 
@@ -183,6 +185,14 @@ class Parallel:
         if self._rank is not None and self._rank.rank > 0 and sys.__stderr__ is not None:
             sys.__stderr__.write(f"rank {self._rank.rank}: {excrepr}\n")
             self._ranks = None
+
+
+def process_of_torchrun(environ: Mapping[str, str]) -> Process | None:
+    """Return the process as torchrun numbers it; None for one that it did not start."""
+    if "TORCHELASTIC_RUN_ID" not in environ:
+        return None
+    rank, world_size, local_rank, local_world_size = (int(environ[name]) for name in _TORCHRUN)
+    return Process(rank, world_size, local_rank, local_world_size)
 
 
 def _end_with_the_others(_signal: int, _frame: object) -> None:
