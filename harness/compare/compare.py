@@ -22,8 +22,8 @@ FAILURES = ("accuracy", "speed", "missing")
 """What may count as a failure."""
 MAX_SLOWDOWN, NOISE = 0.05, 0.07
 """Defaults: how much longer a call may take, and by how much two runs of the same software differ."""
-ALPHA = 0.01
-"""One minus the confidence of all intervals of a comparison together, whatever their number (Bonferroni)."""
+CONFIDENCE = 0.99
+"""Of all intervals of a comparison together, whatever their number (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,11 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     return Comparison(old, new, facts, accuracy, speed, speed_error, tuple(missing), added)
 
 
+def confidence_of_each(timings: int) -> float:
+    """Return the confidence of each of so many intervals."""
+    return 1 - (1 - CONFIDENCE) / timings
+
+
 def check_same_images(*runs: Run) -> None:
     """Raise a RecordError unless the counts of runs are those of the same images and labels."""
     for old, new in combinations(runs, 2):
@@ -176,7 +181,7 @@ def _speed_pairs(
     # The yardstick is computed by numpy, and means nothing across its versions.
     same_numpy = old.environment.numpy == new.environment.numpy
     for before, after in timings:
-        ratio = ratio_of_medians(after.seconds, before.seconds, confidence=1 - ALPHA / len(timings))
+        ratio = ratio_of_medians(after.seconds, before.seconds, confidence=confidence_of_each(len(timings)))
         fastest = min(after.seconds) / min(before.seconds)
         machine = after.yardstick / before.yardstick if same_numpy and before.yardstick and after.yardstick else None
         yield SpeedPair(before, after, SpeedChange(ratio.value, ratio.low, ratio.high, fastest, machine, noise))

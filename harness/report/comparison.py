@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.compare.compare import ALPHA, FAILURES, AccuracyPair, Comparison
+from harness.compare.compare import FAILURES, AccuracyPair, Comparison, confidence_of_each
 from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
 from harness.records.run_folder import Run
 from harness.report.run import CHANGED, shown
@@ -139,7 +139,7 @@ def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
 def _speed_section(comparison: Comparison) -> Section:
     if comparison.speed_error:
         return Section("speed", None, (comparison.speed_error,))
-    confidence, noise = 100 * (1 - ALPHA / len(comparison.speed)), 100 * comparison.speed[0].evidence.noise
+    confidence, noise = 100 * confidence_of_each(len(comparison.speed)), 100 * comparison.speed[0].evidence.noise
     notes = (
         f"interval: {confidence:.2f} %, from the calls of both runs; machine: the same work by numpy beside them",
         f"not significant: relative to the machine, the whole interval or the fastest calls are within {noise:g} %",
