@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +14,6 @@ from harness.errors import HarnessError
 from harness.expected import Case
 from harness.options import THROUGHPUT, is_selected, listed, positive, require_selected
 from harness.plugin import gate_of, shown_in_one_sentence
-from harness.precision import Setting
 from harness.records.environment import versions
 from harness.records.results import plain
 from harness.records.run_folder import BENCHMARK_KEY
@@ -51,40 +51,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of each case and batch size, with plain values, which pytest-benchmark groups by and writes."""
-    if "timed" not in metafunc.fixturenames or not metafunc.definition.get_closest_marker(THROUGHPUT):
-        return
-    sizes = _batch_sizes(metafunc.config)
-    cases = [Case(case.entry, case.setting, size) for case in gate_of(metafunc.config).cases for size in sizes]
-    values = [
-        (str(case.spec), case.setting.precision, case.setting.memory_format, case.setting.compiled, case.batch_size)
-        for case in cases
-    ]
-    metafunc.parametrize(("model", "precision", "memory_format", "compiled", "batch_size"), values, ids=map(str, cases))
+    """Make one test of each case and batch size."""
+    if "timed" in metafunc.fixturenames and metafunc.definition.get_closest_marker(THROUGHPUT):
+        sizes = _batch_sizes(metafunc.config)
+        cases = [replace(case, batch_size=size) for case in gate_of(metafunc.config).cases for size in sizes]
+        metafunc.parametrize("timed", cases, ids=str, indirect=True)
 
 
 @pytest.fixture
-def timed(
-    model: str, precision: str, memory_format: str, compiled: bool, batch_size: int, request: pytest.FixtureRequest
-) -> Iterator[TimedForward]:
+def timed(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iterator[TimedForward]:
     """The model's forward on a batch that is on the device, warmed up; each call is one measurement."""
     plugin: _Throughput | None = request.config.pluginmanager.get_plugin(_NAME)
     if plugin is None or plugin.bench is None:
         pytest.fail(f"run throughput tests with -m {THROUGHPUT}; without it no device is opened", pytrace=False)
-    entry = next(case.entry for case in gate_of(request.config).cases if str(case.spec) == model)
-    case = Case(entry, Setting(precision, memory_format, compiled), batch_size)
+    case: Case = request.param
+    # pytest-benchmark groups by these, and writes them: plain values.
+    benchmark.params = {"model": str(case.spec), **asdict(case.setting), "batch_size": case.batch_size}
     with ExitStack() as stack:
         with shown_in_one_sentence():
-            plugin.timed = stack.enter_context(plugin.bench.prepared(case))
-        yield plugin.timed
-    plugin.timed = None
+            forward = stack.enter_context(plugin.bench.prepared(case))
+        yield forward
 
 
 class _Throughput:
-    """The state of the plugin: the open device, and the timing in progress."""
+    """The state of the plugin: the open device."""
 
     bench: Bench | None = None
-    timed: TimedForward | None = None
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Open the device, after the gate has opened what it needs."""
@@ -115,11 +107,12 @@ class _Throughput:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach the result; a timing that failed leaves nothing in pytest-benchmark's table and JSON."""
         report = yield
-        if call.when != "call" or self.timed is None:
+        arguments: dict[str, Any] = getattr(item, "funcargs", {})
+        if call.when != "call" or "timed" not in arguments:
             return report
-        benchmark: BenchmarkFixture = item.funcargs["benchmark"]  # type: ignore[attr-defined]
+        benchmark: BenchmarkFixture = arguments["benchmark"]
         if report.passed and benchmark.stats is not None:
-            result = self.timed.result(benchmark.stats.stats.data)
+            result = arguments["timed"].result(benchmark.stats.stats.data)
             report.imagenet_timing = msgspec.to_builtins(result)  # type: ignore[attr-defined]
             benchmark.extra_info.update(result.info())
         elif not report.passed:
