@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.decoding.stores import default_store
+from harness.decoding.folder import default_store
 from harness.errors import ExpectedError
 from harness.expected import DEFAULT_FILE
 from harness.precision import DEFAULT, MEMORY_FORMATS, PRECISIONS, Setting
