@@ -11,20 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.device import (
-    current,
-    describe_device,
-    device_facts,
-    is_out_of_memory,
-    keep_freed_memory,
-    resolve_device,
-)
+from harness.device import current, is_out_of_memory, keep_freed_memory, resolve_device
 from harness.errors import DeviceError, EvaluationError
 from harness.expected import Case
 from harness.models import Loader, Model
 from harness.precision import PRECISIONS, Setting, applied, require_supported
 from harness.predict import Normalize, forward
-from harness.records.environment import Environment, current_environment
 from harness.records.results import TimingResult
 from harness.throughput.machine import measure_yardstick, peak_memory, read_clocks, reset_peak_memory, seconds_of
 
@@ -134,14 +126,6 @@ class Bench:
             keep_freed_memory()
         self._loader = Loader(self.device, seeded=True)
         self._peaks: dict[str, float] = {}
-
-    def describe(self) -> str:
-        """Return one line about the device."""
-        return f"timed on: {describe_device(self.device)}"
-
-    def environment(self) -> Environment:
-        """Return the versions and hardware of the timings."""
-        return current_environment(device_facts(self.device))
 
     @contextmanager
     def prepared(self, case: Case) -> Iterator[TimedForward]:
