@@ -38,17 +38,11 @@ _NVJPEG_ALLOCATION = ": 5"
 
 
 class Decoded(NamedTuple):
-    """The outcome of decoding one image.
+    """The outcome of decoding one image."""
 
-    Attributes:
-        crop: (crop, crop, 3) uint8, RGB; None if the image cannot be decoded.
-        reason: why it cannot.
-        by_pillow: whether Pillow decoded it in place of a decoder that cannot; means nothing without a crop.
-    """
-
-    crop: NDArray[np.uint8] | None
-    reason: str = ""
-    by_pillow: bool = False
+    crop: NDArray[np.uint8] | None  # (S, S, 3) RGB; None if the image cannot be decoded
+    reason: str = ""  # why it cannot
+    by_pillow: bool = False  # whether Pillow did it in place of a decoder that cannot; means nothing without a crop
 
 
 def versions(decoder: Decoder) -> dict[str, str]:
