@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-# proc(5): writing 5 resets the process's peak resident memory, VmHWM.
-_CLEAR_REFS, _RESET_PEAK = Path("/proc/self/clear_refs"), "5"
-_STATUS = Path("/proc/self/status")
+# proc(5): writing 5 to the first resets the process's peak resident memory, which the other names VmHWM.
+_CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 # nvml.h: nvmlClocksEventReasons; 1 is an idle GPU, and is left out.
 _REASONS = {
     0x2: "applications clocks",
@@ -43,7 +42,7 @@ def reset_peak_memory(device: torch.device) -> None:
     elif platform.libc_ver()[0] == "glibc" and _CLEAR_REFS.exists():
         ctypes.CDLL(None).malloc_trim(0)
         with suppress(OSError):  # a container may forbid it; the peak is then that of the process so far
-            _CLEAR_REFS.write_text(_RESET_PEAK)
+            _CLEAR_REFS.write_text("5")
 
 
 def peak_memory(device: torch.device) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the plugin object if throughput tests are selected."""
+    """Register the plugin object if throughput tests are to run."""
     require_selected(config, {"--batch-sizes": (THROUGHPUT,)})
     if not is_selected(config, THROUGHPUT):
         return
@@ -47,7 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
             f"-m {THROUGHPUT} times one model at a time; processes beside each other would slow each other down: "
             "leave out -n"
         )
-    config.pluginmanager.register(_Throughput(), _NAME)
+    if not config.getoption("collectonly"):
+        config.pluginmanager.register(_Throughput(), _NAME)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -62,26 +62,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def timed(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iterator[TimedForward]:
     """The model's forward on a batch that is on the device, warmed up; each call is one measurement."""
     plugin: _Throughput | None = request.config.pluginmanager.get_plugin(_NAME)
-    if plugin is None or plugin.bench is None:
+    if plugin is None:
         pytest.fail(f"run throughput tests with -m {THROUGHPUT}; without it no device is opened", pytrace=False)
     case: Case = request.param
     # pytest-benchmark groups by these, and writes them: plain values.
     benchmark.params = {"model": str(case.spec), **asdict(case.setting), "batch_size": case.batch_size}
-    with ExitStack() as stack:
-        with shown_in_one_sentence():
-            forward = stack.enter_context(plugin.bench.prepared(case))
+    with shown_in_one_sentence(), plugin.bench.prepared(case) as forward:
         yield forward
 
 
 class _Throughput:
     """The state of the plugin: the open device."""
 
-    bench: Bench | None = None
+    bench: Bench
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Open the device, after the gate has opened what it needs."""
-        if session.config.getoption("collectonly"):
-            return
         from harness.throughput.timing import Bench  # imports torch
 
         options = gate_of(session.config).options
@@ -92,18 +88,14 @@ class _Throughput:
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Describe the device; the versions as well, unless the gate does."""
-        if self.bench is None:
-            return []
         from harness.device import describe_device
 
         found = "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items())
         device = f"timed on: {describe_device(self.bench.device)}"
         return [device, found] if gate_of(config).evaluator is None else [device]
 
-    def pytest_imagenet_environment(self) -> Environment | None:
+    def pytest_imagenet_environment(self) -> Environment:
         """Return the versions and hardware."""
-        if self.bench is None:
-            return None
         from harness.device import device_facts
 
         return current_environment(device_facts(self.bench.device))

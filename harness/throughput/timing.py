@@ -67,11 +67,7 @@ class TimedForward:
         return [begin.elapsed_time(end) / 1e3 for begin, end in self._events]
 
     def warm_up(self) -> dict[str, Any]:
-        """Call until the time of a call is stable, and check the logits.
-
-        Returns:
-            ``calls`` and their ``seconds``, with those of compilation, and ``stable``: whether the last calls took as
-            long as those before them.
+        """Call until the time of a call is stable; return what ``TimingResult.warm_up`` keeps.
 
         Raises:
             DeviceError: there is no memory for the batch.
@@ -131,8 +127,7 @@ class Bench:
     def prepared(self, case: Case) -> Iterator[TimedForward]:
         """Build the model, put images on the device, and warm up; the precision is applied until the context ends.
 
-        Raises:
-            HarnessError: the model cannot be built, does not fit into memory, or gives no logits.
+        A HarnessError says that the model cannot be built, does not fit into memory, or gives no logits.
         """
         if (precision := case.setting.precision) not in self._peaks:
             self._peaks[precision] = peak_tflops(case.setting, self.device)
