@@ -30,25 +30,15 @@ from harness.preset import Geometry, Preset, preset_of
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A model ready to be evaluated.
+    """A model ready to be evaluated."""
 
-    Attributes:
-        module: the model in eval mode, on the device, in the memory format of its setting.
-        preset: how its input is prepared.
-        transform: torchvision's own preprocessing of a PIL image to (3, S, S) float32; None for other models.
-        parameters: number of weights and biases.
-        gmacs: multiply-adds of one image, in 10^9; from torchvision's metadata, or counted for other models.
-        sha256: digest of all parameters and buffers.
-        weights_bytes: size of all parameters and buffers.
-    """
-
-    module: nn.Module
-    preset: Preset
-    transform: Callable[[Image.Image], Tensor] | None
-    parameters: int
-    gmacs: float
-    sha256: str
-    weights_bytes: int
+    module: nn.Module  # in eval mode, on the device, in the memory format of its setting
+    preset: Preset  # how its input is prepared
+    transform: Callable[[Image.Image], Tensor] | None  # torchvision's own, to (3, S, S) float32; None for others
+    parameters: int  # number of weights and biases
+    gmacs: float  # multiply-adds of one image, in 10^9; from torchvision's metadata, or counted for other models
+    sha256: str  # of all parameters and buffers, see digest_of_weights
+    weights_bytes: int  # size of all parameters and buffers
 
 
 class Loader:
@@ -172,10 +162,9 @@ def _sha256(path: Path) -> str:
 def prepare(
     module: nn.Module, preset: Preset, device: torch.device, *, name: str = "the model", weights: Any = None
 ) -> Model:
-    """Return a module ready to be evaluated; ``weights`` is torchvision's member, whose metadata is then used.
+    """Return a module on the device, ready to be evaluated, with torchvision's metadata of ``weights``, if given.
 
-    Raises:
-        DeviceError: the device has no memory for the model.
+    A device without memory for it is a DeviceError.
     """
     module = module.eval()
     sha256 = digest_of_weights(module)
@@ -210,11 +199,7 @@ def digest_of_weights(module: nn.Module) -> str:
 
 
 def geometry_of(spec: ModelSpec) -> Geometry:
-    """Return the geometry of the model's input, without loading its weights.
-
-    Raises:
-        ExpectedError: torchvision has no such model or weights.
-    """
+    """Return the geometry of the model's input without loading its weights; ExpectedError as of ``load``."""
     return _preset_and_weights(spec)[0].geometry
 
 

@@ -34,21 +34,13 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Process:
-    """One of the processes of a run.
+    """One of the processes of a run."""
 
-    Attributes:
-        rank: index among the processes that share the images of each case.
-        world_size: number of those; 1 where each process evaluates cases of its own.
-        local_rank: index among the processes on this machine.
-        local_world_size: number of those.
-        staging: folder in which another process collects this one's predictions; None if this one does.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
-    staging: Path | None = None
+    rank: int = 0  # index among the processes that share the images of each case
+    world_size: int = 1  # number of those; 1 where each process evaluates cases of its own
+    local_rank: int = 0  # index among the processes on this machine
+    local_world_size: int = 1  # number of those
+    staging: Path | None = None  # where another process collects this one's predictions; None if this one does
 
     @property
     def total(self) -> int:
@@ -142,11 +134,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def read_options(config: pytest.Config, process: Process) -> Options:
-    """Return the options' values.
-
-    Raises:
-        ExpectedError: a name in a list is not known.
-    """
+    """Return the options' values; a name in a list that is not known is an ExpectedError."""
     get = config.getoption
     precisions = _known("--precision", get("precision"), tuple(PRECISIONS))
     memory_formats = _known("--memory-format", get("memory_format"), tuple(MEMORY_FORMATS))

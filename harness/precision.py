@@ -26,16 +26,11 @@ class Setting:
 
     >>> str(Setting()), str(Setting("fp32", "contiguous", compiled=True))
     ('fp32', 'fp32-contiguous-compiled')
-
-    Attributes:
-        precision: a name in ``PRECISIONS``.
-        memory_format: a name in ``MEMORY_FORMATS``, for weights and activations.
-        compiled: whether the model is compiled by ``torch.compile``.
     """
 
-    precision: str = "fp32"
-    memory_format: str = "channels_last"
-    compiled: bool = False
+    precision: str = "fp32"  # a name in PRECISIONS
+    memory_format: str = "channels_last"  # of weights and activations, a name in MEMORY_FORMATS
+    compiled: bool = False  # by torch.compile
 
     def __str__(self) -> str:
         memory_format = "" if self.memory_format == "channels_last" else f"-{self.memory_format}"
@@ -48,23 +43,14 @@ DEFAULT = Setting()
 
 @dataclass(frozen=True)
 class Precision:
-    """The arithmetic that a forward pass may use. On CUDA sums are float32 in every precision.
+    """The arithmetic that a forward pass may use. On CUDA sums are float32 in every precision."""
 
-    Attributes:
-        name: the name given to ``--precision``.
-        bits: fraction bits that the factors of a product keep: a float32 has 23.
-        autocast: torch's name of the dtype that autocast casts products to; None for no autocast.
-        tf32: whether float32 matrix products and convolutions may round their factors to TF32.
-        capability: smallest compute capability of a CUDA device that supports it.
-        on_cpu: whether CPUs support it; one without instructions for it computes the same slowly.
-    """
-
-    name: str
-    bits: int
-    autocast: str | None = None
-    tf32: bool = False
-    capability: tuple[int, int] = (0, 0)
-    on_cpu: bool = True
+    name: str  # as given to --precision
+    bits: int  # fraction bits that the factors of a product keep: a float32 has 23
+    autocast: str | None = None  # torch's name of the dtype that autocast casts products to; None for no autocast
+    tf32: bool = False  # whether float32 matrix products and convolutions may round their factors to TF32
+    capability: tuple[int, int] = (0, 0)  # smallest compute capability of a CUDA device that supports it
+    on_cpu: bool = True  # whether CPUs support it; one without instructions for it computes the same slowly
 
 
 PRECISIONS = {
@@ -106,10 +92,9 @@ def applied(precision: Precision, device: torch.device) -> Iterator[dict[str, An
         with autocast:
             seen = observe(device)
             _check_observed(precision, seen, device)
+            cast = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
             yield {
-                "autocast": str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
-                if torch.is_autocast_enabled(device.type)
-                else "off",
+                "autocast": cast if torch.is_autocast_enabled(device.type) else "off",
                 **_read(switches),
                 **{name: f"{seen_dtype}, {bits} bits" for name, (seen_dtype, bits) in seen.items()},
             }
@@ -118,11 +103,7 @@ def applied(precision: Precision, device: torch.device) -> Iterator[dict[str, An
 
 
 def require_supported(precisions: Sequence[str], device: torch.device) -> None:
-    """Raise for a precision that the device does not support, rather than evaluate in another under its name.
-
-    Raises:
-        DeviceError: with the precisions that the device supports.
-    """
+    """Raise a DeviceError for a precision that the device does not support; it would be another under its name."""
     import torch
 
     if device.type == "cuda":

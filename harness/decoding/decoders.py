@@ -113,8 +113,7 @@ def reason_of(error: Exception) -> str:
 def _decode_on_device(sources: Sequence[Source], geometry: Geometry, device: str) -> dict[Source, NDArray[np.uint8]]:
     """Return the crops that nvJPEG makes, of all images at once; it does not support some images, and rejects others.
 
-    Raises:
-        DeviceError: there is not even memory for one image at a time.
+    Without memory even for one image at a time it raises a DeviceError.
     """
     plain: dict[Source, bytes] = {}
     for source in sources:

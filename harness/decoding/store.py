@@ -37,13 +37,9 @@ class Store(ExitStack):
     """The decoded images of one dataset, in one geometry at a time; a context manager."""
 
     def __init__(self, dataset: ImageDataset, decoder: Decoder, folder: Path | None, workers: int) -> None:
-        """Set what is to be decoded; nothing is decoded yet.
+        """Set what is to be decoded, by so many processes; nothing is decoded yet.
 
-        Args:
-            dataset: all images of a dataset, or a part.
-            decoder: the decoder to use.
-            folder: the folder that keeps decoded images; None for a temporary one that keeps one geometry at a time.
-            workers: number of decoding processes.
+        ``folder`` keeps decoded images; None stands for a temporary one that keeps one geometry at a time.
         """
         super().__init__()
         self._dataset, self._decoder, self._folder, self._workers = dataset, decoder, folder, workers
@@ -216,7 +212,7 @@ class DecodedImages:
             for future in futures:
                 future.add_done_callback(lambda _: self._changed.set())
             for future in futures:
-                unreadable += future.result()  # of one that close has cancelled, an error
+                unreadable += future.result()  # raises if close has cancelled it
         except BrokenProcessPool as error:
             done = f"{len(jobs) - len(self._missing()):,} of {len(jobs):,} images"
             what = f"a decoding process died after {done} (killed, or out of memory?)"
