@@ -42,7 +42,7 @@ from harness.predict import predict
 from harness.prefetch import Prefetch
 from harness.records import write_whole
 from harness.records.accuracy_file import read_expected
-from harness.throughput.memory import peak_memory, reset_peak_memory
+from harness.throughput.machine import peak_memory, reset_peak_memory
 
 EVALUATED = "evaluated"
 _HEAD = ("weights", "geometry", "params", "GMACs", "build s", "predict s", "before GB", "peak GB", "outcome")

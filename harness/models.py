@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+import os
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,25 +30,15 @@ from harness.preset import Geometry, Preset, preset_of
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A model ready to be evaluated.
+    """A model ready to be evaluated."""
 
-    Attributes:
-        module: the model in eval mode, on the device, in the memory format of its setting.
-        preset: how its input is prepared.
-        transform: torchvision's own preprocessing of a PIL image to (3, S, S) float32; None for other models.
-        parameters: number of weights and biases.
-        gmacs: multiply-adds of one image, in 10^9; from torchvision's metadata, or counted for other models.
-        sha256: digest of all parameters and buffers.
-        weights_bytes: size of all parameters and buffers.
-    """
-
-    module: nn.Module
-    preset: Preset
-    transform: Callable[[Image.Image], Tensor] | None
-    parameters: int
-    gmacs: float
-    sha256: str
-    weights_bytes: int
+    module: nn.Module  # in eval mode, on the device, in the memory format of its setting
+    preset: Preset  # how its input is prepared
+    transform: Callable[[Image.Image], Tensor] | None  # torchvision's own, to (3, S, S) float32; None for others
+    parameters: int  # number of weights and biases
+    gmacs: float  # multiply-adds of one image, in 10^9; from torchvision's metadata, or counted for other models
+    sha256: str  # of all parameters and buffers, see digest_of_weights
+    weights_bytes: int  # size of all parameters and buffers
 
 
 class Loader:
@@ -67,11 +61,11 @@ class Loader:
         return model
 
 
+_TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 # What torchvision's constructors set only if they are given weights.
-_AS_PRETRAINED: dict[str, Callable[[int], dict[str, Any]]] = {
-    "googlenet": lambda _crop: {"transform_input": True, "aux_logits": False, "init_weights": False},
-    "inception_v3": lambda _crop: {"transform_input": True, "init_weights": False},
-    "vit_": lambda crop: {"image_size": crop},
+_AS_PRETRAINED: dict[str, dict[str, Any]] = {
+    "googlenet": {"transform_input": True, "aux_logits": False, "init_weights": False},
+    "inception_v3": {"transform_input": True, "init_weights": False},
 }
 
 
@@ -83,12 +77,9 @@ def load(
     seeded: bool = False,
     module: nn.Module | None = None,
 ) -> Model:
-    """Build the model with its weights, in eval mode, on the device, in the memory format, compiled if wanted.
+    """Build the model with its weights, in eval mode, on the device, in a setting.
 
     Args:
-        spec: the model and its weights.
-        device: where it is put.
-        setting: memory format, and whether it is compiled.
         seeded: draw random weights instead of loading torchvision's: right for speed, and nothing is downloaded.
         module: the model with its weights, instead of what a builder would return.
 
@@ -97,44 +88,83 @@ def load(
         ExpectedError: torchvision has no such model or weights, or the builder cannot be imported.
         WeightsError: the weights file is missing and cannot be downloaded, or is not the published one.
     """
-    if spec.builder is not None:
-        assert spec.preset is not None  # read_expected requires both
-        return prepare(_built(spec) if module is None else module, spec.preset, device, setting, name=str(spec))
-    weights = _torchvision_weights(spec)
-    preset = preset_of(weights.transforms())
-    if seeded:
-        crop = preset.geometry.crop
-        options = next((make(crop) for prefix, make in _AS_PRETRAINED.items() if spec.model.startswith(prefix)), {})
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            module = torchvision.models.get_model(spec.model, weights=None, **options)
+    preset, weights = _preset_and_weights(spec)
+    if weights is None:
+        module = _built(spec) if module is None else module
     else:
-        from harness.weights import ensure_published, weights_only
+        module = _seeded(spec.model, preset.geometry.crop) if seeded else _pretrained(spec, weights)
+    return in_setting(prepare(module, preset, device, name=str(spec), weights=weights), setting)
 
-        ensure_published(weights.url, str(spec))
+
+def _seeded(model: str, crop: int) -> nn.Module:
+    options = {"image_size": crop} if model.startswith("vit_") else _AS_PRETRAINED.get(model, {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module: nn.Module = torchvision.models.get_model(model, weights=None, **options)
+    return module
+
+
+def _pretrained(spec: ModelSpec, weights: Any) -> nn.Module:
+    _ensure_published(weights.url, str(spec))
+    # torch.load is to build nothing but tensors: torchvision's own loading has no argument for that.
+    before = os.environ.get(_TENSORS_ONLY)
+    os.environ[_TENSORS_ONLY] = "1"
+    try:
+        module: nn.Module = torchvision.models.get_model(spec.model, weights=weights, progress=False)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{spec}: expected a weights file with tensors only, found other objects; fetch it again"
+        ) from error
+    finally:
+        if before is None:
+            del os.environ[_TENSORS_ONLY]
+        else:
+            os.environ[_TENSORS_ONLY] = before
+    return module
+
+
+def _ensure_published(url: str, name: str) -> None:
+    """Make sure that the weights file is in torch's cache, with the sha256 that is part of its name.
+
+    torch.hub checks that of what it downloads, but not of a file that is already there.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / url.rsplit("/", 1)[1]
+    promised = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
+    if promised is None:
+        raise WeightsError(f"{name}: expected a weights file whose name ends with its sha256, found {path.name}")
+    if not path.exists():
         try:
-            with weights_only():
-                module = torchvision.models.get_model(spec.model, weights=weights, progress=False)
-        except pickle.UnpicklingError as error:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=promised[1], progress=False)
+        # An HTTPException is a connection that broke; a RuntimeError is a download with another hash, not kept.
+        except (OSError, HTTPException, RuntimeError) as error:
             raise WeightsError(
-                f"{spec}: expected a weights file with tensors only, found other objects; fetch it again"
+                f"{name}: the weights file {path.name} is not in {folder} and could not be downloaded from {url} "
+                f"({getattr(error, 'reason', error)}); fetch it elsewhere and put it into that folder"
             ) from error
-    return prepare(module, preset, device, setting, name=str(spec), weights=weights)
+    found = _sha256(path)
+    if not found.startswith(promised[1]):
+        raise WeightsError(
+            f"{name}: the weights file {path} is damaged or not the published one: its sha256 should begin with "
+            f"{promised[1]} and is {found[:16]}...; delete it, and it will be downloaded again from {url}"
+        )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def prepare(
-    module: nn.Module,
-    preset: Preset,
-    device: torch.device,
-    setting: Setting = DEFAULT,
-    *,
-    name: str = "the model",
-    weights: Any = None,
+    module: nn.Module, preset: Preset, device: torch.device, *, name: str = "the model", weights: Any = None
 ) -> Model:
-    """Return a module ready to be evaluated; ``weights`` is torchvision's member, whose metadata is then used.
+    """Return a module on the device, ready to be evaluated, with torchvision's metadata of ``weights``, if given.
 
-    Raises:
-        DeviceError: the device has no memory for the model.
+    A device without memory for it is a DeviceError.
     """
     module = module.eval()
     sha256 = digest_of_weights(module)
@@ -147,8 +177,7 @@ def prepare(
         if not is_out_of_memory(error):
             raise
         raise DeviceError(f"{name}: {device} has no memory for the model") from error
-    transform = weights and weights.transforms()
-    return in_setting(Model(module, preset, transform, parameters, gmacs, sha256, weights_bytes), setting)
+    return Model(module, preset, weights and weights.transforms(), parameters, gmacs, sha256, weights_bytes)
 
 
 def in_setting(model: Model, setting: Setting) -> Model:
@@ -170,14 +199,8 @@ def digest_of_weights(module: nn.Module) -> str:
 
 
 def geometry_of(spec: ModelSpec) -> Geometry:
-    """Return the geometry of the model's input, without loading its weights.
-
-    Raises:
-        ExpectedError: torchvision has no such model or weights.
-    """
-    preset = spec.preset if spec.builder else preset_of(_torchvision_weights(spec).transforms())
-    assert preset is not None
-    return preset.geometry
+    """Return the geometry of the model's input without loading its weights; ExpectedError as of ``load``."""
+    return _preset_and_weights(spec)[0].geometry
 
 
 def gmacs_of(spec: ModelSpec) -> float:
@@ -191,7 +214,11 @@ def gmacs_of(spec: ModelSpec) -> float:
     return float(members.get(spec.weights, next(iter(members.values()))).meta["_ops"])
 
 
-def _torchvision_weights(spec: ModelSpec) -> Any:
+def _preset_and_weights(spec: ModelSpec) -> tuple[Preset, Any]:
+    """Return the model's preset, and torchvision's member that names its weights; None for a model with a builder."""
+    if spec.builder is not None:
+        assert spec.preset is not None  # read_expected requires both
+        return spec.preset, None
     names = torchvision.models.list_models(module=torchvision.models)
     if spec.model not in names:
         hint = "".join(f" (nearest: {name!r})" for name in get_close_matches(spec.model, names, n=1))
@@ -205,7 +232,7 @@ def _torchvision_weights(spec: ModelSpec) -> Any:
             f"weights {spec.weights!r} are not among torchvision {torchvision.__version__}'s for {spec.model}: "
             f"{', '.join(sorted(members))}"
         )
-    return members[spec.weights]
+    return preset_of(members[spec.weights].transforms()), members[spec.weights]
 
 
 def _built(spec: ModelSpec) -> nn.Module:

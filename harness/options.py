@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.decoding.stores import default_store
+from harness.decoding.folder import default_store
 from harness.errors import ExpectedError
 from harness.expected import DEFAULT_FILE
 from harness.precision import DEFAULT, MEMORY_FORMATS, PRECISIONS, Setting
@@ -26,12 +26,7 @@ DECODERS = ("pillow", "torchvision", "nvjpeg")
 
 @dataclass(frozen=True)
 class Decoder:
-    """A decoder, and the device that it decodes on.
-
-    Attributes:
-        name: one of ``DECODERS``.
-        device: the device of ``nvjpeg``; None for the others, which decode on the CPU.
-    """
+    """A decoder by name, and the device of ``nvjpeg``; the others decode on the CPU."""
 
     name: str = DECODERS[0]
     device: str | None = None
@@ -39,21 +34,13 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Process:
-    """One of the processes of a run.
+    """One of the processes of a run."""
 
-    Attributes:
-        rank: index among the processes that share the images of each case.
-        world_size: number of those; 1 where each process evaluates cases of its own.
-        local_rank: index among the processes on this machine.
-        local_world_size: number of those.
-        staging: folder in which another process collects this one's predictions; None if this one does.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
-    staging: Path | None = None
+    rank: int = 0  # index among the processes that share the images of each case
+    world_size: int = 1  # number of those; 1 where each process evaluates cases of its own
+    local_rank: int = 0  # index among the processes on this machine
+    local_world_size: int = 1  # number of those
+    staging: Path | None = None  # where another process collects this one's predictions; None if this one does
 
     @property
     def total(self) -> int:
@@ -73,34 +60,19 @@ def available_cores() -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """What to evaluate, and how; the defaults are those of the Python API.
-
-    Attributes:
-        imagenet: the dataset's path, or ``synthetic``; None if none was given.
-        models: names, globs or ids of models, or the words ``core`` and ``all``.
-        expected: the file of expected accuracies.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
-        settings: every combination of precision, memory format, and eager or compiled.
-        batch_size: images per forward call; None for one that suits the device.
-        limit: size of the class-balanced subset; None for all images.
-        decoder: one of ``DECODERS``.
-        workers: decoding processes; None for one per core, shared among the processes of the run.
-        store: folder that keeps decoded images; None to keep none.
-        results: folder for the run; None to write none.
-        process: this process among those of the run.
-    """
+    """What to evaluate, and how, as the options' help says; the defaults are those of the Python API."""
 
     imagenet: str | None = None
     models: tuple[str, ...] = ("core",)
     expected: Path = DEFAULT_FILE
     device: str = "auto"
-    settings: tuple[Setting, ...] = (DEFAULT,)
-    batch_size: int | None = None
-    limit: int | None = None
+    settings: tuple[Setting, ...] = (DEFAULT,)  # every combination of precision, memory format, and eager or compiled
+    batch_size: int | None = None  # None for one that suits the device
+    limit: int | None = None  # None for all images
     decoder: str = DECODERS[0]
-    workers: int | None = None
-    store: Path | None = None
-    results: Path | None = None
+    workers: int | None = None  # None for one process per core, shared among the processes of the run
+    store: Path | None = None  # None to keep no decoded images
+    results: Path | None = None  # None to write no run
     process: Process = Process()
 
     @property
@@ -131,61 +103,38 @@ def folder(text: str) -> Path:
 def add_options(parser: pytest.Parser) -> None:
     """Declare the options."""
     group = parser.getgroup("imagenet", "pretrained image classifiers: accuracy (-m imagenet), speed (-m throughput)")
+    add, environ = group.addoption, os.environ
 
-    def add(*names: str, **settings: object) -> None:
-        group.addoption(*names, **settings)
-
-    def choices(name: str, known: Sequence[str], noun: str) -> None:
+    def add_list(name: str, known: Sequence[str], noun: str) -> None:
         add(name, metavar="LIST", default=known[0], help=f"{noun}, comma-separated: {', '.join(known)} (%(default)s)")
 
-    add(
-        "--imagenet",
-        metavar="DATASET",
-        default=os.environ.get("IMAGENET_DIR") or None,
-        help="folder or archive of images, or 'synthetic', which needs no download (default: $IMAGENET_DIR)",
-    )
+    dataset = "folder or archive of images, or 'synthetic', which needs no download (default: $IMAGENET_DIR)"
+    add("--imagenet", metavar="DATASET", default=environ.get("IMAGENET_DIR") or None, help=dataset)
     models = (
         "names, globs or ids of models, comma-separated, or 'all' (default: core: alexnet, vgg16, resnet18, googlenet)"
     )
     add("--models", metavar="LIST", default="core", help=models)
     add("--expected", metavar="FILE", type=Path, help=f"file of expected accuracies (default: {DEFAULT_FILE})")
     add("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda, cuda:N, mps or xpu (default: %(default)s)")
-    choices("--precision", tuple(PRECISIONS), "precisions")
-    choices("--memory-format", tuple(MEMORY_FORMATS), "memory formats")
+    add_list("--precision", tuple(PRECISIONS), "precisions")
+    add_list("--memory-format", tuple(MEMORY_FORMATS), "memory formats")
     add("--compile", action="store_true", help="evaluate each model compiled by torch.compile as well")
     images = "images per forward call, halved when memory runs out (default: 256 on CUDA, 32 on a CPU)"
     add("--batch-size", metavar="N", type=positive, help=images)
     add("--limit", metavar="N", type=positive, help="evaluate a fixed, class-balanced subset of N images")
-    add(
-        "--workers",
-        metavar="N",
-        type=positive,
-        help=f"decoding processes (default: one per available CPU core, {available_cores()} here, shared among -n)",
-    )
+    cores = f"one per available CPU core, {available_cores()} here, shared among -n"
+    add("--workers", metavar="N", type=positive, help=f"decoding processes (default: {cores})")
     decoders = "pillow (used for the published values), torchvision or nvjpeg (default: %(default)s)"
     add("--decoder", metavar="DECODER", choices=DECODERS, default=DECODERS[0], help=decoders)
-    add(
-        "--store",
-        metavar="DIR",
-        type=folder,
-        default=os.environ.get("IMAGENET_STORE") or None,
-        help="folder that keeps decoded images between runs (default: $IMAGENET_STORE, else the user's cache)",
-    )
+    kept = "folder that keeps decoded images between runs (default: $IMAGENET_STORE, else the user's cache)"
+    add("--store", metavar="DIR", type=folder, default=environ.get("IMAGENET_STORE") or None, help=kept)
     add("--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in $TMPDIR")
-    add(
-        "--results",
-        metavar="DIR",
-        type=folder,
-        help="folder for the run: record.json and each image's predictions; replaces an earlier run (default: none)",
-    )
+    run = "folder for the run: record.json and each image's predictions; replaces an earlier run (default: none)"
+    add("--results", metavar="DIR", type=folder, help=run)
 
 
 def read_options(config: pytest.Config, process: Process) -> Options:
-    """Return the options' values.
-
-    Raises:
-        ExpectedError: a name in a list is not known.
-    """
+    """Return the options' values; a name in a list that is not known is an ExpectedError."""
     get = config.getoption
     precisions = _known("--precision", get("precision"), tuple(PRECISIONS))
     memory_formats = _known("--memory-format", get("memory_format"), tuple(MEMORY_FORMATS))
@@ -218,27 +167,23 @@ def _known(option: str, text: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def is_selected(config: pytest.Config, mark: str) -> bool:
-    """Return whether ``-m`` asks for tests with this mark; without ``-m`` it does not."""
-    return _selects(config, {mark}) and not _selects(config, set())
-
-
-def _selects(config: pytest.Config, marks: set[str]) -> bool:
-    """Return whether ``-m`` selects a test that has exactly these marks."""
+    """Return whether ``-m`` asks for tests with this mark: selects one that has it alone, and none without marks."""
     import pytest  # not at the top, where the command line would import it too
     from _pytest.mark.expression import Expression  # pytest has no public way to ask this before it collects
 
-    expression = config.getoption("markexpr")
+    if not (text := config.getoption("markexpr")):
+        return False
     try:
-        return not expression or Expression.compile(expression).evaluate(lambda name, /, **_: name in marks)
+        expression = Expression.compile(text)
+        return expression.evaluate(lambda name, /, **_: name == mark) and not expression.evaluate(
+            lambda *_, **__: False
+        )
     except SyntaxError as error:
-        raise pytest.UsageError(f"wrong expression after -m: {expression!r}: {error}") from error
+        raise pytest.UsageError(f"wrong expression after -m: {text!r}: {error}") from error
 
 
 def require_selected(config: pytest.Config, needs: Mapping[str, Sequence[str]]) -> None:
-    """Raise a UsageError for an option that was given although ``-m`` selects none of the tests that use it.
-
-    ``needs`` has the marks of those tests by option.
-    """
+    """Raise a UsageError for an option that was given without one of the marks, by option, that ``-m`` must ask for."""
     import pytest
 
     given = {arg.partition("=")[0] for arg in map(str, config.invocation_params.args)}

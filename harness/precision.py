@@ -5,10 +5,11 @@ torch is imported when a precision is applied, so that precisions and settings c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import DeviceError, EvaluationError
 
@@ -25,16 +26,11 @@ class Setting:
 
     >>> str(Setting()), str(Setting("fp32", "contiguous", compiled=True))
     ('fp32', 'fp32-contiguous-compiled')
-
-    Attributes:
-        precision: a name in ``PRECISIONS``.
-        memory_format: a name in ``MEMORY_FORMATS``, for weights and activations.
-        compiled: whether the model is compiled by ``torch.compile``.
     """
 
-    precision: str = "fp32"
-    memory_format: str = "channels_last"
-    compiled: bool = False
+    precision: str = "fp32"  # a name in PRECISIONS
+    memory_format: str = "channels_last"  # of weights and activations, a name in MEMORY_FORMATS
+    compiled: bool = False  # by torch.compile
 
     def __str__(self) -> str:
         memory_format = "" if self.memory_format == "channels_last" else f"-{self.memory_format}"
@@ -47,23 +43,14 @@ DEFAULT = Setting()
 
 @dataclass(frozen=True)
 class Precision:
-    """The arithmetic that a forward pass may use. On CUDA sums are float32 in every precision.
+    """The arithmetic that a forward pass may use. On CUDA sums are float32 in every precision."""
 
-    Attributes:
-        name: the name given to ``--precision``.
-        bits: fraction bits that the factors of a product keep: a float32 has 23.
-        autocast: torch's name of the dtype that autocast casts products to; None for no autocast.
-        tf32: whether float32 matrix products and convolutions may round their factors to TF32.
-        capability: smallest compute capability of a CUDA device that supports it.
-        on_cpu: whether CPUs support it; one without instructions for it computes the same slowly.
-    """
-
-    name: str
-    bits: int
-    autocast: str | None = None
-    tf32: bool = False
-    capability: tuple[int, int] = (0, 0)
-    on_cpu: bool = True
+    name: str  # as given to --precision
+    bits: int  # fraction bits that the factors of a product keep: a float32 has 23
+    autocast: str | None = None  # torch's name of the dtype that autocast casts products to; None for no autocast
+    tf32: bool = False  # whether float32 matrix products and convolutions may round their factors to TF32
+    capability: tuple[int, int] = (0, 0)  # smallest compute capability of a CUDA device that supports it
+    on_cpu: bool = True  # whether CPUs support it; one without instructions for it computes the same slowly
 
 
 PRECISIONS = {
@@ -76,17 +63,9 @@ PRECISIONS = {
     )
 }
 
+_MATMUL = "float32_matmul_precision"
 # Side of the products by which a precision is observed: small, but large enough for tensor cores.
 _SIDE = 64
-
-
-class Switch(NamedTuple):
-    """A process-wide setting of torch: its name, functions that read and write it, and the wanted value."""
-
-    name: str
-    read: Callable[[], Any]
-    write: Callable[[Any], None]
-    value: Any
 
 
 @contextmanager
@@ -103,35 +82,28 @@ def applied(precision: Precision, device: torch.device) -> Iterator[dict[str, An
     """
     import torch
 
-    switches = list(_switches(precision.tf32))
-    before = [(switch, value) for switch in switches for value in _readable(switch)]
+    switches = _switches(precision.tf32)
+    before = _read(switches)
     # Weights are cast once: autocast keeps what it has cast until its end, which is that of all batches.
     dtype = getattr(torch, precision.autocast or "bfloat16")
     autocast = torch.autocast(device.type, dtype, enabled=precision.autocast is not None)
     try:
-        for switch in switches:
-            switch.write(switch.value)
+        _write(switches)
         with autocast:
             seen = observe(device)
             _check_observed(precision, seen, device)
+            cast = str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
             yield {
-                "autocast": str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
-                if torch.is_autocast_enabled(device.type)
-                else "off",
-                **{switch.name: value for switch in switches for value in _readable(switch)},
+                "autocast": cast if torch.is_autocast_enabled(device.type) else "off",
+                **_read(switches),
                 **{name: f"{seen_dtype}, {bits} bits" for name, (seen_dtype, bits) in seen.items()},
             }
     finally:
-        for switch, value in before:
-            switch.write(value)
+        _write(before)
 
 
 def require_supported(precisions: Sequence[str], device: torch.device) -> None:
-    """Raise for a precision that the device does not support, rather than evaluate in another under its name.
-
-    Raises:
-        DeviceError: with the precisions that the device supports.
-    """
+    """Raise a DeviceError for a precision that the device does not support; it would be another under its name."""
     import torch
 
     if device.type == "cuda":
@@ -188,49 +160,46 @@ def _check_observed(precision: Precision, seen: dict[str, tuple[str, int]], devi
             )
 
 
-def _switches(tf32: bool) -> Iterator[Switch]:
-    """Yield the switches in the order in which they must be set.
+def _switches(tf32: bool) -> dict[str, Any]:
+    """Return the wanted values of torch's process-wide switches, in the order in which they must be set.
+
+    They are named by their path in ``torch.backends``, except for the first.
 
     torch 2.9 put ``fp32_precision`` beside ``allow_tf32``. Each is silently ignored where the other has been
     used, and reading the old one raises while the two disagree; so both are set, the old one first.
     """
     import torch
 
-    yield Switch(
-        "float32_matmul_precision",
-        torch.get_float32_matmul_precision,
-        torch.set_float32_matmul_precision,
-        "high" if tf32 else "highest",
-    )
-    yield _attribute("cudnn", torch.backends.cudnn, "allow_tf32", tf32)
-    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        cudnn: Any = torch.backends.cudnn
-        mkldnn: Any = torch.backends.mkldnn
-        operators = {
-            "cuda.matmul": torch.backends.cuda.matmul,
-            "cudnn.conv": cudnn.conv,
-            "cudnn.rnn": cudnn.rnn,
-            "mkldnn.matmul": mkldnn.matmul,
-            "mkldnn.conv": mkldnn.conv,
-        }
-        for owner, operator in operators.items():
-            yield _attribute(owner, operator, "fp32_precision", "tf32" if tf32 else "ieee")
+    matmul = torch.backends.cuda.matmul
+    wanted: dict[str, Any] = {_MATMUL: "high" if tf32 else "highest", "cudnn.allow_tf32": tf32}
+    if hasattr(matmul, "fp32_precision"):
+        for operator in ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv"):
+            wanted[f"{operator}.fp32_precision"] = "tf32" if tf32 else "ieee"
     # Partial sums and accumulators of float16 and bfloat16 products that would not be float32.
-    for name in ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction"):
-        yield _attribute("cuda.matmul", torch.backends.cuda.matmul, name, False)
-    if hasattr(torch.backends.cuda.matmul, "allow_fp16_accumulation"):
-        yield _attribute("cuda.matmul", torch.backends.cuda.matmul, "allow_fp16_accumulation", False)
-    yield _attribute("cudnn", torch.backends.cudnn, "benchmark", False)
-    yield _attribute("cudnn", torch.backends.cudnn, "deterministic", True)
+    wanted["cuda.matmul.allow_fp16_reduced_precision_reduction"] = False
+    wanted["cuda.matmul.allow_bf16_reduced_precision_reduction"] = False
+    if hasattr(matmul, "allow_fp16_accumulation"):
+        wanted["cuda.matmul.allow_fp16_accumulation"] = False
+    return {**wanted, "cudnn.benchmark": False, "cudnn.deterministic": True}
 
 
-def _attribute(owner: str, module: Any, name: str, value: Any) -> Switch:
-    return Switch(f"{owner}.{name}", lambda: getattr(module, name), lambda new: setattr(module, name, new), value)
+def _read(names: Iterable[str]) -> dict[str, Any]:
+    """Return the values, but for those that cannot be read because the caller has mixed torch's two APIs."""
+    import torch
+
+    values = {}
+    for name in names:
+        with suppress(RuntimeError):
+            values[name] = torch.get_float32_matmul_precision() if name == _MATMUL else attrgetter(name)(torch.backends)
+    return values
 
 
-def _readable(switch: Switch) -> Iterator[Any]:
-    """Yield the value, or nothing where the caller has mixed torch's two APIs, so that reading it raises."""
-    try:
-        yield switch.read()
-    except RuntimeError:
-        return
+def _write(values: Mapping[str, Any]) -> None:
+    import torch
+
+    for name, value in values.items():
+        if name == _MATMUL:
+            torch.set_float32_matmul_precision(value)
+        else:
+            owner, _, attribute = name.rpartition(".")
+            setattr(attrgetter(owner)(torch.backends), attribute, value)

@@ -38,17 +38,11 @@ _NVJPEG_ALLOCATION = ": 5"
 
 
 class Decoded(NamedTuple):
-    """The outcome of decoding one image.
+    """The outcome of decoding one image."""
 
-    Attributes:
-        crop: (crop, crop, 3) uint8, RGB; None if the image cannot be decoded.
-        reason: why it cannot.
-        by_pillow: whether Pillow replaced a decoder that cannot decode such files.
-    """
-
-    crop: NDArray[np.uint8] | None
-    reason: str = ""
-    by_pillow: bool = False
+    crop: NDArray[np.uint8] | None  # (S, S, 3) RGB; None if the image cannot be decoded
+    reason: str = ""  # why it cannot
+    by_pillow: bool = False  # whether Pillow did it in place of a decoder that cannot; means nothing without a crop
 
 
 def versions(decoder: Decoder) -> dict[str, str]:
@@ -68,22 +62,21 @@ def versions(decoder: Decoder) -> dict[str, str]:
 
 def decode(sources: Sequence[Source], geometry: Geometry, decoder: Decoder) -> list[Decoded]:
     """Decode images; one that cannot be decoded is reported in its result, not raised."""
-    if decoder.device is not None:
-        return _decode_on_device(sources, geometry, decoder.device)
-    return [decode_one(source, geometry, with_torchvision=decoder.name == "torchvision") for source in sources]
+    crops = {} if decoder.device is None else _decode_on_device(sources, geometry, decoder.device)
+    return [
+        Decoded(crops[source]) if source in crops else decode_one(source, geometry, decoder.name) for source in sources
+    ]
 
 
-def decode_one(source: Source, geometry: Geometry, *, with_torchvision: bool) -> Decoded:
-    """Decode one image on the CPU, with Pillow unless torchvision's decoder is wanted and supports the file."""
+def decode_one(source: Source, geometry: Geometry, decoder: str) -> Decoded:
+    """Decode one image on the CPU, with Pillow unless ``decoder`` is ``torchvision`` and supports the file."""
     try:
         data = source.read()
-        if not with_torchvision:
-            return Decoded(crop_image(data, geometry))
-        if not _is_plain_jpeg(data):
-            return Decoded(crop_image(data, geometry), by_pillow=True)
-        return Decoded(_crop_tensor(_decode_jpegs([data], "cpu")[0], geometry).numpy())
+        if decoder == "torchvision" and _is_plain_jpeg(data):
+            return Decoded(_crop_tensor(_decode_jpegs([data], "cpu")[0], geometry).numpy())
+        return Decoded(crop_image(data, geometry), by_pillow=decoder != "pillow")
     except UNREADABLE as error:
-        return Decoded(None, reason_of(error))
+        return Decoded(None, reason_of(error), by_pillow=decoder != "pillow")
 
 
 def crop_image(data: bytes, geometry: Geometry) -> NDArray[np.uint8]:
@@ -117,41 +110,34 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _decode_on_device(sources: Sequence[Source], geometry: Geometry, device: str) -> list[Decoded]:
-    """Decode with nvJPEG, all images at once; those it does not support or rejects are left to Pillow.
+def _decode_on_device(sources: Sequence[Source], geometry: Geometry, device: str) -> dict[Source, NDArray[np.uint8]]:
+    """Return the crops that nvJPEG makes, of all images at once; it does not support some images, and rejects others.
 
-    Raises:
-        DeviceError: there is not even memory for one image at a time.
+    Without memory even for one image at a time it raises a DeviceError.
     """
     plain: dict[Source, bytes] = {}
     for source in sources:
-        try:
+        with suppress(*UNREADABLE):  # decoding with Pillow will report the reason
             data = source.read()
             if _is_plain_jpeg(data):
                 plain[source] = data
-        except UNREADABLE:
-            pass  # decoding with Pillow will report the reason
+    if not plain:
+        return {}
+    with suppress(OSError, torch.cuda.OutOfMemoryError):
+        return dict(zip(plain, _crops_on_device(list(plain.values()), geometry, device), strict=True))
     crops: dict[Source, NDArray[np.uint8]] = {}
-    if plain:
-        with suppress(OSError, torch.cuda.OutOfMemoryError):
-            crops.update(zip(plain, _crops_on_device(list(plain.values()), geometry, device), strict=True))
-    if not crops:  # one rejected image fails the batch, as nvJPEG returns all or none; one at a time takes less memory
-        for source, data in plain.items():
-            try:
-                [crops[source]] = _crops_on_device([data], geometry, device)
-            except OSError:
-                continue
-            except torch.cuda.OutOfMemoryError as error:
-                raise DeviceError(
-                    f"{device} has no memory to decode images beside the model: give a smaller --batch-size, or "
-                    "another --decoder"
-                ) from error
-    return [
-        Decoded(crops[source])
-        if source in crops
-        else decode_one(source, geometry, with_torchvision=False)._replace(by_pillow=True)
-        for source in sources
-    ]
+    # One rejected image fails the batch, as nvJPEG returns all or none; one at a time takes less memory.
+    for source, data in plain.items():
+        try:
+            [crops[source]] = _crops_on_device([data], geometry, device)
+        except OSError:
+            continue
+        except torch.cuda.OutOfMemoryError as error:
+            raise DeviceError(
+                f"{device} has no memory to decode images beside the model: give a smaller --batch-size, or another "
+                "--decoder"
+            ) from error
+    return crops
 
 
 @cache

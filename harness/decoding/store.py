@@ -11,7 +11,6 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from queue import SimpleQueue
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 
 from harness.dataset import ImageDataset
 from harness.decoding import decoders
-from harness.decoding.pixels import Files, Pixels, hash_of
-from harness.decoding.stores import Description, make_store
+from harness.decoding.folder import Description, Files, Pixels, hash_of, make_store
 from harness.decoding.workers import process_pool
 from harness.errors import DatasetError, StoreError
 from harness.formats.sources import Source
@@ -39,13 +37,9 @@ class Store(ExitStack):
     """The decoded images of one dataset, in one geometry at a time; a context manager."""
 
     def __init__(self, dataset: ImageDataset, decoder: Decoder, folder: Path | None, workers: int) -> None:
-        """Set what is to be decoded; nothing is decoded yet.
+        """Set what is to be decoded, by so many processes; nothing is decoded yet.
 
-        Args:
-            dataset: the images, all of a dataset or a part.
-            decoder: the decoder to use.
-            folder: the folder that keeps decoded images; None for a temporary one that keeps one geometry at a time.
-            workers: number of decoding processes.
+        ``folder`` keeps decoded images; None stands for a temporary one that keeps one geometry at a time.
         """
         super().__init__()
         self._dataset, self._decoder, self._folder, self._workers = dataset, decoder, folder, workers
@@ -211,15 +205,14 @@ class DecodedImages:
         with Pixels(self._files) as pixels:
             pixels.reserve(np.array([row for row, _ in jobs]))
         chunks = _chunks(jobs, _CHUNK_ON_DEVICE if self.decoder.device else _CHUNK)
-        finished: SimpleQueue[Future[list[tuple[int, str]]]] = SimpleQueue()
+        common = self._files, self.geometry, self.decoder
         unreadable = []
         try:
-            for chunk in chunks:
-                work = self._pool.submit(decode_rows, chunk, self._files, self.geometry, self.decoder)
-                work.add_done_callback(finished.put)  # as_completed would never return those that close cancels
-            for _ in chunks:
-                self._changed.set()
-                unreadable += finished.get().result()
+            futures = [self._pool.submit(decode_rows, chunk, *common) for chunk in chunks]
+            for future in futures:
+                future.add_done_callback(lambda _: self._changed.set())
+            for future in futures:
+                unreadable += future.result()  # raises if close has cancelled it
         except BrokenProcessPool as error:
             done = f"{len(jobs) - len(self._missing()):,} of {len(jobs):,} images"
             what = f"a decoding process died after {done} (killed, or out of memory?)"

@@ -19,29 +19,17 @@ _CHUNK = 64  # images that a worker takes at once
 
 
 class Found(NamedTuple):
-    """What an image file is.
+    """What an image file is; fields may be empty if it cannot be decoded."""
 
-    Attributes:
-        format: such as ``JPEG``, by content.
-        mode: Pillow's mode, such as ``RGB``, ``L`` or ``CMYK``.
-        size: width and height in pixels, as stored.
-        digest: sha256 of the bytes.
-        reason: why it cannot be decoded; empty if it can. The other attributes may then be empty.
-    """
-
-    format: str = ""
-    mode: str = ""
-    size: tuple[int, int] = (0, 0)
-    digest: str = ""
-    reason: str = ""
+    format: str = ""  # such as ``JPEG``, by content
+    mode: str = ""  # Pillow's, such as ``RGB``, ``L`` or ``CMYK``
+    size: tuple[int, int] = (0, 0)  # width and height in pixels, as stored
+    digest: str = ""  # sha256 of the bytes
+    reason: str = ""  # why it cannot be decoded; empty if it can
 
 
 def survey(sources: Sequence[Source], workers: int, progress: Callable[[int, int], None]) -> list[Found]:
-    """Decode every image and return what each is, in order.
-
-    Raises:
-        DatasetError: a worker died.
-    """
+    """Decode every image and return what each is, in order; a worker that dies is a DatasetError."""
     found: list[Found] = []
     with process_pool(min(workers, -(-len(sources) // _CHUNK))) as pool:
         try:

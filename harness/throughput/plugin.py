@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,8 +13,7 @@ from harness.errors import HarnessError
 from harness.expected import Case
 from harness.options import THROUGHPUT, is_selected, listed, positive, require_selected
 from harness.plugin import gate_of, shown_in_one_sentence
-from harness.precision import Setting
-from harness.records.environment import versions
+from harness.records.environment import current_environment, versions
 from harness.records.results import plain
 from harness.records.run_folder import BENCHMARK_KEY
 
@@ -38,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the plugin object if throughput tests are selected."""
+    """Register the plugin object if throughput tests are to run."""
     require_selected(config, {"--batch-sizes": (THROUGHPUT,)})
     if not is_selected(config, THROUGHPUT):
         return
@@ -47,49 +46,38 @@ def pytest_configure(config: pytest.Config) -> None:
             f"-m {THROUGHPUT} times one model at a time; processes beside each other would slow each other down: "
             "leave out -n"
         )
-    config.pluginmanager.register(_Throughput(), _NAME)
+    if not config.getoption("collectonly"):
+        config.pluginmanager.register(_Throughput(), _NAME)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of each case and batch size, with plain values, which pytest-benchmark groups by and writes."""
-    if "timed" not in metafunc.fixturenames or not metafunc.definition.get_closest_marker(THROUGHPUT):
-        return
-    sizes = _batch_sizes(metafunc.config)
-    cases = [Case(case.entry, case.setting, size) for case in gate_of(metafunc.config).cases for size in sizes]
-    values = [
-        (str(case.spec), case.setting.precision, case.setting.memory_format, case.setting.compiled, case.batch_size)
-        for case in cases
-    ]
-    metafunc.parametrize(("model", "precision", "memory_format", "compiled", "batch_size"), values, ids=map(str, cases))
+    """Make one test of each case and batch size."""
+    if "timed" in metafunc.fixturenames and metafunc.definition.get_closest_marker(THROUGHPUT):
+        sizes = _batch_sizes(metafunc.config)
+        cases = [replace(case, batch_size=size) for case in gate_of(metafunc.config).cases for size in sizes]
+        metafunc.parametrize("timed", cases, ids=str, indirect=True)
 
 
 @pytest.fixture
-def timed(
-    model: str, precision: str, memory_format: str, compiled: bool, batch_size: int, request: pytest.FixtureRequest
-) -> Iterator[TimedForward]:
+def timed(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iterator[TimedForward]:
     """The model's forward on a batch that is on the device, warmed up; each call is one measurement."""
     plugin: _Throughput | None = request.config.pluginmanager.get_plugin(_NAME)
-    if plugin is None or plugin.bench is None:
+    if plugin is None:
         pytest.fail(f"run throughput tests with -m {THROUGHPUT}; without it no device is opened", pytrace=False)
-    entry = next(case.entry for case in gate_of(request.config).cases if str(case.spec) == model)
-    case = Case(entry, Setting(precision, memory_format, compiled), batch_size)
-    with ExitStack() as stack:
-        with shown_in_one_sentence():
-            plugin.timed = stack.enter_context(plugin.bench.prepared(case))
-        yield plugin.timed
-    plugin.timed = None
+    case: Case = request.param
+    # pytest-benchmark groups by these, and writes them: plain values.
+    benchmark.params = {"model": str(case.spec), **asdict(case.setting), "batch_size": case.batch_size}
+    with shown_in_one_sentence(), plugin.bench.prepared(case) as forward:
+        yield forward
 
 
 class _Throughput:
-    """The state of the plugin: the open device, and the timing in progress."""
+    """The state of the plugin: the open device."""
 
-    bench: Bench | None = None
-    timed: TimedForward | None = None
+    bench: Bench
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Open the device, after the gate has opened what it needs."""
-        if session.config.getoption("collectonly"):
-            return
         from harness.throughput.timing import Bench  # imports torch
 
         options = gate_of(session.config).options
@@ -100,14 +88,17 @@ class _Throughput:
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Describe the device; the versions as well, unless the gate does."""
-        if self.bench is None:
-            return []
-        found = "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items())
-        return [self.bench.describe(), *([found] if gate_of(config).evaluator is None else [])]
+        from harness.device import describe_device
 
-    def pytest_imagenet_environment(self) -> Environment | None:
+        found = "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items())
+        device = f"timed on: {describe_device(self.bench.device)}"
+        return [device, found] if gate_of(config).evaluator is None else [device]
+
+    def pytest_imagenet_environment(self) -> Environment:
         """Return the versions and hardware."""
-        return None if self.bench is None else self.bench.environment()
+        from harness.device import device_facts
+
+        return current_environment(device_facts(self.bench.device))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -115,11 +106,12 @@ class _Throughput:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach the result; a timing that failed leaves nothing in pytest-benchmark's table and JSON."""
         report = yield
-        if call.when != "call" or self.timed is None:
+        arguments: dict[str, Any] = getattr(item, "funcargs", {})
+        if call.when != "call" or "timed" not in arguments:
             return report
-        benchmark: BenchmarkFixture = item.funcargs["benchmark"]  # type: ignore[attr-defined]
+        benchmark: BenchmarkFixture = arguments["benchmark"]
         if report.passed and benchmark.stats is not None:
-            result = self.timed.result(benchmark.stats.stats.data)
+            result = arguments["timed"].result(benchmark.stats.stats.data)
             report.imagenet_timing = msgspec.to_builtins(result)  # type: ignore[attr-defined]
             benchmark.extra_info.update(result.info())
         elif not report.passed:

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from statistics import mean, median
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.device import (
-    current,
-    describe_device,
-    device_facts,
-    is_out_of_memory,
-    keep_freed_memory,
-    resolve_device,
-)
+from harness.device import current, is_out_of_memory, keep_freed_memory, resolve_device
 from harness.errors import DeviceError, EvaluationError
 from harness.expected import Case
 from harness.models import Loader, Model
 from harness.precision import PRECISIONS, Setting, applied, require_supported
 from harness.predict import Normalize, forward
-from harness.preset import Preset
-from harness.records.environment import Environment, current_environment
 from harness.records.results import TimingResult
-from harness.throughput.clocks import read_clocks
-from harness.throughput.memory import peak_memory, reset_peak_memory
-from harness.throughput.yardstick import measure_yardstick
+from harness.throughput.machine import measure_yardstick, peak_memory, read_clocks, reset_peak_memory, seconds_of
 
 # The warm-up ends when the medians of two successive windows of calls differ by at most this share, or after this time.
 _WINDOW = 5
@@ -46,21 +35,16 @@ class TimedForward:
     """One forward call on a fixed batch, which returns when the device is done; each call is one measurement."""
 
     def __init__(self, model: Model, device: torch.device, case: Case, peak: float) -> None:
-        """Put a batch on the device.
-
-        Args:
-            model: the model on the device.
-            device: the device.
-            case: the model's name, its setting and the batch size.
-            peak: speed of a product of large matrices, in 10^12 operations a second.
-        """
+        """Put a batch of the case's size on the device; ``peak`` is the device's, as of ``peak_tflops``."""
         assert case.batch_size is not None
         self._model, self._device, self._case, self._peak = model, device, case, peak
-        self._batch_size = case.batch_size
         self._normalize = Normalize(model.preset, device, case.setting.memory_format)
-        self._crops = _crops(model.preset, case.batch_size).to(device)
+        # The same noise in every run: zeros would cost some devices less power, and so time.
+        shape = case.batch_size, model.preset.geometry.crop, model.preset.geometry.crop, 3
+        generator = torch.Generator().manual_seed(0)
+        self._crops = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
-        self._yardstick = _measure_yardstick(device)
+        self._yardstick = measure_yardstick(device)
         self._warm_up: dict[str, Any] = {}
 
     def __call__(self) -> Tensor:
@@ -83,11 +67,7 @@ class TimedForward:
         return [begin.elapsed_time(end) / 1e3 for begin, end in self._events]
 
     def warm_up(self) -> dict[str, Any]:
-        """Call until the time of a call is stable, and check the logits.
-
-        Returns:
-            Number of calls, their seconds, with those of compilation, and whether the last calls took as long as those
-            before them.
+        """Call until the time of a call is stable; return what ``TimingResult.warm_up`` keeps.
 
         Raises:
             DeviceError: there is no memory for the batch.
@@ -95,32 +75,31 @@ class TimedForward:
         """
         try:
             require_finite(self())
-            seconds = [self._seconds()]
+            seconds: list[float] = []
             while len(seconds) < _FEWEST_CALLS or not (_is_stable(seconds) or sum(seconds) > _WARM_UP_SECONDS):
-                seconds.append(self._seconds())
+                seconds.append(seconds_of(self))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             raise DeviceError(
-                f"{self._device} has no memory for batches of {self._batch_size}: give smaller --batch-sizes"
+                f"{self._device} has no memory for batches of {self._case.batch_size}: give smaller --batch-sizes"
             ) from error
         self._warm_up = {"calls": len(seconds) + 1, "seconds": sum(seconds), "stable": _is_stable(seconds)}
         return self._warm_up
 
     def result(self, seconds: Sequence[float]) -> TimingResult:
         """Return the result of measured calls, which took ``seconds``."""
-        spec, setting = self._case.spec, self._case.setting
-        around = [value for value in (self._yardstick, _measure_yardstick(self._device)) if value is not None]
+        case = self._case
+        assert case.batch_size is not None
+        around = [value for value in (self._yardstick, measure_yardstick(self._device)) if value is not None]
         # pytest-benchmark calls before the measured calls, to calibrate, and once after them, for the return value.
         on_device = self.device_seconds[-len(seconds) - 1 : -1]
         return TimingResult(
-            id=str(self._case),
-            model=spec.model,
-            weights=spec.weights,
-            precision=setting.precision,
-            memory_format=setting.memory_format,
-            compiled=setting.compiled,
-            batch_size=self._batch_size,
+            id=str(case),
+            model=case.spec.model,
+            weights=case.spec.weights,
+            **asdict(case.setting),
+            batch_size=case.batch_size,
             seconds=tuple(seconds),
             device_seconds=median(on_device) if on_device else None,
             gmacs=self._model.gmacs,
@@ -131,29 +110,12 @@ class TimedForward:
             clocks=read_clocks(self._device),
         )
 
-    def _seconds(self) -> float:
-        started = time.perf_counter()
-        self()
-        return time.perf_counter() - started
-
 
 class Bench:
-    """What the timings of one session share: the device, its peak speed, and the model that was timed last.
-
-    Attributes:
-        device: the device.
-    """
+    """What the timings of one session share: the device, its peak speed, and the model that was timed last."""
 
     def __init__(self, device: str, precisions: Sequence[str]) -> None:
-        """Open the device.
-
-        Args:
-            device: its name, as for ``--device``.
-            precisions: the precisions to be timed.
-
-        Raises:
-            DeviceError: it does not exist, or does not support a precision.
-        """
+        """Open the device by name; a DeviceError says that it does not exist or does not support a precision."""
         self.device = resolve_device(device)
         require_supported(precisions, self.device)
         if self.device.type == "cpu":
@@ -161,34 +123,20 @@ class Bench:
         self._loader = Loader(self.device, seeded=True)
         self._peaks: dict[str, float] = {}
 
-    def describe(self) -> str:
-        """Return one line about the device."""
-        return f"timed on: {describe_device(self.device)}"
-
-    def environment(self) -> Environment:
-        """Return the versions and hardware of the timings."""
-        return current_environment(device_facts(self.device))
-
     @contextmanager
     def prepared(self, case: Case) -> Iterator[TimedForward]:
         """Build the model, put images on the device, and warm up; the precision is applied until the context ends.
 
-        Raises:
-            HarnessError: the model cannot be built, does not fit into memory, or gives no logits.
+        A HarnessError says that the model cannot be built, does not fit into memory, or gives no logits.
         """
-        peak = self.peak(case.setting)
+        if (precision := case.setting.precision) not in self._peaks:
+            self._peaks[precision] = peak_tflops(case.setting, self.device)
         model = self._loader.load(case.spec, case.setting)
         reset_peak_memory(self.device)
         with conditions(case.setting, self.device):
-            timed = TimedForward(model, self.device, case, peak)
+            timed = TimedForward(model, self.device, case, self._peaks[precision])
             timed.warm_up()  # after the yardstick, whose threads stay busy for a while
             yield timed
-
-    def peak(self, setting: Setting) -> float:
-        """Return the speed of a product of large matrices, in 10^12 operations a second; once per precision."""
-        if setting.precision not in self._peaks:
-            self._peaks[setting.precision] = peak_tflops(setting, self.device)
-        return self._peaks[setting.precision]
 
 
 @contextmanager
@@ -199,13 +147,8 @@ def conditions(setting: Setting, device: torch.device) -> Iterator[None]:
 
 
 def require_finite(logits: Tensor) -> None:
-    """Raise if logits, (B, classes), are not finite: the time they took means nothing.
-
-    Raises:
-        EvaluationError: some are not finite.
-    """
-    bad = int((~logits.isfinite().all(dim=1)).sum())
-    if bad:
+    """Raise an EvaluationError if logits, (B, classes), are not finite: the time they took means nothing."""
+    if bad := int((~logits.isfinite().all(dim=1)).sum()):
         raise EvaluationError(f"{bad:,} of {len(logits):,} images got logits that are not finite: no speed to report")
 
 
@@ -221,29 +164,18 @@ def peak_tflops(setting: Setting, device: torch.device) -> float:
         dtype = getattr(torch, PRECISIONS[setting.precision].autocast or "float32")
         # Noise: a GPU that multiplies ones or zeros draws less power, and runs at higher clocks.
         left, right = torch.randn((2, side, side), device=device, dtype=dtype)
-        best = float("inf")
-        for _ in range(_PRODUCTS):
-            started = time.perf_counter()
+
+        def multiply() -> None:
             torch.mm(left, right)
             _synchronize(device)
-            best = min(best, time.perf_counter() - started)
+
+        best = min(seconds_of(multiply) for _ in range(_PRODUCTS))
     return 2 * side**3 / best / 1e12
-
-
-def _measure_yardstick(device: torch.device) -> float | None:
-    return measure_yardstick() if device.type == "cpu" else None
 
 
 def _synchronize(device: torch.device) -> None:
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
-
-
-def _crops(preset: Preset, batch_size: int) -> Tensor:
-    """Return (B, S, S, 3) uint8 noise, the same in every run: zeros would cost some devices less power, and so time."""
-    side = preset.geometry.crop
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (batch_size, side, side, 3), dtype=torch.uint8, generator=generator)
 
 
 def _is_stable(seconds: list[float]) -> bool:

@@ -23,6 +23,7 @@ from harness.options import Decoder
 from harness.precision import DEFAULT, Setting
 from harness.prefetch import Prefetch
 from harness.preset import Geometry, Preset
+from harness.throughput.machine import seconds_of
 from harness.throughput.timing import TimedForward, conditions
 from tests.gpu.conftest import MEAN, STD, Record, equal, images, run
 
@@ -190,6 +191,6 @@ def test_each_timed_call_is_timed_by_the_device_too(model: torch.nn.Module, gpu:
     loaded = Model(model, Preset(Geometry(224, 224, "bilinear"), MEAN, STD), None, 0, 1.0, "", 0)
     with conditions(DEFAULT, gpu):
         timed = TimedForward(loaded, gpu, Case(Entry(ModelSpec("any", "V1")), DEFAULT, 8), peak=1.0)
-        calls = [timed._seconds() for _ in range(5)]
+        calls = [seconds_of(timed) for _ in range(5)]
 
     assert all(0 < there <= call for there, call in zip(timed.device_seconds, calls, strict=True))

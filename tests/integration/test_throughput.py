@@ -24,7 +24,7 @@ CASE = "nearest-V1-fp32"
 def throughput(pytester: pytest.Pytester, project: Path, monkeypatch: pytest.MonkeyPatch) -> Throughput:
     """Run ``pytest -m throughput`` with these arguments in the project, with less work to measure the machine."""
     monkeypatch.setattr("harness.throughput.timing._PRODUCT_SIDE", {"cpu": 64})
-    monkeypatch.setattr("harness.throughput.yardstick._PRODUCTS", 3)
+    monkeypatch.setattr("harness.throughput.machine._PRODUCTS", 3)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # pytest-benchmark's takes a second
     (project / "test_throughput.py").write_text((Path(__file__).parents[1] / "test_throughput.py").read_text())
 

@@ -19,7 +19,7 @@ from harness.device import (
 from harness.errors import DeviceError
 from harness.options import Decoder
 from harness.records.environment import driver_version
-from harness.throughput.memory import reset_peak_memory
+from harness.throughput.machine import reset_peak_memory
 
 CPU = torch.device("cpu")
 ON_GLIBC = platform.libc_ver()[0] == "glibc"
@@ -144,7 +144,7 @@ def test_the_peak_is_that_since_the_reset() -> None:
     output = _output(
         "import torch\n"
         "from harness.device import keep_freed_memory\n"
-        "from harness.throughput.memory import peak_memory, reset_peak_memory\n"
+        "from harness.throughput.machine import peak_memory, reset_peak_memory\n"
         "cpu = torch.device('cpu')\n"
         "keep_freed_memory()\n"
         "def peak(megabytes):\n"
@@ -160,7 +160,7 @@ def test_the_peak_is_that_since_the_reset() -> None:
 
 def test_where_the_peak_cannot_be_reset_timing_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As in a container that forbids it: a folder cannot be written to either."""
-    monkeypatch.setattr("harness.throughput.memory._CLEAR_REFS", tmp_path)
+    monkeypatch.setattr("harness.throughput.machine._CLEAR_REFS", tmp_path)
 
     reset_peak_memory(torch.device("cpu"))
 

@@ -1,4 +1,4 @@
-"""Tests of harness.decoding.pixels: rows that are present, missing or damaged, and full disks."""
+"""Tests of harness.decoding.folder: rows that are present, missing or damaged, and full disks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import xxhash
 from numpy.typing import NDArray
 
-from harness.decoding.pixels import Files, Pixels
+from harness.decoding.folder import Files, Pixels
 from harness.errors import StoreError
 
 ROWS, SIDE = 5, 4

@@ -21,7 +21,7 @@ from harness.dataset import ImageDataset, open_dataset
 from harness.decoding import decoders
 from harness.decoding import store as module
 from harness.decoding.decoders import Decoded, crop_image
-from harness.decoding.pixels import Files, Pixels
+from harness.decoding.folder import Files, Pixels
 from harness.decoding.store import DecodedImages, Job, Progress, decode_rows, describe
 from harness.errors import DatasetError, StoreError
 from harness.formats.sources import FileSource, Source

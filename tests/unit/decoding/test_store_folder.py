@@ -17,8 +17,8 @@ import pytest
 
 from harness.dataset import ImageDataset, open_dataset
 from harness.decoding.decoders import crop_image
+from harness.decoding.folder import Description
 from harness.decoding.store import Store, describe
-from harness.decoding.stores import Description
 from harness.errors import StoreError
 from harness.options import Decoder
 from harness.preset import Geometry

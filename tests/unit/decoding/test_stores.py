@@ -1,4 +1,4 @@
-"""Tests of harness.decoding.stores: stores are listed, verified and pruned."""
+"""Tests of harness.decoding.folder: stores are listed, verified and pruned."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from filelock import FileLock
 
 from harness.dataset import ImageDataset
+from harness.decoding.folder import StoreInfo, list_stores, prune, verify
 from harness.decoding.store import Store
-from harness.decoding.stores import StoreInfo, list_stores, prune, verify
 from harness.errors import StoreError
 from harness.options import Decoder
 from harness.preset import Geometry
@@ -163,7 +163,7 @@ def test_a_store_that_cannot_be_removed_is_named(folder: Path, monkeypatch: pyte
 
 def test_no_torch_is_needed() -> None:
     """Looking at what is store takes no seconds of imports."""
-    code = "import sys, harness.decoding.stores, harness.options; print('torch' in sys.modules)"
+    code = "import sys, harness.decoding.folder, harness.options; print('torch' in sys.modules)"
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 

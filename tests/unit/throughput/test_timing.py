@@ -24,7 +24,7 @@ PRESET = Preset(Geometry(8, 8, "bilinear"), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 @pytest.fixture(autouse=True)
 def _less_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.throughput.timing._PRODUCT_SIDE", {"cpu": 64})
-    monkeypatch.setattr("harness.throughput.yardstick._PRODUCTS", 3)
+    monkeypatch.setattr("harness.throughput.machine._PRODUCTS", 3)
 
 
 class Recorder(nn.Module):
@@ -87,12 +87,12 @@ def test_under_its_conditions_nothing_is_recorded_for_gradients() -> None:
 class Clock:
     """A forward that takes the given seconds."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, timed: TimedForward, seconds: Iterator[float]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: Iterator[float]) -> None:
         self.calls = 0
         self._seconds = seconds
-        monkeypatch.setattr(timed, "_seconds", self)
+        monkeypatch.setattr("harness.throughput.timing.seconds_of", self)
 
-    def __call__(self) -> float:
+    def __call__(self, _call: object) -> float:
         """Return the next."""
         self.calls += 1
         return next(self._seconds)
@@ -101,7 +101,7 @@ class Clock:
 def test_warm_up_ends_when_calls_take_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten calls of which the first five are slow, then alike: five more are needed to see it."""
     timed = _timed(Recorder())
-    clock = Clock(monkeypatch, timed, iter([0.2] * 5 + [0.1] * 100))
+    clock = Clock(monkeypatch, iter([0.2] * 5 + [0.1] * 100))
 
     warm_up = timed.warm_up()
 
@@ -114,7 +114,7 @@ def test_warm_up_ends_when_calls_take_the_same(monkeypatch: pytest.MonkeyPatch) 
 def test_warm_up_ends_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that never settles is measured all the same, and the record says that it was not stable."""
     timed = _timed(Recorder())
-    clock = Clock(monkeypatch, timed, (0.5 + 0.1 * number for number in range(100)))
+    clock = Clock(monkeypatch, (0.5 + 0.1 * number for number in range(100)))
 
     warm_up = timed.warm_up()
 
@@ -125,7 +125,7 @@ def test_warm_up_ends_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> No
 def test_warm_up_is_two_calls_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the one whose logits are checked, even if each takes longer than the whole warm-up may."""
     timed = _timed(Recorder())
-    clock = Clock(monkeypatch, timed, iter([60.0, 60.0, 60.0]))
+    clock = Clock(monkeypatch, iter([60.0, 60.0, 60.0]))
 
     assert timed.warm_up() == {"calls": 3, "seconds": 120.0, "stable": False}
     assert clock.calls == 2
@@ -182,7 +182,7 @@ def test_stable_is_two_windows_alike(seconds: list[float], stable: bool) -> None
 def test_the_peak_is_operations_over_the_fastest_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here on matrices of 64: 2 x 64^3 operations by the fastest of ten products."""
     instants = iter([0.0, 4.0, 10.0, 12.0] + [20.0, 23.0] * 8)
-    monkeypatch.setattr("harness.throughput.timing.time.perf_counter", lambda: next(instants))
+    monkeypatch.setattr("harness.throughput.machine.time.perf_counter", lambda: next(instants))
 
     assert peak_tflops(DEFAULT, CPU) == 2 * 64**3 / 2.0 / 1e12
 
@@ -220,8 +220,13 @@ def test_the_peak_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     peaks = iter([1.0, 2.0])
     monkeypatch.setattr("harness.throughput.timing.peak_tflops", lambda _setting, _device: next(peaks))
     bench = Bench("cpu", ["fp32"])
+    found = []
 
-    assert [bench.peak(DEFAULT), bench.peak(CONTIGUOUS)] == [1.0, 1.0]
+    for setting in (DEFAULT, CONTIGUOUS):
+        with bench.prepared(_case("small", setting)) as timed:
+            found.append(timed.result([0.5]).peak_tflops)
+
+    assert found == [1.0, 1.0]
 
 
 def test_a_model_without_logits_is_an_error_before_it_is_timed() -> None:

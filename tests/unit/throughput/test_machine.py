@@ -1,4 +1,4 @@
-"""Tests of harness.throughput.clocks, with an NVML that is none."""
+"""Tests of harness.throughput.machine, with an NVML that is none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from harness.throughput.clocks import read_clocks
+from harness.throughput.machine import read_clocks
 
 CUDA = torch.device("cuda", 0)
 
