@@ -40,8 +40,8 @@ from harness.options import Decoder
 from harness.precision import DEFAULT
 from harness.predict import predict
 from harness.prefetch import Prefetch
-from harness.records import write_whole
 from harness.records.accuracy_file import read_expected
+from harness.records.run_folder import write_whole
 from harness.throughput.machine import peak_memory, reset_peak_memory
 
 EVALUATED = "evaluated"

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from harness.errors import ResultsError
 from harness.options import available_cores, positive
-from harness.records import write_whole
+from harness.records.run_folder import write_whole
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

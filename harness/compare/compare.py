@@ -73,23 +73,16 @@ class SpeedPair(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two runs: facts of the environment, and the cases and timings that both have.
-
-    Attributes:
-        facts: name, old and new value of each fact that differs.
-        speed_error: why speeds are not compared; empty if they are.
-        missing: id of each result that one run lacks, and what it lacks.
-        added: ids that only the new run has.
-    """
+    """What differs between two runs: facts of the environment, and the cases and timings that both have."""
 
     old: Run
     new: Run
-    facts: tuple[tuple[str, Any, Any], ...]
+    facts: tuple[tuple[str, Any, Any], ...]  # name, old and new value of each that differs
     accuracy: tuple[AccuracyPair, ...]
     speed: tuple[SpeedPair, ...]
-    speed_error: str
-    missing: tuple[tuple[str, str], ...]
-    added: tuple[str, ...]
+    speed_error: str  # why speeds are not compared; empty if they are
+    missing: tuple[tuple[str, str], ...]  # id of each result that one run lacks, and what it lacks
+    added: tuple[str, ...]  # ids that only the new run has
 
     def failures(
         self, fail_on: Sequence[str] = FAILURES, max_slowdown: float = MAX_SLOWDOWN

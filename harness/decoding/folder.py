@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from harness.errors import StoreError
 from harness.predictions import HASH_BYTES
 from harness.preset import Geometry
-from harness.records import write_whole
+from harness.records.run_folder import write_whole
 
 _DESCRIPTION, _IDS = "store.json", "ids.json"
 

@@ -21,7 +21,7 @@ from harness.errors import DatasetError
 from harness.formats import imagenet
 from harness.formats.folders import dataset_of
 from harness.formats.sources import FileSource, Source
-from harness.records import write_whole
+from harness.records.run_folder import write_whole
 
 Rows = Sequence[Sequence[Any]]
 

@@ -10,14 +10,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import PIL
 from PIL import features
 
-from harness.options import Process
 from harness.records.evidence import Name
+
+if TYPE_CHECKING:
+    from harness.options import Process
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

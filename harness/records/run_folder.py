@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -29,7 +30,6 @@ from numpy.typing import NDArray
 from harness.dataset import digest_of
 from harness.errors import RecordError, ResultsError
 from harness.predictions import GRID, HASH_BYTES, Predictions
-from harness.records import write_whole
 from harness.records.results import SCHEMA_VERSION, CaseResult, Record, plain
 
 RECORD, LABELS, PREDICTIONS, INPUTS = "record.json", "labels.npz", "predictions", "inputs"
@@ -176,6 +176,22 @@ def read_run(path: Path) -> Run:
         return Run(path, msgspec.convert(values, Record))
     except msgspec.ValidationError as error:
         raise RecordError(f"{file}: not a valid record: {error}") from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name and move it into place; an OSError leaves nothing of it. A link stays one."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "something else than a file is there", str(path))
+    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False)  # noqa: SIM115
+    temporary = Path(file.name)
+    try:
+        with file:
+            file.write(data)
+        temporary.chmod(0o644)  # caches are shared between users
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def record_json(record: Record) -> bytes:

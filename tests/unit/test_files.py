@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import write_whole
+from harness.records.run_folder import write_whole
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
