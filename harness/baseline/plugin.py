@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
-from harness.baseline.pairing import Side
-from harness.baseline.reference import Reference, open_reference
-from harness.dataset import SYNTHETIC
+from harness.baseline.pairing import Side, pair, require_counts, side_of
+from harness.dataset import SYNTHETIC, ImageDataset
+from harness.errors import RecordError, ResultsError
+from harness.expected import Case
 from harness.options import ACCURACY, folder, is_selected, require_selected
+from harness.precision import DEFAULT
 from harness.records.evidence import Pairing, Policy, Unpaired
+from harness.records.results import CaseResult, Record
+from harness.records.run_folder import Run, read_run
+from harness.verdict import BASELINE, FAILED
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from harness.evaluator import Evaluator
-    from harness.expected import Case
     from harness.predictions import Predictions
-    from harness.records.results import CaseResult, Record
 
 SYNTHETIC_BASELINE = Path(__file__).parents[1] / "synthetic" / "baseline"
 """The run that the synthetic images are compared with by default."""
@@ -115,3 +120,123 @@ def _baseline_path(config: pytest.Config) -> Path | None:
     if path is None and strict_drift:
         raise pytest.UsageError("--strict-drift needs --baseline DIR: drift is measured from an earlier run")
     return path
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An earlier run to compare with."""
+
+    path: Path
+    policy: Policy  # how strictly the comparisons are judged
+    run: Run | None = None  # None where there is none that can be read, and one is to be recorded
+    unreadable: str = ""  # why what is there cannot be read
+
+    def __str__(self) -> str:
+        if self.unreadable:
+            return f"to be replaced without pairing: {self.unreadable}"
+        if self.run is None:
+            return f"{self.path}, none yet, to be recorded"
+        record = self.run.record
+        return f"{self.run.path}, of {record.created[:10]}, torch {record.environment.torch or 'unknown'}"
+
+    def check(self, cases: Sequence[Case]) -> None:
+        """Check the baseline before hours are spent: a damaged case is a RecordError, one to be lost a ResultsError."""
+        if self.policy.updating:
+            if lost := self._loss([str(case) for case in cases]):
+                raise ResultsError(f"--baseline-update: {lost}")
+        elif self.run is not None:
+            found = (self._find(str(case), str(case.spec)) for case in cases)
+            for earlier in {case.id: case for case in found if case is not None}.values():
+                require_counts(side_of(self.run, earlier))
+
+    def compare(self, new: Side) -> Pairing | Unpaired:
+        """Compare a case with the earlier run; a RecordError if that is damaged, and not to be replaced."""
+        name = f"{new.result.model}-{new.result.weights}"
+        earlier = self._find(new.result.id, name)
+        if self.run is None or earlier is None:
+            reason = f"{self.path} holds no case of {name}, so its predictions are compared with nothing"
+            return Unpaired("missing", reason, policy=self.policy)
+        try:
+            return pair(side_of(self.run, earlier), new, self.policy)
+        except RecordError as error:
+            if not self.policy.updating:
+                raise
+            return Unpaired("damaged", str(error), policy=self.policy)
+
+    def storing_error(self, record: Record, *, accept_failed: bool) -> str | None:
+        """Return why a run must not replace this one, such as failed checks that are not accepted; None if it may."""
+        if missing := record.missing_cases:
+            total = len(missing) + len(record.cases)
+            return f"{len(missing)} of {total} cases were not evaluated, such as {missing[0].id}"
+        failed = [
+            case.id
+            for case in record.cases
+            if any(check.outcome == FAILED and check.name != BASELINE for check in case.verdict.checks)
+        ]
+        if failed and not accept_failed:
+            return (
+                f"{len(failed)} of {len(record.cases)} cases failed the check against the published values, such as "
+                f"{failed[0]}; --baseline-accept-failed stores them nevertheless"
+            )
+        return self._loss([case.id for case in record.cases])
+
+    def _find(self, case: str, model: str) -> CaseResult | None:
+        """Return the earlier result of a case, or else of its model in the default setting."""
+        cases = {} if self.run is None else {result.id: result for result in self.run.record.cases}
+        return cases.get(case) or cases.get(f"{model}-{DEFAULT}")
+
+    def _loss(self, ids: Sequence[str]) -> str | None:
+        """Return which cases would be lost if the run were replaced by one with these cases; None if none would be."""
+        known = () if self.run is None else self.run.record.cases
+        lost = sorted({case.id for case in known} - set(ids))
+        if not lost:
+            return None
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        return (
+            f"{self.path} would lose {lost[0]}{more}, not among the cases of this run; run them too, or name another "
+            "folder"
+        )
+
+
+def open_reference(dataset: ImageDataset, path: Path, policy: Policy) -> Reference:
+    """Open the run in a folder, to compare a dataset's cases with; one to be replaced need not exist or be readable.
+
+    Raises:
+        RecordError: there is no run, it cannot be read, or it shares no image with the dataset.
+        ResultsError: it is to be replaced, and would lose images.
+    """
+    if policy.updating and not path.exists():
+        return Reference(path, policy)
+    try:
+        run = read_run(path)
+        if not run.holds_predictions:
+            raise RecordError(f"{path}: expected a run folder, found a file, which holds no predictions")
+        if run.record.dataset is None or not run.record.cases:
+            raise RecordError(f"{path}: expected a run with evaluated cases, found none")
+        ids, _ = run.labels
+    except RecordError as error:
+        if policy.updating:
+            return Reference(path, policy, unreadable=str(error))
+        hint = "; record one by --baseline-update"
+        # A run that was killed while it replaced another leaves that beside it.
+        if replaced := sorted(path.parent.glob(f"{path.name}.replaced-*")):
+            hint = f"; a run was killed while it replaced it: rename {replaced[-1]} back"
+        raise RecordError(f"--baseline {error}{'' if path.exists() else hint}") from error
+    name = run.record.dataset.name
+    new = len(np.setdiff1d(np.array(dataset.ids), ids))
+    if new == len(dataset):
+        raise RecordError(
+            f"--baseline {path}: is of {name}, {len(ids):,} images, and none of them is among the {len(dataset):,} of "
+            f"{dataset.name}; name another folder"
+        )
+    if policy.updating and name != dataset.name and new:
+        raise ResultsError(
+            f"--baseline-update: {path} is of {name}, and {new:,} of the {len(dataset):,} images of {dataset.name} are "
+            f"not among its {len(ids):,}; name another folder"
+        )
+    if policy.updating and dataset.is_subset and len(dataset) < len(ids):
+        raise ResultsError(
+            f"--baseline-update: {path} holds {len(ids):,} images and would keep {len(dataset):,} of them; leave out "
+            "--limit, or name another folder"
+        )
+    return Reference(path, policy, run)

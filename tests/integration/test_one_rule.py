@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.baseline.pairing import Side
-from harness.baseline.reference import open_reference
+from harness.baseline.plugin import open_reference
 from harness.compare.compare import compare
 from harness.dataset import ImageDataset
 from harness.errors import RecordError

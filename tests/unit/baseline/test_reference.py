@@ -1,4 +1,4 @@
-"""Tests of harness.baseline.reference, with real run folders."""
+"""Tests of the baseline that harness.baseline.plugin compares with, by real run folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.baseline.pairing import Side, side_of
-from harness.baseline.reference import Reference, open_reference
+from harness.baseline.plugin import Reference, open_reference
 from harness.dataset import ImageDataset
 from harness.errors import RecordError, ResultsError
 from harness.expected import Case, Entry, ModelSpec
