@@ -66,15 +66,10 @@ class Case:
 def select_cases(
     entries: Sequence[Entry], wanted: Sequence[str], settings: Sequence[Setting], *, synthetic: bool
 ) -> tuple[Case, ...]:
-    """Return the cases that ``wanted`` names, in the order of the file, each once.
+    """Return a case for each setting of the models that ``wanted`` names, in the order of the file, each once.
 
-    Args:
-        wanted: names, globs or ids of models, or the words ``core`` and ``all``.
-        settings: each is a case of its own.
-        synthetic: whether the synthetic dataset is evaluated, which has models of its own.
-
-    Raises:
-        ExpectedError: a name matches nothing; with the nearest that would.
+    Names are those of ``--models``; the synthetic dataset has models of its own. An ExpectedError says that one matches
+    nothing, and the nearest that would.
     """
     # Weights are made for the synthetic images or for real ones; an entry may have values for both.
     candidates = [

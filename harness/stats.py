@@ -15,14 +15,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """Return the two-sided p-value of the exact McNemar test.
 
     Under the null hypothesis each image that exactly one of two models gets right is a fair coin
-    (McNemar 1947, in the exact binomial form).
+    (McNemar 1947, in the exact binomial form): ``only_first`` heads and ``only_second`` tails.
 
     >>> mcnemar(only_first=1, only_second=9)
     0.021484375
-
-    Args:
-        only_first: images that only the first model gets right.
-        only_second: images that only the second gets right.
     """
     n = only_first + only_second
     term = tail = 1  # of the binomial coefficients of n, from 0 on; exact whole numbers

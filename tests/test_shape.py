@@ -33,8 +33,7 @@ def _lines(pattern: str) -> dict[str, int]:
     return found
 
 
-# The design aims at 10,000 lines for all of it: what is above is to be cut, and must not grow.
-@pytest.mark.parametrize(("pattern", "limit"), [("*.py", 2_800), ("**/*.py", 10_950)], ids=["core", "all"])
+@pytest.mark.parametrize(("pattern", "limit"), [("*.py", 2_800), ("**/*.py", 10_000)], ids=["core", "all"])
 def test_the_harness_is_small(pattern: str, limit: int) -> None:
     """The core, and the core with all other packages."""
     lines = _lines(pattern)
@@ -86,8 +85,7 @@ def test_the_smallest_run_goes_through_little(tmp_path: Path) -> None:
     values = json.loads(found.read_text())
     assert values["status"] == 0, run.stdout
     assert sum(values["functions"].values()) <= 300, values["functions"]
-    # The design aims at 35 files: what is above is to be cut, and must not grow.
-    assert len(values["functions"]) <= 40, values["functions"]
+    assert len(values["functions"]) <= 35, values["functions"]
     assert len(values["modules"]) <= 50, values["modules"]
 
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -28,7 +27,6 @@ from harness.errors import DeviceError
 from harness.formats.sources import Source
 from harness.options import Decoder
 from harness.preset import Geometry
-from harness.records.environment import libjpeg_turbo_version, pillow_version
 
 # What Pillow raises for files that it cannot decode: OSError (truncated, not an image), SyntaxError (broken PNG),
 # ValueError (invalid header), and DecompressionBombError (an image that claims an absurd number of pixels).
@@ -43,21 +41,6 @@ class Decoded(NamedTuple):
     crop: NDArray[np.uint8] | None  # (S, S, 3) RGB; None if the image cannot be decoded
     reason: str = ""  # why it cannot
     by_pillow: bool = False  # whether Pillow did it in place of a decoder that cannot; means nothing without a crop
-
-
-def versions(decoder: Decoder) -> dict[str, str]:
-    """Return the version of everything that could change a pixel."""
-    found = {
-        "pillow": pillow_version(),
-        "libjpeg-turbo": libjpeg_turbo_version(),
-        "torchvision": torchvision.__version__,
-    }
-    if decoder.name != "pillow":
-        # The resize is then torch's own, with code for each kind of vector unit.
-        found |= {"torch": str(torch.__version__), "cpu": torch.backends.cpu.get_cpu_capability()}
-    if decoder.device is not None:
-        found |= {"cuda": str(torch.version.cuda), "gpu": torch.cuda.get_device_name(decoder.device)}
-    return found
 
 
 def decode(sources: Sequence[Source], geometry: Geometry, decoder: Decoder) -> list[Decoded]:

@@ -13,6 +13,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
+import torch
+import torchvision
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ from harness.formats.sources import Source
 from harness.options import Decoder
 from harness.predictions import GRID, HASH_BYTES, sampled
 from harness.preset import Geometry
+from harness.records.environment import libjpeg_turbo_version, pillow_version
 
 _POLL_SECONDS = 0.1
 _CHUNK, _CHUNK_ON_DEVICE, _NAMED_IMAGES = 16, 64, 5
@@ -60,15 +63,6 @@ class DecodedImages:
 
     A thread finds what is in the store and has the rest decoded, or waits for another process that does. If that
     fails, every read raises the same error: the next model would only meet it again, minutes later.
-
-    Attributes:
-        ids: N image ids, in the order of the dataset.
-        geometry: how the images are resized and cropped.
-        decoder: what decodes them.
-        seconds: time spent waiting for images to be decoded.
-        repaired: ids of images whose pixels had changed in the store and were decoded again.
-        hashes, samples: (N, 16) and (N, 4, 4, 3) uint8, as in ``Predictions``; zeros where an image was not read.
-        progress: called while this process waits for images; can be replaced.
     """
 
     def __init__(
@@ -76,11 +70,12 @@ class DecodedImages:
     ) -> None:
         """Set what is to be decoded, as for ``Store``; nothing is opened yet."""
         self.ids, self.geometry, self.decoder = dataset.ids, geometry, decoder
-        self.seconds = 0.0
-        self.repaired: list[str] = []
+        self.seconds = 0.0  # spent waiting for images to be decoded
+        self.repaired: list[str] = []  # ids of images whose pixels had changed in the store and were decoded again
+        # As in Predictions; zeros where an image was not read.
         self.hashes = np.zeros((len(dataset), HASH_BYTES), np.uint8)
         self.samples = np.zeros((len(dataset), GRID, GRID, 3), np.uint8)
-        self.progress: Progress = lambda _done, _images: None
+        self.progress: Progress = lambda _done, _images: None  # called while this process waits; can be replaced
         self._dataset, self._workers = dataset, workers
         self._resources, self._scratch = ExitStack(), None
         if folder is None:
@@ -247,11 +242,26 @@ def decode_rows(jobs: Sequence[Job], files: Files, geometry: Geometry, decoder: 
     return unreadable
 
 
+def versions(decoder: Decoder) -> dict[str, str]:
+    """Return the version of everything that could change a pixel."""
+    found = {
+        "pillow": pillow_version(),
+        "libjpeg-turbo": libjpeg_turbo_version(),
+        "torchvision": torchvision.__version__,
+    }
+    if decoder.name != "pillow":
+        # The resize is then torch's own, with code for each kind of vector unit.
+        found |= {"torch": str(torch.__version__), "cpu": torch.backends.cpu.get_cpu_capability()}
+    if decoder.device is not None:
+        found |= {"cuda": str(torch.version.cuda), "gpu": torch.cuda.get_device_name(decoder.device)}
+    return found
+
+
 def describe(dataset: ImageDataset, geometry: Geometry, decoder: Decoder) -> Description:
     """Return what a store of these images is for."""
     whole = dataset.whole or dataset
     facts = whole.name, whole.format, str(whole.root.resolve()), len(whole), whole.fingerprint
-    return Description(*facts, geometry, decoder.name, decoders.versions(decoder))
+    return Description(*facts, geometry, decoder.name, versions(decoder))
 
 
 def _chunks(jobs: Sequence[Job], size: int) -> list[list[Job]]:

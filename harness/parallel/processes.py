@@ -15,14 +15,10 @@ _Item = TypeVar("_Item")
 
 
 def device_of(process: Process, device: str) -> str:
-    """Return the device of this process: a GPU of its own where there are GPUs, otherwise ``device``.
+    """Return this process's device: a GPU of its own where there are GPUs, otherwise ``device`` as given to --device.
 
     By its number among the GPUs that CUDA shows to all of them: to hide the others by ``CUDA_VISIBLE_DEVICES`` would
     come too late where counting GPUs starts CUDA, as in WSL.
-
-    Args:
-        process: this process.
-        device: the value of ``--device``.
 
     Raises:
         DeviceError: there are more processes than GPUs, or all of them were told to use the same one.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-ARCHITECTURES: dict[str, tuple[int, str]] = {
-    family: (year, idea)
-    for family, (year, idea) in json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")).items()
-}
+import msgspec
+
+ARCHITECTURES = msgspec.json.decode(Path(__file__).with_suffix(".json").read_bytes(), type=dict[str, tuple[int, str]])
 """The year of a family's first paper, and its idea, by the beginning of torchvision's names."""
 
 

@@ -592,7 +592,7 @@ def test_a_device_is_given_large_batches_in_this_process(
         ]
 
     monkeypatch.setattr(decoders, "decode", decode)
-    monkeypatch.setattr(decoders, "versions", lambda _: {})
+    monkeypatch.setattr("harness.decoding.store.versions", lambda _: {})
 
     decoded = opened(decoder=Decoder("nvjpeg", "cuda:0"))
 

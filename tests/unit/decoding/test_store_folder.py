@@ -51,8 +51,8 @@ def test_the_key_holds_the_geometry_and_the_decoder(dataset: ImageDataset) -> No
 @pytest.mark.parametrize(
     ("module", "name", "decoder"),
     [
-        ("harness.decoding.decoders", "pillow_version", "pillow"),
-        ("harness.decoding.decoders", "libjpeg_turbo_version", "pillow"),
+        ("harness.decoding.store", "pillow_version", "pillow"),
+        ("harness.decoding.store", "libjpeg_turbo_version", "pillow"),
         ("torchvision", "__version__", "pillow"),
         ("torchvision", "__version__", "torchvision"),
         ("torch", "__version__", "torchvision"),
