@@ -186,9 +186,9 @@ def test_the_examples_give_what_they_show(page: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_dataset_format_of_the_docs_is_read(tmp_path: Path) -> None:
-    """docs/adding.md's reader finds the ids and labels that class folders have; its errors name the file."""
+    """docs/extending.md's reader finds the ids and labels that class folders have; its errors name the file."""
     folders = open_dataset(write_dataset(tmp_path / "folders"))
-    [code] = [block for block in python_in((ROOT / "docs" / "adding.md").read_text()) if "labels.csv" in block]
+    [code] = [block for block in python_in((ROOT / "docs" / "extending.md").read_text()) if "labels.csv" in block]
     (tmp_path / "flat").mkdir()
     for source, target in zip(folders.sources, folders.targets, strict=True):
         path = Path(str(source)).rename(tmp_path / "flat" / Path(str(source)).name)
