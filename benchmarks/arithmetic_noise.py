@@ -6,7 +6,7 @@ DATASET is a folder of images, or ``synthetic``. Each model is evaluated as the 
 the same once more, in batches of 1, 7 and 64, on one thread, contiguous, compiled, in bf16 and fp16, and, on a device
 that has no TF32, as TF32 would: with the factors of each product and convolution rounded to 10 bits of fraction. Drift
 and margins are in units of the logit scale, see harness/baseline/pairing.py. The noise floors of
-harness/baseline/pairing.py follow from these tables (docs/tolerance.md).
+harness/baseline/pairing.py follow from these tables (docs/measurements/tolerance.md).
 """
 
 from __future__ import annotations

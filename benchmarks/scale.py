@@ -2,8 +2,8 @@
 
     python -m benchmarks.scale
 
-Prints the numbers of docs/scale.md, which names the hardware and source of each input. ``published_speeds.csv`` holds
-images/s that others measured; the rest is below, or comes from torchvision's metadata.
+Prints the numbers of docs/measurements/scale.md, which names the hardware and source of each input.
+``published_speeds.csv`` holds images/s that others measured; the rest is below, or comes from torchvision's metadata.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     python scripts/plan.py --regression 0.1
 
 Against a baseline it can be seen in three ways: by counts of correct predictions (exact McNemar test), by a changed
-prediction, and by drifted logits. The changes are those that were measured on real images (docs/faults.md).
+prediction, and by drifted logits. The changes are those that were measured on real images
+(docs/measurements/faults.md).
 """
 
 from __future__ import annotations

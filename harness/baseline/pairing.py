@@ -27,7 +27,7 @@ NOISE_FLOORS = {
     "bf16": NoiseFloor(median=0.15, largest=0.4, margin=0.3),
     "fp16": NoiseFloor(median=0.02, largest=0.05, margin=0.04),
 }
-"""The noise floor of each precision, as measured (docs/tolerance.md)."""
+"""The noise floor of each precision, as measured (docs/measurements/tolerance.md)."""
 _EXAMPLES = 3
 
 

@@ -184,7 +184,7 @@ class SpeedChange(msgspec.Struct, frozen=True):
 
         It must show in the fastest calls too: another job on the machine slows most calls, but seldom all; slower
         software slows all. And a third of it must show without the yardstick, which may have been disturbed itself
-        (docs/comparing.md has the runs on which these were chosen).
+        (docs/measurements/run_noise.md has the runs on which these were chosen).
         """
         lowest, highest = min(self.low, self.fastest), max(self.high, self.fastest)
         machine, by_itself = self.machine or 1.0, self.noise / 3

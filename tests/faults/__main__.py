@@ -1,6 +1,7 @@
-"""Plants every fault, runs the gate as a user would, and writes docs/faults.md.
+"""Plants every fault, runs the gate as a user would, and writes docs/measurements/faults.md.
 
-    python -m tests.faults --imagenet DIR [--keep DIR] [--only TEXT] [--sets real,synthetic] [--output docs/faults.md]
+    python -m tests.faults --imagenet DIR [--keep DIR] [--only TEXT] [--sets real,synthetic]
+        [--output docs/measurements/faults.md]
 
 DIR is a folder of real images with ImageNet's classes; EfficientNet-Lite0 (extra ``lite``) is evaluated on them, and
 the four models on the synthetic dataset. Each run is ``pytest -m imagenet --baseline`` in a process with the fault,

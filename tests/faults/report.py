@@ -1,4 +1,4 @@
-"""Writes docs/faults.md, and says which runs had another outcome than expected."""
+"""Writes docs/measurements/faults.md, and says which runs had another outcome than expected."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def report(runner: Runner, faults: Sequence[Fault], sound: Sequence[Sound]) -> s
 _HEAD = (
     "# Planted faults",
     "",
-    "Made by `python -m tests.faults --imagenet DIR --output docs/faults.md`, with 500 real ImageNet images, one of",
-    "each of 500 classes. Each fault replaces one function of the pipeline ([planted.py](../tests/faults/planted.py));",
-    "the gate runs with it as a user would run it, against a baseline made without it. `imagenet-gate compare` of the",
-    "two run folders gave the same outcome in each case.",
+    "Made by `python -m tests.faults --imagenet DIR --output docs/measurements/faults.md`, with 500 real ImageNet",
+    "images, one of each of 500 classes. Each fault replaces one function of the pipeline",
+    "([planted.py](../../tests/faults/planted.py)); the gate runs with it as a user would run it, against a baseline",
+    "made without it. `imagenet-gate compare` of the two run folders gave the same outcome in each case.",
     "",
     "## EfficientNet-Lite0 on 500 real images",
     "",
