@@ -68,8 +68,7 @@ def select_cases(
 ) -> tuple[Case, ...]:
     """Return a case for each setting of the models that ``wanted`` names, in the order of the file, each once.
 
-    Names are those of ``--models``; the synthetic dataset has models of its own. An ExpectedError says that one matches
-    nothing, and the nearest that would.
+    The synthetic dataset has models of its own. An ExpectedError says that a name matches nothing, and the nearest.
     """
     # Weights are made for the synthetic images or for real ones; an entry may have values for both.
     candidates = [

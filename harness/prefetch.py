@@ -14,8 +14,7 @@ from harness.device import free_memory
 from harness.preset import Geometry
 
 _SLOTS = 3
-# Share of the device's free memory for crops that stay there from model to model; the rest is for the models.
-_KEEP_SHARE = 0.5
+_KEEP_SHARE = 0.5  # of the device's free memory is for crops that stay there from model to model
 
 
 class Crops(Protocol):

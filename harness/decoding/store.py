@@ -88,7 +88,8 @@ class DecodedImages:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._task: Future[None] | None = None
         self._pixels: Pixels | None = None  # opened by the thread, as soon as the files exist
-        self._changed, self._decoding, self._closed = threading.Event(), False, False
+        self._changed, self._closed = threading.Event(), False
+        self._lacking, self._shown = 0, -1  # images that were missing at first, and when progress was last shown
 
     def begin(self) -> Future[None]:
         """Start to decode what is missing in the background; an error is raised on reading."""
@@ -137,20 +138,23 @@ class DecodedImages:
 
     def _wait_for(self, rows: NDArray[np.int64]) -> Pixels:
         """Return the files once they hold these rows; if all rows are there, the lock has been released, too."""
-        started, images, shown, task = time.perf_counter(), len(self.ids), 0, self.begin()
+        started, images, task = time.perf_counter(), len(self.ids), self.begin()
         while not task.done():
             self._changed.clear()
             missing = self._dataset.rows if self._pixels is None else self._pixels.missing(self._dataset.rows)
-            if self._decoding and len(missing) != shown:
-                shown = len(missing)
-                self.progress(images - shown, images)
+            if self._lacking and len(missing) != self._shown:
+                self._shown = len(missing)
+                self.progress(images - self._shown, images)
             if len(missing) and not np.isin(rows, missing).any():
                 break
             self._changed.wait(_POLL_SECONDS)
         else:
             task.result()
-            if shown:
+            if self._lacking and self._shown < 0:  # all were decoded before anybody waited
+                self.progress(images - self._lacking, images)
+            if self._lacking and self._shown:
                 self.progress(images, images)
+            self._lacking = 0
         self.seconds += time.perf_counter() - started
         assert self._pixels is not None
         return self._pixels
@@ -173,8 +177,8 @@ class DecodedImages:
         whole = self._dataset.whole or self._dataset
         try:
             make_store(self._root, self._description, whole.ids)
-            while len(self._missing()) and not self._closed:
-                self._decoding = True
+            while (lacking := len(self._missing())) and not self._closed:
+                self._lacking = self._lacking or lacking
                 with suppress(Timeout), FileLock(f"{self._files.folder}.lock").acquire(timeout=_POLL_SECONDS):
                     self._files.prepare()
                     if len(missing := self._missing()):

@@ -17,8 +17,7 @@ _Item = TypeVar("_Item")
 def device_of(process: Process, device: str) -> str:
     """Return this process's device: a GPU of its own where there are GPUs, otherwise ``device`` as given to --device.
 
-    By its number among the GPUs that CUDA shows to all of them: to hide the others by ``CUDA_VISIBLE_DEVICES`` would
-    come too late where counting GPUs starts CUDA, as in WSL.
+    By its number: hiding the others by ``CUDA_VISIBLE_DEVICES`` is too late where counting starts CUDA, as in WSL.
 
     Raises:
         DeviceError: there are more processes than GPUs, or all of them were told to use the same one.
