@@ -143,7 +143,7 @@ class DecodedImages:
             self._changed.clear()
             missing = self._dataset.rows if self._pixels is None else self._pixels.missing(self._dataset.rows)
             if self._lacking and len(missing) != self._shown:
-                self._shown = len(missing)
+                self._shown = self._lacking if self._shown < 0 else len(missing)
                 self.progress(images - self._shown, images)
             if len(missing) and not np.isin(rows, missing).any():
                 break
