@@ -39,6 +39,7 @@ class Model:
     gmacs: float  # multiply-adds of one image, in 10^9; from torchvision's metadata, or counted for other models
     sha256: str  # of all parameters and buffers, see digest_of_weights
     weights_bytes: int  # size of all parameters and buffers
+    name: str = "the model"  # for messages
 
 
 class Loader:
@@ -46,19 +47,17 @@ class Loader:
 
     def __init__(self, device: torch.device, *, seeded: bool = False) -> None:
         self._device, self._seeded = device, seeded
-        self._last: tuple[ModelSpec, Setting, Model] | None = None
-        self._eager: Model | None = None
+        self._eager: tuple[ModelSpec, nn.Module | None, Model] | None = None
+        self._ready: tuple[Setting, Model] | None = None
 
     def load(self, spec: ModelSpec, setting: Setting, module: nn.Module | None = None) -> Model:
         """Return the model in a setting; arguments and errors as of ``load``."""
-        if self._last is not None and self._last[:2] == (spec, setting):
-            return self._last[2]
-        if self._last is None or self._eager is None or self._last[0] != spec:
-            self._last = self._eager = None  # before the next one needs their memory
-            self._eager = load(spec, self._device, seeded=self._seeded, module=module)
-        model = in_setting(self._eager, setting)
-        self._last = spec, setting, model
-        return model
+        if self._eager is None or self._eager[:2] != (spec, module):
+            self._eager = self._ready = None  # before the next one needs their memory
+            self._eager = spec, module, load(spec, self._device, seeded=self._seeded, module=module)
+        if self._ready is None or self._ready[0] != setting:
+            self._ready = setting, in_setting(self._eager[2], self._device, setting)
+        return self._ready[1]
 
 
 _TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -93,7 +92,7 @@ def load(
         module = _built(spec) if module is None else module
     else:
         module = _seeded(spec.model, preset.geometry.crop) if seeded else _pretrained(spec, weights)
-    return in_setting(prepare(module, preset, device, name=str(spec), weights=weights), setting)
+    return in_setting(prepare(module, preset, weights, str(spec)), device, setting)
 
 
 def _seeded(model: str, crop: int) -> nn.Module:
@@ -159,30 +158,28 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def prepare(
-    module: nn.Module, preset: Preset, device: torch.device, *, name: str = "the model", weights: Any = None
-) -> Model:
-    """Return a module on the device, ready to be evaluated, with torchvision's metadata of ``weights``, if given.
-
-    A device without memory for it is a DeviceError.
-    """
+def prepare(module: nn.Module, preset: Preset, weights: Any = None, name: str = Model.name) -> Model:
+    """Return a module of the CPU in eval mode, with torchvision's metadata of ``weights``, if given."""
     module = module.eval()
     sha256 = digest_of_weights(module)
     gmacs = weights.meta["_ops"] if weights else _count_gmacs(module, preset.geometry.crop)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     weights_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
+    transform = weights and weights.transforms()
+    return Model(module, preset, transform, parameters, gmacs, sha256, weights_bytes, name)
+
+
+def in_setting(model: Model, device: torch.device, setting: Setting) -> Model:
+    """Return an eager model on the device, in the setting's memory format, compiled if wanted; its module is moved.
+
+    A device without memory for it is a DeviceError.
+    """
     try:
-        module = module.to(device)
+        module: Any = model.module.to(device).to(memory_format=getattr(torch, MEMORY_FORMATS[setting.memory_format]))
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise DeviceError(f"{name}: {device} has no memory for the model") from error
-    return Model(module, preset, weights and weights.transforms(), parameters, gmacs, sha256, weights_bytes)
-
-
-def in_setting(model: Model, setting: Setting) -> Model:
-    """Return an eager model in the setting's memory format, compiled if wanted; its own format changes as well."""
-    module: Any = model.module.to(memory_format=getattr(torch, MEMORY_FORMATS[setting.memory_format]))
+        raise DeviceError(f"{model.name}: {device} has no memory for the model") from error
     if setting.compiled:
         torch.compiler.reset()  # compiled code is cached by code object: the ninth model of a family would run eager
         module = torch.compile(module)

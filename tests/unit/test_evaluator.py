@@ -143,7 +143,7 @@ def test_the_preset_is_checked_on_the_first_image(
     """Against the transform that torchvision gives with the weights."""
     options = {"resize_size": 40, "interpolation": transforms.InterpolationMode.BICUBIC, "mean": MEAN, "std": STD}
     transform = ImageClassification(crop_size=size, **options)
-    model = replace(prepare(classifier(), PRESET, torch.device("cpu")), transform=transform)
+    model = replace(prepare(classifier(), PRESET), transform=transform)
     monkeypatch.setattr("harness.models.load", lambda *_, **__: model)
 
     with closing(Evaluator(dataset, Options(workers=1, device="cpu"))) as evaluator:

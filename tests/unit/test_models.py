@@ -300,7 +300,12 @@ def test_the_last_model_is_kept_for_its_other_settings(monkeypatch: pytest.Monke
     wrapped, rewrapped = loader.load(SQUEEZENET, compiled), loader.load(SQUEEZENET, compiled)
     other = loader.load(built("tiny"), compiled)
 
+    given = [
+        loader.load(built("tiny"), DEFAULT, module).parameters for module in (nn.Conv2d(3, 1, 1), nn.Conv2d(3, 2, 1))
+    ]
+
     assert first is again
+    assert given == [4, 8]
     assert formats == [False, True]
     assert wrapped is rewrapped
     assert wrapped.module[0] is first.module  # type: ignore[index]
@@ -323,7 +328,7 @@ def test_a_device_without_memory_for_the_model_is_an_error(monkeypatch: pytest.M
     """In one sentence; any other error keeps its traceback."""
 
     def fail(error: RuntimeError) -> None:
-        def to(_module: nn.Module, *_: object) -> None:
+        def to(_module: nn.Module, *_: object, **__: object) -> None:
             raise error
 
         monkeypatch.setattr(nn.Module, "to", to)
