@@ -197,7 +197,7 @@ class Evaluator:
         checks: Iterable[Check] = (),
         staging: Path | None = None,
     ) -> CaseResult:
-        """Return the result of all images with the evidence by which it is judged; write them to ``staging`` if given.
+        """Return the result of all images with its evidence; write the predictions to ``staging``, if given.
 
         Raises:
             EvaluationError: a check gave no finite number, or two paired the case with a baseline.
@@ -218,6 +218,8 @@ def _added(result: CaseResult, evidence: Evidence) -> CaseResult:
         if not math.isfinite(evidence.value):
             raise EvaluationError(f"{result.id}: the check {evidence.name!r} gave {evidence.value}, not a number")
         return msgspec.structs.replace(result, bounds=(*result.bounds, evidence))
+    if not isinstance(evidence, (Pairing, Unpaired)):
+        raise EvaluationError(f"{result.id}: a check must return Bounds, found {type(evidence).__name__}")
     if result.baseline is not None:
         raise EvaluationError(f"{result.id}: two checks paired it with a baseline; one of them must return Bounds")
     return msgspec.structs.replace(result, baseline=evidence)

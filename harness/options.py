@@ -167,7 +167,7 @@ def _known(option: str, text: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def is_selected(config: pytest.Config, mark: str) -> bool:
-    """Return whether ``-m`` asks for tests with this mark: selects one that has it alone, and none without marks."""
+    """Return whether ``-m`` would select a test with only this mark, but not one without marks."""
     import pytest  # not at the top, where the command line would import it too
     from _pytest.mark.expression import Expression  # pytest has no public way to ask this before it collects
 
@@ -183,7 +183,7 @@ def is_selected(config: pytest.Config, mark: str) -> bool:
 
 
 def require_selected(config: pytest.Config, needs: Mapping[str, Sequence[str]]) -> None:
-    """Raise a UsageError for an option that was given without one of the marks, by option, that ``-m`` must ask for."""
+    """Raise a UsageError for an option that was given although ``-m`` selects none of the marks that it needs."""
     import pytest
 
     given = {arg.partition("=")[0] for arg in map(str, config.invocation_params.args)}

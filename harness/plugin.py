@@ -75,7 +75,7 @@ def gate_of(config: pytest.Config) -> Gate:
 
 @contextmanager
 def shown_in_one_sentence() -> Iterator[None]:
-    """Turn an error of the harness into a failure of the test without a traceback."""
+    """Report a HarnessError as the test's outcome, without a traceback."""
     try:
         yield
     except HarnessError as error:

@@ -62,7 +62,7 @@ class Normalize:
 
 
 def forward(model: Callable[[Tensor], Tensor], normalize: Normalize, crops: Tensor) -> Tensor:
-    """Return the logits, (B, classes), of ``crops``: (B, S, S, 3) uint8 on the model's device; scored and timed alike.
+    """Return the logits, (B, classes), of ``crops``: (B, S, S, 3) uint8 on the model's device, for accuracy and speed.
 
     Raises:
         EvaluationError: the output is not a matrix with one row per image and at least five columns.

@@ -14,7 +14,7 @@ from harness.device import free_memory
 from harness.preset import Geometry
 
 _SLOTS = 3
-_KEEP_SHARE = 0.5  # of the device's free memory is for crops that stay there from model to model
+_KEEP_SHARE = 0.5  # largest share of free device memory for crops that are kept between models
 
 
 class Crops(Protocol):
@@ -52,7 +52,7 @@ class Prefetch:
             yield from (torch.from_numpy(crops.read(rows)).to(self.device) for rows in slices)
 
     def release(self, crops: Crops) -> bool:
-        """Keep these crops on the device no longer, and return whether they were kept or could have been."""
+        """Stop keeping these crops on the device, and return whether the same batch size may now fit."""
         could = self.device.type == "cuda" and self._too_large is not crops
         self._too_large, self._kept = crops, None
         return could
@@ -60,8 +60,8 @@ class Prefetch:
     def _through_pinned_memory(self, crops: Crops, slices: list[slice]) -> Iterator[Tensor]:
         """Copy on a separate stream, so that one batch is copied while another is computed.
 
-        The host waits until the copy of three batches earlier has left its pinned buffer, and that copy, on the device,
-        until the batch before it in the slot was consumed: the host stays a few batches ahead, which bounds memory.
+        Before a slot is used again, the host waits for its last copy to end, and the copy, on the device, for the batch
+        that was in the slot to be consumed: the host stays a few batches ahead, which bounds memory.
         Crops that are kept go into one tensor instead of a slot.
         """
         side, images = crops.geometry.crop, slices[-1].stop

@@ -64,7 +64,7 @@ def require_counts(side: Side) -> None:
 
 
 def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:  # noqa: B008
-    """Compare a case with the same case in an earlier run, whose images may be more, and whose counts must be right."""
+    """Compare a case with itself in an earlier run, which may hold more images, and whose counts must be right."""
     require_counts(old)
     before, after = old.result, new.result
     if before.parameters and before.parameters != after.parameters:
@@ -72,8 +72,7 @@ def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:
         return Unpaired("different", reason, policy=policy)
     if (missing := images_missing(old, new)) is not None:
         return Unpaired("different", missing, policy=policy)
-    shared = old.predictions.indices_of(new.predictions.ids)
-    old = old._replace(predictions=old.predictions.at(shared), targets=old.targets[shared])
+    old = on_images_of(old, new)
     noise_floor = noise_floor_of(before.precision, after.precision)
     changed = changed_predictions(old.predictions, new.predictions, old.targets, new.targets, noise_floor)
     beyond = sorted((change for change in changed if not change.near_tie), key=lambda change: -(change.margin or 0.0))
@@ -99,6 +98,12 @@ def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:
         examples=tuple(beyond[:_EXAMPLES]),
         policy=policy,
     )
+
+
+def on_images_of(old: Side, new: Side) -> Side:
+    """Return what the old run holds about the images of the new run, which are among its own."""
+    indices = old.predictions.indices_of(new.predictions.ids)
+    return old._replace(predictions=old.predictions.at(indices), targets=old.targets[indices])
 
 
 def changed_predictions(

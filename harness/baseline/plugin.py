@@ -63,7 +63,7 @@ class BaselinePlugin:
     """Compares each case with the baseline, and lets the run replace it."""
 
     def __init__(self, path: Path, policy: Policy, *, accept_failed: bool) -> None:
-        self.reference: Reference | None = None  # until it is opened, and in the ranks that leave it to the first
+        self.reference: Reference | None = None  # None until it is opened, and always in ranks other than 0
         self._path = path
         self._policy = policy
         self._accept_failed = accept_failed
@@ -140,7 +140,7 @@ class Reference:
         return f"{self.run.path}, of {record.created[:10]}, torch {record.environment.torch or 'unknown'}"
 
     def check(self, cases: Sequence[Case]) -> None:
-        """Check the baseline before hours are spent: a damaged case is a RecordError, one to be lost a ResultsError."""
+        """Fail early: a damaged case is a RecordError, one that an update would drop a ResultsError."""
         if self.policy.updating:
             if lost := self._loss([str(case) for case in cases]):
                 raise ResultsError(f"--baseline-update: {lost}")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from harness.baseline.pairing import Side, changed_predictions, pair, side_of
+from harness.baseline.pairing import changed_predictions, on_images_of, pair, side_of
 from harness.compare.statistics import ratio_of_medians
 from harness.errors import RecordError
 from harness.records.evidence import ChangedPrediction, Pairing, Policy, SpeedChange, Unpaired
@@ -114,13 +114,13 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     speed = () if speed_error else tuple(_speed_pairs(before, after, timings, noise))
     accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases))
     in_old, in_new = _ids(before), _ids(after)
-    missing = [(identity, "is not in the new run") for identity in in_old if identity not in in_new]
+    missing = {identity: "is not in the new run" for identity in in_old if identity not in in_new}
     for when, record in (("old", before), ("new", after)):
         for lost in record.missing:
             if lost.id in in_new:
-                missing.append((lost.id, f"{lost.outcome} in the {when} run{lost.detail and f': {lost.detail}'}"))
+                missing[lost.id] = f"{lost.outcome} in the {when} run{lost.detail and f': {lost.detail}'}"
     added = tuple(result.id for result in (*after.cases, *after.timings) if result.id not in in_old)
-    return Comparison(old, new, facts, accuracy, speed, speed_error, tuple(missing), added)
+    return Comparison(old, new, facts, accuracy, speed, speed_error, tuple(missing.items()), added)
 
 
 def confidence_of_each(timings: int) -> float:
@@ -138,12 +138,6 @@ def check_same_images(*runs: Run) -> None:
                 f"{before.total:,} of {before.name} with labels {before.digest[:8]}, and {after.images:,} of "
                 f"{after.total:,} of {after.name} with labels {after.digest[:8]}"
             )
-
-
-def on_images_of(old: Side, new: Side) -> Side:
-    """Return what the old run holds about the images of the new run, with which it was paired."""
-    indices = old.predictions.indices_of(new.predictions.ids)
-    return old._replace(predictions=old.predictions.at(indices), targets=old.targets[indices])
 
 
 def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, policy: Policy) -> AccuracyPair:

@@ -6,6 +6,7 @@ Importing this module imports torchvision; the forkserver of ``workers.py`` does
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,7 +33,7 @@ from harness.preset import Geometry
 # ValueError (invalid header), and DecompressionBombError (an image that claims an absurd number of pixels).
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 # How torchvision words NVJPEG_STATUS_ALLOCATOR_FAILURE (nvjpeg.h); other statuses are of an image.
-_NVJPEG_ALLOCATION = ": 5"
+_NVJPEG_ALLOCATION = re.compile(r"Failed to [^:\n]*: 5\b")
 
 
 class Decoded(NamedTuple):
@@ -163,7 +164,7 @@ def _decode_jpegs(encoded: list[bytes], device: str) -> list[Tensor]:
                 return [decode_jpeg(one, mode=ImageReadMode.RGB) for one in data]  # torchvision 0.19 takes no list here
             decoded: list[Tensor] = decode_jpeg(data, mode=ImageReadMode.RGB, device=device)
         except RuntimeError as error:
-            if is_out_of_memory(error) or _NVJPEG_ALLOCATION in str(error):
+            if is_out_of_memory(error) or _NVJPEG_ALLOCATION.search(str(error)):
                 raise torch.cuda.OutOfMemoryError(str(error)) from error
             if "CUDA error" in str(error):
                 raise  # of the device, not of an image

@@ -40,10 +40,7 @@ class Store(ExitStack):
     """The decoded images of one dataset, in one geometry at a time; a context manager."""
 
     def __init__(self, dataset: ImageDataset, decoder: Decoder, folder: Path | None, workers: int) -> None:
-        """Set what is to be decoded, by so many processes; nothing is decoded yet.
-
-        ``folder`` keeps decoded images; None stands for a temporary one that keeps one geometry at a time.
-        """
+        """Prepare to decode in so many processes into a folder; None is a temporary one, for one geometry at a time."""
         super().__init__()
         self._dataset, self._decoder, self._folder, self._workers = dataset, decoder, folder, workers
         self._decoded: DecodedImages | None = None
@@ -62,7 +59,7 @@ class DecodedImages:
     """The decoded images of a dataset in one geometry, read while later ones are still being decoded.
 
     A thread finds what is in the store and has the rest decoded, or waits for another process that does. If that
-    fails, every read raises the same error: the next model would only meet it again, minutes later.
+    fails, every read raises the same error: another try, for the next model, would fail like it minutes later.
     """
 
     def __init__(
@@ -89,7 +86,8 @@ class DecodedImages:
         self._task: Future[None] | None = None
         self._pixels: Pixels | None = None  # opened by the thread, as soon as the files exist
         self._changed, self._closed = threading.Event(), False
-        self._lacking, self._shown = 0, -1  # images that were missing at first, and when progress was last shown
+        self._lacking = 0  # images that were missing when decoding began
+        self._shown: int | None = None  # those that were missing when progress was last shown
 
     def begin(self) -> Future[None]:
         """Start to decode what is missing in the background; an error is raised on reading."""
@@ -138,26 +136,29 @@ class DecodedImages:
 
     def _wait_for(self, rows: NDArray[np.int64]) -> Pixels:
         """Return the files once they hold these rows; if all rows are there, the lock has been released, too."""
-        started, images, task = time.perf_counter(), len(self.ids), self.begin()
+        started, task = time.perf_counter(), self.begin()
         while not task.done():
             self._changed.clear()
             missing = self._dataset.rows if self._pixels is None else self._pixels.missing(self._dataset.rows)
-            if self._lacking and len(missing) != self._shown:
-                self._shown = self._lacking if self._shown < 0 else len(missing)
-                self.progress(images - self._shown, images)
+            self._show(len(missing))
             if len(missing) and not np.isin(rows, missing).any():
                 break
             self._changed.wait(_POLL_SECONDS)
         else:
             task.result()
-            if self._lacking and self._shown < 0:  # all were decoded before anybody waited
-                self.progress(images - self._lacking, images)
-            if self._lacking and self._shown:
-                self.progress(images, images)
-            self._lacking = 0
+            self._show(0)
         self.seconds += time.perf_counter() - started
         assert self._pixels is not None
         return self._pixels
+
+    def _show(self, missing: int) -> None:
+        """Show the progress of decoding, from its start, also if all was decoded before anybody waited."""
+        if self._lacking and self._shown is None:
+            self._shown = self._lacking
+            self.progress(len(self.ids) - self._lacking, len(self.ids))
+        if self._lacking and self._shown != missing:
+            self._shown = missing
+            self.progress(len(self.ids) - missing, len(self.ids))
 
     def _repair(self, pixels: Pixels, index: int, row: int, image: NDArray[np.uint8]) -> bytes:
         """Decode an image again whose pixels are not those that were written, and return their hash."""
@@ -173,7 +174,7 @@ class DecodedImages:
         return hash_of(image)
 
     def _provide(self) -> None:
-        """In the thread: return once all images are decoded, by this process or by another, which has the lock then."""
+        """In the thread: return when all images are decoded, by whichever process holds the lock."""
         whole = self._dataset.whole or self._dataset
         try:
             make_store(self._root, self._description, whole.ids)

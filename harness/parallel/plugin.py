@@ -158,7 +158,7 @@ class Parallel:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Give a worker of xdist the lowest number that is free, so that one that follows a crash has its GPU."""
+        """Give a worker of xdist the lowest free number, so that a replacement for a crashed one has its GPU."""
         slot = min(set(range(len(self._slots) + 1)) - set(self._slots.values()))
         self._slots[node.gateway.id] = slot
         node.workerinput[_INPUT] = slot, self._workers, str(gate_of(self._config).staging or "")

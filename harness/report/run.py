@@ -125,7 +125,7 @@ def _accuracy_section(run: Run, tied: Collection[str]) -> Section:
 
 
 def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, str]]:
-    """Yield the checks with an outcome; of a case the baseline first: it has the diagnosis, the others the effect."""
+    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show."""
     for case in cases:
         checks = [check for check in case.verdict.checks if check.outcome == outcome]
         for check in sorted(checks, key=lambda check: check.name != BASELINE):

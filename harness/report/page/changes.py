@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from harness.baseline.pairing import Side, margins_of, side_of
-from harness.compare.compare import AccuracyPair, Comparison, on_images_of
+from harness.baseline.pairing import Side, margins_of, on_images_of, side_of
+from harness.compare.compare import AccuracyPair, Comparison
 from harness.dataset import ImageDataset
 from harness.formats.imagenet import class_names
 from harness.formats.sources import Source

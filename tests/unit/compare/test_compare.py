@@ -92,8 +92,9 @@ def test_differences_of_the_environment() -> None:
         ([CASE], [Missing(CASE.id)], "not run in the new run"),
         ([Missing(CASE.id, "error", "no weights")], [CASE], "error in the old run: no weights"),
         ([], [Missing(CASE.id, "error", "no weights")], "error in the new run: no weights"),
+        ([Missing(CASE.id)], [Missing(CASE.id, "error", "no weights")], "error in the new run: no weights"),
     ],
-    ids=["vanished", "never there", "NaN", "not run", "old failed", "new failed"],
+    ids=["vanished", "never there", "NaN", "not run", "old failed", "new failed", "in neither"],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["cases", "timings"])
 def test_a_missing_result_is_a_failure(

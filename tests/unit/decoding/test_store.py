@@ -97,6 +97,21 @@ def test_images_are_read_in_order_while_others_are_decoded(dataset: ImageDataset
     assert decoded.notes() == []
 
 
+def test_progress_is_shown_from_its_start_whenever_somebody_waits(opened: Opened) -> None:
+    """Also where all images were decoded before that; once, and not by those who read what is in the store."""
+    seen: list[tuple[int, int]] = []
+    decoded = opened(progress=lambda *numbers: seen.append(numbers))
+
+    decoded.begin().result()
+    decoded.finish()
+    decoded.read(slice(0, 37))
+    again: list[tuple[int, int]] = []
+    opened(progress=lambda *numbers: again.append(numbers)).finish()
+
+    assert seen == [(0, 37), (37, 37)]
+    assert again == []
+
+
 Unreadable = list[tuple[int, str]]
 
 
