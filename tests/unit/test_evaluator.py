@@ -177,7 +177,7 @@ def test_checks_add_evidence(dataset: ImageDataset) -> None:
     assert [len(found.bounds) for found, _, _ in seen] == [0, 2]
     assert all(found is predictions and targets is dataset.targets for _, found, targets in seen)
     with pytest.raises(EvaluationError, match=r"a check must return Bounds, found list$"):
-        evaluate(classifier(), dataset, preset=PRESET, checks=[lambda **_: [[Bounds("entropy", 2.0)]]])  # type: ignore
+        evaluate(classifier(), dataset, preset=PRESET, checks=[lambda **_: [[Bounds("entropy", 2.0)]]])
     with pytest.raises(EvaluationError, match=r"two checks paired it with a baseline"):
         evaluate(classifier(), dataset, preset=PRESET, checks=[baseline, baseline])
 
