@@ -18,6 +18,7 @@ import torch
 from torchvision.models import resnet18
 
 from harness.device import describe_device, device_facts, resolve_device
+from harness.options import is_selected
 from harness.predict import Loop, predict
 from harness.predictions import Predictions
 from harness.prefetch import Prefetch
@@ -78,12 +79,15 @@ def run(model: Any, crops: InMemory, prefetch: Prefetch, batch_size: int = 64, *
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the table, and write the file."""
+    """Print the table, and write the file; this conftest is there in runs of all tests, too."""
+    if not is_selected(config, "gpu"):
+        return
     reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
     rows = []
     for report in sorted(reports, key=lambda report: report.nodeid):
         if report.when == "call" or report.outcome != "passed":
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+            reason = reason.removeprefix("Skipped: ")
             figures = dict(report.user_properties)
             rows.append({"check": report.nodeid, "outcome": report.outcome, "reason": reason, "figures": figures})
     device = resolve_device("auto")
