@@ -265,6 +265,7 @@ def test_a_worker_that_replaces_another_has_its_gpu(monkeypatch: pytest.MonkeyPa
 def test_each_worker_has_its_gpu_and_the_controller_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the controller was given is what its workers are given, who would take a number for a user's."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # a choice, so that the threads of this process stay as they are
     seen = []
     for number in (None, 0, 2):
         config: Any = SimpleNamespace(option=SimpleNamespace(device="auto"), add_cleanup=lambda _: None)
