@@ -8,6 +8,7 @@
 #   make gpu           what a GPU computes: a table of checks, and gpu.json; without one, those that a CPU can run
 #   make wheelhouse    what make gpu needs on a machine without network: wheels of what it lacks beside torch
 #   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the synthetic dataset; half an hour
+#   make docs          the site of README.md and docs/, with the Python API, in build/docs
 #   make test          formatting, lint, types, layers, workflows, and all tests
 #
 # Where `python` has torch, as in an activated environment, it is used and its torch is left as it is, since it is
@@ -32,7 +33,7 @@ endef
 
 .PHONY: help
 help:
-	@sed -n '3,11s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,13s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: gate
 gate: $(READY)
@@ -74,6 +75,11 @@ wheelhouse:
 faults: $(READY)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'simplejpeg>=1.7'
 	$(PYTHON) -m tests.faults --imagenet "$${IMAGENET_DIR-}" $(ARGS)
+
+.PHONY: docs
+docs: $(READY)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint $(READY).constraints --editable '.[docs]'
+	$(PYTHON) -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/docs
 
 .PHONY: test
 test: $(READY)

@@ -77,7 +77,7 @@ class Options:
 
     @property
     def decoding_processes(self) -> int:
-        """The number of decoding processes: as given, or this process's part of the cores.
+        """The number of decoding processes, as given or this process's part of the cores.
 
         Ranks that share a store take turns: one decodes a geometry while the others wait, so it may use all cores.
         """

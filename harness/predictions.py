@@ -47,7 +47,7 @@ class Predictions:
 
     @property
     def inputs_digest(self) -> str:
-        """The sha256 of all pixel hashes: the same for the same pixels in the same order; empty if not known."""
+        """The sha256 of all pixel hashes, the same for the same pixels in the same order; empty if not known."""
         return "" if self.hashes is None else hashlib.sha256(self.hashes.tobytes()).hexdigest()
 
     def at(self, indices: NDArray[np.int64]) -> Predictions:
