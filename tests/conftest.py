@@ -22,6 +22,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.update(CUDA_VISIBLE_DEVICES="", HIP_VISIBLE_DEVICES="")
         for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
             del os.environ[name]
+        # The same examples in every run, and none slow enough to matter where the machine is busy.
+        if config.pluginmanager.has_plugin("hypothesispytest"):
+            from hypothesis import settings
+
+            settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=60)
+            settings.load_profile("fixed")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -34,6 +40,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         "faults": False,
         "unit": False,
         "integration": False,
+        "properties": False,
     }
     own = collection_path.parent == TESTS and collection_path.name in wanted
     return True if own and any(wanted.values()) and not wanted[collection_path.name] else None

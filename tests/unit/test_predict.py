@@ -184,22 +184,6 @@ class Given(nn.Module):
         return self.logits[self.done - len(images) : self.done]
 
 
-@pytest.mark.parametrize("tied", [[0, 1], [2, 5, 7], [0, 1, 2, 3, 4, 5, 6, 7]])
-def test_tied_classes_are_kept_once_each(tied: list[int]) -> None:
-    """Classes with the same logit come in some order; the same one in every batch size, and none of them twice."""
-    row = [1.0 if label in tied else -float(label) for label in range(CLASSES)]
-    expected = sorted(row, reverse=True)[:6]
-
-    found = [run(Given([row] * 5), decoded(5), batch_size).predictions for batch_size in (1, 4, 5)]
-
-    for predictions in found:
-        assert predictions.logits is not None
-        assert predictions.logits.tolist() == [expected] * 5
-        assert [[row[label] for label in labels] for labels in predictions.top.tolist()] == [expected] * 5
-        assert all(len(set(labels)) == 6 for labels in predictions.top.tolist())
-        np.testing.assert_array_equal(predictions.top, found[0].top)
-
-
 def test_log_sum_exp_is_torchs_also_of_large_logits() -> None:
     """In float32, whatever dtype the model computes in; exp() of these would overflow."""
     logits = [[500.0, 499.0, 0.0, -500.0, 1.0, 2.0, 3.0, 4.0, 5.0], [-200.0 - c for c in range(CLASSES)]]
@@ -312,23 +296,6 @@ def test_a_failed_attempt_leaves_nothing_in_memory() -> None:
         gc.enable()
 
     assert alive[:2] == [[], [False]]
-
-
-@pytest.mark.parametrize("tied", [[3, 5], [0, 8], list(range(1, 9))])
-def test_of_equal_logits_the_lowest_class_comes_first(tied: list[int]) -> None:
-    """On every device: half precisions give many of them, and topk orders them in its own way on each."""
-
-    class Tied(Linear):
-        def forward(self, images: Tensor) -> Tensor:
-            logits = super().forward(images)
-            logits[:, tied] = logits.amax(dim=1, keepdim=True)
-            return logits
-
-    crops = decoded(11)
-    logits = Tied()(Normalize(PRESET, CPU)(torch.from_numpy(crops.images))).detach().numpy()
-    expected = [sorted(range(CLASSES), key=lambda name: (-row[name], name))[:6] for row in logits]
-
-    assert run(Tied(), crops).predictions.top.tolist() == expected
 
 
 def test_waiting_for_the_decoder_is_known() -> None:

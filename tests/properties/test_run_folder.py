@@ -1,0 +1,185 @@
+"""A run that is written, read, merged or compared with itself is the same run."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.cli.main import main
+from harness.parallel.merge import merge
+from harness.predictions import Predictions, count
+from harness.records.evidence import Bounds, Counts, Expected, Unpaired
+from harness.records.results import CaseResult, Missing, Phases, Record
+from harness.records.run_folder import Run, read_run, record_json
+from tests.records import TARGET, case_result, pairing, run_record, timing_result, write_run
+
+names = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)
+sizes = st.floats(0, 1e15)
+counts = st.tuples(*[st.integers(0, 50_000)] * 3).map(sorted).map(lambda three: Counts(max(three[2], 1), *three[:2]))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | names,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=5,
+)
+evidence = st.one_of(
+    st.none(),
+    st.builds(Unpaired, st.sampled_from(["missing", "different", "damaged", "totals"]), names, st.none() | counts),
+    st.builds(lambda name, p99: pairing(against=name, largest_margin=p99), names, st.none() | sizes),
+)
+bounds = st.builds(Bounds, names, st.floats(allow_nan=False, allow_infinity=False), st.none() | sizes, detail=names)
+cases = st.builds(
+    case_result,
+    model=names,
+    counts=counts,
+    id=names,
+    # Of at least as many images as were evaluated.
+    expected=st.none() | st.builds(Expected, st.just(Counts(50_000, 10, 100)), st.decimals(0, 100, places=4)),
+    unpublished=names,
+    baseline=evidence,
+    bounds=st.lists(bounds, max_size=2).map(tuple),
+    seconds=st.builds(Phases, sizes, sizes, sizes, sizes, sizes),
+    weights_bytes=st.none() | st.integers(0, 2**60),
+    preparation=st.dictionaries(names, values, max_size=3),
+    notes=st.lists(names, max_size=2).map(tuple),
+)
+
+
+@given(results=st.lists(cases, max_size=3, unique_by=lambda case: case.id))
+def test_a_record_is_read_as_it_was_written(results: list[CaseResult]) -> None:
+    """Each name and number to its last digit, and so each verdict."""
+    record = run_record(results)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "record.json"
+        path.write_bytes(record_json(record))
+
+        found = read_run(path).record
+
+    assert record == found
+    assert [case.verdict for case in record.cases] == [case.verdict for case in found.cases]
+
+
+@given(case=cases)
+def test_a_result_survives_the_way_between_processes(case: CaseResult) -> None:
+    """As plain values, which xdist sends through execnet."""
+    assert case == msgspec.convert(json.loads(json.dumps(msgspec.to_builtins(case))), CaseResult)
+
+
+@st.composite
+def predictions(draw: st.DrawFn, ids: Sequence[str] | None = None) -> Predictions:
+    """Draw predictions for images of any names, as the loop makes them, or of classes alone."""
+    chosen = sorted(draw(st.sets(names, min_size=1, max_size=8))) if ids is None else ids
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shape = (len(chosen), draw(st.sampled_from([5, 6])))
+    top = rng.permuted(np.tile(np.arange(9, dtype=np.int16), (shape[0], 1)), axis=1)[:, : shape[1]]
+    if draw(st.booleans()):
+        return Predictions(np.array(chosen), top)
+    return Predictions(
+        np.array(chosen),
+        top,
+        logits=-np.sort(-rng.normal(size=shape).astype(np.float32), axis=1),
+        logsumexp=rng.normal(size=shape[0]).astype(np.float32),
+        hashes=rng.integers(0, 256, (shape[0], 16), dtype=np.uint8),
+        samples=rng.integers(0, 256, (shape[0], 4, 4, 3), dtype=np.uint8),
+    )
+
+
+@st.composite
+def run_of(draw: st.DrawFn) -> tuple[Record, dict[str, Predictions]]:
+    """Draw a run of several models on the same images: cases with their predictions, and timings."""
+    ids = sorted(draw(st.sets(names, min_size=1, max_size=8)))
+    known = {f"model{number}": draw(predictions(ids)) for number in range(draw(st.integers(1, 4)))}
+    results = []
+    for model, found in known.items():
+        counted = count(found, np.full(len(ids), TARGET, np.int16))
+        results.append(case_result(model, counted, id=f"{model}/../ü%20", expected=Expected(counted, Decimal(0))))
+    timings = [timing_result(f"timed{n}", draw(st.lists(st.floats(0.1, 9), min_size=1, max_size=5))) for n in range(2)]
+    return run_record(results, timings), known
+
+
+def assert_equal(expected: Run, found: Run) -> None:
+    """Compare the predictions of all cases, with their dtypes."""
+    for case in expected.record.cases:
+        for name, array in vars(expected.predictions(case)).items():
+            np.testing.assert_array_equal(array, getattr(found.predictions(case), name), strict=array is not None)
+
+
+@settings(max_examples=30)
+@given(drawn=run_of())
+def test_predictions_are_read_as_they_were_written(drawn: tuple[Record, dict[str, Predictions]]) -> None:
+    """Those of each model, whatever its images are called, and with what is not known."""
+    record, known = drawn
+    with tempfile.TemporaryDirectory() as folder:
+        run = write_run(Path(folder) / "run", record, **known)
+
+        for case in run.record.cases:
+            for name, array in vars(known[case.model]).items():
+                np.testing.assert_array_equal(array, getattr(run.predictions(case), name), strict=array is not None)
+
+
+@settings(max_examples=20)
+@given(drawn=run_of())
+def test_a_run_compared_with_itself_does_not_differ(drawn: tuple[Record, dict[str, Predictions]]) -> None:
+    """Exit status 0; no fact, prediction, logit or speed differs."""
+    record, known = drawn
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()) as shown:
+        run = write_run(Path(folder) / "run", record, **known)
+
+        status = main(["compare", str(run.path), str(run.path)])
+
+    lines = shown.getvalue().splitlines()
+    assert (0, 1) == (status, lines.count("environment: no difference"))
+    cells = [line.split() for line in lines if line.startswith("model")]
+    equal = [["equal"] if known[case.model].logits is not None else ["-"] for case in record.cases]
+    assert [["0", "0", "1", *drift] for drift in equal] == [row[6:10] for row in cells], lines
+    assert ["not significant"] * 2 == [line[-15:] for line in lines if line.startswith("timed")]
+
+
+@settings(max_examples=20)
+@given(drawn=run_of(), parts=st.lists(st.integers(0, 2), min_size=6, max_size=6), order=st.permutations(range(3)))
+def test_any_partition_of_a_run_is_merged_to_the_whole(
+    drawn: tuple[Record, dict[str, Predictions]], parts: list[int], order: list[int]
+) -> None:
+    """In any order, also if a part has a result missing that another has."""
+    record, known = drawn
+    with tempfile.TemporaryDirectory() as folder:
+        whole = write_run(Path(folder) / "whole", record, **known)
+        runs = [
+            write_run(Path(folder) / str(part), part_of(record, parts, part), **known)
+            for part in order
+            if part in parts[: len(record.cases) + len(record.timings)]
+        ]
+        staging = Path(folder) / "merged"
+        staging.mkdir()
+
+        merged = merge(runs, staging)
+
+        (staging / "record.json").write_bytes(record_json(merged))
+        found = read_run(staging)
+        assert_equal(whole, found)
+    assert () == merged.missing
+    assert by_id(whole.record) == by_id(merged)
+    assert whole.record.environment == merged.environment
+
+
+def part_of(record: Record, parts: Sequence[int], part: int) -> Record:
+    """Return what one job of several has of a run; what the others have is missing in it."""
+    of_cases, of_timings = parts[: len(record.cases)], parts[len(record.cases) :]
+    return run_record(
+        [c if of == part else Missing(c.id) for c, of in zip(record.cases, of_cases, strict=True)],
+        [t if of == part else Missing(t.id) for t, of in zip(record.timings, of_timings, strict=False)],
+    )
+
+
+def by_id(record: Record) -> dict[str, object]:
+    """Return the results by id."""
+    return {result.id: result for result in (*record.cases, *record.timings)}
