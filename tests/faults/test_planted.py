@@ -38,12 +38,12 @@ def test_names_are_unique() -> None:
 
 def test_the_environment_names_the_fault_that_a_process_has(tmp_path: Path) -> None:
     """Planted right after the module was imported, and in time for what imports from it."""
-    script = "from harness.evaluator import count; print(count.__module__)"
+    script = "from harness.dataset import ImageDataset; print(ImageDataset.from_rows.__module__)"
 
     sound = _python(script, tmp_path)
-    faulty = _python(script, tmp_path, "counters not reset between models")
+    faulty = _python(script, tmp_path, "labels shifted by one")
 
-    assert (sound.returncode, sound.stdout) == (0, "harness.predictions\n")
+    assert (sound.returncode, sound.stdout) == (0, "harness.dataset\n")
     assert (faulty.returncode, faulty.stdout) == (0, "tests.faults.planted\n")
     assert (tmp_path / "planted").exists()
 
