@@ -44,7 +44,7 @@ UNKNOWN_INPUTS = 0.1
 """Largest share of predictions that other input changes, where a baseline holds neither its pixels nor logits.
 
 Of the planted faults of the input the strongest resize changes 8 % (docs/measurements/faults.md); of six torchvision
-models on ImageNet the two most alike differ in 22 % of their predictions (docs/measurements/rules.md).
+models on ImageNet the two most alike differ in 19 % of their predictions (docs/measurements/rules.md).
 """
 TOTALS_TOLERANCE = Decimal("0.05")
 """Points by which the totals of two runs may differ where nothing was published; fp32's tolerance in the file."""
