@@ -215,17 +215,3 @@ class SpeedChange(msgspec.Struct, frozen=True):
     def change(self) -> float:
         """The change of images/s, as a share: -0.1 is 10 % fewer."""
         return 1 / self.ratio - 1
-
-    @property
-    def significant(self) -> bool:
-        """Whether the change is more than noise between calls and between runs, as measured by the yardstick.
-
-        It must show in the fastest calls too: another job on the machine slows most calls, but seldom all; slower
-        software slows all. And a third of it must show without the yardstick, which may have been disturbed itself
-        (docs/measurements/run_noise.md has the runs on which these were chosen).
-        """
-        lowest, highest = min(self.low, self.fastest), max(self.high, self.fastest)
-        machine, by_itself = self.machine or 1.0, self.noise / 3
-        slower = lowest / machine > 1 + self.noise and lowest > 1 + by_itself
-        faster = highest / machine < 1 / (1 + self.noise) and highest < 1 / (1 + by_itself)
-        return slower or faster

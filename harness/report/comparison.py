@@ -10,7 +10,7 @@ from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
 from harness.records.run_folder import Run
 from harness.report.run import CHANGED, shown
 from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
-from harness.verdict import FAILED, PASSED, worst
+from harness.verdict import FAILED, PASSED, is_significant, worst
 
 _LONGEST_LIST, _RUNS_PER_TABLE = 10, 6
 
@@ -203,7 +203,7 @@ def _speed_section(comparison: Comparison) -> Section:
     rows = []
     for pair in comparison.speed:
         evidence = pair.evidence
-        verdict = ("slower" if evidence.change < 0 else "faster") if evidence.significant else "not significant"
+        verdict = ("slower" if evidence.change < 0 else "faster") if is_significant(evidence) else "not significant"
         low, high = (f"{100 * (1 / ratio - 1):+.1f}" for ratio in (evidence.high, evidence.low))
         machine = "-" if evidence.machine is None else f"{100 * (1 / evidence.machine - 1):+.1f} %"
         row = [("<speed", pair.new.id), ("old", f"{pair.old.images_per_second:,.1f}")]

@@ -17,6 +17,7 @@ from harness.predictions import Predictions, count
 from harness.records.evidence import Counts, Pairing, Policy, Unpaired
 from harness.records.results import CaseResult, Missing, Record
 from harness.records.run_folder import LABELS, NewRun, Run, read_run, write_predictions
+from harness.verdict import is_significant
 from tests.records import TARGET, case_result, expected, predictions_of, run_record, timing_result, write_run
 
 CASE = case_result()
@@ -71,7 +72,7 @@ def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
     assert (comparison.facts, comparison.missing, comparison.added) == ((), (), ())
     assert [pair.difference("top1") for pair in comparison.accuracy] == [0]
     assert [pair.new.outcome for pair in comparison.accuracy] == ["passed"]
-    assert [pair.evidence.significant for pair in comparison.speed] == [False]
+    assert [is_significant(pair.evidence) for pair in comparison.speed] == [False]
     assert _failures(comparison) == []
 
 
@@ -298,7 +299,7 @@ def test_a_slowdown_beyond_noise_fails(scale: float, noise: float, significant: 
 
     comparison = _compared(old, new, noise)
 
-    assert [pair.evidence.significant for pair in comparison.speed] == [significant]
+    assert [is_significant(pair.evidence) for pair in comparison.speed] == [significant]
     assert [text for _, text in _failures(comparison)] == why
     assert _failures(comparison, "accuracy", "missing") == []
 
@@ -311,7 +312,7 @@ def test_another_job_slows_most_calls_but_not_all() -> None:
     [speed] = _compared(old, new).speed
 
     assert speed.evidence.low > 1.2
-    assert not speed.evidence.significant
+    assert not is_significant(speed.evidence)
 
 
 def test_the_interval_widens_with_the_number_of_timings() -> None:
@@ -336,7 +337,7 @@ def test_a_slower_machine_explains_slower_calls(machine: float | None, significa
     [speed] = _compared(old, new).speed
 
     assert speed.evidence.machine == pytest.approx(machine)
-    assert speed.evidence.significant == significant
+    assert is_significant(speed.evidence) == significant
 
 
 def test_another_numpy_makes_another_yardstick() -> None:
@@ -361,7 +362,7 @@ def test_a_disturbed_yardstick_changes_no_verdict(yardsticks: tuple[float, float
     """Calls that took as long as before are neither slower nor faster."""
     old, new = (run_record([], [timing_result(seconds=_seconds(1), yardstick=found)]) for found in yardsticks)
 
-    assert [pair.evidence.significant for pair in _compared(old, new).speed] == [False]
+    assert [is_significant(pair.evidence) for pair in _compared(old, new).speed] == [False]
 
 
 def test_damage_is_refused(tmp_path: Path) -> None:
