@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
 
@@ -92,16 +93,11 @@ def images_needed(
     def finds(sample: int) -> bool:
         return sampling_band(population, correct, tolerance, sample, alpha, power).could_miss < loss
 
-    high = 1
-    while not finds(high):
-        if high == population:
-            return None
-        high = min(2 * high, population)
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if finds(middle) else (middle, high)
-    return high
+    low = 1
+    while 2 * low < population and not finds(2 * low):
+        low *= 2
+    needed = low + bisect_left(range(low, min(2 * low, population) + 1), True, key=finds)
+    return needed if needed <= population and finds(needed) else None
 
 
 def _fewest_missed(population: int, correct: int, sample: int, low: int, power: float) -> int:
