@@ -276,7 +276,7 @@ def _other_model(original: Replacement) -> Replacement:
         other, generator = copy.deepcopy(module), torch.Generator().manual_seed(0)
         for parameter in other.parameters():
             if parameter.ndim > 1:
-                parameter.data.mul_(1 + 0.2 * torch.randn(parameter.shape, generator=generator))
+                parameter.data.mul_(1 + 0.02 * torch.randn(parameter.shape, generator=generator))
         return original(other, *arguments, **keywords)
 
     return faulty
