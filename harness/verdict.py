@@ -56,6 +56,7 @@ class Check(msgspec.Struct, frozen=True):
     outcome: str  # PASSED, WARNING, FAILED or NOT_JUDGED
     detail: str  # measured and expected values, difference and what is allowed; lines may follow the first
     could_miss: float = 0.0  # the largest drop, in points, that would pass on a subset; 0 where all images were judged
+    needed: int = 0  # images that the check needs; 0 where it judged
 
     def __str__(self) -> str:
         outcome = self.outcome if self.outcome in (PASSED, NOT_JUDGED) else self.outcome.upper()
@@ -134,10 +135,10 @@ def _check_published(metric: str, expected: Expected, measured: Counts, alone: b
         "be missed"
     )
     if band.could_miss > (largest := LARGEST_MISS * whole.percent(metric)):
-        needed = images_needed(*population, ALPHA, largest)
-        remedy = f"raise --limit to {needed:,}" if needed else "evaluate all of them"
+        needed = images_needed(*population, ALPHA, largest) or whole.images
         outcome, or_else = (FAILED, ", or give --baseline DIR") if alone else (NOT_JUDGED, "")
-        return Check(name, outcome, f"too few images: {remedy}{or_else}; {detail}", band.could_miss)
+        too_few = f"too few images: raise --limit to {needed:,}{or_else}; {detail}"
+        return Check(name, outcome, too_few, band.could_miss, needed)
     return Check(name, PASSED if band.low <= correct <= band.high else FAILED, detail, band.could_miss)
 
 

@@ -13,9 +13,9 @@ from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult, ranking
 from harness.records.run_folder import Run
-from harness.report.sections import Section, number, reason_lines, table_of
+from harness.report.sections import Section, counted, number, reason_lines, table_of
 from harness.stats import mcnemar
-from harness.verdict import BASELINE, FAILED, WARNING
+from harness.verdict import BASELINE, FAILED, NOT_JUDGED, WARNING
 
 TIE = "~"
 TIE_NOTE = f"{TIE} not significantly different from the row above on the same images"
@@ -116,11 +116,15 @@ def _accuracy_section(run: Run, tied: Collection[str]) -> Section:
     if any(case.id in tied for case in ranked):
         lines.append(f"{TIE_NOTE} (top-1, exact McNemar test, p >= {_SIGNIFICANT})")
     could_miss: dict[str, float] = {}
-    for check in (check for case in ranked for check in case.verdict.checks if check.could_miss):
+    checks = [check for case in ranked for check in case.verdict.checks]
+    for check in (check for check in checks if check.could_miss and not check.needed):
         could_miss[check.name] = max(check.could_miss, could_miss.get(check.name, 0.0))
     if could_miss:
         drops = " and of ".join(f"{name} by up to {drop:.2f} points" for name, drop in could_miss.items())
         lines.append(f"judged on a subset of the images, which could miss a drop of {drops}")
+    if too_few := [check for check in checks if check.outcome == NOT_JUDGED]:
+        needed = max(check.needed for check in too_few)
+        lines.append(f"not judged, too few images: {counted(len(too_few), 'check')}; --limit {needed:,} judges all")
     lines += [f"{case.id}: {note}" for case in ranked for note in case.notes]
     return Section(f"accuracy in percent: {where}", table_of(rows), tuple(lines))
 

@@ -172,6 +172,7 @@ def test_a_limit_that_is_too_small_needs_a_baseline(gate: Gate) -> None:
     )
     recorded.assert_outcomes(passed=1)
     paired.assert_outcomes(passed=1)
+    paired.stdout.fnmatch_lines(["not judged, too few images: 1 check; --limit 11 judges all"])
 
 
 def test_a_limit_can_fail_and_says_what_it_could_miss(gate: Gate, project: Path) -> None:
