@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # What can change a decoded pixel; the rest of the environment, and torchvision, can change the arithmetic.
 _DECODERS = ("pillow", "libjpeg_turbo", "torchvision")
 _DECODERS_ONLY = ("pillow", "libjpeg_turbo")
+_ON_A_GPU = ("cuda", "driver", "device")  # what else can, if the GPU decodes
 _NORMALIZING = ("mean", "std")
 
 
@@ -145,7 +146,8 @@ def _changed_recipe(old: Side, new: Side) -> list[str]:
 
 
 def _changed_libraries(old: Side, new: Side) -> list[str]:
-    libraries = {name: value for name, value in old.environment.facts.items() if name in _DECODERS}
+    names = _DECODERS + (_ON_A_GPU if new.result.preparation.get("decoder") == "nvjpeg" else ())
+    libraries = {name: value for name, value in old.environment.facts.items() if name in names}
     return changes_between(libraries, new.environment.facts)
 
 
