@@ -1,9 +1,9 @@
 """A regression gate for pretrained image classifiers.
 
 >>> from harness import evaluate, open_dataset
->>> result, predictions = evaluate("alexnet-SYNTHETIC_V1", open_dataset("synthetic").subset(50))
+>>> result, predictions = evaluate("alexnet-SYNTHETIC_V1", open_dataset("synthetic").subset(100))
 >>> result.outcome, result.counts.images, predictions.top5.shape
-('passed', 50, (50, 5))
+('passed', 100, (100, 5))
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
 
@@ -26,6 +27,20 @@ def mcnemar(only_first: int, only_second: int) -> float:
         term = term * (n - k) // (k + 1)
         tail += term
     return min(1.0, tail / (1 << n) * 2)
+
+
+def binomial_tail(count: int, n: int, probability: float) -> float:
+    """Return the probability that at least ``count`` of ``n`` independent events occur.
+
+    >>> binomial_tail(2, 2, 0.5)
+    0.25
+    """
+    if count <= 0 or probability >= 1:
+        return 1.0
+    k = np.arange(n, dtype=np.float64)
+    ratios = np.log((n - k) / (k + 1)) + np.log(probability) - np.log1p(-probability)
+    logs = np.cumsum(np.concatenate([[n * np.log1p(-probability)], ratios]))
+    return min(1.0, float(np.exp(logs[count:]).sum()))
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,25 @@ def sampling_band(
     return Band(
         low, high, could_miss=100 * (correct - _fewest_missed(population, correct, sample, low, power)) / population
     )
+
+
+@cache
+def images_needed(
+    population: int, correct: int, tolerance: int, alpha: float, loss: float, power: float = POWER
+) -> int | None:
+    """Return how many images of a dataset find a drop by ``loss`` points; None if all of them are too few.
+
+    The other arguments are those of ``sampling_band``.
+    """
+
+    def finds(sample: int) -> bool:
+        return sampling_band(population, correct, tolerance, sample, alpha, power).could_miss < loss
+
+    low = 1
+    while 2 * low < population and not finds(2 * low):
+        low *= 2
+    needed = low + bisect_left(range(low, min(2 * low, population) + 1), True, key=finds)
+    return needed if needed <= population and finds(needed) else None
 
 
 def _fewest_missed(population: int, correct: int, sample: int, low: int, power: float) -> int:

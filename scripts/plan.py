@@ -3,8 +3,8 @@
     python scripts/plan.py --regression 0.1
 
 Against a baseline it can be seen in three ways: by counts of correct predictions (exact McNemar test), by a changed
-prediction, and by drifted logits. The changes are those that were measured on real images
-(docs/measurements/faults.md).
+prediction, and by drifted logits. The changes are those that were measured on 500 real images
+(docs/measurements/faults.md); so numbers of images are ranges, from the 95 % intervals of their shares.
 """
 
 from __future__ import annotations
@@ -17,35 +17,34 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats import sampling_band
-from harness.verdict import ALPHA
+from harness.compare.statistics import wilson_interval
+from harness.stats import images_needed
+from harness.verdict import ALPHA, PAIRED_ALPHA
 
 IMAGES = 50_000
 LARGEST = 10_000_000
-LIMITS = (10, 100, 1000)
 
 
 class Change(NamedTuple):
-    """A change, and shares of images: correct in one run only, another prediction, logits beyond the noise floor."""
+    """A change of all pixels, and of 500 images how many are correct in one run only, and have another prediction."""
 
     name: str
-    discordant: float
-    changed: float
-    drifted: float
+    discordant: int
+    changed: int
 
 
+MEASURED = 500
 CHANGES = (
-    Change("libjpeg's fast DCT", 0.002, 0.010, 1.0),
-    Change("bilinear for bicubic", 0.010, 0.022, 1.0),
-    Change("resize without antialias", 0.020, 0.028, 1.0),
-    Change("crop off by one pixel", 0.028, 0.034, 1.0),
-    Change("resize to 232 for 256", 0.060, 0.082, 1.0),
-    Change("one image in a thousand", 0.001, 0.001, 0.001),
+    Change("libjpeg's fast DCT", 1, 5),
+    Change("bilinear for bicubic", 5, 11),
+    Change("resize without antialias", 10, 14),
+    Change("crop off by one pixel", 14, 17),
+    Change("resize to 232 for 256", 30, 41),
 )
-"""EfficientNet-Lite0 on 500 real images; the last is made up."""
+"""EfficientNet-Lite0 on 500 real images. The logits of each drifted beyond the noise floor."""
 
 
-def paired_images(regression: float, discordant: float, power: float, alpha: float = ALPHA) -> int | None:
+def paired_images(regression: float, discordant: float, power: float, alpha: float = PAIRED_ALPHA) -> int | None:
     """Return how many images an exact McNemar test needs, to three digits; None if ten million are too few.
 
     Args:
@@ -68,25 +67,13 @@ def paired_images(regression: float, discordant: float, power: float, alpha: flo
     return high
 
 
-def unpaired_images(regression: float, accuracy: float, tolerance: float, power: float) -> int | None:
-    """Return how many of 50,000 images a subset needs against the published accuracy; None if all are too few."""
-
-    def finds(images: int) -> bool:
-        correct, allowed = round(accuracy * IMAGES), math.floor(tolerance * IMAGES + 1e-9)
-        return sampling_band(IMAGES, correct, allowed, images, ALPHA, power).could_miss < 100 * regression - 1e-9
-
-    if not finds(IMAGES):
-        return None
-    low, high = 0, IMAGES
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if finds(middle) else (middle, high)
+def found_in_all(discordant: float, power: float, alpha: float = PAIRED_ALPHA) -> float:
+    """Return the smallest net loss, as a share, that 50,000 images find; ``discordant`` if they find none."""
+    low, high = 0.0, discordant
+    while high - low > discordant / 1000:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _mcnemar_power(IMAGES, middle, discordant, alpha) >= power else (middle, high)
     return high
-
-
-def chance_to_see(share: float, images: int) -> float:
-    """Return the probability that at least one of ``images`` images is among a share of all."""
-    return 1.0 - (1.0 - share) ** images
 
 
 def images_to_see(share: float, power: float) -> int:
@@ -141,21 +128,31 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("expected 0 < REGRESSION <= ACCURACY < 100 and 0 < POWER < 1")
     regression, power = options.regression / 100, options.power
     print(f"To see a loss of {options.regression:g} points of top-1 with a probability of {power:g}:\n")
-    images = unpaired_images(regression, options.accuracy / 100, options.tolerance / 100, power)
-    needed = "all 50,000 images are too few" if images is None else f"{images:,} of 50,000 images"
+    correct, tolerance = (round(points / 100 * IMAGES) for points in (options.accuracy, options.tolerance))
+    images = images_needed(IMAGES, correct, tolerance, ALPHA, options.regression - 1e-7, power)
+    needed = f"all {IMAGES:,} images are too few" if images is None else f"{images:,} of {IMAGES:,} images"
     print(f"against the published {options.accuracy:g}, tolerance {options.tolerance:g} points: {needed}")
     print("against a baseline, image by image, images needed by\n")
-    heads = "".join(f"{f'drift in {limit}':>15}" for limit in LIMITS)
-    print(f"{'':25}{'counts':>14}{'prediction':>12}{'drift':>8}{heads}")
+    print(f"{'':25}{'counts':>22}{'prediction':>18}{'drift':>7}{'50,000 find':>20}")
     for change in CHANGES:
-        paired = paired_images(regression, change.discordant, power) if regression <= change.discordant else 0
-        counts = "> 10,000,000" if paired is None else f"{paired:,}" if paired else "-"
-        chances = "".join(f"{chance_to_see(change.drifted, limit):>15.2f}" for limit in LIMITS)
-        seen = f"{images_to_see(change.changed, power):>12,}{images_to_see(change.drifted, power):>8,}"
-        print(f"{change.name:25}{counts:>14}{seen}{chances}")
-    print(f"\ncounts: exact McNemar test, p < {ALPHA:g}; -: the change cannot lose as much")
-    print("prediction: at least one image with another top-1 class")
-    print("drift: at least one image whose logits moved beyond the noise floor, and the chance of that in N images")
+        shares = [end / 100 for end in wilson_interval(change.discordant, MEASURED)]
+        fewest, most = (paired_images(regression, max(share, regression), power) for share in shares)
+        counts = f"more than {IMAGES:,}" if fewest is None or fewest > IMAGES else f"{_range(fewest, most)}"
+        least, largest = (images_to_see(end / 100, power) for end in wilson_interval(change.changed, MEASURED)[::-1])
+        low, high = (100 * found_in_all(share, power) for share in shares)
+        found = f"{low:.2g} to {high:.2g} points"
+        print(f"{change.name:25}{counts:>22}{_range(least, largest):>18}{1:>7}{found:>20}")
+    print(f"\ncounts: exact McNemar test, p < {PAIRED_ALPHA:g}; ranges: 95 % intervals of shares of {MEASURED} images")
+    print(
+        "prediction: at least one image with another top-1 class; drift: one whose logits moved beyond the noise floor"
+    )
+    print(f"50,000 find: the smallest net loss that counts find on {IMAGES:,} images with that probability")
+
+
+def _range(low: int, high: int | None) -> str:
+    """Return a range with two digits, as more are not known."""
+    ends = (f"{float(f'{end:.2g}'):,.0f}" if end and end <= IMAGES else f"> {IMAGES:,}" for end in (low, high))
+    return " to ".join(ends)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult, ranking
 from harness.records.run_folder import Run
-from harness.report.sections import Section, number, reason_lines, table_of
+from harness.report.sections import Section, counted, number, reason_lines, table_of
 from harness.stats import mcnemar
-from harness.verdict import BASELINE, FAILED, WARNING
+from harness.verdict import BASELINE, FAILED, NOT_JUDGED, WARNING
 
 TIE = "~"
 TIE_NOTE = f"{TIE} not significantly different from the row above on the same images"
 CHANGED = "changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
+_TOP5 = "top-5: images with another set of five highest classes, in brackets those beyond noise"
 _DRIFT = "drift: of the logits of an image, in units of the logit scale; noise floor: what arithmetic moves at most"
 _SIGNIFICANT = 0.05  # neighbours in the ranking with a larger p-value are tied
 _ENOUGH_CALLS = 10
@@ -115,11 +116,15 @@ def _accuracy_section(run: Run, tied: Collection[str]) -> Section:
     if any(case.id in tied for case in ranked):
         lines.append(f"{TIE_NOTE} (top-1, exact McNemar test, p >= {_SIGNIFICANT})")
     could_miss: dict[str, float] = {}
-    for check in (check for case in ranked for check in case.verdict.checks if check.could_miss):
+    checks = [check for case in ranked for check in case.verdict.checks]
+    for check in (check for check in checks if check.could_miss and not check.needed):
         could_miss[check.name] = max(check.could_miss, could_miss.get(check.name, 0.0))
     if could_miss:
         drops = " and of ".join(f"{name} by up to {drop:.2f} points" for name, drop in could_miss.items())
         lines.append(f"judged on a subset of the images, which could miss a drop of {drops}")
+    if too_few := [check for check in checks if check.outcome == NOT_JUDGED]:
+        needed = max(check.needed for check in too_few)
+        lines.append(f"not judged, too few images: {counted(len(too_few), 'check')}; --limit {needed:,} judges all")
     lines += [f"{case.id}: {note}" for case in ranked for note in case.notes]
     return Section(f"accuracy in percent: {where}", table_of(rows), tuple(lines))
 
@@ -172,11 +177,14 @@ def _baseline_section(cases: Sequence[CaseResult]) -> Section:
             row = [("<against the baseline", identity), ("changed", f"{pairing.changed:,}")]
             row += [("beyond noise", f"{pairing.beyond_noise:,}")]
             row += [("lost", f"{pairing.lost:,}"), ("gained", f"{pairing.gained:,}")]
-            row += [("p", f"{pairing.p:.2g}"), ("top-5", f"{pairing.top5_changed:,}")]
+            row += [("p", f"{pairing.p:.2g}"), ("top-5", f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})")]
             row += [(heading, number(part, ".0e")) for heading, part in zip(headings, moved, strict=True)]
             rows.append([*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}")])
     warnings = ((f"warning: {identity}", why) for identity, why in reasons(cases, WARNING))
-    return Section("", table_of(rows), (*((CHANGED, _DRIFT) if rows else ()), *reason_lines(warnings)))
+    blind = {case.baseline.blind: case.id for case in cases if isinstance(case.baseline, Pairing)}
+    unseen = (f"{identity}: {sentence}" for sentence, identity in blind.items() if sentence)
+    notes = (CHANGED, _TOP5, _DRIFT, *unseen) if rows else ()
+    return Section("", table_of(rows), (*notes, *reason_lines(warnings)))
 
 
 def _missing_lines(missing: Sequence[Missing]) -> Iterator[str]:

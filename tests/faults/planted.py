@@ -25,6 +25,7 @@ _NORMALIZE = "harness.predict:Normalize.__call__"
 _FORWARD = "harness.predict:forward"
 _DIGEST = "harness.models:digest_of_weights"
 _PREPARE = "harness.models:prepare"
+_PREDICT = "harness.evaluator:predict"
 _COUNT = "harness.evaluator:count"
 
 Replacement = Callable[..., Any]
@@ -253,6 +254,34 @@ def _flipped_byte(module: Any) -> None:
     next(p for p in module.parameters() if p.ndim == 4).data.view(-1)[:1].view(torch.uint8)[1] ^= 255
 
 
+def _other_rank_five(original: Replacement) -> Replacement:
+    def faulty(*arguments: Any, **keywords: Any) -> Any:
+        import dataclasses
+
+        loop = original(*arguments, **keywords)
+        top = loop.predictions.top.copy()
+        for row in top:
+            row[4] = next(index for index in range(999, 0, -1) if index not in row)
+        return loop._replace(predictions=dataclasses.replace(loop.predictions, top=top))
+
+    return faulty
+
+
+def _other_model(original: Replacement) -> Replacement:
+    def faulty(module: Any, *arguments: Any, **keywords: Any) -> Any:
+        import copy
+
+        import torch
+
+        other, generator = copy.deepcopy(module), torch.Generator().manual_seed(0)
+        for parameter in other.parameters():
+            if parameter.ndim > 1:
+                parameter.data.mul_(1 + 0.02 * torch.randn(parameter.shape, generator=generator))
+        return original(other, *arguments, **keywords)
+
+    return faulty
+
+
 def _other_mean(original: Replacement) -> Replacement:
     def faulty(module: Any, preset: Any, *arguments: Any, **keywords: Any) -> Any:
         import dataclasses
@@ -351,6 +380,8 @@ FAULTS = (
         ARITHMETIC,
     ),
     Fault("autocast left on", _FORWARD, _other_forward(_autocast), ARITHMETIC),
+    Fault("another class at rank five", _PREDICT, _other_rank_five, ARITHMETIC),
+    Fault("another model under the digest of this one", _PREDICT, _other_model, ARITHMETIC),
     Fault("one layer's weights off by 1e-3", _DIGEST, _other_module(_scaled_layer), WEIGHTS),
     Fault("one byte of the weights flipped", _DIGEST, _other_module(_flipped_byte), WEIGHTS),
     Fault("counters not reset between models", _COUNT, _not_reset, COUNTING),

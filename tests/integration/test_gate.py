@@ -148,16 +148,31 @@ def test_models_are_ranked_and_ties_marked(gate: Gate, project: Path) -> None:
 
 def test_a_limit_is_judged_by_the_sampling_band(gate: Gate) -> None:
     """A subset passes within the band; the run shows how many images of how many, and what that could miss."""
-    result = gate("--imagenet=colours", "--limit=8")
+    result = gate("--imagenet=colours", "--limit=12")
 
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines(
         [
-            r"dataset: colours \(colours\), 8 of 16 images, 8 classes$",
-            r".*colours, 8 images =+$",
+            r"dataset: colours \(colours\), 12 of 16 images, 8 classes$",
+            r".*colours, 12 images =+$",
             r"judged on a subset of the images, which could miss a drop of top-1 by up to .* points and of top-5 by ",
         ]
     )
+
+
+def test_a_limit_that_is_too_small_needs_a_baseline(gate: Gate) -> None:
+    """On 8 images half of the accuracy could be lost: the message says how many it takes, and a baseline judges."""
+    alone = gate("--imagenet=colours", "--limit=8")
+    recorded = gate("--imagenet=colours", "--limit=8", "--baseline=base", "--baseline-update")
+    paired = gate("--imagenet=colours", "--limit=8", "--baseline=base")
+
+    alone.assert_outcomes(failed=1)
+    alone.stdout.re_match_lines(
+        [r"top-1: FAILED: too few images: raise --limit to 11, or give --baseline DIR; measured .*"]
+    )
+    recorded.assert_outcomes(passed=1)
+    paired.assert_outcomes(passed=1)
+    paired.stdout.fnmatch_lines(["not judged, too few images: 1 check; --limit 11 judges all"])
 
 
 def test_a_limit_can_fail_and_says_what_it_could_miss(gate: Gate, project: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_python_api_is_in_the_package_whatever_was_imported_before(first: st
 
 
 def test_a_named_model_is_judged_by_its_expected_values(dataset: ImageDataset) -> None:
-    """By name or id; the counts are those of its predictions, and on a subset the band of the whole is allowed."""
+    """By name or id; the counts are those of its predictions, and 13 images are too few for the values of the whole."""
     result, predictions = evaluate("alexnet", dataset)
 
     top5 = [set(labels) for labels in predictions.top5.tolist()]
@@ -80,7 +80,7 @@ def test_a_named_model_is_judged_by_its_expected_values(dataset: ImageDataset) -
     assert result.counts == Counts(13, int((predictions.top1 == dataset.targets).sum()), correct5)
     assert result.expected is not None
     assert result.expected.counts == Counts(500, 320, 474)
-    assert (result.dataset, result.outcome, result.unpublished) == ("synthetic", "passed", "")
+    assert (result.dataset, result.outcome, result.unpublished) == ("synthetic", "failed", "")
     assert result.inputs_digest == predictions.inputs_digest
     assert predictions.ids.tolist() == list(dataset.ids)
     assert result.images_per_second == pytest.approx(13 / (result.seconds.forward + result.seconds.transfer))
