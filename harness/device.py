@@ -22,7 +22,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_ALL, _MAP_NOTHING_BELOW = 2**31 - 1, 2**30
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, option: str = "--device") -> torch.device:
     """Return the device called ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
 
     Raises:
@@ -35,22 +35,22 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda", "mps", "xpu") or name.startswith("cpu:"):
-        raise DeviceError(f"--device: expected auto, cpu, cuda, cuda:N, mps or xpu, found {name!r}")
+        raise DeviceError(f"{option}: expected auto, cpu, cuda, cuda:N, mps or xpu, found {name!r}")
     if device.type == "cpu":
         return torch.device("cpu")
     if device.type in ("mps", "xpu"):
         if not getattr(torch, device.type).is_available():
-            raise DeviceError(f"--device {name}: torch {torch.__version__} finds no such device here; use --device cpu")
+            raise DeviceError(f"{option} {name}: torch {torch.__version__} finds no such device here; use {option} cpu")
         return device
     if not torch.cuda.is_available():
         built = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "was built without CUDA"
         raise DeviceError(
-            f"--device {name}: no CUDA device can be used: torch {torch.__version__} {built} and finds no working "
-            "NVIDIA driver and GPU here; run nvidia-smi to see what is there, or use --device cpu"
+            f"{option} {name}: no CUDA device can be used: torch {torch.__version__} {built} and finds no working "
+            f"NVIDIA driver and GPU here; run nvidia-smi to see what is there, or use {option} cpu"
         )
     index = torch.cuda.current_device() if device.index is None else device.index
     if index >= torch.cuda.device_count():
-        raise DeviceError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA device(s), from cuda:0")
+        raise DeviceError(f"{option} {name}: this machine has {torch.cuda.device_count()} CUDA device(s), from cuda:0")
     return torch.device("cuda", index)
 
 
