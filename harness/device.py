@@ -15,6 +15,8 @@ from harness.records.environment import cpu_name, driver_version
 
 # Large enough to fill an accelerator with any of the models; memory that runs out halves it.
 _ACCELERATOR_BATCH = 256
+# In the order in which ``auto`` prefers them; torch has a module of that name for each.
+_ACCELERATORS = ("cuda", "xpu", "mps")
 # Larger ones gain nothing: in batches of 16, 32 and 64 ResNet18 runs 76, 76 and 75 images/s on 2 cores.
 _CPU_BATCH = 32
 # mallopt(3): its parameters, and values near the largest that an int holds.
@@ -29,17 +31,17 @@ def resolve_device(name: str, option: str = "--device") -> torch.device:
         DeviceError: the name is unknown, or this machine or this torch has no such device.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = next(filter(_is_available, _ACCELERATORS), "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps", "xpu") or name.startswith("cpu:"):
+    if device is None or device.type not in ("cpu", *_ACCELERATORS) or name.startswith("cpu:"):
         raise DeviceError(f"{option}: expected auto, cpu, cuda, cuda:N, mps or xpu, found {name!r}")
     if device.type == "cpu":
         return torch.device("cpu")
     if device.type in ("mps", "xpu"):
-        if not getattr(torch, device.type).is_available():
+        if not _is_available(device.type):
             raise DeviceError(f"{option} {name}: torch {torch.__version__} finds no such device here; use {option} cpu")
         return device
     if not torch.cuda.is_available():
@@ -54,6 +56,11 @@ def resolve_device(name: str, option: str = "--device") -> torch.device:
     return torch.device("cuda", index)
 
 
+def _is_available(kind: str) -> bool:
+    # torch 2.4 has no torch.mps.is_available.
+    return bool((torch.backends.mps if kind == "mps" else getattr(torch, kind)).is_available())
+
+
 def describe_device(device: torch.device) -> str:
     """Return one line: the hardware's name and what drives it."""
     if device.type == "cuda":
@@ -62,6 +69,12 @@ def describe_device(device: torch.device) -> str:
         return f"{device} ({torch.cuda.get_device_name(device)}, {runtime}, {library})"
     threads = torch.get_num_threads()
     return f"{device} ({cpu_name()}, {threads} thread{'' if threads == 1 else 's'})"
+
+
+def release_memory(device: torch.device) -> None:
+    """Give memory that torch's allocator has cached back to the device, for other sizes of block."""
+    if device.type != "cpu":
+        getattr(torch, device.type).empty_cache()
 
 
 def device_facts(device: torch.device) -> dict[str, str | int | None]:

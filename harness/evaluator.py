@@ -88,11 +88,12 @@ class Evaluator:
         if ignored := dataset.ignored:
             lines.append(f"dataset: ignored {len(ignored):,} files that are not images, such as {ignored[0]}")
         settings = ", ".join(map(str, options.settings))
+        found = ", no GPU found" if options.device == "auto" and self.device.type == "cpu" else ""
         processes = f", {options.process.total} processes" if options.process.total > 1 else ""
         kept = f"kept in {options.store}" if options.store else "not kept"
         return [
             *lines,
-            f"device: {describe_device(self.device)}, {settings}, batches of {self._batch_size}"
+            f"device: {describe_device(self.device)}{found}, {settings}, batches of {self._batch_size}"
             f"{', freed memory kept' if self._keeps_memory else ''}{processes}",
             f"decoder: {self._decoder.name}, {options.decoding_processes} processes, decoded images {kept}",
             "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()),
