@@ -28,6 +28,20 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, tail / (1 << n) * 2)
 
 
+def binomial_tail(count: int, n: int, probability: float) -> float:
+    """Return the probability that at least ``count`` of ``n`` independent events occur.
+
+    >>> binomial_tail(2, 2, 0.5)
+    0.25
+    """
+    if count <= 0 or probability >= 1:
+        return 1.0
+    k = np.arange(n, dtype=np.float64)
+    ratios = np.log((n - k) / (k + 1)) + np.log(probability) - np.log1p(-probability)
+    logs = np.cumsum(np.concatenate([[n * np.log1p(-probability)], ratios]))
+    return min(1.0, float(np.exp(logs[count:]).sum()))
+
+
 @dataclass(frozen=True)
 class Band:
     """Counts that are allowed on a subset, both ends included, and the largest drop, in points, it could miss."""
@@ -64,6 +78,30 @@ def sampling_band(
     return Band(
         low, high, could_miss=100 * (correct - _fewest_missed(population, correct, sample, low, power)) / population
     )
+
+
+@cache
+def images_needed(
+    population: int, correct: int, tolerance: int, alpha: float, loss: float, power: float = POWER
+) -> int | None:
+    """Return how many images of a dataset find a drop by ``loss`` points; None if all of them are too few.
+
+    The other arguments are those of ``sampling_band``.
+    """
+
+    def finds(sample: int) -> bool:
+        return sampling_band(population, correct, tolerance, sample, alpha, power).could_miss < loss
+
+    high = 1
+    while not finds(high):
+        if high == population:
+            return None
+        high = min(2 * high, population)
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if finds(middle) else (middle, high)
+    return high
 
 
 def _fewest_missed(population: int, correct: int, sample: int, low: int, power: float) -> int:

@@ -13,8 +13,9 @@ from harness.records.evidence import ARITHMETIC, COUNTING, IMAGES, INPUTS, LABEL
 if TYPE_CHECKING:
     from harness.baseline.pairing import Side
 
-# What can change a decoded pixel; the rest of the environment can only change the arithmetic.
+# What can change a decoded pixel; the rest of the environment, and torchvision, can change the arithmetic.
 _DECODERS = ("pillow", "libjpeg_turbo", "torchvision")
+_DECODERS_ONLY = ("pillow", "libjpeg_turbo")
 _NORMALIZING = ("mean", "std")
 
 
@@ -29,9 +30,32 @@ def first_difference(old: Side, new: Side) -> Diagnosis:
         (LABELS, _labels),
         (INPUTS, _inputs),
         (NORMALIZATION, _normalization),
-        (ARITHMETIC, _arithmetic),  # always finds something
     )
-    return next(Diagnosis(stage, finding) for stage, find in stages if (finding := find(old, new)))
+    first = next(((stage, finding) for stage, find in stages if (finding := find(old, new))), None)
+    if first is None:
+        return arithmetic(old, new)
+    stage, finding = first
+    return Diagnosis(stage, finding, explained=stage == INPUTS and _other_decoder(old, new))
+
+
+def arithmetic(old: Side, new: Side) -> Diagnosis:
+    """Return what may have changed the arithmetic of two evaluations of the same inputs."""
+    changes = changes_between(old.result.conditions, new.result.conditions)
+    facts = changes_between(old.environment.facts, new.environment.facts)
+    same_pixels = old.predictions.hashes is not None and new.predictions.hashes is not None
+    idle = [change for change in facts if same_pixels and change.startswith(_DECODERS_ONLY)]
+    changes += [change for change in facts if change not in idle]
+    known = {WEIGHTS: old.result.weights_sha256, INPUTS: same_pixels, NORMALIZATION: old.result.preparation}
+    same = ", ".join(stage for stage in (WEIGHTS, LABELS, IMAGES, INPUTS, NORMALIZATION) if known.get(stage, True))
+    if changes:
+        return Diagnosis(ARITHMETIC, f"{', '.join(changes + idle)}; {same} are the same")
+    besides = f", besides {', '.join(idle)} (which can change pixels only)," if idle else ""
+    return Diagnosis(
+        ARITHMETIC,
+        f"{same}, versions, hardware and switches{besides} are the same: the code of the model or of this harness "
+        "differs, or a computation is not reproducible",
+        explained=False,
+    )
 
 
 def images_missing(old: Side, new: Side) -> str | None:
@@ -104,15 +128,32 @@ def _inputs(old: Side, new: Side) -> str:
     levels = np.abs(before.samples[differ].astype(np.int16) - after.samples[differ])
     moved = levels[levels > 0]
     percent = 100 * len(moved) / levels.size
-    recipe = {name: value for name, value in old.result.preparation.items() if name not in _NORMALIZING}
-    libraries = {name: value for name, value in old.environment.facts.items() if name in _DECODERS}
-    changes = changes_between(recipe, new.result.preparation) + changes_between(libraries, new.environment.facts)
-    what = ", ".join(changes) or "decoder, recipe and versions are the same: other files, or other code"
+    what = (
+        ", ".join(_changed_recipe(old, new) + _changed_libraries(old, new))
+        or "decoder, recipe and versions are the same: other files, or other code"
+    )
     return (
         f"{differ.sum():,} of {len(after):,} images have other pixels, such as {after.ids[differ.argmax()]}: "
         f"{format(percent, '.0f' if percent >= 10 else '.2g')} % of their sampled values, by up to "
         f"{moved.max(initial=0)} of 255 levels (mean {moved.mean() if len(moved) else 0.0:.1f}); {what}"
     )
+
+
+def _changed_recipe(old: Side, new: Side) -> list[str]:
+    recipe = {name: value for name, value in old.result.preparation.items() if name not in _NORMALIZING}
+    return changes_between(recipe, new.result.preparation)
+
+
+def _changed_libraries(old: Side, new: Side) -> list[str]:
+    libraries = {name: value for name, value in old.environment.facts.items() if name in _DECODERS}
+    return changes_between(libraries, new.environment.facts)
+
+
+def _other_decoder(old: Side, new: Side) -> bool:
+    """Return whether another decoder or library explains other pixels; another resize or crop is another model."""
+    recipe = _changed_recipe(old, new)
+    only_the_decoder = all(change.startswith("decoder ") for change in recipe)
+    return only_the_decoder and bool(recipe or _changed_libraries(old, new))
 
 
 def _normalization(old: Side, new: Side) -> str:
@@ -124,18 +165,4 @@ def _normalization(old: Side, new: Side) -> str:
     return (
         f"the same pixels of {after['id']} reach the model as values from {after['low']:.4g} to {after['high']:.4g}, "
         f"before from {before['low']:.4g} to {before['high']:.4g}; {changes or 'mean and std are the same'}"
-    )
-
-
-def _arithmetic(old: Side, new: Side) -> str:
-    changes = changes_between(old.result.conditions, new.result.conditions)
-    changes += changes_between(old.environment.facts, new.environment.facts)
-    hashed = old.predictions.hashes is not None and new.predictions.hashes is not None
-    known = {WEIGHTS: old.result.weights_sha256, INPUTS: hashed, NORMALIZATION: old.result.preparation}
-    same = ", ".join(stage for stage in (WEIGHTS, LABELS, IMAGES, INPUTS, NORMALIZATION) if known.get(stage, True))
-    if changes:
-        return f"{', '.join(changes)}; {same} are the same"
-    return (
-        f"{same}, versions, hardware and switches are the same: the code of the model or of this harness differs, or a "
-        "computation is not reproducible"
     )

@@ -1,33 +1,45 @@
 """Compares two runs of one case image by image: how far the logits moved, and which predictions changed.
 
 If no logit of an image moved by more than d, its top-1 prediction can change only where the first two classes were
-within 2 d of each other. A bound on what arithmetic moves is thus a bound on the margin of the predictions that it can
-change: a changed prediction with a larger margin is beyond noise, one with a smaller margin is a near-tie.
+within 2 d of each other, and its five highest classes only where the fifth and the sixth were. ``drifts`` is such that
+this holds for the drift of each image. So a change is a near-tie, which arithmetic alone may explain, if its own image
+drifted no further than arithmetic moves any image, and is beyond noise otherwise. Where drift is not known, a margin of
+at most twice the noise floor decides.
 """
 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.baseline.diagnosis import changes_between, first_difference, images_missing
+from harness.baseline.diagnosis import arithmetic, changes_between, first_difference, images_missing
 from harness.errors import RecordError
 from harness.predictions import Predictions, count
 from harness.records.environment import Environment
-from harness.records.evidence import ChangedPrediction, Drift, NoiseFloor, Pairing, Policy, Unpaired
+from harness.records.evidence import (
+    INPUTS,
+    ChangedPrediction,
+    Diagnosis,
+    Drift,
+    NoiseFloor,
+    Pairing,
+    Policy,
+    Unpaired,
+)
 from harness.records.results import CaseResult
 from harness.records.run_folder import Run
 
 NOISE_FLOORS = {
-    "fp32": NoiseFloor(median=4e-5, largest=1e-4, margin=2e-4),
-    "tf32": NoiseFloor(median=0.02, largest=0.05, margin=0.04),
-    "bf16": NoiseFloor(median=0.15, largest=0.4, margin=0.3),
-    "fp16": NoiseFloor(median=0.02, largest=0.05, margin=0.04),
+    "fp32": NoiseFloor(median=4e-5, largest=1e-4, margin=2e-4, changed=2e-4),
+    "tf32": NoiseFloor(median=0.02, largest=0.05, margin=0.1, changed=0.02),
+    "bf16": NoiseFloor(median=0.15, largest=0.4, margin=0.8, changed=0.1),
+    "fp16": NoiseFloor(median=0.02, largest=0.05, margin=0.1, changed=0.02),
 }
 """The noise floor of each precision, as measured (docs/measurements/tolerance.md)."""
+_RANKS: dict[str, int] = {"top1": 1, "top5": 5}
 _EXAMPLES = 3
 
 
@@ -63,41 +75,60 @@ def require_counts(side: Side) -> None:
         )
 
 
+class Paired(NamedTuple):
+    """The evidence of a comparison, and all changed predictions where images were paired."""
+
+    evidence: Pairing | Unpaired
+    changed: tuple[ChangedPrediction, ...] = ()
+
+
 def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:  # noqa: B008
     """Compare a case with itself in an earlier run, which may hold more images, and whose counts must be right."""
+    return pair_with_changes(old, new, policy).evidence
+
+
+def pair_with_changes(old: Side, new: Side, policy: Policy) -> Paired:
+    """Return the evidence of ``pair`` with the changed predictions that it counts."""
     require_counts(old)
     before, after = old.result, new.result
     if before.parameters and before.parameters != after.parameters:
         reason = f"another model under the same name: {after.parameters:,} parameters, before {before.parameters:,}"
-        return Unpaired("different", reason, policy=policy)
+        return Paired(Unpaired("different", reason, policy=policy))
     if (missing := images_missing(old, new)) is not None:
-        return Unpaired("different", missing, policy=policy)
+        return Paired(Unpaired("different", missing, policy=policy))
     old = on_images_of(old, new)
     noise_floor = noise_floor_of(before.precision, after.precision)
-    changed = changed_predictions(old.predictions, new.predictions, old.targets, new.targets, noise_floor)
-    beyond = sorted((change for change in changed if not change.near_tie), key=lambda change: -(change.margin or 0.0))
-    was_correct, is_correct = old.predictions.top1 == old.targets, new.predictions.top1 == new.targets
-    same_top5 = np.sort(old.predictions.top5, axis=1) == np.sort(new.predictions.top5, axis=1)
-    drift = None
-    if (moved := drifts(old.predictions, new.predictions)) is not None:
-        drift = Drift(float(np.median(moved)), float(np.quantile(moved, 0.99)), float(moved.max()))
-    return Pairing(
+    both = (old.predictions, new.predictions, old.targets, new.targets, noise_floor)
+    top1, top5 = changed_predictions(*both), changed_predictions(*both, metric="top5")
+    beyond, top5_beyond = (
+        sorted((change for change in changed if not change.near_tie), key=lambda change: -(change.margin or 0.0))
+        for changed in (top1, top5)
+    )
+    lost, gained = _turned(old, new, 1)
+    top5_lost, top5_gained = _turned(old, new, 5)
+    moved, margins = drifts(old.predictions, new.predictions), _margins_of_either(old.predictions, new.predictions, 1)
+    evidence = Pairing(
         against=before.id,
         images=len(new.predictions),
-        changed=len(changed),
-        near_ties=len(changed) - len(beyond),
-        top5_changed=int((~same_top5.all(axis=1)).sum()),
-        lost=int((was_correct & ~is_correct).sum()),
-        gained=int((is_correct & ~was_correct).sum()),
-        largest_margin=max((change.margin for change in changed if change.margin is not None), default=None),
-        drift=drift,
+        changed=len(top1),
+        near_ties=len(top1) - len(beyond),
+        top5_changed=len(top5),
+        lost=lost,
+        gained=gained,
+        largest_margin=max((change.margin for change in top1 if change.margin is not None), default=None),
+        drift=None if moved is None else drift_of(moved),
         noise_floor=noise_floor,
-        diagnosis=first_difference(old, new),
+        diagnosis=_diagnosis(old, new, moved, noise_floor),
         inputs_known=old.predictions.hashes is not None,
         environment=tuple(changes_between(old.environment.facts, new.environment.facts)),
-        examples=tuple(beyond[:_EXAMPLES]),
+        examples=(*beyond, *top5_beyond)[:_EXAMPLES],
         policy=policy,
+        top5_near_ties=len(top5) - len(top5_beyond),
+        top5_lost=top5_lost,
+        top5_gained=top5_gained,
+        close=0 if margins is None else int((margins <= noise_floor.margin).sum()),
     )
+    return Paired(evidence, top1)
 
 
 def on_images_of(old: Side, new: Side) -> Side:
@@ -106,31 +137,60 @@ def on_images_of(old: Side, new: Side) -> Side:
     return old._replace(predictions=old.predictions.at(indices), targets=old.targets[indices])
 
 
+def _turned(old: Side, new: Side, rank: int) -> tuple[int, int]:
+    """Return how many images lost their target from the ``rank`` highest classes, and how many gained it."""
+    was, is_now = ((side.predictions.top[:, :rank] == side.targets[:, None]).any(axis=1) for side in (old, new))
+    return int((was & ~is_now).sum()), int((is_now & ~was).sum())
+
+
+def _diagnosis(old: Side, new: Side, moved: NDArray[np.float64] | None, noise_floor: NoiseFloor) -> Diagnosis:
+    """Return the first difference; a named one of the pixels does not explain drift where the pixels are the same."""
+    first = first_difference(old, new)
+    before, after = old.predictions.hashes, new.predictions.hashes
+    if first.stage != INPUTS or moved is None or before is None or after is None:
+        return first
+    same = moved[(before == after).all(axis=1)]
+    if not len(same) or not drift_of(same).is_beyond(noise_floor):
+        return first
+    rest = arithmetic(old, new)
+    finding = f"{first.finding}; logits moved where pixels are the same too: {rest.finding}"
+    return Diagnosis(INPUTS, finding, explained=first.explained and rest.explained)
+
+
 def changed_predictions(
     old: Predictions,
     new: Predictions,
     old_targets: NDArray[np.int16],
     new_targets: NDArray[np.int16],
     noise_floor: NoiseFloor,
+    metric: Literal["top1", "top5"] = "top1",
 ) -> tuple[ChangedPrediction, ...]:
-    """Return the images whose top-1 predictions differ between two runs of N images, in the order of their ids.
+    """Return the images whose predictions differ between two runs of N images, in the order of their ids.
 
-    Targets are (N,) class indices of the labels. The noise floor's margin tells near-ties from changes beyond noise.
+    Targets are (N,) class indices of the labels. ``top5`` compares the sets of the five highest classes. The noise
+    floor tells near-ties from changes beyond noise.
     """
-    margins = margins_of(old) if old.logits is not None else margins_of(new)
+    rank = _RANKS[metric]
+    here, there = old.top[:, :rank], new.top[:, :rank]
+    match = here[:, :, None] == there[:, None, :]
+    left, entered = ~match.any(axis=2), ~match.any(axis=1)
+    moved, margins = drifts(old, new), _margins_of_either(old, new, rank)
     changed = []
-    for index in np.flatnonzero(old.top1 != new.top1).tolist():
+    for index in np.flatnonzero(left.any(axis=1)).tolist():
+        was, now = int(old_targets[index]), int(new_targets[index])
+        gone, come = here[index, left[index]].tolist(), there[index, entered[index]].tolist()
         margin = None if margins is None else float(margins[index])
-        before, after = int(old.top1[index]), int(new.top1[index])
+        near_tie = margin is not None and margin <= noise_floor.margin
         changed.append(
             ChangedPrediction(
                 id=str(old.ids[index]),
-                old=before,
-                new=after,
-                was_correct=before == int(old_targets[index]),
-                is_correct=after == int(new_targets[index]),
+                old=was if was in gone else gone[0],
+                new=now if now in come else come[0],
+                was_correct=was in here[index],
+                is_correct=now in there[index],
                 margin=margin,
-                near_tie=margin is not None and margin <= noise_floor.margin,
+                near_tie=near_tie if moved is None else bool(moved[index] <= noise_floor.largest),
+                metric=metric,
             )
         )
     return tuple(changed)
@@ -139,21 +199,26 @@ def changed_predictions(
 def drifts(old: Predictions, new: Predictions) -> NDArray[np.float64] | None:
     """Return (N,) lower bounds of how far any logit of an image moved, in units of the old run's logit scale.
 
-    The change of a class that is among the five highest in both runs is known. A class that has left them has fallen at
-    least to the fifth of the new run, and one that has entered them was at most the fifth of the old run. None where
-    one of the runs holds no logits.
+    The change of a class that is among the six highest in both runs is known. A class that has left them has fallen at
+    least to the sixth of the new run, and one that has entered them was at most the sixth of the old run. So where the
+    prediction or the top-5 set changed, its margin is at most twice the bound. None where one of the runs holds no
+    logits.
     """
     if old.logits is None or new.logits is None:
         return None
     moved = np.zeros(len(old))
     for here, there in ((old, new), (new, old)):
-        logits = np.asarray(here.logits, np.float64)[:, :5]
-        others = np.asarray(there.logits, np.float64)[:, :5]
-        match = here.top5[:, :, None] == there.top5[:, None, :]
+        logits, others = np.asarray(here.logits, np.float64), np.asarray(there.logits, np.float64)
+        match = here.top[:, :, None] == there.top[:, None, :]
         stayed = np.abs(logits - (match * others[:, None, :]).sum(axis=2))
-        left = np.maximum(logits - others[:, 4:5], 0.0)
+        left = np.maximum(logits - others[:, -1:], 0.0)
         moved = np.maximum(moved, np.where(match.any(axis=2), stayed, left).max(axis=1))
     return moved / logit_scale(old)
+
+
+def drift_of(moved: NDArray[np.float64]) -> Drift:
+    """Return the median, the 99th percentile and the maximum of (N,) drifts."""
+    return Drift(float(np.median(moved)), float(np.quantile(moved, 0.99)), float(moved.max()))
 
 
 def logit_scale(predictions: Predictions) -> float:
@@ -163,8 +228,14 @@ def logit_scale(predictions: Predictions) -> float:
     return float(np.median(logits[:, 0].astype(np.float64) - logits[:, 4])) or 1.0
 
 
-def margins_of(predictions: Predictions) -> NDArray[np.float64] | None:
-    """Return (N,) leads of the highest logit over the second, in units of the logit scale; None without logits."""
-    if predictions.logits is None:
+def margins_of(predictions: Predictions, rank: int = 1) -> NDArray[np.float64] | None:
+    """Return (N,) leads of the logit of that rank over the next, in units of the logit scale; None if not known."""
+    if predictions.logits is None or predictions.logits.shape[1] <= rank:
         return None
-    return (predictions.logits[:, 0].astype(np.float64) - predictions.logits[:, 1]) / logit_scale(predictions)
+    logits = predictions.logits.astype(np.float64)
+    return np.asarray((logits[:, rank - 1] - logits[:, rank]) / logit_scale(predictions))
+
+
+def _margins_of_either(old: Predictions, new: Predictions, rank: int) -> NDArray[np.float64] | None:
+    margins = margins_of(old, rank)
+    return margins_of(new, rank) if margins is None else margins

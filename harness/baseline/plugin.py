@@ -32,7 +32,8 @@ SYNTHETIC_BASELINE = Path(__file__).parents[1] / "synthetic" / "baseline"
 _SWITCHES = {
     "--baseline-update": "make this run the baseline: compare with that of --baseline, and replace it",
     "--baseline-accept-failed": "let --baseline-update store a run that failed the check against the published values",
-    "--strict-drift": "fail also where logits moved beyond the noise floor or images differ, but no prediction",
+    "--strict-drift": "fail also where something differs that changed no prediction beyond noise, whatever explains it",
+    "--allow-drift": "warn only where something differs that changed no prediction beyond noise, and nothing explains",
 }
 
 
@@ -54,7 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check the options, and register the plugin object where there is a baseline."""
     require_selected(config, dict.fromkeys(("--baseline", *_SWITCHES), (ACCURACY,)))
     if is_selected(config, ACCURACY) and (path := _baseline_path(config)) is not None:
-        policy = Policy(config.getoption("strict_drift"), config.getoption("baseline_update"))
+        strict, allow = config.getoption("strict_drift"), config.getoption("allow_drift")
+        policy = Policy(strict, config.getoption("baseline_update"), allow)
         plugin = BaselinePlugin(path, policy, accept_failed=config.getoption("baseline_accept_failed"))
         config.pluginmanager.register(plugin, "imagenet-baseline")
 
@@ -105,6 +107,7 @@ def _baseline_path(config: pytest.Config) -> Path | None:
     path: Path | None = config.getoption("baseline")
     results: Path | None = config.getoption("results")
     updating, strict_drift = config.getoption("baseline_update"), config.getoption("strict_drift")
+    allow_drift = config.getoption("allow_drift")
     if updating and path is None:
         raise pytest.UsageError("--baseline-update needs --baseline DIR: the folder to write")
     if updating and results is not None:
@@ -113,12 +116,15 @@ def _baseline_path(config: pytest.Config) -> Path | None:
         raise pytest.UsageError("--baseline-accept-failed has no effect without --baseline-update")
     if updating and strict_drift:
         raise pytest.UsageError("--strict-drift and --baseline-update exclude each other: an update cannot fail")
+    if strict_drift and allow_drift:
+        raise pytest.UsageError("--strict-drift and --allow-drift exclude each other: leave out one of them")
     if path is not None and results is not None and not updating and path.resolve() == results.resolve():
         raise pytest.UsageError("--results would replace the baseline: name another folder, or give --baseline-update")
     if path is None and config.getoption("imagenet") == SYNTHETIC:
         return SYNTHETIC_BASELINE
-    if path is None and strict_drift:
-        raise pytest.UsageError("--strict-drift needs --baseline DIR: drift is measured from an earlier run")
+    for option, given in (("--strict-drift", strict_drift), ("--allow-drift", allow_drift)):
+        if path is None and given:
+            raise pytest.UsageError(f"{option} needs --baseline DIR: drift is measured from an earlier run")
     return path
 
 

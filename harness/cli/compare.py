@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.cli import Commands, write_text
 from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, check_same_images
 from harness.records.run_folder import read_run
-from harness.report.comparison import comparison_sections, series_sections
+from harness.report.comparison import Step, comparison_sections, series_sections, steps_of, steps_sections
 from harness.report.report import Judging
 from harness.report.sections import as_markdown, as_text
 
@@ -18,10 +18,10 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "compare",
-        help="say what differs between two runs, or list the series of many; exit 1 if something fails",
+        help="say what differs between two runs, or in a series of many; exit 1 if something fails",
         description="Compare two runs: environment, accuracy image by image, by the rules of pytest --baseline, and "
         "speed with an interval. Exit 1 if something fails, 2 if they cannot be compared. With more than two runs, "
-        "print what each measured, by case; nothing fails then.",
+        "print what each measured, by case, and compare each with the first and with the one before.",
     )
     runs = "OLD and NEW: folders of --results, or files of --benchmark-json; more than two give a series"
     command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help=runs)
@@ -39,33 +39,38 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-slowdown", metavar="PERCENT", type=_percent, default=MAX_SLOWDOWN, help=slowdown)
     noise = "by how much the speed of two runs of the same software differs on this machine (default: 7%%)"
     command.add_argument("--noise", metavar="PERCENT", type=_percent, default=NOISE, help=noise)
-    drift = "fail also where logits moved beyond the noise floor, or images differ, while no prediction changed"
-    command.add_argument("--strict-drift", action="store_true", help=drift)
+    drift = command.add_mutually_exclusive_group()
+    strict = "fail also where something differs that changed no prediction beyond noise, whatever explains it"
+    drift.add_argument("--strict-drift", action="store_true", help=strict)
+    allow = "warn only where something differs that changed no prediction beyond noise, and nothing named explains it"
+    drift.add_argument("--allow-drift", action="store_true", help=allow)
 
 
 def judging_of(options: argparse.Namespace) -> Judging:
     """Return the values of the options by which a comparison is judged."""
-    return Judging(options.fail_on, options.max_slowdown, options.noise, options.strict_drift)
+    return Judging(
+        options.fail_on, options.max_slowdown, options.noise, options.strict_drift, allow_drift=options.allow_drift
+    )
 
 
 def _compare(options: argparse.Namespace) -> int:
     if len(options.runs) < 2:
         options.usage("give two runs, OLD and NEW, or more for a series")
-    runs = [read_run(path) for path in options.runs]
+    runs, judging = [read_run(path) for path in options.runs], judging_of(options)
     if len(runs) > 2:
         check_same_images(*runs)
-        sections, status = series_sections(runs), 0
-        for_browser = sections
+        steps = [Step(new, old, *judging.compare(runs[old], runs[new])) for new, old in steps_of(len(runs))]
+        sections = [*series_sections(runs), *steps_sections(runs, steps, judging.fail_on)]
+        failed = any(step.failures for step in steps)
     else:
-        judging = judging_of(options)
         comparison, failures = judging.compare(*runs)
-        sections, status = comparison_sections(comparison, failures, judging.fail_on), 1 if failures else 0
-        # In a browser a report is read from the top, in a terminal from the bottom.
-        for_browser = [sections[-1], *sections[:-1]]
+        sections, failed = comparison_sections(comparison, failures, judging.fail_on), bool(failures)
+    # In a browser a report is read from the top, in a terminal from the bottom.
+    for_browser = [sections[-1], *sections[:-1]]
     print(*as_text(sections), sep="\n")
     if options.markdown is not None:
         write_text("--markdown", options.markdown, "\n".join(as_markdown(for_browser)) + "\n")
-    return status
+    return 1 if failed else 0
 
 
 def _kinds(text: str) -> tuple[str, ...]:

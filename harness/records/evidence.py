@@ -68,8 +68,9 @@ class Bounds(msgspec.Struct, frozen=True):
 class Policy(msgspec.Struct, frozen=True):
     """How strictly a comparison with an earlier run is judged."""
 
-    strict_drift: bool = False  # differences that changed no prediction fail, instead of being a warning
+    strict_drift: bool = False  # differences that changed no prediction beyond noise fail, whatever explains them
     updating: bool = False  # whether the run will replace the baseline; differences are then shown as warnings
+    allow_drift: bool = False  # differences that changed no prediction beyond noise are a warning, if nothing explains
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
@@ -77,6 +78,8 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
     stage: str
     finding: str
+    # Whether a named difference of the environment or the command explains it; records that do not say are older.
+    explained: bool = True
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.finding}"
@@ -91,7 +94,8 @@ class NoiseFloor(msgspec.Struct, frozen=True):
 
     median: Size  # largest drift of the median image
     largest: Size  # largest drift of any image
-    margin: Size  # largest lead of a top-1 prediction that it may overturn
+    margin: Size  # twice ``largest``: the lead that it may overturn
+    changed: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0  # largest share of top-1 predictions that it changes
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -101,24 +105,30 @@ class Drift(msgspec.Struct, frozen=True):
     p99: Size
     largest: Size
 
+    def is_beyond(self, noise_floor: NoiseFloor) -> bool:
+        """Return whether logits moved further than arithmetic alone moves them."""
+        return self.median > noise_floor.median or self.largest > noise_floor.largest
+
 
 class ChangedPrediction(msgspec.Struct, frozen=True):
-    """An image whose top-1 prediction differs between two runs."""
+    """An image whose top-1 prediction, or whose set of five highest classes, differs between two runs."""
 
     id: str
-    old: int  # the class predicted in the old run
-    new: int  # the class predicted in the new run
-    was_correct: bool  # whether the old prediction is the target
-    is_correct: bool  # whether the new prediction is the target
-    # Lead of the top-1 class over the second in the old run, in units of the logit scale; in the new run if the old one
-    # holds no logits, None if neither does.
+    old: int  # the class predicted in the old run; of a top-5 set the class that left it, the target before others
+    new: int  # the class predicted in the new run; of a top-5 set the class that entered it, the target before others
+    was_correct: bool  # whether the target was predicted
+    is_correct: bool  # whether the target is predicted
+    # Lead of the top-1 class over the second, or of the fifth over the sixth, in the old run, in units of the logit
+    # scale; in the new run if the old one holds no logits, None if neither does.
     margin: float | None
     near_tie: bool  # whether arithmetic alone may have changed it
+    metric: Literal["top1", "top5"] = "top1"
 
     def __str__(self) -> str:
         turn = "" if self.was_correct == self.is_correct else ", now wrong" if self.was_correct else ", now correct"
         margin = "" if self.margin is None else f", margin {self.margin:.1e}"
-        return f"{self.id}: class {self.old} -> {self.new}{turn}{margin}{', near-tie' if self.near_tie else ''}"
+        top5 = "top-5: " if self.metric == "top5" else ""
+        return f"{self.id}: {top5}class {self.old} -> {self.new}{turn}{margin}{', near-tie' if self.near_tie else ''}"
 
 
 class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
@@ -137,8 +147,15 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
     diagnosis: Diagnosis  # the first stage that differs; arithmetic if none before it does
     inputs_known: bool  # whether the earlier run holds the pixels that its model was shown
     environment: tuple[str, ...] = ()  # what changed in the environment, as ``name old -> new``
-    examples: tuple[ChangedPrediction, ...] = ()  # the first few changed predictions beyond noise, largest margin first
+    # The first few changes beyond noise, of top-1 before those of top-5, largest margin first.
+    examples: tuple[ChangedPrediction, ...] = ()
     policy: Policy = Policy()  # how strictly the comparison is judged
+    top5_near_ties: Count | None = (
+        None  # those of ``top5_changed`` that arithmetic alone may explain; None if not known
+    )
+    top5_lost: Count = 0  # images whose target was among the five highest classes and is not
+    top5_gained: Count = 0  # images whose target was not among the five highest classes and is
+    close: Count = 0  # images whose top-1 prediction arithmetic may change: their margin is within the noise floor's
 
     @property
     def beyond_noise(self) -> int:
@@ -149,6 +166,27 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
     def p(self) -> float:
         """The p-value of the exact McNemar test on ``lost`` and ``gained``."""
         return mcnemar(self.lost, self.gained)
+
+    @property
+    def blind(self) -> str:
+        """What the comparison cannot see, in one sentence; empty where the noise floor is too low to matter."""
+        if self.close <= self.images / 100:
+            return ""
+        floor = self.noise_floor
+        return (
+            f"not seen: what moves logits by less than {floor.largest:.1e}; {self.close:,} of {self.images:,} "
+            f"predictions have a margin below {floor.margin:.1e} and may change by it"
+        )
+
+    @property
+    def top5_beyond_noise(self) -> int:
+        """The number of changed top-5 sets that arithmetic alone cannot explain."""
+        return 0 if self.top5_near_ties is None else self.top5_changed - self.top5_near_ties
+
+    @property
+    def top5_p(self) -> float:
+        """The p-value of the exact McNemar test on ``top5_lost`` and ``top5_gained``."""
+        return mcnemar(self.top5_lost, self.top5_gained)
 
 
 class Unpaired(msgspec.Struct, frozen=True, tag="unpaired", tag_field="kind"):

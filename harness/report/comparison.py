@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from harness.compare.compare import FAILURES, AccuracyPair, Comparison, confidence_of_each
 from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
 from harness.records.run_folder import Run
 from harness.report.run import CHANGED, shown
-from harness.report.sections import Section, counted, number, reason_lines, table_of
+from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
+from harness.verdict import FAILED, PASSED, worst
 
 _LONGEST_LIST, _RUNS_PER_TABLE = 10, 6
 
@@ -66,6 +68,55 @@ def series_sections(runs: Sequence[Run]) -> list[Section]:
             rows = [[(f"<{title}", identity), *row] for identity, row in zip(ids, cells, strict=True)]
             sections.append(Section("", table_of(rows)))
     return sections
+
+
+class Step(NamedTuple):
+    """Two runs of a series, by their indices, and how they compare."""
+
+    new: int
+    old: int
+    comparison: Comparison
+    failures: Sequence[tuple[str, str]]
+
+
+def steps_of(runs: int) -> list[tuple[int, int]]:
+    """Return which runs of a series are compared: each with the first, and with the one before."""
+    return [(new, old) for new in range(1, runs) for old in dict.fromkeys((0, new - 1))]
+
+
+def steps_sections(runs: Sequence[Run], steps: Sequence[Step], fail_on: Sequence[str] = FAILURES) -> list[Section]:
+    """Return a table of the outcomes of a series, of what changed from run to run, and last the verdict."""
+    rows, found = [], {(step.new, step.old): step for step in steps}
+    for index, run in enumerate(runs):
+        row = [("<run", f"[{index + 1}]"), ("<outcome", shown(_own_outcome(run)))]
+        for heading, old in (("<against [1]", 0), ("<against the one before", index - 1)):
+            row += _step_cells(heading, found.get((index, old)))
+        rows.append(row)
+    failed = {step.new for step in steps if step.failures}
+    verdict = f"FAILED: {len(failed)} of {counted(len(runs) - 1, 'comparison')}" if failed else "no failure"
+    caveats = dict.fromkeys(caveat for step in steps for caveat in caveats_of(step.comparison, fail_on))
+    lines: list[str] = []
+    for step in steps:
+        failures = ((f"[{step.new + 1}] against [{step.old + 1}]: {identity}", why) for identity, why in step.failures)
+        lines += reason_lines(failures)
+    return [Section("", table_of(rows), (CHANGED,)), Section("; ".join([verdict, *caveats]), None, tuple(lines))]
+
+
+def _own_outcome(run: Run) -> str:
+    if run.record.missing:
+        return FAILED
+    return worst(case.outcome for case in run.record.cases) if run.record.cases else "-"
+
+
+def _step_cells(heading: str, step: Step | None) -> Row:
+    if step is None:
+        return [(heading, "-"), ("changed", "-"), ("beyond noise", "-")]
+    pairs = step.comparison.accuracy
+    pairings = [pair.pairing for pair in pairs if pair.pairing]
+    outcome = FAILED if step.failures else worst([PASSED, *(pair.new.outcome for pair in pairs)])
+    changed, beyond = sum(one.changed for one in pairings), sum(one.beyond_noise for one in pairings)
+    counts = [number(count if pairings else None, ",") for count in (changed, beyond)]
+    return [(heading, shown(outcome)), ("changed", counts[0]), ("beyond noise", counts[1])]
 
 
 def environment_section(newest: Run, comparison: Comparison | None) -> Section:
@@ -134,6 +185,11 @@ def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
             yield from (f"    {change}" for change in changed[:_LONGEST_LIST])
             if len(changed) > _LONGEST_LIST:
                 yield f"    and {len(changed) - _LONGEST_LIST:,} more"
+        if pairing.top5_changed:
+            beyond, p = pairing.top5_beyond_noise, pairing.top5_p
+            turned = f"{pairing.top5_lost:,} now wrong, {pairing.top5_gained:,} now correct, p = {p:.2g}"
+            yield f"{pair.new.id}: {pairing.top5_changed:,} other top-5 sets, {beyond:,} beyond noise; {turned}"
+            yield from (f"    {change}" for change in pairing.examples if change.metric == "top5")
 
 
 def _speed_section(comparison: Comparison) -> Section:

@@ -26,10 +26,12 @@ class Judging:
     max_slowdown: float = MAX_SLOWDOWN
     noise: float = NOISE
     strict_drift: bool = False
+    allow_drift: bool = False
 
     def compare(self, old: Run, new: Run) -> tuple[Comparison, tuple[tuple[str, str], ...]]:
         """Return a comparison, and the id and reason of each failure."""
-        comparison = compare(old, new, self.noise, Policy(strict_drift=self.strict_drift))
+        policy = Policy(strict_drift=self.strict_drift, allow_drift=self.allow_drift)
+        comparison = compare(old, new, self.noise, policy)
         return comparison, tuple(comparison.failures(self.fail_on, self.max_slowdown))
 
     def arguments(self) -> list[str]:
@@ -39,6 +41,7 @@ class Judging:
             f"--max-slowdown={100 * self.max_slowdown:g}%": self.max_slowdown != MAX_SLOWDOWN,
             f"--noise={100 * self.noise:g}%": self.noise != NOISE,
             "--strict-drift": self.strict_drift,
+            "--allow-drift": self.allow_drift,
         }
         return [argument for argument, differs in given.items() if differs]
 

@@ -20,6 +20,7 @@ from harness.verdict import BASELINE, FAILED, WARNING
 TIE = "~"
 TIE_NOTE = f"{TIE} not significantly different from the row above on the same images"
 CHANGED = "changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
+_TOP5 = "top-5: images with another set of five highest classes, in brackets those beyond noise"
 _DRIFT = "drift: of the logits of an image, in units of the logit scale; noise floor: what arithmetic moves at most"
 _SIGNIFICANT = 0.05  # neighbours in the ranking with a larger p-value are tied
 _ENOUGH_CALLS = 10
@@ -172,11 +173,14 @@ def _baseline_section(cases: Sequence[CaseResult]) -> Section:
             row = [("<against the baseline", identity), ("changed", f"{pairing.changed:,}")]
             row += [("beyond noise", f"{pairing.beyond_noise:,}")]
             row += [("lost", f"{pairing.lost:,}"), ("gained", f"{pairing.gained:,}")]
-            row += [("p", f"{pairing.p:.2g}"), ("top-5", f"{pairing.top5_changed:,}")]
+            row += [("p", f"{pairing.p:.2g}"), ("top-5", f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})")]
             row += [(heading, number(part, ".0e")) for heading, part in zip(headings, moved, strict=True)]
             rows.append([*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}")])
     warnings = ((f"warning: {identity}", why) for identity, why in reasons(cases, WARNING))
-    return Section("", table_of(rows), (*((CHANGED, _DRIFT) if rows else ()), *reason_lines(warnings)))
+    blind = {case.baseline.blind: case.id for case in cases if isinstance(case.baseline, Pairing)}
+    unseen = (f"{identity}: {sentence}" for sentence, identity in blind.items() if sentence)
+    notes = (CHANGED, _TOP5, _DRIFT, *unseen) if rows else ()
+    return Section("", table_of(rows), (*notes, *reason_lines(warnings)))
 
 
 def _missing_lines(missing: Sequence[Missing]) -> Iterator[str]:

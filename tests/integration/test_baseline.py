@@ -47,20 +47,20 @@ def test_a_dataset_without_published_values_is_judged_by_its_baseline(gate: Gate
         [
             r"baseline: base, of \d{4}-\d\d-\d\d, torch ",
             r"against the baseline +changed +beyond noise +lost +gained +p +top-5 +drift: median +99 % +largest ",
-            rf"{CASE} +0 +0 +0 +0 +1 +0 +0e\+00 +0e\+00 +0e\+00 +1e-04$",
+            rf"{CASE} +0 +0 +0 +0 +1 +0 \(0\) +0e\+00 +0e\+00 +0e\+00 +1e-04$",
         ]
     )
 
 
 def test_the_record_holds_the_comparison(gate: Gate, project: Path) -> None:
-    """The evidence, the outcome of each check, and what determined the model's input."""
+    """The evidence, the outcome of each check (eight images judge no top-1), and what determined the input."""
     gate("--imagenet=colours", BASE, UPDATE)
 
     gate("--imagenet=colours", BASE, "--results=run", "--limit=8")
 
     [case] = json.loads((project / "run" / "record.json").read_text())["cases"]
     assert [(check["name"], check["outcome"]) for check in case["checks"]] == [
-        ("top-1", "passed"), ("top-5", "passed"), ("baseline", "passed")
+        ("top-1", "not judged"), ("top-5", "passed"), ("baseline", "passed")
     ]  # fmt: skip
     assert {name: case["baseline"][name] for name in ("against", "images", "changed", "near_ties", "lost")} == {
         "against": CASE, "images": 8, "changed": 0, "near_ties": 0, "lost": 0
@@ -126,15 +126,28 @@ def test_a_failure_names_the_first_difference(change: object, sentence: str, gat
     result.stdout.fnmatch_lines([f"*{sentence}"])
 
 
-def test_drift_without_a_changed_prediction_is_a_warning(gate: Gate, project: Path) -> None:
-    """Shown with its diagnosis below the table; a failure with ``--strict-drift``."""
+def test_what_changed_no_prediction_is_a_warning_if_something_named_explains_it(gate: Gate, project: Path) -> None:
+    """Shown with its diagnosis below the table; a failure if nothing does; the options turn either."""
     gate("--imagenet=colours", BASE, UPDATE).assert_outcomes(passed=1)
     brighter = tuple(value + 2 for value in COLOURS[0])
     save(Image.new("RGB", (20, 14), brighter), project / "colours" / WNIDS[0] / "00.JPEG", quality=95)
 
+    unexplained = gate("--imagenet=colours", BASE)
+    allowed = gate("--imagenet=colours", BASE, "--allow-drift")
+    record = json.loads(_record(project))
+    record["environment"]["pillow"] = "12.0.0"
+    (project / "base" / "record.json").write_text(json.dumps(record))
     warning = gate("--imagenet=colours", BASE)
     strict = gate("--imagenet=colours", BASE, "--strict-drift")
 
+    unexplained.assert_outcomes(failed=1)
+    unexplained.stdout.fnmatch_lines(
+        [
+            "baseline: FAILED: decoded inputs: 1 of 16 images have other pixels, such as 00.JPEG*",
+            "    no prediction changed beyond noise, but no named difference of the environment *",
+        ]
+    )
+    allowed.assert_outcomes(passed=1)
     warning.assert_outcomes(passed=1)
     warning.stdout.fnmatch_lines(
         [
@@ -272,6 +285,8 @@ def test_another_setting_is_compared_with_the_default_one(gate: Gate) -> None:
             "--baseline-accept-failed has no effect without --baseline-update",
         ),
         (("--strict-drift",), "--strict-drift needs --baseline DIR: drift is measured from an earlier run"),
+        (("--allow-drift",), "--allow-drift needs --baseline DIR: drift is measured from an earlier run"),
+        ((BASE, "--allow-drift", "--strict-drift"), "--strict-drift and --allow-drift exclude each other: *"),
         ((BASE, UPDATE, "--strict-drift"), "--strict-drift and --baseline-update exclude each other: *"),
         (
             ("--baseline=colours", UPDATE),

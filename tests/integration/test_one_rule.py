@@ -20,10 +20,10 @@ from harness.dataset import ImageDataset
 from harness.errors import RecordError
 from harness.predictions import GRID, HASH_BYTES, KEPT, Predictions, count
 from harness.records.environment import Environment
-from harness.records.evidence import Bounds, Counts, Policy
+from harness.records.evidence import Bounds, Counts, Pairing, Policy
 from harness.records.results import CaseResult, DatasetFacts, Record
 from harness.records.run_folder import NewRun, Run, read_run, write_predictions
-from harness.verdict import FAILED, PASSED, WARNING, Verdict
+from harness.verdict import FAILED, NOT_JUDGED, PASSED, WARNING, Verdict
 from tests.records import ENVIRONMENT, case_result, expected
 
 PAIRS = 1000
@@ -45,7 +45,7 @@ class Evaluation:
 @pytest.mark.slow
 def test_the_gate_and_compare_give_the_same_verdict(tmp_path: Path) -> None:
     """For pairs of runs that differ in any combination of what the harness looks at; the seed names the pair."""
-    unequal, outcomes = [], Counter[str]()
+    unequal, outcomes, seen = [], Counter[str](), Counter[str]()
     for seed in range(PAIRS):
         old, new, policy = _pair(np.random.default_rng(seed))
         earlier, later = tmp_path / "old", tmp_path / "new"
@@ -58,6 +58,10 @@ def test_the_gate_and_compare_give_the_same_verdict(tmp_path: Path) -> None:
         stored = None if judged is None else after.record.cases[0].verdict
         in_the_gate = None if judged is None else judged.verdict
         outcomes[NO_VERDICT if in_the_gate is None else in_the_gate.outcome] += 1
+        if judged is not None and isinstance(judged.baseline, Pairing):
+            seen["top-5 beyond noise"] += judged.baseline.top5_beyond_noise > 0
+            seen["top-5 near-ties"] += (judged.baseline.top5_near_ties or 0) > 0
+            seen[NOT_JUDGED] += any(check.outcome == NOT_JUDGED for check in judged.verdict.checks)
         if not in_the_gate == compared == stored:
             unequal.append(f"seed {seed}: in the gate {in_the_gate}, by compare {compared}, stored {stored}")
         shutil.rmtree(earlier)
@@ -65,6 +69,7 @@ def test_the_gate_and_compare_give_the_same_verdict(tmp_path: Path) -> None:
 
     assert not unequal, f"{len(unequal)} of {PAIRS} pairs, such as {unequal[0]}"
     assert all(outcomes[each] >= PAIRS / 50 for each in (PASSED, WARNING, FAILED, NO_VERDICT)), outcomes
+    assert all(seen[each] >= PAIRS / 100 for each in ("top-5 beyond noise", "top-5 near-ties", NOT_JUDGED)), seen
 
 
 def _in_the_gate(earlier: Path, new: Evaluation, policy: Policy) -> CaseResult | None:
@@ -111,6 +116,9 @@ def _pair(rng: np.random.Generator) -> tuple[Evaluation, Evaluation, Policy]:
     near = part(images)[: rng.integers(0, 4)]
     first, second = np.argsort(-logits[near])[:, :2].T
     logits[near, second] = logits[near, first] - np.float32(10 ** rng.uniform(-6, -2.5))
+    close = part(images)[: rng.integers(0, 4)]
+    fifth, sixth = np.argsort(-logits[close])[:, 4:6].T
+    logits[close, sixth] = logits[close, fifth] - np.float32(10 ** rng.uniform(-6, -2.5))
     targets = np.where(rng.random(images) < 0.7, logits.argmax(axis=1), rng.integers(CLASSES, size=images))
     pixels = rng.integers(256, size=(images, GRID * GRID * 3 + HASH_BYTES)).astype(np.uint8)
     new_ids, new_logits, new_targets, new_pixels = ids, logits.copy(), targets.copy(), pixels.copy()
@@ -121,6 +129,10 @@ def _pair(rng: np.random.Generator) -> tuple[Evaluation, Evaluation, Policy]:
         turned = near if some(0.6) else part(images, int(rng.integers(1, 5)))
         first, second = np.argsort(-new_logits[turned])[:, :2].T
         new_logits[turned, first], new_logits[turned, second] = new_logits[turned, second], new_logits[turned, first]
+    if some(0.3):
+        turned = close if some(0.6) else part(images, int(rng.integers(1, 5)))
+        fifth, sixth = np.argsort(-new_logits[turned])[:, 4:6].T
+        new_logits[turned, fifth], new_logits[turned, sixth] = new_logits[turned, sixth], new_logits[turned, fifth]
     if some(0.1):
         relabelled = part(images)
         new_targets[relabelled] = rng.integers(CLASSES, size=len(relabelled))
@@ -179,7 +191,7 @@ def _pair(rng: np.random.Generator) -> tuple[Evaluation, Evaluation, Policy]:
             old, new = (miscounted, new) if side == "old" else (old, miscounted)
     if some(0.3):
         new = replace(new, environment=msgspec.structs.replace(ENVIRONMENT, torch="2.10.0", pillow="13.1.0"))
-    return old, new, Policy(strict_drift=some(0.3))
+    return old, new, Policy(strict_drift=some(0.3), allow_drift=some(0.3))
 
 
 def _evaluation(

@@ -11,7 +11,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from harness.stats import _cdf, mcnemar, sampling_band
+from harness.stats import _cdf, binomial_tail, mcnemar, sampling_band
 
 # A sound model leaves the band once in 10,000 subsets, half of that on either side; a drop counts as found at 99 %.
 ALPHA = 1e-4
@@ -66,6 +66,21 @@ def test_mcnemar_knows_no_order() -> None:
     backwards = [mcnemar(b, a) for a, b in pairs]
 
     assert forwards == backwards
+
+
+@pytest.mark.parametrize("numerator", [1, 5, 10])
+def test_binomial_tail_is_the_share_of_outcomes_with_as_many(numerator: int) -> None:
+    """For a probability of so many tenths, by exact fractions."""
+    probability = Fraction(numerator, 10)
+    expected = [
+        float(sum(comb(n, k) * probability**k * (1 - probability) ** (n - k) for k in range(count, n + 1)))
+        for n in (1, 2, 30)
+        for count in range(n + 1)
+    ]
+
+    actual = [binomial_tail(count, n, numerator / 10) for n in (1, 2, 30) for count in range(n + 1)]
+
+    assert actual == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (1, 1), (0, 1), (40, 41), (600, 600)])

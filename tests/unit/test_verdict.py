@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from harness.dataset import SYNTHETIC
 from harness.predictions import Predictions, count
 from harness.records.accuracy_file import read_expected
-from harness.records.evidence import Bounds, Counts, Expected, Policy, SpeedChange, Unpaired
+from harness.records.evidence import Bounds, Counts, Expected, Pairing, Policy, SpeedChange, Unpaired
 from harness.stats import sampling_band
 from harness.verdict import ALPHA, Check, Verdict, judge, judge_speed, worst
+from tests.records import pairing
 
 PUBLISHED = Counts(images=50_000, top1=34_879, top5=44_539)
 RESNET18 = Expected(PUBLISHED, Decimal("0.05"))
@@ -149,13 +150,43 @@ def test_message_on_a_subset_says_what_it_could_miss() -> None:
     assert [round(check.could_miss, 2) for check in verdict.checks] == [13.37, 10.11]
 
 
-@pytest.mark.parametrize("images", [1, 2])
-def test_subset_on_which_nothing_could_fail_fails(images: int) -> None:
-    """A check that every possible prediction passes is no check."""
-    verdict = verdict_on(Counts(images, 0, 0))
+@pytest.mark.parametrize(
+    ("baseline", "published", "outcome"),
+    [
+        (None, "failed", "failed"),
+        (pairing(), "not judged", "passed"),
+        (pairing(lost=20, changed=20), "not judged", "failed"),
+        (Unpaired("missing", "none"), "not judged", "failed"),
+        (Unpaired("missing", "none", policy=Policy(updating=True)), "not judged", "passed"),
+    ],
+    ids=["no baseline", "an equal one", "a better one", "one without the model", "one to be recorded"],
+)
+def test_a_subset_that_could_miss_half_of_the_accuracy_judges_nothing(
+    baseline: Pairing | Unpaired | None, published: str, outcome: str
+) -> None:
+    """On 10 images 1 to 10 correct ones would pass; so a baseline has to judge, and nothing passes without one."""
+    verdict = judge(Counts(10, 3, 5), RESNET18, "", baseline, [Bounds("calibration", 0.0)])
 
-    assert verdict.outcome == "failed"
-    assert str(verdict).count("so few images cannot fail: raise --limit") == 2
+    assert [check.outcome for check in verdict.checks[:2]] == [published] * 2
+    assert verdict.outcome == outcome
+    assert str(verdict).startswith(
+        f"top-1: {'FAILED' if published == 'failed' else published}: too few images: raise --limit to 76"
+        f"{', or give --baseline DIR' if published == 'failed' else ''}; measured 30.000, published 69.758; "
+    )
+
+
+@pytest.mark.parametrize(("metric", "needed"), [("top1", 76), ("top5", 38)])
+def test_the_number_of_images_that_is_said_to_be_needed_is_enough(metric: str, needed: int) -> None:
+    """And one less is not."""
+    counts = (Counts(images, images // 2, images) for images in (needed - 1, needed))
+
+    few, enough = (
+        next(check for check in verdict_on(count).checks if check.name[-1] == metric[-1]) for count in counts
+    )
+
+    assert f"raise --limit to {needed}," in few.detail
+    assert "too few" not in enough.detail
+    assert enough.could_miss <= PUBLISHED.percent(metric) / 2 < few.could_miss
 
 
 def test_nothing_to_compare_with_is_a_failure() -> None:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from harness.cli.main import main
+from harness.predictions import count
 from harness.records.results import CaseResult, Missing, Record, plain
 from harness.records.run_folder import BENCHMARK_KEY
-from tests.records import DATASET, case_result, expected, predictions_of, run_record, timing_result, write_run
+from tests.records import DATASET, TARGET, case_result, expected, predictions_of, run_record, timing_result, write_run
 
 FAILED = expected(1000, 600, 900)
 SLOW, FAST = timing_result(seconds=[1.2, 1.21, 1.22] * 3), timing_result(seconds=[1.0, 1.01, 1.02] * 3)
@@ -121,10 +122,10 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().err.startswith(f"error: --markdown {tmp_path}/no/report.md: cannot be written: ")
 
 
-def test_many_runs_are_a_series(
+def test_many_runs_are_a_series_and_fail_as_pairs_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What each run measured, by case; a dash where it did not."""
+    """What each run measured, by case, and how it compares with the first and with the one before."""
     monkeypatch.chdir(tmp_path)
     paths = [
         *_pair(Path(), run_record([case_result()], [FAST]), run_record([case_result()], [SLOW])),
@@ -133,7 +134,7 @@ def test_many_runs_are_a_series(
 
     status = main(["compare", *paths])
 
-    assert status == 0
+    assert status == 1
     assert capsys.readouterr().out.splitlines() == [
         "3 runs",
         "[1] old.json, 2026-11-24 20:00, torch 2.9.1, torchvision 0.24.1",
@@ -146,7 +147,44 @@ def test_many_runs_are_a_series(
         "",
         "images/s                          [1]   [2]   [3]",
         "resnet18-IMAGENET1K_V1-fp32-b32  31.7  26.4  31.7",
+        "",
+        "run  outcome  against [1]  changed  beyond noise  against the one before  changed  beyond noise",
+        "[1]  passed   -                  -             -  -                             -             -",
+        "[2]  passed   FAILED             -             -  FAILED                        -             -",
+        "[3]  passed   FAILED             -             -  FAILED                        -             -",
+        "changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot",
+        "  explain",
+        "",
+        "FAILED: 2 of 2 comparisons",
+        "[2] against [1]: resnet18-IMAGENET1K_V1-fp32-b32: takes 19.8 % longer, allowed 5 %",
+        "[3] against [1]: resnet18-IMAGENET1K_V1-fp32: is not in the new run",
+        "[3] against [2]: resnet18-IMAGENET1K_V1-fp32: is not in the new run",
     ]
+    assert main(["compare", *paths, "--fail-on=none"]) == 0
+
+
+def test_a_series_shows_what_changed_since_the_first_and_since_the_run_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two of 1,000 predictions changed in the second run, one of them back in the third."""
+    monkeypatch.chdir(tmp_path)
+    known, paths = predictions_of(case_result()), []
+    for name, swapped in (("a", []), ("b", [3, 900]), ("c", [3])):
+        top = known.top.copy()
+        top[swapped, :2] = top[swapped, 1::-1]
+        predictions = replace(known, top=top)
+        case = case_result(counts=count(predictions, np.full(1000, TARGET, np.int16)))
+        paths.append(str(write_run(Path(name), run_record([case]), resnet18=predictions).path))
+
+    assert main(["compare", *paths]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if line.startswith(("[2]  ", "[3]  "))] == [
+        ["[2]", "passed", "FAILED", "2", "2", "FAILED", "2", "2"],
+        ["[3]", "passed", "FAILED", "1", "1", "FAILED", "1", "1"],
+    ]
+    assert "FAILED: 2 of 2 comparisons" in lines
+    assert main(["compare", paths[0], paths[0], paths[0]]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "no failure"
 
 
 def test_a_series_of_different_images_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,20 +214,29 @@ def test_what_is_not_counted_is_said(
     assert verdict in capsys.readouterr().out.splitlines()
 
 
-def test_strict_drift_fails_on_what_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Logits moved beyond the noise floor, while no prediction changed."""
+@pytest.mark.parametrize(
+    ("torch", "options", "status"),
+    [
+        ("2.9.1", [], 1),
+        ("2.9.1", ["--allow-drift"], 0),
+        ("2.14.1", [], 0),
+        ("2.14.1", ["--strict-drift"], 1),
+    ],
+)
+def test_drift_fails_unless_something_named_explains_it(
+    torch: str, options: list[str], status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Logits moved beyond the noise floor, while no prediction changed; the options turn either way."""
     known = predictions_of(case_result())
     assert known.logits is not None
     moved = replace(known, logits=known.logits * np.float32(1.01))
     paths = [
-        str(write_run(tmp_path / name, run_record([case_result()]), resnet18=predictions).path)
-        for name, predictions in (("old", known), ("new", moved))
+        str(write_run(tmp_path / name, run_record([case_result()], torch=version), resnet18=predictions).path)
+        for name, predictions, version in (("old", known, "2.9.1"), ("new", moved, torch))
     ]
 
-    assert main(["compare", *paths]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "no failure"
-    assert main(["compare", *paths, "--strict-drift"]) == 1
-    assert "FAILED: 1 of 1 result" in capsys.readouterr().out
+    assert main(["compare", *paths, *options]) == status
+    assert ("no failure", "FAILED: 1 of 1 result")[status] in capsys.readouterr().out
 
 
 def test_no_torch_is_imported(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path)
     logits = OLD.logits.copy()
     logits[:6, 0] = logits[:6, 1] + np.float32(1e-5)  # near-ties
     logits[6:40, 0] = logits[6:40, 1] + np.linspace(0.5, 1.5, 34, dtype=np.float32)
-    comparison = _comparison(tmp_path, _new(dict.fromkeys(range(40), 0.25)), replace(OLD, logits=logits))
+    leads = dict.fromkeys(range(40), 0.25) | dict.fromkeys(range(6), 1e-5)
+    comparison = _comparison(tmp_path, _new(leads), replace(OLD, logits=logits))
 
     [case] = changes(comparison, NO_PICTURES, NAMES)
 
@@ -69,7 +70,7 @@ def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path)
     assert case.left_out == 16
     assert chosen_ids(comparison) == {card.change.id for card in case.cards}
     logits[:6, 0] += np.arange(6, dtype=np.float32) * 1e-6
-    few = _comparison(tmp_path, _new(dict.fromkeys(range(8), 0.25)), replace(OLD, logits=logits))
+    few = _comparison(tmp_path, _new(dict(list(leads.items())[:8])), replace(OLD, logits=logits))
     [case] = changes(few, NO_PICTURES, NAMES)
     assert [card.change.near_tie for card in case.cards] == [False] * 2 + [True] * 6
     margins = [card.old_margin for card in case.cards]

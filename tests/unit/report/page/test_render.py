@@ -187,7 +187,7 @@ def test_cards_tell_correct_from_wrong_and_near_ties_from_others(tmp_path: Path)
     logits = PREDICTIONS.logits.copy()
     logits[0, 0] = logits[0, 1] + np.float32(1e-5)
     old = write_run(tmp_path / "old", RECORD, resnet18=replace(PREDICTIONS, logits=logits))
-    after = _worse(2)
+    after = replace(_worse(2), logits=np.where(np.arange(1000)[:, None] == 0, logits, PREDICTIONS.logits))
     worse = msgspec.structs.replace(RECORD, cases=(_counted(RESNET, after), VGG))
     new = write_run(tmp_path / "new", worse, resnet18=after)
 
