@@ -15,6 +15,8 @@ from harness.records.environment import cpu_name, driver_version
 
 # Large enough to fill an accelerator with any of the models; memory that runs out halves it.
 _ACCELERATOR_BATCH = 256
+# In the order in which ``auto`` prefers them; torch has a module of that name for each.
+_ACCELERATORS = ("cuda", "xpu", "mps")
 # Larger ones gain nothing: in batches of 16, 32 and 64 ResNet18 runs 76, 76 and 75 images/s on 2 cores.
 _CPU_BATCH = 32
 # mallopt(3): its parameters, and values near the largest that an int holds.
@@ -22,36 +24,41 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_ALL, _MAP_NOTHING_BELOW = 2**31 - 1, 2**30
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, option: str = "--device") -> torch.device:
     """Return the device called ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``xpu``.
 
     Raises:
         DeviceError: the name is unknown, or this machine or this torch has no such device.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = next(filter(_is_available, _ACCELERATORS), "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps", "xpu") or name.startswith("cpu:"):
-        raise DeviceError(f"--device: expected auto, cpu, cuda, cuda:N, mps or xpu, found {name!r}")
+    if device is None or device.type not in ("cpu", *_ACCELERATORS) or name.startswith("cpu:"):
+        raise DeviceError(f"{option}: expected auto, cpu, cuda, cuda:N, mps or xpu, found {name!r}")
     if device.type == "cpu":
         return torch.device("cpu")
     if device.type in ("mps", "xpu"):
-        if not getattr(torch, device.type).is_available():
-            raise DeviceError(f"--device {name}: torch {torch.__version__} finds no such device here; use --device cpu")
+        if not _is_available(device.type):
+            raise DeviceError(f"{option} {name}: torch {torch.__version__} finds no such device here; use {option} cpu")
         return device
     if not torch.cuda.is_available():
         built = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "was built without CUDA"
         raise DeviceError(
-            f"--device {name}: no CUDA device can be used: torch {torch.__version__} {built} and finds no working "
-            "NVIDIA driver and GPU here; run nvidia-smi to see what is there, or use --device cpu"
+            f"{option} {name}: no CUDA device can be used: torch {torch.__version__} {built} and finds no working "
+            f"NVIDIA driver and GPU here; run nvidia-smi to see what is there, or use {option} cpu"
         )
     index = torch.cuda.current_device() if device.index is None else device.index
     if index >= torch.cuda.device_count():
-        raise DeviceError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA device(s), from cuda:0")
+        raise DeviceError(f"{option} {name}: this machine has {torch.cuda.device_count()} CUDA device(s), from cuda:0")
     return torch.device("cuda", index)
+
+
+def _is_available(kind: str) -> bool:
+    # torch 2.4 has no torch.mps.is_available.
+    return bool((torch.backends.mps if kind == "mps" else getattr(torch, kind)).is_available())
 
 
 def describe_device(device: torch.device) -> str:
@@ -62,6 +69,12 @@ def describe_device(device: torch.device) -> str:
         return f"{device} ({torch.cuda.get_device_name(device)}, {runtime}, {library})"
     threads = torch.get_num_threads()
     return f"{device} ({cpu_name()}, {threads} thread{'' if threads == 1 else 's'})"
+
+
+def release_memory(device: torch.device) -> None:
+    """Give memory that torch's allocator has cached back to the device, for other sizes of block."""
+    if device.type != "cpu":
+        getattr(torch, device.type).empty_cache()
 
 
 def device_facts(device: torch.device) -> dict[str, str | int | None]:

@@ -18,6 +18,7 @@ import pytest
 PLUGINS = (
     "harness.plugin",
     "harness.baseline.plugin",
+    "harness.reference.plugin",
     "harness.parallel.plugin",
     "harness.throughput.plugin",
     "harness.report.plugin",

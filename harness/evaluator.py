@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from harness.dataset import ImageDataset
-from harness.decoding.store import Store
+from harness.decoding.store import DecodedImages, Store
 from harness.device import (
     decoder_on,
     default_batch_size,
@@ -57,12 +57,12 @@ class Evaluator:
         self.device = resolve_device(options.device)
         require_supported([setting.precision for setting in options.settings], self.device)
         self.dataset = dataset if options.limit is None else dataset.subset(options.limit)
-        self._shard = self.dataset.shard(options.process.rank, options.process.world_size)
+        self.shard = self.dataset.shard(options.process.rank, options.process.world_size)
         self._decoder = decoder_on(options.decoder, self.device)
         self._keeps_memory = self.device.type == "cpu" and keep_freed_memory()
         self._batch_size = options.batch_size or default_batch_size(self.device)
         self._prefetch, self._loader = Prefetch(self.device), Loader(self.device)
-        self._store = Store(self._shard, self._decoder, options.store, options.decoding_processes)
+        self._store = Store(self.shard, self._decoder, options.store, options.decoding_processes)
 
     def close(self) -> None:
         """Stop decoding, and remove decoded images that are not kept."""
@@ -88,11 +88,12 @@ class Evaluator:
         if ignored := dataset.ignored:
             lines.append(f"dataset: ignored {len(ignored):,} files that are not images, such as {ignored[0]}")
         settings = ", ".join(map(str, options.settings))
+        found = ", no GPU found" if options.device == "auto" and self.device.type == "cpu" else ""
         processes = f", {options.process.total} processes" if options.process.total > 1 else ""
         kept = f"kept in {options.store}" if options.store else "not kept"
         return [
             *lines,
-            f"device: {describe_device(self.device)}, {settings}, batches of {self._batch_size}"
+            f"device: {describe_device(self.device)}{found}, {settings}, batches of {self._batch_size}"
             f"{', freed memory kept' if self._keeps_memory else ''}{processes}",
             f"decoder: {self._decoder.name}, {options.decoding_processes} processes, decoded images {kept}",
             "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()),
@@ -118,6 +119,10 @@ class Evaluator:
             ordered.sort(key=lambda case: -gmacs_of(case.spec))
         return ordered
 
+    def crops(self, spec: ModelSpec, progress: Callable[[int, int], None] = lambda *_: None) -> DecodedImages:
+        """Return the pixels of this process's images in the model's geometry; they may still be decoded."""
+        return self._store.decoded(geometry_of(spec), progress)
+
     def predict(
         self, case: Case, progress: Progress = lambda **_: None, module: nn.Module | None = None
     ) -> tuple[CaseResult, Predictions] | None:
@@ -128,13 +133,11 @@ class Evaluator:
         Raises:
             HarnessError: its weights, images or logits cannot be used.
         """
-        if not len(self._shard):
+        if not len(self.shard):
             return None
         started = time.perf_counter()
         setting, spec = case.setting, case.spec
-        crops = self._store.decoded(
-            geometry_of(spec), lambda done, images: progress(phase="decoding", done=done, images=images)
-        )
+        crops = self.crops(spec, lambda done, images: progress(phase="decoding", done=done, images=images))
         waited = crops.seconds
         crops.begin()  # while the weights are loaded
         begun = time.perf_counter()
@@ -142,7 +145,7 @@ class Evaluator:
         load_seconds = time.perf_counter() - begun
         if model.transform is not None and self._decoder.name == "pillow":
             [crop] = crops.read(slice(0, 1))
-            encoded, first = self._shard.sources[0].read(), self._shard.ids[0]
+            encoded, first = self.shard.sources[0].read(), self.shard.ids[0]
             check_against_torchvision(model.preset, model.transform, crop, encoded, first)
         if self.device.type == "cpu":
             crops.finish()  # overlapping it with the model on the same cores saves no time and would distort images/s
@@ -167,7 +170,7 @@ class Evaluator:
             memory_format=setting.memory_format,
             compiled=setting.compiled,
             dataset=self.dataset.name,
-            counts=count(loop.predictions, self._shard.targets),
+            counts=count(loop.predictions, self.shard.targets),
             batch_size=loop.batch_size,
             parameters=model.parameters,
             gmacs=model.gmacs,
@@ -178,7 +181,7 @@ class Evaluator:
                 forward=loop.seconds - loop.waited - loop.transfer,
                 total=time.perf_counter() - started,
             ),
-            images_per_second=len(self._shard) / (loop.seconds - loop.waited),
+            images_per_second=len(self.shard) / (loop.seconds - loop.waited),
             weights_sha256=model.sha256,
             weights_bytes=model.weights_bytes,
             inputs_digest=loop.predictions.inputs_digest,

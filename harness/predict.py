@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import functional as F
 
-from harness.device import current, is_out_of_memory
+from harness.device import current, is_out_of_memory, release_memory
 from harness.errors import DeviceError, EvaluationError
 from harness.precision import DEFAULT, MEMORY_FORMATS, PRECISIONS, Setting, applied
 from harness.predictions import KEPT, Predictions
@@ -123,8 +123,7 @@ def predict(
             if not released:
                 batch_size //= 2
             gc.collect()
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+            release_memory(device)
 
 
 def _predict(

@@ -9,6 +9,7 @@ at most twice the noise floor decides.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
@@ -43,9 +44,9 @@ _RANKS: dict[str, int] = {"top1": 1, "top5": 5}
 _EXAMPLES = 3
 
 
-def noise_floor_of(*precisions: str) -> NoiseFloor:
+def noise_floor_of(*precisions: str, measured: Mapping[str, NoiseFloor] = NOISE_FLOORS) -> NoiseFloor:
     """Return the noise floor of a comparison between these precisions: the highest of theirs."""
-    return max(map(NOISE_FLOORS.__getitem__, precisions), key=attrgetter("largest"))
+    return max(({**NOISE_FLOORS, **measured}[name] for name in precisions), key=attrgetter("largest"))
 
 
 class Side(NamedTuple):
@@ -97,7 +98,7 @@ def pair_with_changes(old: Side, new: Side, policy: Policy) -> Paired:
     if (missing := images_missing(old, new)) is not None:
         return Paired(Unpaired("different", missing, policy=policy))
     old = on_images_of(old, new)
-    noise_floor = noise_floor_of(before.precision, after.precision)
+    noise_floor = noise_floor_of(before.precision, after.precision, measured=policy.noise_floors)
     both = (old.predictions, new.predictions, old.targets, new.targets, noise_floor)
     top1, top5 = changed_predictions(*both), changed_predictions(*both, metric="top5")
     beyond, top5_beyond = (

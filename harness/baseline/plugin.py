@@ -16,7 +16,7 @@ from harness.errors import RecordError, ResultsError
 from harness.expected import Case
 from harness.options import ACCURACY, folder, is_selected, require_selected
 from harness.precision import DEFAULT
-from harness.records.evidence import Pairing, Policy, Unpaired
+from harness.records.evidence import NoiseFloor, Pairing, Policy, Unpaired
 from harness.records.results import CaseResult, Record
 from harness.records.run_folder import Run, read_run
 from harness.verdict import BASELINE, FAILED
@@ -47,18 +47,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder of an earlier run to compare with, image by image (default: none; with --imagenet synthetic the "
         "project's own)",
     )
+    floor = "file written by imagenet-gate noise -o: the noise floor of this machine (default: the project's)"
+    group.addoption("--noise-floor", metavar="FILE", type=Path, help=floor)
     for option, effect in _SWITCHES.items():
         group.addoption(option, action="store_true", help=effect)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options, and register the plugin object where there is a baseline."""
-    require_selected(config, dict.fromkeys(("--baseline", *_SWITCHES), (ACCURACY,)))
+    require_selected(config, dict.fromkeys(("--baseline", "--noise-floor", *_SWITCHES), (ACCURACY,)))
     if is_selected(config, ACCURACY) and (path := _baseline_path(config)) is not None:
         strict, allow = config.getoption("strict_drift"), config.getoption("allow_drift")
-        policy = Policy(strict, config.getoption("baseline_update"), allow)
+        policy = Policy(strict, config.getoption("baseline_update"), allow, _noise_floors(config))
         plugin = BaselinePlugin(path, policy, accept_failed=config.getoption("baseline_accept_failed"))
         config.pluginmanager.register(plugin, "imagenet-baseline")
+
+
+def _noise_floors(config: pytest.Config) -> dict[str, NoiseFloor]:
+    if (path := config.getoption("noise_floor")) is None:
+        return {}
+    from harness.baseline.noise import read_noise_floors
+
+    try:
+        return read_noise_floors(path).floors
+    except RecordError as error:
+        raise pytest.UsageError(f"--noise-floor {error}") from error
 
 
 class BaselinePlugin:
@@ -122,7 +135,12 @@ def _baseline_path(config: pytest.Config) -> Path | None:
         raise pytest.UsageError("--results would replace the baseline: name another folder, or give --baseline-update")
     if path is None and config.getoption("imagenet") == SYNTHETIC:
         return SYNTHETIC_BASELINE
-    for option, given in (("--strict-drift", strict_drift), ("--allow-drift", allow_drift)):
+    needs = {
+        "--strict-drift": strict_drift,
+        "--allow-drift": allow_drift,
+        "--noise-floor": config.getoption("noise_floor"),
+    }
+    for option, given in needs.items():
         if path is None and given:
             raise pytest.UsageError(f"{option} needs --baseline DIR: drift is measured from an earlier run")
     return path

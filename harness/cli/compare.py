@@ -45,11 +45,19 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     allow = "warn only where something differs that changed no prediction beyond noise, and nothing named explains it"
     drift.add_argument("--allow-drift", action="store_true", help=allow)
 
+    floor = "file written by imagenet-gate noise -o: the noise floor of this machine (default: the project's)"
+    command.add_argument("--noise-floor", metavar="FILE", type=Path, help=floor)
+
 
 def judging_of(options: argparse.Namespace) -> Judging:
     """Return the values of the options by which a comparison is judged."""
     return Judging(
-        options.fail_on, options.max_slowdown, options.noise, options.strict_drift, allow_drift=options.allow_drift
+        options.fail_on,
+        options.max_slowdown,
+        options.noise,
+        options.strict_drift,
+        options.allow_drift,
+        options.noise_floor,
     )
 
 

@@ -65,12 +65,22 @@ class Bounds(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class NoiseFloor(msgspec.Struct, frozen=True):
+    """How far arithmetic alone moves logits and turns predictions, in units of the logit scale."""
+
+    median: Size  # largest drift of the median image
+    largest: Size  # largest drift of any image
+    margin: Size  # twice ``largest``: the lead that it may overturn
+    changed: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0  # largest share of top-1 predictions that it changes
+
+
 class Policy(msgspec.Struct, frozen=True):
     """How strictly a comparison with an earlier run is judged."""
 
     strict_drift: bool = False  # differences that changed no prediction beyond noise fail, whatever explains them
     updating: bool = False  # whether the run will replace the baseline; differences are then shown as warnings
     allow_drift: bool = False  # differences that changed no prediction beyond noise are a warning, if nothing explains
+    noise_floors: dict[str, NoiseFloor] = {}  # by precision: those that were measured, in place of the defaults
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
@@ -87,15 +97,6 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 WEIGHTS, LABELS, INPUTS, NORMALIZATION = "weights", "labels", "decoded inputs", "normalization"
 ARITHMETIC, COUNTING, IMAGES = "arithmetic", "counting", "set of images"
-
-
-class NoiseFloor(msgspec.Struct, frozen=True):
-    """How far arithmetic alone moves logits and turns predictions, in units of the logit scale."""
-
-    median: Size  # largest drift of the median image
-    largest: Size  # largest drift of any image
-    margin: Size  # twice ``largest``: the lead that it may overturn
-    changed: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0  # largest share of top-1 predictions that it changes
 
 
 class Drift(msgspec.Struct, frozen=True):

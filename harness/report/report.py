@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
+from harness.baseline.noise import read_noise_floors
 from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, Comparison, check_same_images, compare
 from harness.records.evidence import Policy
 from harness.records.results import ERROR, Record
@@ -27,10 +29,12 @@ class Judging:
     noise: float = NOISE
     strict_drift: bool = False
     allow_drift: bool = False
+    noise_floor: Path | None = None  # file of measured noise floors
 
     def compare(self, old: Run, new: Run) -> tuple[Comparison, tuple[tuple[str, str], ...]]:
         """Return a comparison, and the id and reason of each failure."""
-        policy = Policy(strict_drift=self.strict_drift, allow_drift=self.allow_drift)
+        floors = {} if self.noise_floor is None else read_noise_floors(self.noise_floor).floors
+        policy = Policy(strict_drift=self.strict_drift, allow_drift=self.allow_drift, noise_floors=floors)
         comparison = compare(old, new, self.noise, policy)
         return comparison, tuple(comparison.failures(self.fail_on, self.max_slowdown))
 
@@ -42,6 +46,7 @@ class Judging:
             f"--noise={100 * self.noise:g}%": self.noise != NOISE,
             "--strict-drift": self.strict_drift,
             "--allow-drift": self.allow_drift,
+            f"--noise-floor={self.noise_floor}": self.noise_floor is not None,
         }
         return [argument for argument, differs in given.items() if differs]
 

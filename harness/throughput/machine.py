@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from harness.device import release_memory
+
 # proc(5): writing 5 to the first resets the process's peak resident memory, which the other names VmHWM.
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 # nvml.h: nvmlClocksEventReasons; 1 is an idle GPU, and is left out.
@@ -36,9 +38,10 @@ _PRODUCTS = 40
 
 def reset_peak_memory(device: torch.device) -> None:
     """Reset the peak that ``peak_memory`` returns; freed memory is given back first where that is possible."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+    allocator = _allocator_of(device)
+    if allocator is not None:
+        release_memory(device)
+        allocator.reset_peak_memory_stats(device)
     elif platform.libc_ver()[0] == "glibc" and _CLEAR_REFS.exists():
         ctypes.CDLL(None).malloc_trim(0)
         with suppress(OSError):  # a container may forbid it; the peak is then that of the process so far
@@ -48,12 +51,19 @@ def reset_peak_memory(device: torch.device) -> None:
 def peak_memory(device: torch.device) -> int | None:
     """Return the largest use of memory since ``reset_peak_memory``, in bytes; None where it is not known.
 
-    On CUDA that of torch's allocator; on Linux the resident memory of the whole process, torch itself included.
+    On CUDA and XPU that of torch's allocator; on Linux the resident memory of the whole process, torch itself included.
     """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    allocator = _allocator_of(device)
+    if allocator is not None:
+        return int(allocator.max_memory_allocated(device))
     found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE) if _STATUS.exists() else None
     return int(found[1]) * 1024 if found else None
+
+
+def _allocator_of(device: torch.device) -> Any:
+    """Return the module of torch that counts the device's memory; None if it has none."""
+    module = getattr(torch, device.type, None)
+    return module if hasattr(module, "max_memory_allocated") else None
 
 
 def read_clocks(device: torch.device) -> dict[str, Any] | None:

@@ -26,9 +26,20 @@ ON_GLIBC = platform.libc_ver()[0] == "glibc"
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
 
-def test_auto_is_cuda_where_there_is_one_and_else_the_cpu() -> None:
-    """It never fails."""
-    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [((), "cpu"), (("mps",), "mps"), (("xpu", "mps"), "xpu"), (("cuda", "xpu", "mps"), "cuda")],
+)
+def test_auto_prefers_cuda_then_xpu_then_mps(
+    monkeypatch: pytest.MonkeyPatch, available: tuple[str, ...], expected: str
+) -> None:
+    """Simulated; with none of them it is the CPU, and never an error."""
+    for module in (torch.cuda, torch.xpu, torch.backends.mps):
+        monkeypatch.setattr(module, "is_available", lambda name=module.__name__: name.rpartition(".")[2] in available)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+
+    assert expected == resolve_device("auto").type
 
 
 @without_cuda
@@ -39,9 +50,12 @@ def test_cuda_without_cuda_is_an_error(name: str) -> None:
         resolve_device(name)
 
 
-@pytest.mark.parametrize("name", [name for name in ("mps", "xpu") if not getattr(torch, name).is_available()])
-def test_an_accelerator_that_is_not_here_is_an_error(name: str) -> None:
+@pytest.mark.parametrize("name", ["mps", "xpu"])
+def test_an_accelerator_that_is_not_here_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Known by name, and missing on this machine."""
+    module = torch.backends.mps if name == "mps" else torch.xpu
+    monkeypatch.setattr(module, "is_available", lambda: False)
+
     with pytest.raises(DeviceError, match=rf"--device {name}: torch .* finds no such device here; use --device cpu"):
         resolve_device(name)
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from harness.throughput.machine import read_clocks
+from harness.throughput.machine import peak_memory, read_clocks, reset_peak_memory
 
 CUDA = torch.device("cuda", 0)
 
@@ -76,3 +76,18 @@ def test_a_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", _nvml())
 
     assert read_clocks(torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_the_peak_on_an_accelerator_is_that_of_its_allocator(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Simulated; what torch had cached is given back first."""
+    calls: list[str] = []
+    module = getattr(torch, kind)
+    monkeypatch.setattr(module, "empty_cache", lambda: calls.append("empty_cache"))
+    monkeypatch.setattr(module, "reset_peak_memory_stats", lambda _: calls.append("reset"), raising=False)
+    monkeypatch.setattr(module, "max_memory_allocated", lambda _: 5, raising=False)
+
+    reset_peak_memory(torch.device(kind))
+
+    assert ["empty_cache", "reset"] == calls
+    assert 5 == peak_memory(torch.device(kind))

@@ -1,0 +1,51 @@
+"""Noise floors measured on a machine by ``imagenet-gate noise``, and the file that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import RecordError
+from harness.records.evidence import NoiseFloor, Pairing
+
+HEADROOM = 4
+"""How many times the largest that was measured: 50,000 images and other models reach further than a few hundred."""
+_LEAST = 1e-6  # a float32 logit has no more digits; on some machines nothing moves at all
+
+
+class NoiseFloors(msgspec.Struct, frozen=True):
+    """The noise floors of one machine, by precision, and on what they were measured."""
+
+    device: str
+    torch: str
+    images: int
+    models: tuple[str, ...]
+    floors: dict[str, NoiseFloor]
+
+
+def noise_floor_above(pairings: Sequence[Pairing]) -> NoiseFloor:
+    """Return a noise floor with room above what was measured, at the pairings' own; they have one precision."""
+    drifts = [pairing.drift for pairing in pairings if pairing.drift is not None]
+    largest = max(HEADROOM * max(drift.largest for drift in drifts), _LEAST)
+    changed = max(pairing.changed / pairing.images for pairing in pairings)
+    return NoiseFloor(
+        median=max(HEADROOM * max(drift.median for drift in drifts), _LEAST),
+        largest=largest,
+        margin=2 * largest,
+        # Few images cannot show that fewer predictions change than by default.
+        changed=min(1.0, max(HEADROOM * changed, pairings[0].noise_floor.changed)),
+    )
+
+
+def read_noise_floors(path: Path) -> NoiseFloors:
+    """Read the file; a RecordError says why it cannot be used."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=NoiseFloors)
+    except OSError as error:
+        raise RecordError(
+            f"{path}: expected a file written by imagenet-gate noise -o, found {error.strerror}"
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: expected a file written by imagenet-gate noise -o: {error}") from error

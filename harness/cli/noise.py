@@ -1,0 +1,140 @@
+"""``imagenet-gate noise``: measure how far arithmetic alone moves logits on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from harness.baseline.noise import NoiseFloors, noise_floor_above
+from harness.baseline.pairing import NOISE_FLOORS, Side, pair
+from harness.cli import Commands, add_dataset, write_text
+from harness.dataset import SYNTHETIC, ImageDataset, open_dataset
+from harness.decoding.folder import default_store
+from harness.expected import DEFAULT_FILE, Case, select_cases
+from harness.options import Options, listed, positive
+from harness.precision import PRECISIONS, Setting
+from harness.records.accuracy_file import read_expected
+from harness.records.evidence import NoiseFloor, Pairing
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """Another way to compute the same."""
+
+    name: str
+    memory_format: str = Setting.memory_format
+    compiled: bool = False
+    batch_size: int | None = None
+    threads: int | None = None
+
+
+_VARIANTS = (
+    _Variant("the same again"),
+    _Variant("batches of 1", batch_size=1),
+    _Variant("batches of 7", batch_size=7),
+    _Variant("contiguous", memory_format="contiguous"),
+)
+_ONE_THREAD, _COMPILED = _Variant("one thread", threads=1), _Variant("compiled", compiled=True)
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = commands.add_parser(
+        "noise",
+        help="measure how far arithmetic alone moves logits on this machine",
+        description="Evaluate models again and again on this machine: in other batches, in the other memory format, on "
+        "one thread. How far the logits move is the noise of arithmetic; pytest --noise-floor FILE and compare "
+        "--noise-floor FILE judge drift by it.",
+    )
+    add_dataset(command)
+    models = "names, globs or ids of models, comma-separated, or 'all' (default: %(default)s)"
+    command.add_argument("--models", metavar="LIST", default="core", help=models)
+    expected = "file of expected accuracies (default: %(default)s)"
+    command.add_argument("--expected", metavar="FILE", type=Path, default=DEFAULT_FILE, help=expected)
+    command.add_argument("--device", metavar="DEVICE", default="auto", help="device (default: %(default)s)")
+    precision = f"precision: {', '.join(PRECISIONS)} (default: %(default)s)"
+    command.add_argument("--precision", metavar="P", choices=PRECISIONS, default="fp32", help=precision)
+    command.add_argument("--compile", action="store_true", help="compile the models as well")
+    limit = "a fixed, class-balanced subset of N images (default: %(default)s)"
+    command.add_argument("--limit", metavar="N", type=positive, default=128, help=limit)
+    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the noise floor there")
+    command.set_defaults(run=_measure)
+
+
+def _measure(options: argparse.Namespace) -> int:
+    dataset = open_dataset(options.dataset, "DATASET")
+    images = min(options.limit, len(dataset))
+    setting = Setting(options.precision)
+    chosen = Options(
+        device=options.device, settings=(setting,), limit=images, workers=options.workers, store=default_store()
+    )
+    entries = read_expected(options.expected)
+    cases = select_cases(entries, listed(options.models), (setting,), synthetic=options.dataset == SYNTHETIC)
+    from harness.evaluator import Evaluator  # imports torch
+
+    with closing(Evaluator(dataset, chosen)) as evaluator:
+        environment, on_cpu = evaluator.environment(), evaluator.device.type == "cpu"
+        print(*evaluator.describe(), sep="\n")
+    variants = [*_VARIANTS, *([_ONE_THREAD] if on_cpu else []), *([_COMPILED] if options.compile else [])]
+    width = max(len(str(case.spec)) for case in cases)
+    print(f"\n{'':{width}}  {'':14}  drift: median      99 %   largest  changed")
+    found = []
+    for case in cases:
+        before = _evaluated(dataset, case, chosen, _VARIANTS[0])
+        for variant in variants:
+            evidence = pair(before, _evaluated(dataset, case, chosen, variant))
+            assert isinstance(evidence, Pairing)  # the same model and images
+            drift = evidence.drift
+            assert drift is not None
+            print(
+                f"{case.spec!s:{width}}  {variant.name:14}  {drift.median:13.1e}  {drift.p99:8.1e}  "
+                f"{drift.largest:8.1e}  {evidence.changed:7,}",
+                flush=True,
+            )
+            found.append(evidence)
+    floor = noise_floor_above(found)
+    print(f"\n{_text(floor, f'noise floor of {options.precision} here')}")
+    print(_text(NOISE_FLOORS[options.precision], f"noise floor of {options.precision} by default"))
+    if options.output is not None:
+        measured = NoiseFloors(
+            device=environment.cpu or "cpu" if on_cpu else environment.device or "",
+            torch=environment.torch or "",
+            images=images,
+            models=tuple(str(case.spec) for case in cases),
+            floors={options.precision: floor},
+        )
+        write_text("-o", options.output, msgspec.json.format(msgspec.json.encode(measured), indent=1).decode() + "\n")
+        print(f"written: {options.output}")
+    return 0
+
+
+def _text(floor: NoiseFloor, name: str) -> str:
+    return f"{name}: {floor.median:.1e} (median), {floor.largest:.1e} (largest), {100 * floor.changed:.2g} % changed"
+
+
+def _evaluated(dataset: ImageDataset, case: Case, options: Options, variant: _Variant) -> Side:
+    from harness.evaluator import Evaluator
+
+    setting = replace(case.setting, memory_format=variant.memory_format, compiled=variant.compiled)
+    options = replace(options, settings=(setting,), batch_size=variant.batch_size)
+    with _threads(variant.threads), closing(Evaluator(dataset, options)) as evaluator:
+        evaluated = evaluator.predict(replace(case, setting=setting))
+        assert evaluated is not None  # this is the only process
+        return Side(*evaluated, evaluator.dataset.targets, evaluator.dataset.total, evaluator.environment())
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

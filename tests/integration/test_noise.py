@@ -1,0 +1,108 @@
+"""``imagenet-gate noise`` measures the noise floor of a machine, and ``--noise-floor`` judges by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.baseline.noise import HEADROOM, NoiseFloors, noise_floor_above, read_noise_floors
+from harness.cli.main import main
+from harness.records.evidence import Diagnosis, Drift, NoiseFloor, Pairing
+from harness.records.run_folder import read_run
+from harness.report.report import Judging
+from tests.integration.conftest import Gate
+
+DEFAULT = NoiseFloor(median=4e-5, largest=1e-4, margin=2e-4, changed=2e-4)
+HIGH = NoiseFloor(median=0.5, largest=2.0, margin=4.0, changed=0.5)
+
+
+def _pairing(changed: int, median: float, largest: float) -> Pairing:
+    return Pairing(
+        against="a",
+        images=100,
+        changed=changed,
+        near_ties=changed,
+        top5_changed=0,
+        lost=0,
+        gained=0,
+        largest_margin=None,
+        drift=Drift(median, largest, largest),
+        noise_floor=DEFAULT,
+        diagnosis=Diagnosis("arithmetic", "the same"),
+        inputs_known=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("pairings", "expected"),
+    [
+        ([(0, 1e-5, 5e-5), (1, 3e-5, 4e-5)], NoiseFloor(1.2e-4, 2e-4, 4e-4, 0.04)),
+        ([(0, 0.0, 0.0)], NoiseFloor(1e-6, 1e-6, 2e-6, 2e-4)),
+        ([(40, 1.0, 1.0)], NoiseFloor(4.0, 4.0, 8.0, 1.0)),
+    ],
+)
+def test_the_noise_floor_is_above_all_that_was_measured(
+    pairings: list[tuple[int, float, float]], expected: NoiseFloor
+) -> None:
+    """Four times, but never below what float32 can tell, and few images prove no smaller share of changes."""
+    found = noise_floor_above([_pairing(*values) for values in pairings])
+
+    assert HEADROOM == 4
+    assert msgspec.structs.astuple(expected) == pytest.approx(msgspec.structs.astuple(found))
+
+
+def test_the_noise_is_measured_and_written(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In each of the variants; the file says of what, and by which torch."""
+    import torch
+
+    expected = str(project / "expected_accuracy.yaml")
+    status = main(["noise", "colours", "--device=cpu", f"--expected={expected}", "--models=all", "-o", "noise.json"])
+
+    lines = capsys.readouterr().out.splitlines()
+    variants = [line[12:26].strip() for line in lines if line.startswith("nearest-V1")]
+    written = read_noise_floors(project / "noise.json")
+    assert 0 == status
+    assert ["the same again", "batches of 1", "batches of 7", "contiguous", "one thread"] == variants
+    assert (16, ("nearest-V1",), str(torch.__version__)) == (written.images, written.models, written.torch)
+    assert 1e-6 <= written.floors["fp32"].largest < 1e-4
+
+
+def test_the_gate_and_compare_judge_by_a_measured_noise_floor(gate: Gate, project: Path) -> None:
+    """In place of the default one of that precision."""
+    (project / "high.json").write_bytes(msgspec.json.encode(NoiseFloors("cpu", "2", 16, (), {"fp32": HIGH})))
+    images = ("--imagenet=colours", "--device=cpu", "--baseline=base")
+    gate(*images, "--baseline-update")
+
+    gate(*images, "--noise-floor=high.json", "--results=run")
+    gate(*images, "--results=other")
+
+    for folder, floor in (("run", HIGH), ("other", DEFAULT)):
+        [case] = read_run(project / folder).record.cases
+        assert isinstance(case.baseline, Pairing)
+        assert floor == case.baseline.noise_floor
+    judging = Judging(noise_floor=project / "high.json")
+    comparison, _ = judging.compare(read_run(project / "base"), read_run(project / "run"))
+    [pair] = comparison.accuracy
+    assert isinstance(pair.evidence, Pairing)
+    assert HIGH == pair.evidence.noise_floor
+
+
+@pytest.mark.parametrize(("text", "reason"), [(None, "found No such file"), ("[]", "Expected `object`, got `array`")])
+def test_a_file_without_noise_floors_is_a_usage_error(
+    gate: Gate, project: Path, capsys: pytest.CaptureFixture[str], text: str | None, reason: str
+) -> None:
+    """Of the gate and of the command line."""
+    if text is not None:
+        (project / "floor.json").write_text(text)
+
+    result = gate("--imagenet=colours", "--baseline=base", "--noise-floor=floor.json")
+    capsys.readouterr()
+    status = main(["compare", "base", "run", "--noise-floor=floor.json"])
+
+    message = "floor.json: expected a file written by imagenet-gate noise -o"
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    [line] = [line for line in result.errlines if message in line]
+    assert reason in line
+    assert 2 == status

@@ -1,0 +1,104 @@
+"""``--reference``: each model is evaluated again on another device, and its logits are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.models import Loader
+from harness.predict import Normalize
+from harness.records.run_folder import read_run
+from harness.verdict import FAILED, PASSED
+from tests.integration.conftest import Gate
+
+IMAGES = ("--imagenet=colours", "--device=cpu")
+
+
+def test_a_sound_model_agrees_with_float64(gate: Gate, project: Path) -> None:
+    """In every setting; the evidence is recorded, and shown although it passed."""
+    result = gate(*IMAGES, "--reference=cpu:fp64", "--precision=fp32,bf16", "--results=run")
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "reference: float64 on cpu, 64 images of each case",
+            "nearest-V1-fp32: *e-0[678] of 0.0001, largest drift from float64 on cpu, median *; 0 of 16 predictions *",
+        ]
+    )
+    fp32, bf16 = (case.bounds[0].value for case in read_run(project / "run").record.cases)
+    assert 0 < fp32 < 1e-5 < bf16 < 0.1
+
+
+def _rounded_to_tf32(values: torch.Tensor) -> torch.Tensor:
+    return ((values.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def test_a_kernel_that_rounds_is_found_without_a_baseline(
+    gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The forward rounds its input as TF32 does; no prediction changes, and the published values hold."""
+    load = Loader.load
+
+    def faulty(self: Loader, *arguments: Any) -> Any:
+        model = load(self, *arguments)
+        model.module.register_forward_pre_hook(lambda _, images: (_rounded_to_tf32(images[0]),))
+        return model
+
+    monkeypatch.setattr(Loader, "load", faulty)
+
+    result = gate(
+        *IMAGES, "--memory-format=contiguous", "--reference=cpu:fp64", "--reference-images=8", "--results=run"
+    )
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["reference: FAILED: *, expected 0 to 0.0001: *; 0 of 8 predictions changed"])
+    [case] = read_run(project / "run").record.cases
+    assert {"top-1": PASSED, "top-5": PASSED, "reference": FAILED} == {
+        check.name: check.outcome for check in case.verdict.checks
+    }
+
+
+def test_float32_on_the_same_device_agrees_bit_for_bit(gate: Gate, project: Path) -> None:
+    """But for the memory format and the batches, it is the same computation."""
+    gate(*IMAGES, "--reference=cpu", "--batch-size=16", "--results=run")
+
+    [case] = read_run(project / "run").record.cases
+    assert 0 == case.bounds[0].value
+
+
+def test_normalization_is_that_of_the_reference_too(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is verified bit for bit on each device, so a fault there is an error, not a drift that both sides share."""
+    normalize = Normalize.__call__
+    monkeypatch.setattr(Normalize, "__call__", lambda self, crops: normalize(self, crops) * 1.001)
+
+    result = gate(*IMAGES, "--reference=cpu:fp64")
+
+    result.stdout.fnmatch_lines(["*normalization on cpu does not give the same bits as torchvision*"])
+
+
+@pytest.mark.slow
+def test_each_worker_has_a_reference(gate: Gate) -> None:
+    """The evidence reaches the run that the controller writes."""
+    result = gate(*IMAGES, "--reference=cpu:fp64", "-n2", "-p", "xdist")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["nearest-V1-fp32: * of 0.0001, largest drift from float64 on cpu, *"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reference-images=8"], "--reference-images has no effect without --reference"),
+        (["--reference=cpu:fp16"], "--reference: expected auto, cpu, cuda, cuda:N, mps or xpu, found 'cpu:fp16'"),
+        (["--reference=tpu"], "--reference: expected auto, cpu, cuda, cuda:N, mps or xpu, found 'tpu'"),
+    ],
+)
+def test_a_reference_that_does_not_exist_is_a_usage_error(gate: Gate, arguments: list[str], message: str) -> None:
+    """In one sentence."""
+    result = gate(*IMAGES, *arguments)
+
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    assert f"ERROR: {message}" in result.errlines
