@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.decoding.folder import list_stores
+from harness.decoding.upkeep import list_stores
 from tests.builder import Builder
 from tests.colours import WNIDS
 from tests.images import noise, save
