@@ -42,7 +42,7 @@ class Description(msgspec.Struct, frozen=True):
     geometry: Geometry
     decoder: str
     versions: dict[str, str]
-    format: Literal[2] = 2  # raise it when decoders.py changes a pixel, or stores keep what the old code decoded
+    format: Literal[2] = 2  # of the files
 
     @property
     def key(self) -> str:
