@@ -11,7 +11,8 @@ from pathlib import Path
 
 from harness.cli import Commands, add_dataset
 from harness.dataset import SYNTHETIC, open_dataset
-from harness.decoding.folder import StoreInfo, default_store, list_stores, prune, verify
+from harness.decoding.folder import default_store
+from harness.decoding.upkeep import StoreInfo, list_stores, prune, verify
 from harness.errors import StoreError
 from harness.expected import DEFAULT_FILE, select_cases
 from harness.options import DECODERS, folder, listed

@@ -8,13 +8,17 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 import torch
+import torchvision
+import xxhash
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -25,9 +29,11 @@ from torchvision.transforms.v2 import functional as tensors
 
 from harness.device import is_out_of_memory
 from harness.errors import DeviceError
+from harness.formats import sources as harness_sources
 from harness.formats.sources import Source
 from harness.options import Decoder
 from harness.preset import Geometry
+from harness.records.environment import libjpeg_turbo_version, pillow_version
 
 # What Pillow raises for files that it cannot decode: OSError (truncated, not an image), SyntaxError (broken PNG),
 # ValueError (invalid header), and DecompressionBombError (an image that claims an absurd number of pixels).
@@ -42,6 +48,49 @@ class Decoded(NamedTuple):
     crop: NDArray[np.uint8] | None  # (S, S, 3) RGB; None if the image cannot be decoded
     reason: str = ""  # why it cannot
     by_pillow: bool = False  # whether Pillow did it in place of a decoder that cannot; means nothing without a crop
+
+
+def versions(decoder: Decoder) -> dict[str, str]:
+    """Return the version of everything that could change a pixel, and a digest of its code."""
+    found = {
+        "pillow": pillow_version(),
+        "libjpeg-turbo": libjpeg_turbo_version(),
+        "torchvision": torchvision.__version__,
+        "code": _digest_of(tuple(_code_of(decoder))),
+    }
+    if decoder.name != "pillow":
+        # The resize is then torch's own, with code for each kind of vector unit.
+        found |= {"torch": str(torch.__version__), "cpu": torch.backends.cpu.get_cpu_capability()}
+    if decoder.device is not None:
+        found |= {"cuda": str(torch.version.cuda), "gpu": torch.cuda.get_device_name(decoder.device)}
+    return found
+
+
+def _code_of(decoder: Decoder) -> Iterator[Path]:
+    """Yield the files whose code turns bytes into pixels: one version can be built or edited in several ways.
+
+    With Pillow, torchvision only calls it, from two files. So stores serve several versions of torch.
+    """
+    pillow, vision = Path(PIL.__file__).parent, Path(torchvision.__file__).parent
+    transforms = vision / "transforms"
+    yield from (Path(__file__), Path(harness_sources.__file__))
+    yield from (transforms / "functional.py", transforms / "_functional_pil.py")
+    folders = [pillow, pillow / ".dylibs", *pillow.parent.glob("[Pp]illow*.libs")]
+    if decoder.name != "pillow":
+        folders += [vision, vision / "io", transforms, transforms / "v2", transforms / "v2/functional"]
+        folders += [vision / ".dylibs", *vision.parent.glob("torchvision*.libs")]
+    for folder in folders:
+        yield from sorted(file for file in folder.glob("*.*") if file.suffix not in (".pyc", ".pyi"))
+
+
+@cache
+def _digest_of(files: tuple[Path, ...]) -> str:
+    digest = xxhash.xxh3_128()
+    for file in files:
+        content = file.read_bytes() if file.is_file() else b""
+        digest.update(f"{file.name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
 
 
 def decode(sources: Sequence[Source], geometry: Geometry, decoder: Decoder) -> list[Decoded]:

@@ -1,4 +1,4 @@
-"""The folder of a store of decoded images: made, listed, verified and pruned, without torch.
+"""The folder of a store of decoded images: made, read and written, without torch.
 
 A store has its description, its images' ids, their pixels, and a hash of each row of pixels, which is written last and
 compared on every read. So a killed build can be resumed, and changed pixels are found. Nothing is mapped into memory: a
@@ -12,8 +12,7 @@ import hashlib
 import io
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,7 +21,6 @@ import msgspec
 import numpy as np
 import platformdirs
 import xxhash
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from harness.errors import StoreError
@@ -30,7 +28,7 @@ from harness.predictions import HASH_BYTES
 from harness.preset import Geometry
 from harness.records.run_folder import write_whole
 
-_DESCRIPTION, _IDS = "store.json", "ids.json"
+DESCRIPTION, IDS = "store.json", "ids.json"
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -44,7 +42,7 @@ class Description(msgspec.Struct, frozen=True):
     geometry: Geometry
     decoder: str
     versions: dict[str, str]
-    format: Literal[2] = 2  # raise it when decoders.py changes a pixel, or stores keep what the old code decoded
+    format: Literal[2] = 2  # of the files
 
     @property
     def key(self) -> str:
@@ -153,16 +151,6 @@ class Pixels(ExitStack):
             ) from error
 
 
-class StoreInfo(NamedTuple):
-    """A store: its folder, how many images it holds, its bytes on disk, and when it was last used (Unix time)."""
-
-    folder: Path
-    description: Description
-    decoded: int
-    size: int
-    used: float
-
-
 def default_store() -> Path:
     """Return the folder in the user's cache."""
     return platformdirs.user_cache_path("imagenet-gate") / "store"
@@ -171,83 +159,21 @@ def default_store() -> Path:
 def make_store(folder: Path, description: Description, ids: Sequence[str]) -> Path:
     """Return a store's own folder in ``folder``, which is made if it is new; the time of its last use is now."""
     store = folder / description.key
-    if (found := _read(store)) is None or found.description.key != store.name or not (store / _IDS).exists():
+    if not _is_described(store) or not (store / IDS).exists():
         store.mkdir(parents=True, exist_ok=True)
-        write_whole(store / _IDS, msgspec.json.encode(ids))
-        write_whole(store / _DESCRIPTION, msgspec.json.format(msgspec.json.encode(description)) + b"\n")
+        write_whole(store / IDS, msgspec.json.encode(ids))
+        write_whole(store / DESCRIPTION, msgspec.json.format(msgspec.json.encode(description)) + b"\n")
     with suppress(OSError):  # a store of another user, or on a read-only file system, can still be read
-        os.utime(store / _DESCRIPTION)
+        os.utime(store / DESCRIPTION)
     return store
 
 
-def list_stores(folder: Path) -> list[StoreInfo]:
-    """Return the stores in a folder, the last used first; anything else in it is left out."""
+def _is_described(store: Path) -> bool:
+    """Return whether the folder says that it is this store."""
     try:
-        stores = [store for path in folder.iterdir() if (store := _read(path)) is not None] if folder.exists() else []
-    except OSError as error:
-        raise StoreError(f"the store {folder} cannot be read: {error.strerror}: {error.filename}") from error
-    return sorted(stores, key=lambda store: -store.used)
-
-
-def verify(store: StoreInfo, progress: Callable[[int, int], None]) -> list[str]:
-    """Compare all decoded images with their hashes; return the ids of those that differ, which become missing."""
-    files = store.description.files(store.folder)
-    crop, damaged = np.empty(files.row_bytes, np.uint8), []
-    try:
-        ids = msgspec.json.decode((store.folder / _IDS).read_bytes(), type=list[str])
-        with Pixels(files) as pixels:
-            for done, row in enumerate(rows := np.flatnonzero(pixels.present()).tolist(), start=1):
-                if pixels.read(row, crop) is None:
-                    pixels.forget(row)
-                    damaged.append(ids[row])
-                progress(done, len(rows))
-    except (OSError, msgspec.DecodeError, IndexError) as error:
-        raise StoreError(f"the store {store.folder} cannot be verified: {error}; remove that folder") from error
-    return damaged
-
-
-def prune(
-    stores: Sequence[StoreInfo], *, older_than: float | None, max_size: int | None
-) -> Iterator[tuple[StoreInfo, bool]]:
-    """Remove stores not used for ``older_than`` seconds, and the least recently used beyond ``max_size`` bytes in all.
-
-    Takes the last used first; yields each store to remove, and whether it was removed: not one that is being built.
-    """
-    total = 0
-    for store in stores:
-        total += store.size
-        old = older_than is not None and time.time() - store.used > older_than
-        if old or (max_size is not None and total > max_size):
-            total -= store.size
-            yield store, _remove(store.folder)
-
-
-def _remove(folder: Path) -> bool:
-    lock = FileLock(f"{folder}.lock")
-    try:
-        with lock.acquire(timeout=0):
-            shutil.rmtree(folder)
-    except Timeout:
-        return False
-    except OSError as error:
-        raise StoreError(f"the store {folder} cannot be removed: {error.strerror}: {error.filename}") from error
-    Path(lock.lock_file).unlink(missing_ok=True)
-    return True
-
-
-def _read(folder: Path) -> StoreInfo | None:
-    """Return the store in this folder; None if there is none, or one of another version."""
-    try:
-        description = msgspec.json.decode((folder / _DESCRIPTION).read_bytes(), type=Description)
-        decoded, files = 0, description.files(folder)
-        if files.are_prepared():
-            with Pixels(files) as pixels:
-                decoded = int(pixels.present().sum())
-        found = [file.stat() for file in folder.iterdir()]
-        size = sum(getattr(file, "st_blocks", -(-file.st_size // 512)) for file in found) * 512
-        return StoreInfo(folder, description, decoded, size, (folder / _DESCRIPTION).stat().st_mtime)
+        return msgspec.json.decode((store / DESCRIPTION).read_bytes(), type=Description).key == store.name
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
-        return None
+        return False
 
 
 def hash_of(crop: NDArray[np.uint8]) -> bytes:

@@ -13,8 +13,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
-import torch
-import torchvision
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
@@ -27,10 +25,10 @@ from harness.formats.sources import Source
 from harness.options import Decoder
 from harness.predictions import GRID, HASH_BYTES, sampled
 from harness.preset import Geometry
-from harness.records.environment import libjpeg_turbo_version, pillow_version
 
 _POLL_SECONDS = 0.1
 _CHUNK, _CHUNK_ON_DEVICE, _NAMED_IMAGES = 16, 64, 5
+_SAMPLE = 32  # images of a store that each run decodes anew
 
 Progress = Callable[[int, int], None]  # called with the number of images decoded so far and of all images
 Job = tuple[int, Source]  # a row of the store and the image that belongs there
@@ -87,6 +85,7 @@ class DecodedImages:
         self._pixels: Pixels | None = None  # opened by the thread, as soon as the files exist
         self._changed, self._closed = threading.Event(), False
         self._lacking = 0  # images that were missing when decoding began
+        self._anew = self._anew_noted = 0  # images decoded anew to compare them with the store; those that a note told
         self._shown: int | None = None  # those that were missing when progress was last shown
 
     def begin(self) -> Future[None]:
@@ -125,14 +124,16 @@ class DecodedImages:
         self._resources.close()
 
     def notes(self) -> list[str]:
-        """Return what a reader of the results should know about the pixels."""
+        """Return what a reader of the results should know about the pixels; of those decoded anew, once."""
+        anew, self._anew_noted = self._anew - self._anew_noted, self._anew
         by_pillow = np.flatnonzero(np.isin(self._dataset.rows, self._files.rows_by_pillow()))
         notes = {
             "had changed in the store and were decoded again": self.repaired,
             f"were decoded by Pillow, since {self.decoder.name} cannot": [self.ids[index] for index in by_pillow],
         }
         shares = {f"{len(ids):,} of {len(self.ids):,} images {what}": ids for what, ids in notes.items()}
-        return [f"{share}, the first of them {ids[0]}" for share, ids in shares.items() if ids]
+        equal = [f"pixels from the store, {anew:,} decoded anew: equal"] if anew else []
+        return equal + [f"{share}, the first of them {ids[0]}" for share, ids in shares.items() if ids]
 
     def _wait_for(self, rows: NDArray[np.int64]) -> Pixels:
         """Return the files once they hold these rows; if all rows are there, the lock has been released, too."""
@@ -178,13 +179,21 @@ class DecodedImages:
         whole = self._dataset.whole or self._dataset
         try:
             make_store(self._root, self._description, whole.ids)
-            while (lacking := len(self._missing())) and not self._closed:
-                self._lacking = self._lacking or lacking
+            lacking = foreign = self._missing()
+            self._compare_sample(np.setdiff1d(self._dataset.rows, lacking))
+            while len(lacking) and not self._closed:
+                self._lacking = self._lacking or len(lacking)
+                self._open()
                 with suppress(Timeout), FileLock(f"{self._files.folder}.lock").acquire(timeout=_POLL_SECONDS):
                     self._files.prepare()
+                    self._open()
                     if len(missing := self._missing()):
                         self._decode([(row, whole.sources[row]) for row in missing.tolist()])
-                    return
+                    foreign = np.setdiff1d(foreign, missing)
+                    break
+                lacking = self._missing()
+            self._open()
+            self._compare_sample(foreign)
         except StoreError:
             raise
         except OSError as error:
@@ -193,13 +202,40 @@ class DecodedImages:
                 "point --store at a folder that can be written, or give --no-store"
             ) from error
 
+    def _open(self) -> None:
+        """Let the thread that reads have the files, if they exist."""
+        if self._pixels is None and self._files.are_prepared():
+            self._pixels = self._resources.enter_context(Pixels(self._files))
+
     def _missing(self) -> NDArray[np.int64]:
-        """Open the files if they exist, and return the rows that they lack."""
+        """Return the rows that the files lack."""
         if not self._files.are_prepared():
             return self._dataset.rows
-        self._pixels = self._pixels or self._resources.enter_context(Pixels(self._files))
         with Pixels(self._files) as pixels:  # the other one is in use by the thread that reads
             return pixels.missing(self._dataset.rows)
+
+    def _compare_sample(self, rows: NDArray[np.int64]) -> None:
+        """Decode some rows that this process did not decode anew: what the key does not hold can change pixels, too."""
+        if self._closed or not len(rows):
+            return
+        sample = np.random.default_rng().choice(rows, min(len(rows), _SAMPLE - self._anew), replace=False)
+        sources = [self._dataset.sources[index] for index in np.searchsorted(self._dataset.rows, sample)]
+        stored = np.empty((self.geometry.crop, self.geometry.crop, 3), np.uint8)
+        decoded = decoders.decode(sources, self.geometry, self.decoder)
+        different = []
+        with Pixels(self._files) as pixels:
+            for row, source, (crop, reason, _) in zip(sample.tolist(), sources, decoded, strict=True):
+                if pixels.read(row, stored) is None:
+                    continue  # its pixels have changed since, and will be decoded again
+                self._anew += 1
+                if crop is None or not np.array_equal(crop, stored):
+                    different.append(f"{source} ({reason})" if reason else str(source))
+        if different:
+            raise StoreError(
+                f"{len(different)} of {len(sample)} images in the store {self._files.folder}, decoded anew by "
+                f"{self.decoder.name}, differ from the stored pixels, such as {min(different)}; give --no-store to "
+                "evaluate what is decoded now, or remove that store (`imagenet-gate store prune`)"
+            )
 
     def _decode(self, jobs: list[Job]) -> None:
         with Pixels(self._files) as pixels:
@@ -247,26 +283,11 @@ def decode_rows(jobs: Sequence[Job], files: Files, geometry: Geometry, decoder: 
     return unreadable
 
 
-def versions(decoder: Decoder) -> dict[str, str]:
-    """Return the version of everything that could change a pixel."""
-    found = {
-        "pillow": pillow_version(),
-        "libjpeg-turbo": libjpeg_turbo_version(),
-        "torchvision": torchvision.__version__,
-    }
-    if decoder.name != "pillow":
-        # The resize is then torch's own, with code for each kind of vector unit.
-        found |= {"torch": str(torch.__version__), "cpu": torch.backends.cpu.get_cpu_capability()}
-    if decoder.device is not None:
-        found |= {"cuda": str(torch.version.cuda), "gpu": torch.cuda.get_device_name(decoder.device)}
-    return found
-
-
 def describe(dataset: ImageDataset, geometry: Geometry, decoder: Decoder) -> Description:
     """Return what a store of these images is for."""
     whole = dataset.whole or dataset
     facts = whole.name, whole.format, str(whole.root.resolve()), len(whole), whole.fingerprint
-    return Description(*facts, geometry, decoder.name, versions(decoder))
+    return Description(*facts, geometry, decoder.name, decoders.versions(decoder))
 
 
 def _chunks(jobs: Sequence[Job], size: int) -> list[list[Job]]:

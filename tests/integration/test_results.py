@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from harness.cli.main import main
-from harness.decoding.folder import list_stores
+from harness.decoding.upkeep import list_stores
 from harness.formats import imagenet
 from harness.records.results import Missing
 from harness.records.run_folder import read_run

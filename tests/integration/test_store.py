@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.decoding.folder import list_stores
+from harness.decoding import decoders
+from harness.decoding.upkeep import list_stores
 from tests.builder import Builder
 from tests.colours import WNIDS
+from tests.faults.planted import FAULTS
 from tests.images import noise, save
 from tests.integration.conftest import Gate, table_line
 
@@ -34,6 +36,26 @@ def test_a_second_run_decodes_nothing(gate: Gate) -> None:
     assert [bool(decoding_lines(run)) for run in (first, second, without)] == [True, False, True]
     assert table_line(first) == table_line(second) == table_line(without)
     without.stdout.fnmatch_lines(["decoder: pillow, 2 processes, decoded images not kept"])
+
+
+def test_a_fault_in_decoding_fails_on_a_store_that_sound_code_filled(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored pixels would pass; the summary of a sound run says that they were compared."""
+    first, second = gate("--imagenet=colours"), gate("--imagenet=colours")
+    [fault] = [fault for fault in FAULTS if fault.name == "BGR"]
+    monkeypatch.setattr(decoders, "crop_image", fault.replace(decoders.crop_image))
+
+    faulty = gate("--imagenet=colours")
+
+    anew = "*pixels from the store, 16 decoded anew: equal"
+    first.stdout.no_fnmatch_line(anew)
+    second.stdout.fnmatch_lines([anew])
+    second.assert_outcomes(passed=1)
+    faulty.assert_outcomes(errors=1)
+    faulty.stdout.fnmatch_lines(
+        ["16 of 16 images in the store *, decoded anew by pillow, differ from *; give --no-store to *"]
+    )
 
 
 def test_an_image_that_changes_is_decoded_again(gate: Gate, project: Path) -> None:

@@ -19,8 +19,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from harness.decoding import decoders as module
-from harness.decoding.decoders import Decoded, crop_image, decode
-from harness.decoding.store import versions
+from harness.decoding.decoders import Decoded, crop_image, decode, versions
 from harness.errors import DeviceError
 from harness.formats.sources import FileSource
 from harness.options import Decoder

@@ -27,6 +27,7 @@ from harness.errors import DatasetError, StoreError
 from harness.formats.sources import FileSource, Source
 from harness.options import Decoder
 from harness.preset import Geometry
+from tests.faults.planted import FAULTS, Fault
 from tests.images import noise, save
 
 GEOMETRY = Geometry(resize=32, crop=28, interpolation="bilinear")
@@ -188,12 +189,12 @@ def test_images_are_read_into_a_buffer(dataset: ImageDataset, opened: Opened) ->
     assert np.array_equal(buffer, crops(dataset)[30:35])
 
 
-def test_a_second_run_decodes_nothing(opened: Opened, no_decoding: Callable[[], None]) -> None:
+def test_a_second_run_decodes_only_a_sample(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in the store is read, with the same hashes and samples, and no progress is shown."""
     first = opened()
     before = first.read(slice(0, 37))
     first.close()
-    no_decoding()
+    monkeypatch.setattr(module, "decode_rows", None)
     shown: list[int] = []
 
     second = opened(progress=lambda done, _: shown.append(done))
@@ -231,6 +232,73 @@ def test_hashes_and_samples_are_those_of_the_pixels(dataset: ImageDataset, opene
     assert not decoded.samples[36].any()
 
 
+DECODING_FAULTS = [
+    fault
+    for fault in FAULTS
+    # The others are of another package, of large images, and of one class.
+    if fault.target.startswith("harness.decoding") and not fault.needs and fault.name[:7] not in ("decoded", "one cla")
+]
+
+
+@pytest.mark.parametrize("fault", DECODING_FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_in_decoding_is_not_hidden_by_the_store(
+    fault: Fault, opened: Opened, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels that the sound code decoded are not given to code that would decode others."""
+    opened().finish()
+    _, _, name = fault.target.partition(":")
+    monkeypatch.setattr(decoders, name, fault.replace(getattr(decoders, name)))
+    monkeypatch.setattr(module, "_SAMPLE", 37)
+
+    message = (
+        rf"^37 of 37 images in the store {key}, decoded anew by pillow, differ from the stored pixels, "
+        r"such as .*/00\.JPEG; give --no-store "
+    )
+    with pytest.raises(StoreError, match=message):
+        opened().read(slice(0, 1))
+
+
+def test_another_sample_is_decoded_anew_in_each_run(
+    opened: Opened, dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """32 of the images that were there before, fewer where there are fewer; said once, and nothing of a new store."""
+    anew: list[list[str]] = []
+
+    def decode(sources: Sequence[Source], geometry: Geometry, decoder: Decoder) -> list[Decoded]:
+        anew.append([str(source) for source in sources])
+        return decoders_decode(sources, geometry, decoder)
+
+    decoders_decode = decoders.decode
+    monkeypatch.setattr(decoders, "decode", decode)  # in this process, not in those that fill the store
+    notes = []
+    for part in (dataset.subset(10), dataset, dataset, dataset):
+        decoded = opened(part)
+        decoded.read(slice(0, len(part)))
+        notes.append([*decoded.notes(), *decoded.notes()])
+
+    assert list(map(len, anew)) == [10, 32, 32]
+    assert len(set(anew[1])) == 32
+    assert set(anew[1]) != set(anew[2])
+    assert notes == [[], *([f"pixels from the store, {images} decoded anew: equal"] for images in (10, 32, 32))]
+
+
+def test_what_another_process_decodes_meanwhile_is_checked_too(
+    opened: Opened, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that waits for a build gets pixels that it did not decode."""
+    monkeypatch.setattr(module, "decode_rows", hold_all)
+    first, second = opened(), opened()
+    first.read(slice(0, 1))
+    second.begin()
+    time.sleep(0.3)
+    monkeypatch.setattr(decoders, "crop_image", lambda *_: np.zeros((28, 28, 3), np.uint8))
+    (key / "go").touch()
+
+    first.finish()
+    with pytest.raises(StoreError, match=r" images in the store .* differ from the stored pixels, "):
+        second.finish()
+
+
 def flip(key: Path, *rows: int) -> None:
     """Flip a byte in the pixels of each row."""
     with (key / "pixels").open("r+b") as file:
@@ -254,7 +322,7 @@ def test_a_flipped_byte_is_found_named_and_repaired(dataset: ImageDataset, opene
 
     assert np.array_equal(again, crops(dataset))
     assert damaged.repaired == ["07.JPEG", "30.JPEG"]
-    assert damaged.notes() == [
+    assert damaged.notes()[1:] == [
         "2 of 37 images had changed in the store and were decoded again, the first of them 07.JPEG"
     ]
     assert np.array_equal(damaged.hashes, first.hashes)
@@ -545,7 +613,7 @@ def test_images_decoded_by_pillow_are_reported(tmp_path: Path, opened: Opened, *
         decoder, folder = Decoder("torchvision"), tmp_path / "store" if kept else None
         decoded = opened(part, decoder=decoder, folder=folder)
         decoded.finish()
-        return decoded.notes()
+        return [note for note in decoded.notes() if "Pillow" in note]
 
     assert notes(odd) == ["2 of 4 images were decoded by Pillow, since torchvision cannot, the first of them 1.JPEG"]
     assert notes(last) == ["1 of 2 images were decoded by Pillow, since torchvision cannot, the first of them 2.JPEG"]
@@ -607,7 +675,7 @@ def test_a_device_is_given_large_batches_in_this_process(
         ]
 
     monkeypatch.setattr(decoders, "decode", decode)
-    monkeypatch.setattr("harness.decoding.store.versions", lambda _: {})
+    monkeypatch.setattr("harness.decoding.decoders.versions", lambda _: {})
 
     decoded = opened(decoder=Decoder("nvjpeg", "cuda:0"))
 

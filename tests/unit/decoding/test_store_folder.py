@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from harness.dataset import ImageDataset, open_dataset
+from harness.decoding import decoders
 from harness.decoding.decoders import crop_image
 from harness.decoding.folder import Description
 from harness.decoding.store import Store, describe
@@ -51,8 +53,8 @@ def test_the_key_holds_the_geometry_and_the_decoder(dataset: ImageDataset) -> No
 @pytest.mark.parametrize(
     ("module", "name", "decoder"),
     [
-        ("harness.decoding.store", "pillow_version", "pillow"),
-        ("harness.decoding.store", "libjpeg_turbo_version", "pillow"),
+        ("harness.decoding.decoders", "pillow_version", "pillow"),
+        ("harness.decoding.decoders", "libjpeg_turbo_version", "pillow"),
         ("torchvision", "__version__", "pillow"),
         ("torchvision", "__version__", "torchvision"),
         ("torch", "__version__", "torchvision"),
@@ -68,6 +70,73 @@ def test_the_key_holds_the_versions(
     monkeypatch.setattr(f"{module}.{name}", other)
 
     assert key(dataset, decoder=decoder) != before
+
+
+@pytest.fixture
+def pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages with a Pillow that has libraries of its own."""
+    for name in ("PIL/__init__.py", "PIL/Image.py", "PIL/_imaging.so", "pillow.libs/libjpeg.so"):
+        (tmp_path / "packages" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "packages" / name).write_bytes(b"as it was built first")
+    monkeypatch.setattr("PIL.__file__", str(tmp_path / "packages/PIL/__init__.py"))
+    return tmp_path / "packages"
+
+
+@pytest.mark.parametrize("name", ["PIL/Image.py", "PIL/_imaging.so", "pillow.libs/libjpeg.so"])
+def test_the_key_holds_the_content_of_pillow(dataset: ImageDataset, pillow: Path, name: str) -> None:
+    """A Pillow that was built again under the same version builds a new store; one as before finds the old."""
+    before, same = key(dataset), key(dataset)
+    (pillow / name).write_bytes(b"as it was built again")
+    decoders._digest_of.cache_clear()  # of a process, which reads the files once
+    (pillow / "PIL/__pycache__").mkdir()
+
+    assert before == same != key(dataset)
+
+
+def test_a_pillow_without_libraries_of_its_own_has_a_key(dataset: ImageDataset, pillow: Path) -> None:
+    """Such as that of a Linux distribution."""
+    before = key(dataset)
+    shutil.rmtree(pillow / "pillow.libs")
+
+    assert key(dataset) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "decoder", "is_held"),
+    [
+        ("transforms/functional.py", "pillow", True),
+        ("transforms/_functional_pil.py", "pillow", True),
+        ("image.so", "pillow", False),
+        ("image.so", "torchvision", True),
+        ("transforms/v2/functional/_geometry.py", "torchvision", True),
+    ],
+)
+def test_the_key_holds_the_code_of_torchvision_that_the_decoder_runs(
+    dataset: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, decoder: str, *, is_held: bool
+) -> None:
+    """With Pillow as decoder that is little, so that stores serve several versions of torch."""
+    package = tmp_path / "torchvision"
+    (package / name).parent.mkdir(parents=True)
+    (package / name).write_text("as it was")
+    monkeypatch.setattr("torchvision.__file__", str(package / "__init__.py"))
+    before = key(dataset, decoder=decoder)
+    (package / name).write_text("as it is")
+    decoders._digest_of.cache_clear()
+
+    assert (key(dataset, decoder=decoder) != before) == is_held
+
+
+def test_the_key_holds_the_code_of_the_decoders(
+    dataset: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of the harness itself that changes pixels finds no store of the old code."""
+    before = key(dataset)
+    (tmp_path / "decoders.py").write_text(
+        Path(decoders.__file__).read_text().replace("antialias=True", "antialias=False")
+    )
+    monkeypatch.setattr(decoders, "__file__", str(tmp_path / "decoders.py"))
+
+    assert key(dataset) != before
 
 
 def change_time(root: Path) -> None:
@@ -213,6 +282,7 @@ def test_a_store_without_write_permission_serves_who_needs_nothing_new(dataset: 
         pytest.skip("only root can become another user")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
+        dataset = open_dataset(shutil.copytree(dataset.root, Path(folder) / "images"))
         with Store(dataset.subset(36), Decoder(), Path(folder) / "store", workers=1) as store:
             before = store.decoded(GEOMETRY, ignore).read(slice(0, 36))
         os.seteuid(65534)

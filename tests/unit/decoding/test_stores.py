@@ -1,4 +1,4 @@
-"""Tests of harness.decoding.folder: stores are listed, verified and pruned."""
+"""Tests of harness.decoding.upkeep: stores are listed, verified and pruned."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from filelock import FileLock
 
 from harness.dataset import ImageDataset
-from harness.decoding.folder import StoreInfo, list_stores, prune, verify
 from harness.decoding.store import Store
+from harness.decoding.upkeep import StoreInfo, list_stores, prune, verify
 from harness.errors import StoreError
 from harness.options import Decoder
 from harness.preset import Geometry
