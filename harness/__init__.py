@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 __all__ = ["evaluate", "open_dataset"]
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -1,16 +1,20 @@
 """Loaded by pytest before any conftest.py, so that ``--imagenet DIR`` can be written with a space.
 
-pytest looks for its configuration before it knows the options that a conftest.py declares. A folder that follows such
-an option is then taken for a path to collect from: pytest looks there for rootdir and configuration, and never reads
-the conftest.py of the working folder, which declares the option (pytest issues 906, 6904 and 13411). This module is the
-entry point of the installed project; it joins option and value by ``=`` and starts pytest again. It declares no option
-and changes nothing in runs that do not ask for the gate.
+pytest looks for its configuration before it knows the options of plugins and of a conftest.py. A folder or a file that
+follows such an option is then taken for a path to collect from: pytest looks there for rootdir and configuration, and
+never reads the conftest.py of the working folder (pytest issues 906, 6904 and 13411). This module is the entry point of
+the installed project; it joins option and value by ``=`` and starts pytest again. It declares no option and changes
+nothing in runs that do not ask for the gate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+import argparse
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,22 +31,35 @@ PLUGINS = (
 
 # The first start has imported modules whose assertions the second would rewrite.
 RESTARTED = ("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning")
-_PATH_OPTIONS = frozenset({"--imagenet", "--expected", "--store", "--results", "--baseline"})
+_ASKED_FOR = re.compile(r"(?<!not )\b(imagenet|throughput)\b")
+# In a run that -m does not give away; no other plugin is known to have options of these names.
+_OWN_OPTIONS = frozenset({"--imagenet", "--results", "--baseline"})
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     """Declare the gate's options, so that the command line can be parsed as far as ``pytest_cmdline_main``."""
-    if _joined(early_config.invocation_params.args):
+    marks = early_config.known_args_namespace.markexpr or ""
+    if _ASKED_FOR.search(marks) or _OWN_OPTIONS.intersection(args):
         for plugin in PLUGINS:
             early_config.pluginmanager.import_plugin(plugin)
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> int | None:
+def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
     """Start again with the joined command line, if anything had to be joined."""
-    args = _joined(config.invocation_params.args)
-    return pytest.main([*RESTARTED, *args], plugins=config.invocation_params.plugins) if args else None
+    if not config.pluginmanager.has_plugin(PLUGINS[0]):
+        return None
+    # Every option that was declared, by its name; pytest has no public way to ask for them.
+    declared = config._parser.optparser._option_string_actions
+    given, variable = list(map(str, config.invocation_params.args)), os.environ.get("PYTEST_ADDOPTS", "")
+    args, addopts = joined(given, declared), joined(shlex.split(variable), declared)
+    if args == given and addopts == shlex.split(variable):
+        return None
+    with pytest.MonkeyPatch.context() as patch:
+        if variable:
+            patch.setenv("PYTEST_ADDOPTS", shlex.join(addopts))
+        return pytest.main([*RESTARTED, *args], plugins=config.invocation_params.plugins)
 
 
 def typed_by_user(arguments: Sequence[Any]) -> Sequence[Any]:
@@ -50,15 +67,16 @@ def typed_by_user(arguments: Sequence[Any]) -> Sequence[Any]:
     return arguments[len(RESTARTED) :] if tuple(arguments[: len(RESTARTED)]) == RESTARTED else arguments
 
 
-def _joined(args: Sequence[str]) -> list[str] | None:
-    """Return the command line with its path options joined to their values; None if there is nothing to join."""
-    marks = [mark for option, mark in pairwise(args) if option == "-m"]
-    if not {"--imagenet", "--results", "--baseline"}.intersection(args) and not any("imagenet" in m for m in marks):
-        return None
-    joined: list[str] = []
+def joined(args: Sequence[str], declared: Mapping[str, argparse.Action]) -> list[str]:
+    """Return the command line with each option joined to the existing path that follows it as its value.
+
+    A path that does not exist is not taken for one to collect from.
+    """
+    found: list[str] = []
     for arg in args:
-        if joined and joined[-1] in _PATH_OPTIONS:
-            joined[-1] += f"={arg}"
+        option = declared.get(found[-1]) if found and found[-1].startswith("--") else None
+        if option is not None and option.nargs in (None, "?") and not arg.startswith("-") and Path(arg).exists():
+            found[-1] += f"={arg}"
         else:
-            joined.append(arg)
-    return joined if len(joined) < len(args) else None
+            found.append(arg)
+    return found

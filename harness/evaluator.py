@@ -33,7 +33,7 @@ from harness.predictions import Predictions, count
 from harness.prefetch import Prefetch
 from harness.preset import Preset, check_against_torchvision
 from harness.records.accuracy_file import read_expected
-from harness.records.environment import Environment, current_environment, versions
+from harness.records.environment import Environment, current_environment, describe_versions
 from harness.records.evidence import Bounds, Expected, Pairing, Unpaired
 from harness.records.results import CaseResult, DatasetFacts, Phases
 from harness.records.run_folder import write_predictions
@@ -70,7 +70,7 @@ class Evaluator:
 
     def environment(self) -> Environment:
         """Return the versions and hardware."""
-        return current_environment(device_facts(self.device), self.options.process.total)
+        return current_environment(device_facts(self.device), self.options)
 
     def dataset_facts(self) -> DatasetFacts:
         """Return what is evaluated."""
@@ -96,7 +96,7 @@ class Evaluator:
             f"device: {describe_device(self.device)}{found}, {settings}, batches of {self._batch_size}"
             f"{', freed memory kept' if self._keeps_memory else ''}{processes}",
             f"decoder: {self._decoder.name}, {options.decoding_processes} processes, decoded images {kept}",
-            "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()),
+            f"versions: {describe_versions()}",
         ]
 
     def order(self, cases: Sequence[Case]) -> list[Case]:

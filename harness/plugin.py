@@ -30,6 +30,7 @@ from harness.options import (
     case_id,
     is_selected,
     read_options,
+    require_one_tree,
     require_selected,
 )
 from harness.records.accuracy_file import read_expected
@@ -114,6 +115,8 @@ class Gate:
         """Read the options, select the cases, and open dataset and device, before the header is printed."""
         config = self.config
         self._check_options()
+        if self.selected:
+            require_one_tree(config)
         try:
             process = config.hook.pytest_imagenet_process(config=config) or Process()
             self.options = read_options(config, process)

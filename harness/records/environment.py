@@ -6,8 +6,10 @@ import os
 import platform
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +18,13 @@ import msgspec
 import PIL
 from PIL import features
 
+from harness import __version__
 from harness.records.evidence import Name
 
 if TYPE_CHECKING:
-    from harness.options import Process
+    from harness.options import Options, Process
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +45,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     cpu: Name | None = None
     threads: int | None = None  # torch's threads in each process
     processes: int | None = 1  # number of processes that evaluated at the same time, on all machines
+    harness: Name | None = None  # this package's version
+    harness_commit: Name | None = None  # that of the git checkout that the package was imported from
+    harness_changed: bool | None = None  # whether files of that checkout differed from the commit
+    decoder: Name | None = None
+    options: Name | None = None  # those given that say how to evaluate, as of harness.options.Options
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -57,10 +67,50 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         yield from ((name, here[name], there[name]) for name in here if here[name] != there[name])
 
 
-def current_environment(device_facts: Mapping[str, Any], processes: int = 1) -> Environment:
+def current_environment(device_facts: Mapping[str, Any], options: Options) -> Environment:
     """Return the environment of this process, with facts from ``harness.device``."""
     found: dict[str, Any] = {name.replace("-", "_"): version for name, version in versions().items()}
-    return Environment(python=platform.python_version(), processes=processes, **found, **device_facts)
+    commit, changed = _checkout(_PACKAGE)
+    return Environment(
+        python=platform.python_version(),
+        processes=options.process.total,
+        harness=__version__,
+        harness_commit=commit,
+        harness_changed=changed,
+        decoder=options.decoder,
+        options=options.given or None,
+        **found,
+        **device_facts,
+    )
+
+
+def describe_versions() -> str:
+    """Return the versions of this process in one line, this package's last."""
+    commit, changed = _checkout(_PACKAGE)
+    own = f"imagenet-gate {__version__}" + (f" ({commit[:12]}{', changed' if changed else ''})" if commit else "")
+    return ", ".join([*(f"{name} {version}" for name, version in versions().items()), own])
+
+
+@cache  # as it was when the run began, whatever happens to the checkout meanwhile
+def _checkout(package: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of the git checkout that a package lies in, and whether it was changed; None if it is in none.
+
+    Only the folder above the package counts: an installed package may lie somewhere in another project's checkout.
+    """
+    if not (package.parent / ".git").exists():
+        return None, None
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
+    # In a git hook these variables name another repository.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        found = subprocess.run(
+            command, cwd=package.parent, env={**environ, "GIT_OPTIONAL_LOCKS": "0"},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):  # no git, or one that refuses the checkout of another user
+        return None, None
+    commit, _, changed = found.stdout.strip().partition("-")
+    return commit, bool(changed)
 
 
 def versions() -> dict[str, str]:

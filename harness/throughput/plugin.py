@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.expected import Case
 from harness.options import THROUGHPUT, is_selected, listed, positive, require_selected
 from harness.plugin import gate_of, shown_in_one_sentence
-from harness.records.environment import current_environment, versions
+from harness.records.environment import current_environment, describe_versions
 from harness.records.results import plain
 from harness.records.run_folder import BENCHMARK_KEY
 
@@ -90,15 +90,15 @@ class _Throughput:
         """Describe the device; the versions as well, unless the gate does."""
         from harness.device import describe_device
 
-        found = "versions: " + ", ".join(f"{name} {version}" for name, version in versions().items())
+        found = f"versions: {describe_versions()}"
         device = f"timed on: {describe_device(self.bench.device)}"
         return [device, found] if gate_of(config).evaluator is None else [device]
 
-    def pytest_imagenet_environment(self) -> Environment:
+    def pytest_imagenet_environment(self, config: pytest.Config) -> Environment:
         """Return the versions and hardware."""
         from harness.device import device_facts
 
-        return current_environment(device_facts(self.bench.device))
+        return current_environment(device_facts(self.bench.device), gate_of(config).options)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

@@ -18,7 +18,7 @@ import torch
 from torchvision.models import resnet18
 
 from harness.device import describe_device, device_facts, resolve_device
-from harness.options import is_selected
+from harness.options import Options, is_selected
 from harness.predict import Loop, predict
 from harness.predictions import Predictions
 from harness.prefetch import Prefetch
@@ -99,5 +99,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             text = textwrap.fill(f"{name}: {value}", 110, initial_indent=" " * 8, subsequent_indent=" " * 10)
             terminalreporter.line(text)
     if path := config.getoption("gpu_json"):
-        environment = current_environment(device_facts(device)).facts
+        environment = current_environment(device_facts(device), Options()).facts
         path.write_text(json.dumps({"environment": environment, "checks": rows}, indent=1) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,6 +188,18 @@ def test_a_limit_can_fail_and_says_what_it_could_miss(gate: Gate, project: Path)
             r"top-1: FAILED: measured .*, published 0.000; allowed on 8 of 16 images 0.00 to 0.00 .*; "
             r"a drop of up to 0.00 points could be missed$",
         ]
+    )
+
+
+def test_what_was_evaluated_otherwise_differs_in_the_comparison(gate: Gate, pytester: pytest.Pytester) -> None:
+    """The decoder and the options of two runs, beside versions and hardware."""
+    gate("--imagenet=colours", "--results=old", "--batch-size=8", "--workers=1")
+    gate("--imagenet=colours", "--results=new", "--decoder=torchvision")
+
+    result = pytester.run(sys.executable, "-m", "harness", "compare", "old", "new")
+
+    result.stdout.re_match_lines(
+        [r"decoder +pillow +torchvision$", r"options +--batch-size 8 --workers 1 +--workers 2$"]
     )
 
 

@@ -1,40 +1,104 @@
-"""Tests of harness.early: which command lines are joined, and the command that a record names."""
+"""Tests of what a command line means, whatever exists on the disk, and of the command that a record names."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from harness.early import RESTARTED, _joined, typed_by_user
+from harness.early import RESTARTED, typed_by_user
 from harness.options import Process
 from harness.records.environment import command_of
+from tests.colours import EXPECTED, write_dataset
+
+ROOT = Path(__file__).parents[2]
+# The project need not be installed where the tests run, and is taken from this checkout where it is.
+INSTALLED = [sys.executable, "-m", "pytest", "-p", "no:imagenet-gate", "-p", "harness.early"]
 
 
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the project's conftest and gate, and a dataset."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for path in ("conftest.py", "tests/test_accuracy.py", "tests/test_throughput.py"):
+        shutil.copy(ROOT / path, folder)
+    (folder / "expected_accuracy.yaml").write_text(EXPECTED)
+    write_dataset(folder / "colours")
+    return folder
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("args", "joined"),
+    "arguments",
     [
-        ("-m imagenet --imagenet data --results runs/a", "-m imagenet --imagenet=data --results=runs/a"),
-        ("-m throughput --results runs/a -q", "-m throughput --results=runs/a -q"),
-        ("-m imagenet --expected own.yaml --store kept", "-m imagenet --expected=own.yaml --store=kept"),
-        (
-            "-m imagenet --imagenet=data --baseline b --strict-drift",
-            "-m imagenet --imagenet=data --baseline=b --strict-drift",
-        ),
-        ("-m imagenet --imagenet=data", None),
-        ("--results=runs/a -m throughput", None),
-        ("--expected golden.json test_other.py", None),
-        ("--store x", None),
+        "-m imagenet --imagenet=colours --store {}",
+        "-mimagenet --imagenet=colours --results {}",
+        "-m imagenet --imagenet {}/colours",
+        "-m imagenet --imagenet=colours --expected {}/expected_accuracy.yaml",
+        "-m throughput --batch-sizes=1 --store {}",
+        "-m throughput --batch-sizes=1 --benchmark-json {}/timings.json",
+        "--imagenet=colours {ADDOPTS}-m imagenet --store {}",
     ],
 )
-def test_options_are_joined_to_their_paths(args: str, joined: str | None) -> None:
-    """Where the gate is asked for; another project's options of the same name are left alone."""
-    assert _joined(args.split()) == (joined.split() if joined else None)
+def test_the_path_of_an_option_is_no_path_to_collect_from(arguments: str, project: Path, tmp_path: Path) -> None:
+    """Whether it exists or not: rootdir, configuration and conftest are those of the working folder."""
+    other = tmp_path / "other"
+    shutil.copytree(project / "colours", other / "colours")
+    shutil.copy(project / "expected_accuracy.yaml", other)
+    for name in ("pytest.ini", "timings.json"):
+        (other / name).touch()
+    (project / "pytest.ini").touch()
+    typed, _, addopts = arguments.format(other, ADDOPTS="\0").partition("\0")
+    environ = {**os.environ, "PYTEST_ADDOPTS": addopts, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+
+    run = subprocess.run(
+        [*INSTALLED, "--collect-only", *typed.split()], cwd=project, env=environ, capture_output=True, text=True
+    )
+
+    assert f"rootdir: {project}\nconfigfile: pytest.ini\n" in run.stdout, run.stdout + run.stderr
+    assert 0 == run.returncode, run.stdout + run.stderr
 
 
-def test_both_marks_in_one_expression_ask_for_the_gate() -> None:
-    """As in one run of accuracy and speed."""
-    args = ["-m", "imagenet or throughput", "--store", "kept"]
+def test_another_projects_options_are_left_alone(tmp_path: Path) -> None:
+    """Without the gate, an option of the same name is that project's, and its path is treated as pytest does."""
+    (tmp_path / "conftest.py").write_text(
+        "def pytest_addoption(parser):\n    for name in ('--expected', '--device'):\n        parser.addoption(name)\n"
+    )
+    (tmp_path / "golden.json").touch()
+    (tmp_path / "test_other.py").write_text(
+        "def test_other(pytestconfig):\n    assert pytestconfig.option.device == '1'\n"
+    )
+    command = [*INSTALLED, "-m", "not imagenet", "--device", "1", "--expected", "golden.json", "test_other.py"]
 
-    assert _joined(args) == ["-m", "imagenet or throughput", "--store=kept"]
+    run = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+
+    assert 0 == run.returncode, run.stdout
+
+
+def test_a_harness_from_elsewhere_is_a_usage_error(tmp_path: Path) -> None:
+    """Tests of one checkout, run by the code of another: both are named."""
+    for name in ("harness", "tests"):
+        (tmp_path / name).mkdir()
+    shutil.copy(ROOT / "harness/plugin.py", tmp_path / "harness")
+    for name in ("conftest.py", "tests/test_accuracy.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    # As the script `pytest` of an editable install: the working folder is not on the path.
+    start = "import sys; sys.path[0] = sys.argv.pop(1); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", start, str(ROOT), "-m", "imagenet", "--imagenet=synthetic", "tests"]
+
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert 4 == run.returncode
+    assert (
+        f"ERROR: the gate's tests must be run by the harness beside them, {tmp_path / 'harness'}; the imported one is "
+        f"{ROOT / 'harness'}: run `python -m pytest` in {tmp_path}, or install the project from there again"
+        == run.stderr.strip()
+    )
 
 
 @pytest.mark.parametrize(
