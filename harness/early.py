@@ -22,7 +22,6 @@ import pytest
 PLUGINS = (
     "harness.plugin",
     "harness.baseline.plugin",
-    "harness.reference.plugin",
     "harness.parallel.plugin",
     "harness.throughput.plugin",
     "harness.report.plugin",

@@ -14,7 +14,7 @@ from harness.baseline.pairing import Side, pair, require_counts, side_of
 from harness.dataset import SYNTHETIC, ImageDataset
 from harness.errors import RecordError, ResultsError
 from harness.expected import Case
-from harness.options import ACCURACY, folder, is_selected, require_selected
+from harness.options import ACCURACY, folder, is_selected, positive, require_selected
 from harness.precision import DEFAULT
 from harness.records.evidence import NoiseFloor, Pairing, Policy, Unpaired
 from harness.records.results import CaseResult, Record
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SYNTHETIC_BASELINE = Path(__file__).parents[1] / "synthetic" / "baseline"
 """The run that the synthetic images are compared with by default."""
+_REFERENCE_IMAGES = 64
 _SWITCHES = {
     "--baseline-update": "make this run the baseline: compare with that of --baseline, and replace it",
     "--baseline-accept-failed": "let --baseline-update store a run that failed the check against the published values",
@@ -49,18 +50,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     floor = "file written by imagenet-gate noise -o: the noise floor of this machine (default: the project's)"
     group.addoption("--noise-floor", metavar="FILE", type=Path, help=floor)
+    group.addoption(
+        "--reference",
+        metavar="DEVICE[:fp64]",
+        help="evaluate each model again on this device, in float32 or float64, and compare the logits (default: none)",
+    )
+    images = f"images for --reference, a class-balanced subset (default: {_REFERENCE_IMAGES})"
+    group.addoption("--reference-images", metavar="N", type=positive, help=images)
     for option, effect in _SWITCHES.items():
         group.addoption(option, action="store_true", help=effect)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options, and register the plugin object where there is a baseline."""
-    require_selected(config, dict.fromkeys(("--baseline", "--noise-floor", *_SWITCHES), (ACCURACY,)))
+    require_selected(
+        config,
+        dict.fromkeys(("--baseline", "--noise-floor", "--reference", "--reference-images", *_SWITCHES), (ACCURACY,)),
+    )
     if is_selected(config, ACCURACY) and (path := _baseline_path(config)) is not None:
         strict, allow = config.getoption("strict_drift"), config.getoption("allow_drift")
         policy = Policy(strict, config.getoption("baseline_update"), allow, _noise_floors(config))
         plugin = BaselinePlugin(path, policy, accept_failed=config.getoption("baseline_accept_failed"))
         config.pluginmanager.register(plugin, "imagenet-baseline")
+    name, images = config.getoption("reference"), config.getoption("reference_images")
+    if images and not name:
+        raise pytest.UsageError("--reference-images has no effect without --reference")
+    if name and is_selected(config, ACCURACY) and not config.getoption("collectonly"):
+        from harness.baseline.reference import ReferencePlugin
+
+        config.pluginmanager.register(ReferencePlugin(name, images or _REFERENCE_IMAGES), "imagenet-reference")
 
 
 def _noise_floors(config: pytest.Config) -> dict[str, NoiseFloor]:

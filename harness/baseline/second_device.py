@@ -19,7 +19,7 @@ _BATCH = 16  # the reference device may be smaller, and float64 takes twice the 
 _DOUBLE = "fp64"
 
 
-class Reference:
+class SecondDevice:
     """A device and a dtype in which the models of a session are evaluated again."""
 
     def __init__(self, name: str) -> None:
