@@ -89,7 +89,7 @@ test: $(READY)
 	$(PYTHON) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(dir $(PYTHON))shellcheck ci/* .ci/run
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
-	$(PYTHON) -m pytest -m "not imagenet and not throughput and not gpu" $(ARGS)
+	$(PYTHON) -m pytest -n auto --dist worksteal -m "not imagenet and not throughput and not gpu" $(ARGS)
 
 $(READY): pyproject.toml | $(PYTHON)
 	@$(PYTHON) -c '$(INSTALLED)' > $@.constraints

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,19 @@ def test_the_datasets_path_is_no_shell_code(target: str, given_as: str) -> None:
 
     assert '"${IMAGENET_DIR' in run.stdout
     assert "`d`" not in run.stdout
+
+
+@pytest.mark.parametrize("target", ["gate", "docs"])
+def test_what_is_under_test_stays_as_it_is(target: str) -> None:
+    """Pip is given the installed versions of torch, torchvision, numpy and Pillow as constraints."""
+    shown = ["make", "-n", "--assume-new=pyproject.toml", target]
+
+    lines = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    installs = [shlex.split(line) for line in lines if " -m pip install " in line]
+    [note] = [shlex.split(line) for line in lines if ".constraints" in line and " -m pip " not in line]
+    *program, _, file = note
+    versions = subprocess.run(program, capture_output=True, text=True, check=True).stdout.split()
+    assert installs
+    assert all(install[install.index("--constraint") + 1] == file for install in installs)
+    assert versions == [f"{name}=={metadata.version(name)}" for name in ("torch", "torchvision", "numpy", "pillow")]

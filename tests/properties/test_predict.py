@@ -69,7 +69,7 @@ def test_some_logits_are_equal() -> None:
     assert any(len(set(row)) < CLASSES for row in LOGITS.tolist())
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(images=chosen, batch_size=batch_sizes)
 def test_any_subset_order_and_batch_size_give_the_same(images: list[int], batch_size: int) -> None:
     """Each image has the classes and logits that NumPy finds for it alone."""
@@ -81,7 +81,7 @@ def test_any_subset_order_and_batch_size_give_the_same(images: list[int], batch_
     assert counted(images) == count(found, TARGETS[images])
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(images=chosen, ranks=st.lists(st.integers(0, 4), min_size=IMAGES, max_size=IMAGES), batch_size=batch_sizes)
 def test_any_partition_gives_the_same(images: list[int], ranks: list[int], batch_size: int) -> None:
     """What up to five ranks predict for their shares is, joined, what one process predicts for all; counts add up."""
