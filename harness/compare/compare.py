@@ -64,7 +64,7 @@ class AccuracyPair:
             return f"{check.name}: {check.detail}" if check else ""
         if isinstance(self.evidence, Unpaired) and self.evidence.why == "different":
             return self.evidence.reason
-        return "\n".join(check.detail.split("\n")[:2])
+        return "\n".join(check.detail.split("\n")[:3])
 
 
 class SpeedPair(NamedTuple):
