@@ -445,7 +445,9 @@ def test_unreadable_images_fail_every_model(
     with pytest.raises(DatasetError) as second:
         decoded.read(slice(0, 1))
 
-    assert str(first.value).startswith(f"1 of 37 images cannot be decoded: {dataset.sources[36]} (not an image). ")
+    assert str(first.value).startswith(
+        f"1 of 37 images cannot be decoded: {dataset.sources[36]} (not a JPEG, PNG or WEBP image). "
+    )
     assert str(second.value) == str(first.value)
 
 
@@ -454,7 +456,9 @@ def test_unreadable_images_are_named(dataset: ImageDataset, opened: Opened, key:
     with pytest.raises(DatasetError) as failure:
         opened(broken(dataset, *range(3, 10))).finish()
 
-    assert str(failure.value).startswith(f"7 of 37 images cannot be decoded: {dataset.sources[3]} (not an image); ")
+    assert str(failure.value).startswith(
+        f"7 of 37 images cannot be decoded: {dataset.sources[3]} (not a JPEG, PNG or WEBP image); "
+    )
     assert str(failure.value).endswith("; and 2 more. Replace them; nothing is scored without them.")
     assert missing(key) == list(range(3, 10))
 
