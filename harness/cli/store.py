@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 import time
 from functools import partial
 from pathlib import Path
 
 from harness.cli import Commands, add_dataset
 from harness.dataset import SYNTHETIC, open_dataset
-from harness.decoding.folder import default_store
-from harness.decoding.upkeep import StoreInfo, list_stores, prune, verify
+from harness.decoding.folder import FORMAT, default_store
+from harness.decoding.upkeep import BEING_BUILT, StoreInfo, list_stores, prune, verify
 from harness.errors import StoreError
 from harness.expected import DEFAULT_FILE, select_cases
 from harness.options import DECODERS, folder, listed
@@ -97,7 +98,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    stores = list_stores(options.store)
+    stores = list_stores(options.store, _to_stderr)
     for store in stores:
         print(_describe(store))
     print(f"{options.store}: {counted(len(stores), 'store')}, {_as_size(sum(store.size for store in stores))}")
@@ -105,7 +106,9 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    status, stores = 0, list_stores(options.store)
+    unreadable: list[str] = []
+    stores = list_stores(options.store, unreadable.append)
+    status = 1 if unreadable else 0
     if not stores:
         print(f"{options.store}: nothing to verify")
     for store in stores:
@@ -124,24 +127,32 @@ def _verify(options: argparse.Namespace) -> int:
             found = f"{len(damaged):,} of {store.decoded:,} images differ from their hashes: {named}"
             found += "; they will be decoded again"
         print(f"{store.folder.name} ({store.description.dataset}, {store.description.geometry}): {found}")
+    _to_stderr(*unreadable)
     return status
 
 
 def _prune(options: argparse.Namespace) -> int:
     if options.older_than is None and options.max_size is None:
         options.usage("give --older-than or --max-size, or both; nothing is removed without")
-    stores = list_stores(options.store)
-    freed = 0
-    for store, removed in prune(stores, older_than=options.older_than, max_size=options.max_size):
-        freed += store.size if removed else 0
-        print(f"{'removed' if removed else 'kept, being built'}: {_describe(store)}")
+    stores = list_stores(options.store, _to_stderr)
+    freed, status = 0, 0
+    for store, kept in prune(stores, older_than=options.older_than, max_size=options.max_size):
+        freed += 0 if kept else store.size
+        status = 1 if kept not in ("", BEING_BUILT) else status
+        print(f"{f'kept, {kept}' if kept else 'removed'}: {_describe(store)}")
     print(f"{options.store}: {_as_size(freed)} freed, {_as_size(sum(store.size for store in stores) - freed)} left")
-    return 0
+    return status
+
+
+def _to_stderr(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
 
 
 def _describe(store: StoreInfo) -> str:
     about = store.description
     images = f"{about.images:,}" if store.decoded == about.images else f"{store.decoded:,} of {about.images:,}"
+    images += ", of an older version" if about.format != FORMAT else ""
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     return (
         f"{store.folder.name}  {_as_size(store.size):>8}  used {_ago(time.time() - store.used)}  "

@@ -5,7 +5,6 @@ Importing this module imports torchvision; the forkserver of ``workers.py`` does
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -30,14 +29,15 @@ from torchvision.transforms.v2 import functional as tensors
 from harness.device import is_out_of_memory
 from harness.errors import DeviceError
 from harness.formats import sources as harness_sources
-from harness.formats.sources import Source
+from harness.formats.sources import IMAGE_FORMATS, Source, check_pixels, open_bounded
 from harness.options import Decoder
 from harness.preset import Geometry
 from harness.records.environment import libjpeg_turbo_version, pillow_version
 
 # What Pillow raises for files that it cannot decode: OSError (truncated, not an image), SyntaxError (broken PNG),
-# ValueError (invalid header), and DecompressionBombError (an image that claims an absurd number of pixels).
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# ValueError (invalid header), and of an image that claims an absurd number of pixels an error, or a warning, which is
+# raised where warnings are errors.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 # How torchvision words NVJPEG_STATUS_ALLOCATOR_FAILURE (nvjpeg.h); other statuses are of an image.
 _NVJPEG_ALLOCATION = re.compile(r"Failed to [^:\n]*: 5\b")
 
@@ -122,13 +122,20 @@ def open_image(data: bytes) -> Image.Image:
 
     The format is known by content, not by name; grayscale and CMYK become RGB; an EXIF orientation is not applied.
     """
-    return Image.open(io.BytesIO(data)).convert("RGB")
+    return open_bounded(data).convert("RGB")
 
 
 def resize(image: Image.Image, geometry: Geometry) -> Image.Image:
     """Resize the shorter side to ``geometry.resize`` pixels."""
+    _check_resized(*image.size, geometry)
     interpolation = InterpolationMode(geometry.interpolation)
     return F.resize(image, [geometry.resize], interpolation, antialias=True)  # type: ignore[no-any-return]
+
+
+def _check_resized(width: int, height: int, geometry: Geometry) -> None:
+    """Raise a DecompressionBombError for a thin image, whose longer side would become huge."""
+    shorter = min(width, height)
+    check_pixels(width * geometry.resize // shorter, height * geometry.resize // shorter)
 
 
 def center_crop(image: Image.Image, geometry: Geometry) -> Image.Image:
@@ -139,7 +146,7 @@ def center_crop(image: Image.Image, geometry: Geometry) -> Image.Image:
 def reason_of(error: Exception) -> str:
     """Return why an image cannot be decoded, without the path, which messages name already."""
     if isinstance(error, UnidentifiedImageError):
-        return "not an image"
+        return f"not a {', '.join(IMAGE_FORMATS[:-1])} or {IMAGE_FORMATS[-1]} image"
     return getattr(error, "strerror", None) or str(error)
 
 
@@ -193,7 +200,7 @@ def _crops_on_device(encoded: list[bytes], geometry: Geometry, device: str) -> N
 
 def _is_plain_jpeg(data: bytes) -> bool:
     """Return whether torchvision's decoders support the file; Pillow also rejects an absurd size here."""
-    with Image.open(io.BytesIO(data)) as header:
+    with open_bounded(data) as header:
         return header.format == "JPEG" and header.mode in ("RGB", "L")
 
 
@@ -223,6 +230,7 @@ def _decode_jpegs(encoded: list[bytes], device: str) -> list[Tensor]:
 
 def _crop_tensor(pixels: Tensor, geometry: Geometry) -> Tensor:
     """Return torchvision's antialiased resize and crop of (3, H, W) uint8, as (S, S, 3)."""
+    _check_resized(pixels.shape[2], pixels.shape[1], geometry)
     interpolation = InterpolationMode(geometry.interpolation)
     resized = tensors.resize(pixels, [geometry.resize], interpolation, antialias=True)
     cropped: Tensor = tensors.center_crop(resized, [geometry.crop])

@@ -12,6 +12,7 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -26,23 +27,31 @@ from numpy.typing import NDArray
 from harness.errors import StoreError
 from harness.predictions import HASH_BYTES
 from harness.preset import Geometry
+from harness.records.evidence import Name
 from harness.records.run_folder import write_whole
 
 DESCRIPTION, IDS = "store.json", "ids.json"
+FORMAT: Literal[3] = 3
+_LARGEST = 1 << 30  # bytes that are read of a file at once
 
 
 class Description(msgspec.Struct, frozen=True):
     """What a store is for, as ``store.json`` says; ``versions`` are those of all that determines the pixels."""
 
-    dataset: str
-    dataset_format: str
-    root: str
+    dataset: Name
+    dataset_format: Name
+    root: Name
     images: int
     fingerprint: str
     geometry: Geometry
-    decoder: str
-    versions: dict[str, str]
-    format: Literal[2] = 2  # of the files
+    decoder: Name
+    versions: dict[Name, Name]
+    format: Literal[2, 3] = FORMAT  # of the files
+
+    def __post_init__(self) -> None:
+        """Check the sizes, which files are read by."""
+        if not (0 < self.images <= 20_000_000 and 0 < self.geometry.crop <= 10_000):
+            raise ValueError(f"{self.images} images of {self.geometry.crop} pixels")
 
     @property
     def key(self) -> str:
@@ -62,43 +71,61 @@ class Files(NamedTuple):
     rows: int
     row_bytes: int
 
+    @property
+    def mark(self) -> bytes:
+        """The first bytes of ``hashes``: rows after those of another store are none of this one's."""
+        return xxhash.xxh3_128_digest(self.folder.name.encode())
+
     def prepare(self) -> None:
         """Make the files, or bring them to their length, in one process at a time; rows cut off become missing."""
-        with (self.folder / "pixels").open("ab") as pixels, (self.folder / "hashes").open("ab") as hashes:
-            hashes.truncate(min(hashes.tell(), pixels.tell() // self.row_bytes * HASH_BYTES))
-            hashes.truncate(self.rows * HASH_BYTES)
+        with _open(self.folder / "pixels", os.O_CREAT) as pixels, _open(self.folder / "hashes", os.O_CREAT) as hashes:
+            if hashes.read(HASH_BYTES) != self.mark:
+                hashes.truncate(0)
+                _write(hashes, 0, memoryview(self.mark))
+            whole = pixels.seek(0, os.SEEK_END) // self.row_bytes
+            hashes.truncate(min(hashes.seek(0, os.SEEK_END), (1 + whole) * HASH_BYTES))
+            hashes.truncate((1 + self.rows) * HASH_BYTES)
             pixels.truncate(self.rows * self.row_bytes)
 
     def are_prepared(self) -> bool:
-        """Return whether the files exist and have their length."""
+        """Return whether the files exist, have their length, and are this store's."""
+        sizes = self.rows * self.row_bytes, (1 + self.rows) * HASH_BYTES
         try:
-            pixels, hashes = ((self.folder / name).stat().st_size for name in ("pixels", "hashes"))
+            if tuple((self.folder / name).stat().st_size for name in ("pixels", "hashes")) != sizes:
+                return False
+            with _open(self.folder / "hashes") as hashes:
+                return hashes.read(HASH_BYTES) == self.mark
         except FileNotFoundError:
             return False
-        return (pixels, hashes) == (self.rows * self.row_bytes, self.rows * HASH_BYTES)
+
+    def note_by_pillow(self, row: int) -> None:
+        """Note that Pillow decodes a row."""
+        with _open(self.folder / "by-pillow", os.O_CREAT | os.O_APPEND) as noted:
+            noted.write(b"%d\n" % row)
 
     def rows_by_pillow(self) -> list[int]:
         """Return the rows that Pillow decoded because the decoder could not, sorted."""
-        noted = self.folder / "by-pillow"
-        lines = noted.read_text(errors="replace").split() if noted.exists() else []
-        return sorted({int(line) for line in lines if line.isdecimal()})
+        with suppress(OSError):
+            lines = read_file(self.folder / "by-pillow").split()
+            return sorted({int(line) for line in lines if line.isdigit() and len(line) < 20})
+        return []
 
 
 class Pixels(ExitStack):
-    """The opened files: (N, S, S, 3) uint8 in ``pixels`` and N hashes (XXH3, 128 bits) in ``hashes``."""
+    """The opened files: (N, S, S, 3) uint8 in ``pixels`` and, after the mark, N hashes of 128 bits in ``hashes``."""
 
     def __init__(self, files: Files) -> None:
         """Open the files, for reading only where writing is not allowed."""
         super().__init__()
-        self.files = files
+        self.files, self._mark = files, files.mark
         self._pixels = self.enter_context(_open(files.folder / "pixels"))
         self._hashes = self.enter_context(_open(files.folder / "hashes"))
 
     def present(self) -> NDArray[np.bool_]:
         """Return for each of the N rows whether its hash was written."""
         size = self.files.rows * HASH_BYTES
-        self._hashes.seek(0)
-        hashes = self._hashes.readall()[:size].ljust(size, b"\0")
+        self._hashes.seek(HASH_BYTES)
+        hashes = self._hashes.read(size).ljust(size, b"\0")
         return np.asarray(np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES).any(axis=1))
 
     def missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -111,22 +138,26 @@ class Pixels(ExitStack):
             self._pixels.seek(row * self.files.row_bytes)
             if self._pixels.readinto(into.data.cast("B")) != self.files.row_bytes:
                 return None
-            self._hashes.seek(row * HASH_BYTES)
+            self._hashes.seek((1 + row) * HASH_BYTES)
             expected = self._hashes.read(HASH_BYTES)
         except OSError:  # a damaged disk is treated as changed pixels
             return None
         found = hash_of(into)
-        return found if found == expected else None
+        return found if self._bound(found, row) == expected else None
 
     def write(self, row: int, crop: NDArray[np.uint8]) -> None:
         """Write a row, and then its hash."""
         crop = np.ascontiguousarray(crop)
         _write(self._pixels, row * self.files.row_bytes, crop.data.cast("B"))
-        _write(self._hashes, row * HASH_BYTES, memoryview(hash_of(crop)))
+        _write(self._hashes, (1 + row) * HASH_BYTES, memoryview(self._bound(hash_of(crop), row)))
 
     def forget(self, row: int) -> None:
         """Make a row missing."""
-        _write(self._hashes, row * HASH_BYTES, memoryview(bytes(HASH_BYTES)))
+        _write(self._hashes, (1 + row) * HASH_BYTES, memoryview(bytes(HASH_BYTES)))
+
+    def _bound(self, found: bytes, row: int) -> bytes:
+        """Return what is written of a hash of pixels: the key holds all ids, so this row of it is one image."""
+        return xxhash.xxh3_128_digest(b"%b %b %d" % (self._mark, found, row))
 
     def reserve(self, rows: NDArray[np.int64]) -> None:
         """Allocate the disk blocks of ``rows``, sorted, where the file system can; a full disk is a StoreError."""
@@ -145,8 +176,8 @@ class Pixels(ExitStack):
             if not present:
                 shutil.rmtree(folder)  # it was made for nothing
             raise StoreError(
-                f"no room to keep decoded images in {folder.parent}: {needed / 1e9:.2f} GB are needed and "
-                f"{free / 1e9:.2f} GB are free; point --store at a larger disk (or TMPDIR), make room by "
+                f"no room to keep decoded images in {folder.parent} ({os.strerror(error.errno)}): {needed:,} bytes are "
+                f"needed and {free:,} are free; point --store at a larger disk (or TMPDIR), make room by "
                 "`imagenet-gate store prune`, or keep nothing by --no-store, one geometry at a time"
             ) from error
 
@@ -159,7 +190,7 @@ def default_store() -> Path:
 def make_store(folder: Path, description: Description, ids: Sequence[str]) -> Path:
     """Return a store's own folder in ``folder``, which is made if it is new; the time of its last use is now."""
     store = folder / description.key
-    if not _is_described(store) or not (store / IDS).exists():
+    if not _is_described(store) or not (store / IDS).is_file():
         store.mkdir(parents=True, exist_ok=True)
         write_whole(store / IDS, msgspec.json.encode(ids))
         write_whole(store / DESCRIPTION, msgspec.json.format(msgspec.json.encode(description)) + b"\n")
@@ -171,9 +202,25 @@ def make_store(folder: Path, description: Description, ids: Sequence[str]) -> Pa
 def _is_described(store: Path) -> bool:
     """Return whether the folder says that it is this store."""
     try:
-        return msgspec.json.decode((store / DESCRIPTION).read_bytes(), type=Description).key == store.name
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return read_description(store).key == store.name
+    except (FileNotFoundError, ValueError):
         return False
+
+
+def read_description(store: Path) -> Description:
+    """Return what a store's folder says that it is for; a ValueError if that is no description."""
+    try:
+        return msgspec.json.decode(read_file(store / DESCRIPTION, 1 << 20), type=Description)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_file(path: Path, largest: int = _LARGEST) -> bytes:
+    """Return the content of a file; an OSError if it is no regular file, or larger than so many bytes."""
+    with _open(path, os.O_RDONLY) as file:
+        if os.fstat(file.fileno()).st_size > largest:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return file.readall()
 
 
 def hash_of(crop: NDArray[np.uint8]) -> bytes:
@@ -181,13 +228,19 @@ def hash_of(crop: NDArray[np.uint8]) -> bytes:
     return xxhash.xxh3_128_digest(crop.data)
 
 
-def _open(path: Path) -> io.FileIO:
+def _open(path: Path, flags: int = 0) -> io.FileIO:
+    """Open a regular file, for reading only where writing is not allowed; opening a pipe would wait for ever."""
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        return io.FileIO(path, "r+")
+        file = io.FileIO(os.open(path, flags | os.O_RDWR, 0o666), "r+")
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or flags & os.O_CREAT:
             raise
-        return io.FileIO(path, "r")
+        file = io.FileIO(os.open(path, flags), "r")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
 
 
 def _write(file: io.FileIO, offset: int, data: memoryview) -> None:

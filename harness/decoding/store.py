@@ -198,7 +198,8 @@ class DecodedImages:
             raise
         except OSError as error:
             raise StoreError(
-                f"decoded images cannot be kept in {self._root}: {error.strerror or error}: {error.filename}; "
+                f"decoded images cannot be kept in {self._root}: {error.strerror or error}"
+                f"{f': {error.filename}' if error.filename else ''}; "
                 "point --store at a folder that can be written, or give --no-store"
             ) from error
 
@@ -277,8 +278,7 @@ def decode_rows(jobs: Sequence[Job], files: Files, geometry: Geometry, decoder: 
                 unreadable.append((row, f"{source} ({decoded.reason})"))
                 continue
             if decoded.by_pillow:
-                with (files.folder / "by-pillow").open("a") as noted:  # first, so that a killed build does not lose it
-                    noted.write(f"{row}\n")
+                files.note_by_pillow(row)  # first, so that a killed build does not lose it
             pixels.write(row, decoded.crop)
     return unreadable
 

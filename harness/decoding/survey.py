@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
-from PIL import Image
-
 from harness.decoding.decoders import UNREADABLE, reason_of
 from harness.decoding.workers import process_pool
 from harness.errors import DatasetError
-from harness.formats.sources import Source
+from harness.formats.sources import Source, open_bounded
 
 _CHUNK = 64  # images that a worker takes at once
 
@@ -49,7 +46,7 @@ def examine(source: Source) -> Found:
     try:
         data = source.read()
         facts = facts._replace(digest=hashlib.sha256(data).hexdigest())
-        with Image.open(io.BytesIO(data)) as image:
+        with open_bounded(data) as image:
             facts = facts._replace(format=image.format or "", mode=image.mode, size=image.size)
             image.load()
     except UNREADABLE as error:

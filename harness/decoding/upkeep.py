@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +14,11 @@ import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
 
-from harness.decoding.folder import DESCRIPTION, IDS, Description, Pixels
+from harness.decoding.folder import DESCRIPTION, FORMAT, IDS, Description, Pixels, read_description, read_file
 from harness.errors import StoreError
+from harness.predictions import HASH_BYTES
+
+BEING_BUILT = "being built"
 
 
 class StoreInfo(NamedTuple):
@@ -26,71 +31,98 @@ class StoreInfo(NamedTuple):
     used: float
 
 
-def list_stores(folder: Path) -> list[StoreInfo]:
-    """Return the stores in a folder, the last used first; anything else in it is left out."""
+def list_stores(folder: Path, name_damaged: Callable[[str], object] = lambda _: None) -> list[StoreInfo]:
+    """Return the stores in a folder, the last used first.
+
+    One whose description cannot be read is left out, and named to ``name_damaged`` in a sentence.
+    """
+    stores = []
     try:
-        stores = [store for path in folder.iterdir() if (store := _read(path)) is not None] if folder.exists() else []
+        for path in sorted(folder.iterdir()) if folder.exists() else ():
+            if not os.path.lexists(about := path / DESCRIPTION):
+                continue
+            try:
+                stores.append(_read(path))
+            except FileNotFoundError:
+                continue  # another process is removing it
+            except (OSError, ValueError) as error:
+                name_damaged(f"{about} is not a store's description ({_reason(error):.200}); remove it, if it was one")
     except OSError as error:
-        raise StoreError(f"the store {folder} cannot be read: {error.strerror}: {error.filename}") from error
+        raise StoreError(f"the store {folder} cannot be read: {_reason(error)}") from error
     return sorted(stores, key=lambda store: -store.used)
 
 
 def verify(store: StoreInfo, progress: Callable[[int, int], None]) -> list[str]:
     """Compare all decoded images with their hashes; return the ids of those that differ, which become missing."""
     files = store.description.files(store.folder)
-    crop, damaged = np.empty(files.row_bytes, np.uint8), []
+    damaged = []
     try:
-        ids = msgspec.json.decode((store.folder / IDS).read_bytes(), type=list[str])
+        if store.description.format != FORMAT:
+            raise ValueError("it is of an older version")
+        if store.description.key != store.folder.name:
+            raise ValueError(f"{DESCRIPTION} is of another store")
+        if read_file(store.folder / "hashes")[:HASH_BYTES] not in (b"", files.mark):
+            raise ValueError("hashes is of another store")
+        ids = msgspec.json.decode(read_file(store.folder / IDS), type=list[str])
+        crop = np.empty(files.row_bytes, np.uint8)
         with Pixels(files) as pixels:
             for done, row in enumerate(rows := np.flatnonzero(pixels.present()).tolist(), start=1):
                 if pixels.read(row, crop) is None:
                     pixels.forget(row)
                     damaged.append(ids[row])
                 progress(done, len(rows))
-    except (OSError, msgspec.DecodeError, IndexError) as error:
-        raise StoreError(f"the store {store.folder} cannot be verified: {error}; remove that folder") from error
+    except (OSError, ValueError, IndexError, RecursionError) as error:
+        raise StoreError(
+            f"the store {store.folder} cannot be verified: {_reason(error)}; remove that folder"
+        ) from error
     return damaged
 
 
 def prune(
     stores: Sequence[StoreInfo], *, older_than: float | None, max_size: int | None
-) -> Iterator[tuple[StoreInfo, bool]]:
-    """Remove stores not used for ``older_than`` seconds, and the least recently used beyond ``max_size`` bytes in all.
+) -> Iterator[tuple[StoreInfo, str]]:
+    """Remove stores not used for ``older_than`` seconds, and the least recently used until ``max_size`` bytes are left.
 
-    Takes the last used first; yields each store to remove, and whether it was removed: not one that is being built.
+    Takes the last used first; yields each store to remove, beginning with the least recently used, and why it was kept,
+    which is empty if it was removed.
     """
-    total = 0
-    for store in stores:
-        total += store.size
+    left = sum(store.size for store in stores)
+    for store in reversed(stores):
         old = older_than is not None and time.time() - store.used > older_than
-        if old or (max_size is not None and total > max_size):
-            total -= store.size
-            yield store, _remove(store.folder)
+        if old or (max_size is not None and left > max_size):
+            kept = _remove(store.folder)
+            left -= 0 if kept else store.size
+            yield store, kept
 
 
-def _remove(folder: Path) -> bool:
-    lock = FileLock(f"{folder}.lock")
+def _remove(folder: Path) -> str:
+    """Remove a store, and return why it cannot be removed."""
     try:
+        lock = FileLock(f"{folder}.lock")
         with lock.acquire(timeout=0):
             shutil.rmtree(folder)
+        Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout:
-        return False
+        return BEING_BUILT
     except OSError as error:
-        raise StoreError(f"the store {folder} cannot be removed: {error.strerror}: {error.filename}") from error
-    Path(lock.lock_file).unlink(missing_ok=True)
-    return True
+        return _reason(error)
+    return ""
 
 
-def _read(folder: Path) -> StoreInfo | None:
-    """Return the store in this folder; None if there is none, or one of another version."""
-    try:
-        description = msgspec.json.decode((folder / DESCRIPTION).read_bytes(), type=Description)
-        decoded, files = 0, description.files(folder)
-        if files.are_prepared():
+def _read(folder: Path) -> StoreInfo:
+    description, decoded = read_description(folder), 0
+    files = description.files(folder)
+    with suppress(OSError):  # of a damaged file, no image can be read
+        if description.format == FORMAT and files.are_prepared():
             with Pixels(files) as pixels:
                 decoded = int(pixels.present().sum())
-        found = [file.stat() for file in folder.iterdir()]
-        size = sum(getattr(file, "st_blocks", -(-file.st_size // 512)) for file in found) * 512
-        return StoreInfo(folder, description, decoded, size, (folder / DESCRIPTION).stat().st_mtime)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
-        return None
+    found = [file.lstat() for file in folder.iterdir()]
+    size = sum(getattr(file, "st_blocks", -(-file.st_size // 512)) for file in found) * 512
+    return StoreInfo(folder, description, decoded, size, (folder / DESCRIPTION).stat().st_mtime)
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says; of the system's, without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)

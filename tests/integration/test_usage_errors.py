@@ -85,7 +85,7 @@ def test_a_file_that_is_not_an_image(gate: Gate, project: Path) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(errors=1)
     expected = (
-        f"1 of 16 images cannot be decoded: colours/{WNIDS[0]}/00.JPEG (not an image). "
+        f"1 of 16 images cannot be decoded: colours/{WNIDS[0]}/00.JPEG (not a JPEG, PNG or WEBP image). "
         "Replace them; nothing is scored without them."
     )
     assert result.outlines.count(expected) == 1

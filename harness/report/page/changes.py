@@ -14,7 +14,7 @@ from harness.baseline.pairing import Side, margins_of, on_images_of, side_of
 from harness.compare.compare import AccuracyPair, Comparison
 from harness.dataset import ImageDataset
 from harness.formats.imagenet import class_names
-from harness.formats.sources import Source
+from harness.formats.sources import Source, open_bounded
 from harness.records.evidence import ChangedPrediction
 from harness.report.sections import Table, table_of
 
@@ -117,7 +117,7 @@ def _name(index: int, names: Sequence[str]) -> str:
 
 def _picture(source: Source) -> str:
     try:
-        with Image.open(io.BytesIO(source.read())) as image:
+        with open_bounded(source.read()) as image:
             small = image.convert("RGB")
     except (OSError, Image.DecompressionBombError):
         return ""

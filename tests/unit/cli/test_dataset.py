@@ -63,7 +63,7 @@ def test_unreadable_images_are_damage(tmp_path: Path, capsys: pytest.CaptureFixt
     status, lines = described(root, capsys)
 
     start = lines.index("unreadable:  12")
-    assert lines[start + 1] == f"    {root}/{WNIDS[0]}/bad00.JPEG: not an image"
+    assert lines[start + 1] == f"    {root}/{WNIDS[0]}/bad00.JPEG: not a JPEG, PNG or WEBP image"
     assert lines[start + 11] == "    and 2 more"
     assert lines[-1].startswith("Damaged. It is not the ImageNet-1k validation set: ")
     assert status == 1

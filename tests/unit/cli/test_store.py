@@ -81,6 +81,22 @@ def test_verify_goes_on_after_a_store_without_ids(store: Path, capsys: pytest.Ca
     assert lines[1] == f"{store / 'missing'}: nothing to verify"
 
 
+@pytest.mark.parametrize("action", ["list", "verify", "prune"])
+def test_a_damaged_store_does_not_keep_others_from_use(
+    store: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named on stderr; a failure of verify alone."""
+    (store / "damaged").mkdir()
+    (store / "damaged/store.json").symlink_to("store.json")
+
+    status = main(["store", action, f"--store={store}", *(["--max-size=0KB"] if action == "prune" else [])])
+
+    out, err = capsys.readouterr()
+    assert status == (1 if action == "verify" else 0)
+    assert re.search(r"^(removed: )?[0-9a-f]{16} ", out)
+    assert err.splitlines()[-1].startswith(f"{store / 'damaged/store.json'} is not a store's description (")
+
+
 @pytest.mark.parametrize("arguments", [["store", "build", "x", "--workers=0"], ["dataset", "x", "--workers=-1"]])
 def test_no_workers_are_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Counts are whole numbers above 0; exit status 2."""
@@ -94,7 +110,7 @@ def test_no_workers_are_wrong_usage(arguments: list[str], capsys: pytest.Capture
 def test_an_interrupt_is_one_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends a command without a traceback; exit status 130, as shells have it."""
 
-    def interrupt(_: Path) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("harness.cli.store.list_stores", interrupt)

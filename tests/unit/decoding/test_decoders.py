@@ -20,6 +20,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from harness.decoding import decoders as module
 from harness.decoding.decoders import Decoded, crop_image, decode, versions
+from harness.decoding.survey import examine
 from harness.errors import DeviceError
 from harness.formats.sources import FileSource
 from harness.options import Decoder
@@ -207,8 +208,8 @@ def truncated(path: Path) -> None:
 
 
 BROKEN_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "empty": (lambda path: path.write_bytes(b""), "not an image"),
-    "text": (lambda path: path.write_text("this is no image"), "not an image"),
+    "empty": (lambda path: path.write_bytes(b""), "not a JPEG, PNG or WEBP image"),
+    "text": (lambda path: path.write_text("this is no image"), "not a JPEG, PNG or WEBP image"),
     "truncated": (truncated, "truncated"),
     "broken-png": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40), ""),
     "folder": (lambda path: path.mkdir(), "not a regular file"),
@@ -248,6 +249,67 @@ def test_an_absurd_size_is_rejected(decoder: str, tmp_path: Path) -> None:
 
     assert decoded.crop is None
     assert "decompression bomb" in decoded.reason
+
+
+THIN: dict[str, Callable[[Path], object]] = {
+    "png-column": lambda path: save(Image.new("RGB", (1, 8000)), path, format="PNG"),
+    "jpeg-row": lambda path: save(Image.new("RGB", (65_500, 1)), path),
+    "decoded": lambda path: save(Image.new("1", (9_500, 9_500)), path, format="PNG"),
+}
+
+
+@pytest.mark.parametrize("decoder", ["pillow", "torchvision"])
+@pytest.mark.parametrize("kind", THIN)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_pixels_are_bounded_before_they_are_made(
+    kind: str, decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small file that would take gigabytes, decoded or resized, is rejected in a sentence."""
+    THIN[kind](tmp_path / "bomb.jpg")
+    for name in ("resize", "_decode_jpegs") if kind == "decoded" else ():
+        monkeypatch.setattr(module, name, None)  # not reached
+    monkeypatch.setattr("torchvision.transforms.functional.resize", None)
+    monkeypatch.setattr("torchvision.transforms.v2.functional.resize", None)
+
+    [decoded] = decode([FileSource.of(tmp_path / "bomb.jpg")], Geometry(256, 224, "bilinear"), Decoder(decoder))
+
+    numbers = {"png-column": "256 x 2,048,000", "jpeg-row": "16,768,000 x 256", "decoded": "9,500 x 9,500"}[kind]
+    assert decoded.crop is None
+    assert decoded.reason == f"{numbers} pixels, more than the 89,478,485 that are decoded or resized"
+
+
+def test_a_panorama_is_decoded(tmp_path: Path) -> None:
+    """An image of ten times its height, and one of a hundred times."""
+    sources = [
+        FileSource.of(save(noise(1, width=width, height=60), tmp_path / f"{width}.JPEG")) for width in (600, 6000)
+    ]
+
+    assert [image.reason for image in decode(sources, Geometry(256, 224, "bilinear"), Decoder())] == ["", ""]
+
+
+FOREIGN = {
+    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n",
+    "xbm": b"#define im_width 8\n#define im_height 1\nstatic char im_bits[] = {\n0x01\n};\n",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("decoder", ["pillow", "torchvision"])
+def test_only_formats_of_imagenet_are_opened(kind: str, decoder: str, tmp_path: Path) -> None:
+    """Of anything else Pillow would start a program (Ghostscript) or a parser that nobody asked for."""
+    (tmp_path / "image.jpeg").write_bytes(FOREIGN[kind])
+
+    [decoded] = decode([FileSource.of(tmp_path / "image.jpeg")], GEOMETRY, Decoder(decoder))
+
+    assert (decoded.crop, decoded.reason) == (None, "not a JPEG, PNG or WEBP image")
+    assert examine(FileSource.of(tmp_path / "image.jpeg")).reason == decoded.reason
+
+
+def test_webp_is_opened(tmp_path: Path) -> None:
+    """Copies of ImageNet as WebDataset shards hold it."""
+    source = FileSource.of(save(noise(1), tmp_path / "image.webp", format="WEBP"))
+
+    assert equal(decode([source], GEOMETRY, Decoder())[0].crop, oracle(tmp_path / "image.webp", GEOMETRY))
 
 
 def test_an_absurd_size_of_a_jpeg_is_rejected(tmp_path: Path) -> None:

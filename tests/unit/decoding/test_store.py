@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import threading
 import time
@@ -82,7 +83,7 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 def missing(key: Path) -> list[int]:
     """Return the rows that were not written."""
-    return np.flatnonzero(~np.fromfile(key / "hashes", np.uint8).reshape(37, 16).any(axis=1)).tolist()
+    return np.flatnonzero(~np.fromfile(key / "hashes", np.uint8).reshape(38, 16)[1:].any(axis=1)).tolist()
 
 
 def test_images_are_read_in_order_while_others_are_decoded(dataset: ImageDataset, opened: Opened) -> None:
@@ -372,6 +373,56 @@ def test_a_store_that_was_cut_short_is_completed(dataset: ImageDataset, opened: 
     assert cut.repaired == []
 
 
+def test_the_folder_of_another_store_is_not_adopted(
+    dataset: ImageDataset, opened: Opened, key: Path, tmp_path: Path
+) -> None:
+    """Put in this one's place it loses its rows, whatever its description says; they are decoded again, by the pool."""
+    opened().finish()
+    for path in dataset.root.rglob("*.JPEG"):
+        save(noise(int(path.stem) + 100), path)
+    other = open_dataset(str(dataset.root))
+    where = tmp_path / "store" / describe(other, GEOMETRY, Decoder()).key
+    shutil.copytree(key, where)
+    described = opened(other)
+    first = described.read(slice(0, 37))
+    shutil.copytree(key, where, dirs_exist_ok=True, ignore=shutil.ignore_patterns("store.json"))
+    in_disguise = opened(other)
+
+    assert np.array_equal(first, crops(other))
+    assert np.array_equal(in_disguise.read(slice(0, 37)), crops(other))
+    assert described.repaired == in_disguise.repaired == []
+
+
+def test_swapped_rows_are_found_and_repaired(dataset: ImageDataset, opened: Opened, key: Path) -> None:
+    """The pixels of two images with their hashes, each in the other's row."""
+    opened().finish()
+    for name, size, first in (("pixels", ROW, 0), ("hashes", 16, 16)):
+        data = np.fromfile(key / name, np.uint8)
+        rows = data[first:].reshape(37, size)
+        rows[[3, 4]] = rows[[4, 3]]
+        data.tofile(key / name)
+
+    swapped = opened()
+
+    assert np.array_equal(swapped.read(slice(0, 37)), crops(dataset))
+    assert swapped.repaired == ["03.JPEG", "04.JPEG"]
+
+
+@pytest.mark.parametrize("name", ["pixels", "hashes", "store.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_special_files_in_a_store_are_no_store(
+    opened: Opened, key: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    """One sentence rather than a wait without end or a full memory."""
+    opened().finish()
+    (key / name).unlink(missing_ok=True)
+    make(key / name)
+    decoded = opened()
+
+    with pytest.raises(StoreError, match=rf"^decoded images cannot be kept in .*: {key / name}; point --store at "):
+        decoded.finish()
+
+
 def broken(dataset: ImageDataset, *rows: int) -> ImageDataset:
     """Return the dataset with text instead of these images."""
     sources = list(dataset.sources)
@@ -394,7 +445,9 @@ def test_unreadable_images_fail_every_model(
     with pytest.raises(DatasetError) as second:
         decoded.read(slice(0, 1))
 
-    assert str(first.value).startswith(f"1 of 37 images cannot be decoded: {dataset.sources[36]} (not an image). ")
+    assert str(first.value).startswith(
+        f"1 of 37 images cannot be decoded: {dataset.sources[36]} (not a JPEG, PNG or WEBP image). "
+    )
     assert str(second.value) == str(first.value)
 
 
@@ -403,7 +456,9 @@ def test_unreadable_images_are_named(dataset: ImageDataset, opened: Opened, key:
     with pytest.raises(DatasetError) as failure:
         opened(broken(dataset, *range(3, 10))).finish()
 
-    assert str(failure.value).startswith(f"7 of 37 images cannot be decoded: {dataset.sources[3]} (not an image); ")
+    assert str(failure.value).startswith(
+        f"7 of 37 images cannot be decoded: {dataset.sources[3]} (not a JPEG, PNG or WEBP image); "
+    )
     assert str(failure.value).endswith("; and 2 more. Replace them; nothing is scored without them.")
     assert missing(key) == list(range(3, 10))
 
@@ -446,7 +501,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(
     decoded = opened()
 
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"^no room to keep decoded images in .*/store: "):
+        with pytest.raises(StoreError, match=r"^no room to keep decoded images in .*/store \("):
             decoded.finish()
 
     assert not key.exists()

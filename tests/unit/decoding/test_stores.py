@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,6 @@ def test_stores_are_listed_the_last_used_first(dataset: ImageDataset, folder: Pa
     """Each with what it is for, how many images it holds, its size on the disk, and its last use; no other folders."""
     (folder / "notes.txt").write_text("no store")
     (folder / "empty").mkdir()
-    (folder / "broken").mkdir()
-    (folder / "broken/store.json").write_text("{")
-    old = next(folder.glob("*/pixels")).parent
-    shutil.copytree(old, folder / "old")
-    text = (old / "store.json").read_text()
-    (folder / "old/store.json").write_text(text.replace('"format": 2', '"format": 1'))
 
     stores = list_stores(folder)
 
@@ -60,6 +55,20 @@ def test_stores_are_listed_the_last_used_first(dataset: ImageDataset, folder: Pa
     assert all(37 * 28 * 28 * 3 <= store.size <= 37 * 28 * 28 * 3 + 6 * 4096 for store in stores[1:])
     assert stores[0].size < 37 * 28 * 28 * 3
     assert [round((time.time() - store.used) / 3600) for store in stores] == [1, 2, 3]
+
+
+def test_a_store_of_an_older_version_is_listed_and_pruned(folder: Path) -> None:
+    """No run reads it any more, so that it would stay for ever."""
+    old = list_stores(folder)[0].folder
+    text = (old / "store.json").read_text()
+    (old / "store.json").write_text(text.replace('"format": 3', '"format": 2'))
+
+    [store] = [store for store in list_stores(folder) if store.folder == old]
+
+    assert store.decoded == 0
+    with pytest.raises(StoreError, match=r" cannot be verified: it is of an older version; remove that folder$"):
+        verify(store, ignore)
+    assert [kept for _, kept in prune([store], older_than=None, max_size=0)] == [""]
 
 
 def test_no_folder_holds_no_stores(tmp_path: Path) -> None:
@@ -98,6 +107,72 @@ def test_a_store_that_cannot_be_verified_is_named(folder: Path, file: str) -> No
         verify(store, ignore)
 
 
+def looped(path: Path) -> None:
+    """Link a file to itself."""
+    path.symlink_to(path)
+
+
+DAMAGED: dict[str, Callable[[Path], object]] = {
+    "deep": lambda path: path.write_text('{"x":' * 200_000),
+    "digits": lambda path: path.write_text(f'{{"images": {"9" * 5000}}}'),
+    "odd types": lambda path: path.write_text('{"dataset": [], "images": 1e400, "geometry": 7}'),
+    "no text": lambda path: path.write_bytes(bytes(range(256))),
+    "huge": lambda path: path.write_bytes(b"[" + b"0," * 10**6),
+    "looped": looped,
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "minus": lambda path: path.write_text(path.with_name("was.json").read_text().replace(" 37,", " -37,")),
+    "many": lambda path: path.write_text(path.with_name("was.json").read_text().replace(" 37,", f" {'9' * 30},")),
+    "large": lambda path: path.write_text(path.with_name("was.json").read_text().replace(" 28,", f" {'9' * 30},")),
+    "escape": lambda path: path.write_text(path.with_name("was.json").read_text().replace("pillow", "\\u001b[2J")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_store_is_named_and_the_others_are_listed(folder: Path, damage: str) -> None:
+    """Whatever its description is; what is not in a store's place has no description, and is not named."""
+    (folder / "foreign").mkdir()
+    sound = list_stores(folder)
+    about = sound[1].folder / "store.json"
+    about.rename(about.with_name("was.json"))
+    DAMAGED[damage](about)
+    named: list[str] = []
+
+    left = list_stores(folder, named.append)
+
+    assert [store.folder for store in left] == [sound[0].folder, sound[2].folder]
+    assert [line.partition(" (")[0] for line in named] == [f"{about} is not a store's description"]
+    assert len(named[0]) < 1000
+
+
+@pytest.mark.parametrize("name", ["pixels", "hashes", "ids.json"])
+def test_a_damaged_file_is_named_and_the_store_is_listed(folder: Path, name: str) -> None:
+    """A pipe, which nobody writes to."""
+    store = list_stores(folder)[1]
+    (store.folder / name).unlink()
+    os.mkfifo(store.folder / name)
+
+    assert len(list_stores(folder)) == 3
+    with pytest.raises(StoreError, match=rf"^the store {store.folder} cannot be verified: .*{name}.*; remove that fol"):
+        verify(store, ignore)
+
+
+def test_a_store_in_the_place_of_another_is_not_verified(folder: Path) -> None:
+    """The folder of one under the name of another; and with the other's own description."""
+    one, other, _ = (store.folder for store in list_stores(folder))
+    described = (other / "store.json").read_bytes()
+    shutil.rmtree(other)
+    shutil.copytree(one, other)
+
+    for what in ("store.json", "hashes"):
+        [moved] = [store for store in list_stores(folder) if store.folder == other]
+        with pytest.raises(StoreError, match=rf"^the store {other} cannot be verified: {what} is of another store; "):
+            verify(moved, ignore)
+        (other / "store.json").write_bytes(described)
+        (other / "pixels").write_bytes(bytes(37 * 28 * 28 * 3))
+
+
 def geometries(stores: list[StoreInfo]) -> list[str]:
     """Return what tells the stores apart."""
     return [str(store.description.geometry) for store in stores]
@@ -125,17 +200,18 @@ def test_old_stores_and_those_beyond_a_size_are_removed(
     gone = list(prune(stores, older_than=hours and hours * 3600, max_size=size))
 
     assert geometries(list_stores(folder)) == left
-    assert geometries([store for store, removed in gone if removed]) == geometries(stores)[len(left) :]
+    assert geometries([store for store, kept in gone if not kept]) == geometries(stores)[len(left) :][::-1]
     assert len(list(folder.iterdir())) == 2 * len(left)
 
 
-def test_a_small_old_store_is_not_kept_for_its_size(folder: Path) -> None:
-    """Once the recent ones fill the size, everything older goes, however small."""
-    small_and_old = sorted(list_stores(folder), key=lambda store: -store.size)
+@pytest.mark.parametrize("largest", [0, 1, 2])
+def test_the_least_recently_used_go_first_whatever_their_size(folder: Path, largest: int) -> None:
+    """A small old store does not stay in the place of a large recent one."""
+    stores = [store._replace(size=100 if rank == largest else 1) for rank, store in enumerate(list_stores(folder))]
 
-    gone = list(prune(small_and_old, older_than=None, max_size=small_and_old[0].size + 1))
+    gone = list(prune(stores, older_than=None, max_size=101))
 
-    assert [store.folder for store, _ in gone] == [store.folder for store in small_and_old[1:]]
+    assert [(stores[2].folder, "")] == [(store.folder, kept) for store, kept in gone]
 
 
 def test_a_store_that_is_being_built_stays(folder: Path) -> None:
@@ -145,20 +221,20 @@ def test_a_store_that_is_being_built_stays(folder: Path) -> None:
     with FileLock(f"{stores[2].folder}.lock"):
         gone = list(prune(stores, older_than=None, max_size=0))
 
-    assert [removed for _, removed in gone] == [True, True, False]
+    assert [kept for _, kept in gone] == ["being built", "", ""]
     assert geometries(list_stores(folder)) == ["32/28 bilinear"]
 
 
-def test_a_store_that_cannot_be_removed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the system is a sentence."""
+def test_a_store_that_cannot_be_removed_is_named_and_the_others_go(folder: Path) -> None:
+    """A link to a store elsewhere, which is not ours to remove; the reason is in words."""
+    stores = list_stores(folder)
+    moved = stores[2].folder.rename(folder.with_name("elsewhere"))
+    stores[2].folder.symlink_to(moved)
 
-    def fail(path: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
+    gone = list(prune(list_stores(folder), older_than=None, max_size=0))
 
-    monkeypatch.setattr("shutil.rmtree", fail)
-
-    with pytest.raises(StoreError, match=r"^the store .* cannot be removed: Permission denied: "):
-        list(prune(list_stores(folder), older_than=None, max_size=0))
+    assert [kept for _, kept in gone] == ["Cannot call rmtree on a symbolic link", "", ""]
+    assert geometries(list_stores(folder)) == ["32/28 bilinear"]
 
 
 def test_no_torch_is_needed() -> None:
