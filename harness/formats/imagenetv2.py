@@ -31,9 +31,13 @@ def read(path: Path) -> ImageDataset | None:
         return None
     last = len(imagenet.wnids()) - 1
     if unknown := [name for name in folders if str(int(name)) != name or int(name) > last]:
+        # Without folder 1000 the rest would be read, each class by another's images.
+        todo = "rename it or move it away"
+        if unknown == [f"{last + 1}"] and "0" not in folders:
+            todo = "if these are the devkit's ids, sort the images into folders named by wnid"
         raise DatasetError(
             f"{root.absolute()}: expected class folders named 0 to {last} without leading zeros, found {unknown[0]!r}; "
-            "rename it or move it away"
+            + todo
         )
     dataset = read_folders(root, {name: int(name) for name in folders}, FORMAT)
     # A whole variant has its name, and what only claims to be one by its folder's name has a caveat.
