@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from harness.cli import Commands, add_dataset
 from harness.dataset import ImageDataset, open_dataset
-from harness.formats import imagenet
+from harness.errors import printable
+from harness.formats import imagenet, imagenetv2
 from harness.report.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -43,15 +44,15 @@ def _describe(options: argparse.Namespace) -> int:
         ],
     }
     for title, value in _facts(dataset, found).items():
-        print(f"{title + ':':12} {value}")
+        print(printable(f"{title + ':':12} {value}"))
     for title, lines in findings.items():
         print(f"{title + ':':12} {f'{len(lines):,}' if lines else 'none'}")
         for line in lines[:_SHOWN]:
-            print(f"    {line}")
+            print(printable(f"    {line}"))
         if len(lines) > _SHOWN:
             print(f"    and {len(lines) - _SHOWN:,} more")
-    damaged = bool(findings["unreadable"] or dataset.caveat)
-    print(_verdict(dataset, damaged=damaged))
+    damaged = bool(findings["unreadable"] or dataset.caveat not in ("", imagenetv2.REENCODED))
+    print(printable(_verdict(dataset, damaged=damaged)))
     return 1 if damaged else 0
 
 
@@ -94,6 +95,8 @@ def _verdict(dataset: ImageDataset, *, damaged: bool) -> str:
     if dataset.name == imagenet.NAME:
         but = ", but damaged" if damaged else ""
         return f"It is the ImageNet-1k validation set: all 50,000 images by name, and all labels{but}."
+    if dataset.caveat == imagenetv2.REENCODED:
+        return f"It is {dataset.name}{', but damaged' if damaged else ''}: {dataset.caveat}."
     if dataset.caveat:
         return f"Damaged or not whole: {dataset.caveat}."
     why_not = imagenet.validation_set_error(dataset.ids, imagenet.validation_numbers(dataset.ids))

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.dataset import SYNTHETIC, ImageDataset
+from harness.errors import DatasetError
+from harness.formats.sources import kind_of
 
 
 class Format(NamedTuple):
@@ -66,10 +68,30 @@ def recognize(dataset: ImageDataset) -> ImageDataset:
     return dataset
 
 
+def snapshot(root: Path) -> Path:
+    """Return the files of a dataset in a hub's cache, which its ``main`` or only snapshot holds; else ``root`` itself.
+
+    Raises:
+        DatasetError: there are several.
+    """
+    if len(datasets := sorted(root.glob("datasets--*/snapshots"))) == 1:
+        root = datasets[0].parent
+    if not root.name.startswith("datasets--") or not (root / "snapshots").is_dir():
+        return root
+    revisions = sorted(path for path in (root / "snapshots").iterdir() if path.is_dir())
+    if (main := root / "refs" / "main").is_file():
+        revisions = [path for path in revisions if path.name == main.read_text(errors="replace").strip()] or revisions
+    if len(revisions) != 1:
+        raise DatasetError(f"{root}: expected one snapshot, found {len(revisions)}; point --imagenet at one of them")
+    return revisions[0]
+
+
 def listing(root: Path) -> str:
     """Return what is at a path, in words, for a message."""
     if root.is_file():
         return f"a file of {root.stat().st_size:,} bytes"
+    if not root.is_dir():
+        return kind_of(root.stat().st_mode)
     names = sorted(entry.name for entry in os.scandir(root))
     if not names:
         return "an empty folder"

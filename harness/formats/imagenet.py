@@ -32,6 +32,9 @@ _VALIDATION_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})(?:_n[0-9]{8})?(?:\.[a-
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 GROUND_TRUTH = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"
 
+# All that tarfile raises on damaged headers, chained ones included.
+DAMAGED_TAR = (tarfile.TarError, ValueError, OverflowError, LookupError, RecursionError, TypeError, AttributeError)
+
 # The published archive unpacks to a few MB; more would be something else, or made to fill the memory.
 _UNPACKED_LIMIT = 64 * 2**20
 
@@ -196,10 +199,13 @@ def _ground_truth_in(archive: Path) -> bytes:
         if len(unpacked) > _UNPACKED_LIMIT:
             raise DatasetError(f"{archive}: expected the devkit of a few MB, found more than {_UNPACKED_LIMIT:,} bytes")
         with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as members:
-            if (file := members.extractfile(GROUND_TRUTH)) is None:  # a folder
+            # A link may point at itself, and a folder has no bytes.
+            if not (member := members.getmember(GROUND_TRUTH)).isreg() or (file := members.extractfile(member)) is None:
                 raise KeyError(GROUND_TRUTH)
             return file.read()
     except KeyError:  # no such member, or a link to none
         raise DatasetError(f"{archive}: expected {GROUND_TRUTH} in it, found no such file; download it again") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
+    except DatasetError:
+        raise
+    except (gzip.BadGzipFile, EOFError, zlib.error, *DAMAGED_TAR) as error:
         raise DatasetError(f"{archive}: expected a gzipped tar archive: {error}; download the devkit again") from None

@@ -14,6 +14,7 @@ from harness.formats import imagenet
 from harness.formats.folders import list_folders, read_folders
 
 FORMAT = "folders by class index"
+REENCODED = "the images of the -format-val archives were encoded anew and score differently from the originals"
 
 # The names of the study's archives, then those of the same three in its code.
 _SPELLINGS = {
@@ -46,10 +47,11 @@ def read(path: Path) -> ImageDataset | None:
     variant = next((name for claim in claims for name in NAMES if re.fullmatch(_SPELLINGS[name], claim)), None)
     if variant is None:
         return dataset
+    error = _variant_error(dataset)
     if any(re.search("format-?val", claim) for claim in claims):
-        caveat = "the images of the -format-val archives were encoded anew and score differently from the originals"
+        caveat = REENCODED if error is None else f"{REENCODED}, and it is not whole: {error}"
         return replace(dataset, name=f"{variant}-format-val", caveat=caveat)
-    if error := _variant_error(dataset):
+    if error is not None:
         return replace(dataset, name=f"not {variant}", caveat=f"it is not the whole {variant}: {error}")
     return replace(dataset, name=variant)
 

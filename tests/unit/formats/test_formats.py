@@ -57,7 +57,7 @@ def test_other_files_are_ignored_and_listed(tmp_path: Path) -> None:
     dataset = open_dataset(str(tmp_path))
 
     assert dataset.ids == ("a.JPEG",)
-    assert sorted(dataset.ignored) == [f"{FIRST}/._a.JPEG", f"{FIRST}/notes.txt"]
+    assert sorted(dataset.ignored) == [".cache/", f"{FIRST}/._a.JPEG", f"{FIRST}/notes.txt"]
 
 
 def test_names_that_occur_twice_are_distinguished_by_their_class(tmp_path: Path) -> None:

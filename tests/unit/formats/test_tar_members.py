@@ -201,4 +201,4 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     """To open a pipe would wait for ever."""
     os.mkfifo(tmp_path / "x.tar")
 
-    assert error_of(tmp_path / "x.tar") == ": expected a tar archive, found no regular file"
+    assert error_of(tmp_path / "x.tar") == ": expected a regular file, found a pipe; move it away"
