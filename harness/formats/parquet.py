@@ -50,7 +50,8 @@ def _find_rows(file: FileSource) -> list[tuple[Any, ...]]:
                 for row, (image, label) in enumerate(zip(images, labels, strict=True)):
                     found.append((group, row, None if image is None else image["path"], label))
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file} cannot be read as Parquet: {error}; download it again") from None
+        reason = " ".join(str(error).split())  # some of pyarrow's have several lines
+        raise DatasetError(f"{file} cannot be read as Parquet: {reason}; download it again") from None
     entries = []
     for number, (group, row, path, label) in enumerate(found):
         target = require_class_index(label, f"{file}: row {number}")

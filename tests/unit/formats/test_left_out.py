@@ -75,6 +75,17 @@ def test_a_systems_folders_are_left_out_and_listed(tmp_path: Path, kind: str, sy
     assert [ignored.rstrip("/").rpartition("/")[2] for ignored in dataset.ignored] == [system]
 
 
+@pytest.mark.parametrize("names", [("ILSVRC2012_val_00000001.JPEG",), ("65/a.JPEG",)], ids=["flat", "by index"])
+def test_a_systems_folder_beside_images_of_other_formats_is_listed(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Formats that are folders have one rule."""
+    write_files(tmp_path, *names, "@eaDir/b.JPEG", "lost+found/x")
+
+    dataset = open_dataset(tmp_path)
+
+    assert len(dataset) == 1
+    assert sorted(dataset.ignored) == ["@eaDir/", "lost+found/"]
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
