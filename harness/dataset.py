@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from harness.formats.sources import Source
 
 SYNTHETIC = "synthetic"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Row(NamedTuple):
@@ -62,7 +64,7 @@ class ImageDataset:
         """Return the dataset of these images, sorted by id.
 
         Raises:
-            DatasetError: two images have the same id, or an id is not UTF-8.
+            DatasetError: two images have the same id, or an id is not UTF-8 or has control characters.
         """
         ordered = sorted(rows, key=lambda row: row.id)
         for one, other in pairwise(ordered):
@@ -70,6 +72,8 @@ class ImageDataset:
                 raise DatasetError(f"{root}: two images are called {one.id!r}: {one.source} and {other.source}")
         fingerprint = hashlib.sha256()
         for row in ordered:
+            if _CONTROL.search(row.id):
+                raise DatasetError(f"{root}: the name {row.id!r} has control characters; rename the image")
             try:
                 fingerprint.update(f"{row.id}\0{row.source.identity}\n".encode())
             except UnicodeEncodeError:
@@ -160,7 +164,7 @@ def open_dataset(path: str | os.PathLike[str], named: str = "--imagenet") -> Ima
     Raises:
         DatasetError: nothing is there, or it is in no known format.
     """
-    from harness.formats import FORMATS, listing, recognize
+    from harness.formats import FORMATS, listing, recognize, snapshot
 
     if path == SYNTHETIC:
         from harness.synthetic.images import open_synthetic
@@ -172,6 +176,7 @@ def open_dataset(path: str | os.PathLike[str], named: str = "--imagenet") -> Ima
             f"{named} {os.fspath(path)!r}: expected a folder or archive of images, found nothing at {root.absolute()}"
         )
     try:
+        root = snapshot(root)
         for reader in FORMATS:
             if (dataset := reader.read(root)) is not None:
                 return recognize(dataset)

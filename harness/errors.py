@@ -1,8 +1,16 @@
 """The exceptions shown to users; each message says what was expected, what was found, where, and what to do."""
 
 
+def printable(text: str) -> str:
+    """Return a text without what a terminal would obey, such as escape sequences in names of files."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 class HarnessError(Exception):
     """A user's mistake or a broken environment; shown without a traceback."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ExpectedError(HarnessError, ValueError):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from harness.cli import Commands, add_dataset
 from harness.dataset import ImageDataset, open_dataset
-from harness.formats import imagenet
+from harness.errors import printable
+from harness.formats import imagenet, imagenetv2
 from harness.report.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "dataset",
         help="describe a dataset; exit 1 if it is damaged",
-        description="Describe a dataset, after decoding every image. Exit 1 if an image cannot be decoded or is in the "
-        "wrong class, or if the dataset is named like ImageNet-1k's validation set and is not all of it.",
+        description="Describe a dataset, after decoding every image. Exit 1 if an image cannot be decoded, or if the "
+        "dataset is named like ImageNet-1k's validation set and is not all of it; 2 if it cannot be opened.",
     )
     add_dataset(command)
     command.set_defaults(run=_describe)
@@ -38,21 +39,20 @@ def _describe(options: argparse.Namespace) -> int:
     findings = {
         "duplicates": _duplicates(dataset, found),
         "ignored": dataset.ignored,
-        "misplaced": _misplaced(dataset),
         "unreadable": [
             f"{source}: {image.reason}" for source, image in zip(dataset.sources, found, strict=True) if image.reason
         ],
     }
     for title, value in _facts(dataset, found).items():
-        print(f"{title + ':':12} {value}")
+        print(printable(f"{title + ':':12} {value}"))
     for title, lines in findings.items():
         print(f"{title + ':':12} {f'{len(lines):,}' if lines else 'none'}")
         for line in lines[:_SHOWN]:
-            print(f"    {line}")
+            print(printable(f"    {line}"))
         if len(lines) > _SHOWN:
             print(f"    and {len(lines) - _SHOWN:,} more")
-    damaged = bool(findings["unreadable"] or findings["misplaced"] or dataset.caveat)
-    print(_verdict(dataset, damaged=damaged))
+    damaged = bool(findings["unreadable"] or dataset.caveat not in ("", imagenetv2.REENCODED))
+    print(printable(_verdict(dataset, damaged=damaged)))
     return 1 if damaged else 0
 
 
@@ -91,23 +91,13 @@ def _duplicates(dataset: ImageDataset, found: list[Found]) -> list[str]:
     return [" = ".join(ids) for ids in same.values() if len(ids) > 1]
 
 
-def _misplaced(dataset: ImageDataset) -> list[str]:
-    """Return a line for each validation image that is not in its class."""
-    lines = []
-    for identity, target in zip(dataset.ids, dataset.targets.tolist(), strict=True):
-        number = imagenet.validation_number(identity.rpartition("/")[2])
-        if number is None or not 1 <= number <= imagenet.IMAGES:
-            continue
-        if (right := imagenet.validation_label(number)) != target:
-            lines.append(f"{identity}: in {dataset.classes[target]}, belongs to {dataset.classes[right]}")
-    return lines
-
-
 def _verdict(dataset: ImageDataset, *, damaged: bool) -> str:
     if dataset.name == imagenet.NAME:
         but = ", but damaged" if damaged else ""
         return f"It is the ImageNet-1k validation set: all 50,000 images by name, and all labels{but}."
+    if dataset.caveat == imagenetv2.REENCODED:
+        return f"It is {dataset.name}{', but damaged' if damaged else ''}: {dataset.caveat}."
     if dataset.caveat:
         return f"Damaged or not whole: {dataset.caveat}."
-    why_not = imagenet.validation_set_error(dataset.ids, dataset.targets)
+    why_not = imagenet.validation_set_error(dataset.ids, imagenet.validation_numbers(dataset.ids))
     return f"{'Damaged. ' if damaged else ''}It is not the ImageNet-1k validation set: {why_not}."

@@ -12,7 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from harness.dataset import SYNTHETIC, ImageDataset
+from harness.errors import DatasetError
+from harness.formats.sources import kind_of
 
 
 class Format(NamedTuple):
@@ -41,27 +45,53 @@ FORMATS = (
 
 
 def recognize(dataset: ImageDataset) -> ImageDataset:
-    """Name the dataset ``imagenet-1k`` if it is that, and add a caveat if only its names claim that it is published."""
+    """Name the dataset ``imagenet-1k`` if it is that, and add a caveat if only its names claim that it is published.
+
+    Raises:
+        DatasetError: validation images are not in their classes.
+    """
     from harness.formats import imagenet, imagenetv2
 
-    error = imagenet.validation_set_error(dataset.ids, dataset.targets)
-    if error is None:
+    numbers = imagenet.validation_numbers(dataset.ids)
+    imagenet.require_labels(dataset.ids, numbers, dataset.targets, dataset.root)
+    if (error := imagenet.validation_set_error(dataset.ids, numbers)) is None:
         return replace(dataset, name=imagenet.NAME)
     if dataset.name in imagenetv2.NAMES and dataset.format != imagenetv2.FORMAT:
         caveat = "its class folders are not named 0 to 999, as in the original archives"
         return replace(dataset, name=f"not {dataset.name}", caveat=caveat)
     if dataset.name == SYNTHETIC:
         return replace(dataset, name=f"not {SYNTHETIC}", caveat=f"a folder that is only called {SYNTHETIC!r}")
-    if dataset.name == imagenet.NAME or imagenet.are_validation_names(dataset.ids):
+    # A stray image or two do not hide what the others claim to be.
+    if dataset.name == imagenet.NAME or 2 * np.count_nonzero(numbers) > len(dataset):
         name = f"not {imagenet.NAME}" if dataset.name == imagenet.NAME else dataset.name
         return replace(dataset, name=name, caveat=f"it is not the whole {imagenet.NAME} validation set: {error}")
     return dataset
+
+
+def snapshot(root: Path) -> Path:
+    """Return the files of a dataset in a hub's cache, which its ``main`` or only snapshot holds; else ``root`` itself.
+
+    Raises:
+        DatasetError: there are several.
+    """
+    if len(datasets := sorted(root.glob("datasets--*/snapshots"))) == 1:
+        root = datasets[0].parent
+    if not root.name.startswith("datasets--") or not (root / "snapshots").is_dir():
+        return root
+    revisions = sorted(path for path in (root / "snapshots").iterdir() if path.is_dir())
+    if (main := root / "refs" / "main").is_file():
+        revisions = [path for path in revisions if path.name == main.read_text(errors="replace").strip()] or revisions
+    if len(revisions) != 1:
+        raise DatasetError(f"{root}: expected one snapshot, found {len(revisions)}; point --imagenet at one of them")
+    return revisions[0]
 
 
 def listing(root: Path) -> str:
     """Return what is at a path, in words, for a message."""
     if root.is_file():
         return f"a file of {root.stat().st_size:,} bytes"
+    if not root.is_dir():
+        return kind_of(root.stat().st_mode)
     names = sorted(entry.name for entry in os.scandir(root))
     if not names:
         return "an empty folder"

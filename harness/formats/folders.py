@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.dataset import ImageDataset, Row
-from harness.errors import DatasetError
+from harness.errors import DatasetError, printable
 from harness.formats import imagenet
 from harness.formats.sources import FileSource
+
+_SYSTEM = ("lost+found", "system volume information")
 
 
 def read(path: Path) -> ImageDataset | None:
@@ -30,6 +32,11 @@ def read(path: Path) -> ImageDataset | None:
     return read_folders(root, targets, "class folders")
 
 
+def is_system(folder: str) -> bool:
+    """Return whether a folder is hidden or a system's own, by its name: ``.ipynb_checkpoints``, ``@eaDir``."""
+    return folder.startswith((".", "@", "#", "$", "~", "__")) or folder.lower() in _SYSTEM
+
+
 def is_image(name: str) -> bool:
     """Return whether a file is an image, by its name."""
     return name.lower().endswith((".jpeg", ".jpg", ".png")) and not name.startswith(".")
@@ -43,16 +50,18 @@ def val_folder(path: Path) -> Path | None:
 
 
 def list_folders(path: Path) -> tuple[Path, list[str]]:
-    """Return a folder's ``val_folder``, and the sorted names of the folders in that, but for hidden ones."""
+    """Return a folder's ``val_folder``, and the sorted names of the folders in that, but for a system's."""
     if (root := val_folder(path)) is None:
         return path, []
-    return root, sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    return root, sorted(entry.name for entry in os.scandir(root) if not is_system(entry.name) and entry.is_dir())
 
 
 def dataset_name(path: Path) -> str:
     """Return the name of the dataset at ``path``: a file's stem, or a folder's name without ``val``."""
     if path.is_file():
         return path.stem
+    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("datasets--"):
+        return path.parent.parent.name.rpartition("--")[2]
     return path.parent.resolve().name if path.name == "val" else path.resolve().name
 
 
@@ -67,16 +76,16 @@ def dataset_of(
     if len(set(names)) == len(names):
         rows = [row._replace(id=file) for row, file in zip(rows, names, strict=True)]
     name = name or dataset_name(root)
-    classes, ignored = imagenet.wnids(), tuple(ignored)
+    classes, ignored = imagenet.wnids(), tuple(map(printable, ignored))
     return ImageDataset.from_rows(rows, name=name, format=format_, root=root, classes=classes, ignored=ignored)
 
 
 def read_folders(root: Path, targets: dict[str, int], format_: str) -> ImageDataset:
     """Read the images in folders whose class indices are known by the folders' names."""
-    rows, ignored = [], []
+    rows, ignored = [], [f"{name}/" for name in os.listdir(root) if is_system(name) and (root / name).is_dir()]
     for folder, target in targets.items():
         for path, entry in _files_below(root / folder, folder):
-            if is_image(entry.name):
+            if is_image(entry.name) and not path.endswith("/"):
                 rows.append(Row(path, FileSource.of(entry.path), target))
             else:
                 ignored.append(path)
@@ -95,6 +104,8 @@ def list_images(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
             images.append(entry)
         elif not entry.is_dir():
             ignored.append(entry.name)
+        elif is_system(entry.name):
+            ignored.append(f"{entry.name}/")
     if images and sorted_in:
         raise DatasetError(
             f"{folder.absolute()}: expected either images or class folders, found both, such as {images[0].name!r} "
@@ -104,10 +115,13 @@ def list_images(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
 
 
 def _files_below(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield all files below a folder with their paths, which begin with ``prefix``; links are followed."""
+    """Yield all files below a folder with their paths, which begin with ``prefix``; links are followed.
+
+    A system's folder is yielded itself, its path with a slash at the end.
+    """
     for entry in os.scandir(folder):
         path = f"{prefix}/{entry.name}"
         if entry.is_dir():
-            yield from _files_below(Path(entry.path), path)
+            yield from [(f"{path}/", entry)] if is_system(entry.name) else _files_below(Path(entry.path), path)
         else:
             yield path, entry

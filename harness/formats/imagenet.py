@@ -32,6 +32,9 @@ _VALIDATION_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})(?:_n[0-9]{8})?(?:\.[a-
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 GROUND_TRUTH = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"
 
+# All that tarfile raises on damaged headers, chained ones included.
+DAMAGED_TAR = (tarfile.TarError, ValueError, OverflowError, LookupError, RecursionError, TypeError, AttributeError)
+
 # The published archive unpacks to a few MB; more would be something else, or made to fill the memory.
 _UNPACKED_LIMIT = 64 * 2**20
 
@@ -111,24 +114,53 @@ def labels_sha256(targets: NDArray[int16]) -> str:
     return hashlib.sha256(targets.astype("<i2").tobytes()).hexdigest()
 
 
-def are_validation_names(ids: Sequence[str]) -> bool:
-    """Return whether all ids are named like the files of the validation set."""
-    return all(_VALIDATION_NAME.fullmatch(identity.rpartition("/")[2]) for identity in ids)
+def validation_numbers(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Return the (N,) numbers of the validation images with these ids, 0 for other images."""
+    names = (_VALIDATION_NAME.fullmatch(identity, identity.rfind("/") + 1) for identity in ids)
+    numbers = np.array([int(name[1]) if name else 0 for name in names], dtype=np.int64)
+    return np.where(numbers > IMAGES, 0, numbers)
 
 
-def validation_set_error(ids: Sequence[str], targets: NDArray[int16]) -> str | None:
-    """Return why these N images are not the whole validation set, as a clause, or None if they are."""
-    if not are_validation_names(ids):
+def require_labels(ids: Sequence[str], numbers: NDArray[np.int64], targets: NDArray[int16], where: object) -> None:
+    """Require that each validation image among these N images has the label of its number."""
+    numbered = np.flatnonzero(numbers)
+    found, known = targets[numbered].astype(np.int64), validation_labels()[numbers[numbered] - 1].astype(np.int64)
+    if not (wrong := np.flatnonzero(found != known)).size:
+        return
+    devkit = np.array(devkit_classes())
+    hint = "sort the images, or make their labels, anew"
+    for offset, counted in ((0, "from 0"), (1, "from 1")):
+        if np.array_equal(devkit[found - offset], known):
+            hint = (
+                f"the labels are the devkit's ids, counted {counted}; translate them to the order of the sorted wnids"
+            )
+        elif np.array_equal(found - offset, known):
+            hint = f"the labels are counted {counted}, but class indices are counted from 0"
+    first = int(wrong[0])
+    raise DatasetError(
+        f"{where}: {len(wrong):,} of {len(numbered):,} images lie in another class than their number says, such as "
+        f"{ids[int(numbered[first])]} in {found[first]} ({wnids()[found[first]]}), which belongs to {known[first]} "
+        f"({wnids()[known[first]]}); {hint}"
+    )
+
+
+def validation_set_error(ids: Sequence[str], numbers: NDArray[np.int64]) -> str | None:
+    """Return why the images with these N ids are not the whole validation set, as a clause, or None if they are."""
+    counts = np.bincount(numbers, minlength=IMAGES + 1)
+    if (others := int(counts[0])) == len(ids):
         return "its files are not named ILSVRC2012_val_*.JPEG"
-    if len(ids) != IMAGES:
-        return f"it has {len(ids):,} of the {IMAGES:,} images"
-    counts = np.bincount(targets, minlength=len(wnids())).tolist()
-    for wnid, count in zip(wnids(), counts, strict=True):
-        if count != 50:
-            return f"class {wnid} has {count} images, not 50"
-    if labels_sha256(targets) != LABELS_SHA256:
-        return "its images are not in their own class folders: the digest of the labels is not the known one"
-    return None
+    counts[0] = 1
+    missing, twice = np.flatnonzero(counts == 0), np.flatnonzero(counts > 1)
+    if not (others or missing.size or twice.size):
+        return None
+    error = f"it has {IMAGES - missing.size:,} of the {IMAGES:,} images"
+    if 0 < missing.size < IMAGES // 2:  # of a small part, nobody needs to know what the rest is
+        error += f", {missing.size:,} missing, such as ILSVRC2012_val_{missing[0]:08}.JPEG"
+    if twice.size:
+        error += f", {twice.size:,} more than once, such as ILSVRC2012_val_{twice[0]:08}.JPEG"
+    if others:
+        error += f", and {others:,} others, such as {ids[int(np.flatnonzero(numbers == 0)[0])]!r}"
+    return error
 
 
 def check_devkit(folders: Iterable[Path]) -> str:
@@ -167,10 +199,13 @@ def _ground_truth_in(archive: Path) -> bytes:
         if len(unpacked) > _UNPACKED_LIMIT:
             raise DatasetError(f"{archive}: expected the devkit of a few MB, found more than {_UNPACKED_LIMIT:,} bytes")
         with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as members:
-            if (file := members.extractfile(GROUND_TRUTH)) is None:  # a folder
+            # A link may point at itself, and a folder has no bytes.
+            if not (member := members.getmember(GROUND_TRUTH)).isreg() or (file := members.extractfile(member)) is None:
                 raise KeyError(GROUND_TRUTH)
             return file.read()
     except KeyError:  # no such member, or a link to none
         raise DatasetError(f"{archive}: expected {GROUND_TRUTH} in it, found no such file; download it again") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
+    except DatasetError:
+        raise
+    except (gzip.BadGzipFile, EOFError, zlib.error, *DAMAGED_TAR) as error:
         raise DatasetError(f"{archive}: expected a gzipped tar archive: {error}; download the devkit again") from None

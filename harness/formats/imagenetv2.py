@@ -14,6 +14,7 @@ from harness.formats import imagenet
 from harness.formats.folders import list_folders, read_folders
 
 FORMAT = "folders by class index"
+REENCODED = "the images of the -format-val archives were encoded anew and score differently from the originals"
 
 # The names of the study's archives, then those of the same three in its code.
 _SPELLINGS = {
@@ -31,9 +32,13 @@ def read(path: Path) -> ImageDataset | None:
         return None
     last = len(imagenet.wnids()) - 1
     if unknown := [name for name in folders if str(int(name)) != name or int(name) > last]:
+        # Without folder 1000 the rest would be read, each class by another's images.
+        todo = "rename it or move it away"
+        if unknown == [f"{last + 1}"] and "0" not in folders:
+            todo = "if these are the devkit's ids, sort the images into folders named by wnid"
         raise DatasetError(
             f"{root.absolute()}: expected class folders named 0 to {last} without leading zeros, found {unknown[0]!r}; "
-            "rename it or move it away"
+            + todo
         )
     dataset = read_folders(root, {name: int(name) for name in folders}, FORMAT)
     # A whole variant has its name, and what only claims to be one by its folder's name has a caveat.
@@ -42,10 +47,11 @@ def read(path: Path) -> ImageDataset | None:
     variant = next((name for claim in claims for name in NAMES if re.fullmatch(_SPELLINGS[name], claim)), None)
     if variant is None:
         return dataset
+    error = _variant_error(dataset)
     if any(re.search("format-?val", claim) for claim in claims):
-        caveat = "the images of the -format-val archives were encoded anew and score differently from the originals"
+        caveat = REENCODED if error is None else f"{REENCODED}, and it is not whole: {error}"
         return replace(dataset, name=f"{variant}-format-val", caveat=caveat)
-    if error := _variant_error(dataset):
+    if error is not None:
         return replace(dataset, name=f"not {variant}", caveat=f"it is not the whole {variant}: {error}")
     return replace(dataset, name=variant)
 

@@ -7,10 +7,13 @@ time; one that is damaged or of another version is replaced.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,17 @@ import platformdirs
 from harness.dataset import ImageDataset, Row
 from harness.errors import DatasetError
 from harness.formats import imagenet
-from harness.formats.folders import dataset_of
+from harness.formats.folders import dataset_of, is_system
 from harness.formats.sources import FileSource, Source
 from harness.records.run_folder import write_whole
 
 Rows = Sequence[Sequence[Any]]
 
 # Version of the index: raise it with every change of what is kept, or of what a reader's entries mean.
-FORMAT = 2
+FORMAT = 3
+
+
+_SPLITS = {"val": {"val", "valid", "validation"}, "train": {"train", "training"}, "test": {"test"}}
 
 
 def indexed(archive: FileSource, kind: str, find: Callable[[FileSource], Rows]) -> Rows:
@@ -65,25 +71,95 @@ def read_shards(
 ) -> ImageDataset:
     """Read those of the shards at a path that are of the validation set.
 
-    ``find`` lists a shard: each image's name, class index, and the arguments of its source after the file. ``expects``
-    says what the shards should hold. The default name is that of ``path``.
+    ``find`` lists a shard: each image's name, class index, its path in the shard, and the arguments of its source after
+    the file. ``expects`` says what the shards should hold. The default name is that of ``path``.
     """
-    rows = []
-    for shard in choose_validation(shards):
+    chosen = choose_validation(shards)
+    if not path.is_file():
+        _require_all_shards(chosen)
+    found = []
+    for shard in chosen:
         file = FileSource.of(shard)
-        for image, target, *where in indexed(file, kind.lower(), find):
-            rows.append(Row(image, source(file, *where), target))
-    if not rows:
+        for number, (image, target, inside, *where) in enumerate(indexed(file, kind.lower(), find)):
+            found.append((inside, Row(image, source(file, *where), target), f"{shard.stem}/{number:08}"))
+    kept, ignored = choose_members(path, [inside for inside, _, _ in found])
+    images = [found[index][1:] for index in kept]
+    if not images:
         raise DatasetError(f"{path}: expected {expects}, found none in {len(shards)} {kind} shards")
-    return dataset_of(rows, path, f"{kind} shards", name=name)
+    rows = [row for row, _ in images]
+    if len({row.id for row in rows}) < len(rows):  # such as sample000000 in each shard
+        rows = [row._replace(id=f"{place}/{row.id.rpartition('/')[2]}") for row, place in images]
+    return dataset_of(rows, path, f"{kind} shards", name=name, ignored=ignored)
+
+
+def _require_all_shards(shards: Sequence[Path]) -> None:
+    """Require all shards of the number that their names tell, as ``-00000-of-00014`` does, and none that is a copy."""
+    numbers: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    sizes: defaultdict[int, list[Path]] = defaultdict(list)
+    for shard in shards:
+        if named := re.fullmatch(r"(.*?)([0-9]{1,9})[-_]of[-_]([0-9]{1,9})(?:[^0-9].*)?", shard.name):
+            numbers[named[1], int(named[3])].add(int(named[2]))
+        for other in sizes[size := shard.stat().st_size]:
+            if filecmp.cmp(shard, other, shallow=False):
+                raise DatasetError(f"{shard} is a copy of {other}; delete one of them")
+        sizes[size].append(shard)
+    for (prefix, total), there in numbers.items():
+        first = 1 if total in there else 0
+        # A loop over the total would take for ever where a name says that there are a thousand million.
+        if len(there) != total or not all(first <= number < first + total for number in there):
+            missing = next(number for number in count(first) if number not in there)
+            raise DatasetError(
+                f"{shards[0].absolute().parent}: expected {total:,} shards, as the names {prefix}*-of-* say, found "
+                f"{len(there):,}, and no number {missing}; download it"
+            )
+
+
+def choose_members(path: Path, members: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Return the indices of the members of an archive that are the validation set's, and the folders left out."""
+    splits, ignored = defaultdict(list), set()
+    split_of: dict[str, tuple[str, str]] = {}  # folders are few, members are many
+    for index, member in enumerate(members):
+        folder = member.rpartition("/")[0]
+        if folder not in split_of:
+            split_of[folder] = _split_of(folder)
+        split, top = split_of[folder]
+        if split == "system":
+            ignored.add(top)
+        else:
+            splits[split].append((index, top))
+    if not splits["val"]:
+        for split in ("train", "test"):
+            if splits[split]:
+                raise DatasetError(
+                    f"{path}: expected images of the validation set, found only those of another split, such as in "
+                    f"{splits[split][0][1]!r}; point --imagenet at the validation set"
+                )
+        return [index for index, _ in splits[""]], sorted(ignored)
+    for split in ("train", "test"):
+        ignored |= {top for _, top in splits[split]}
+    return sorted(index for index, _ in splits["val"] + splits[""]), sorted(ignored)
+
+
+def _split_of(folder: str) -> tuple[str, str]:
+    """Return the split that a folder's path names, ``system`` for a system's folder, and the path up to there."""
+    parts = folder.split("/") if folder else []
+    for i, part in enumerate(parts):
+        words = set(re.split(r"[^a-z]+", part.lower()))
+        names = {"system": is_system(part), **{split: bool(words & spelled) for split, spelled in _SPLITS.items()}}
+        if split := next((split for split, there in names.items() if there), None):
+            inner = _split_of("/".join(parts[i + 1 :]))
+            if inner[0] == "system":
+                return "system", "/".join(parts[: i + 1]) + f"/{inner[1]}"
+            return split, "/".join(parts[: i + 1]) + "/"
+    return "", ""
 
 
 def choose_validation(shards: Sequence[Path]) -> list[Path]:
     """Return the shards that are named as a validation set's, or all if their names do not say."""
     words = {shard: set(re.split(r"[^a-z]+", shard.name.lower())) for shard in shards}
-    if validation := [shard for shard in shards if words[shard] & {"val", "valid", "validation"}]:
+    if validation := [shard for shard in shards if words[shard] & _SPLITS["val"]]:
         return validation
-    if others := [shard for shard in shards if words[shard] & {"train", "training", "test"}]:
+    if others := [shard for shard in shards if words[shard] & (_SPLITS["train"] | _SPLITS["test"])]:
         raise DatasetError(
             f"{others[0].absolute().parent}: expected shards of the validation set, such as validation-00000*, found "
             f"only those of another split, such as {others[0].name!r}; download the validation set"

@@ -27,15 +27,15 @@ def read(path: Path) -> ImageDataset | None:
 
 def _find_shards(path: Path) -> list[Path]:
     if not path.is_dir():
-        return [path] if path.suffix == ".parquet" and path.is_file() else []
+        return [path] if path.suffix == ".parquet" else []
     for folder in (path, path / "data"):
-        if shards := sorted(file for file in folder.glob("*.parquet") if file.is_file()):
+        if shards := sorted(file for file in folder.glob("[!.]*.parquet") if not file.is_dir()):
             return shards
     return []
 
 
 def _find_rows(file: FileSource) -> list[tuple[Any, ...]]:
-    """Return each row's name, class index, row group, index in the group, and name again, for the source."""
+    """Return each row's name, class index and path, and its row group, index in that and name, for the source."""
     import pyarrow
     from pyarrow import parquet
 
@@ -50,15 +50,13 @@ def _find_rows(file: FileSource) -> list[tuple[Any, ...]]:
                 for row, (image, label) in enumerate(zip(images, labels, strict=True)):
                     found.append((group, row, None if image is None else image["path"], label))
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file} cannot be read as Parquet: {error}; download it again") from None
-    named = [path is not None for _, _, path, _ in found]
-    if any(named) and not all(named):
-        raise DatasetError(f"{file}: row {named.index(False)} has no image.path, but others have; make the shard again")
+        reason = " ".join(str(error).split())  # some of pyarrow's have several lines
+        raise DatasetError(f"{file} cannot be read as Parquet: {reason}; download it again") from None
     entries = []
     for number, (group, row, path, label) in enumerate(found):
         target = require_class_index(label, f"{file}: row {number}")
-        name = f"{Path(file.path).stem}:{number:08}" if path is None else _name(path, target, f"{file}: row {number}")
-        entries.append((name, target, group, row, name))
+        name = _name(path or "", target, f"{file}: row {number}") or f"{Path(file.path).stem}:{number:08}"
+        entries.append((name, target, path or "", group, row, name))
     return entries
 
 
@@ -71,7 +69,8 @@ def _check_columns(schema: Any, file: FileSource) -> None:
     encoded, path = parts.get("bytes"), parts.get("path")
     are_images = encoded is not None and (types.is_binary(encoded) or types.is_large_binary(encoded))
     are_named = path is None or types.is_string(path) or types.is_large_string(path)
-    if label is None or not (types.is_integer(label) and are_images and are_named):
+    are_single = len(columns) == len(schema.names) and (image is None or len(parts) == image.num_fields)
+    if label is None or not (types.is_integer(label) and are_images and are_named and are_single):
         found = ", ".join(f"{name} {kind}" for name, kind in zip(schema.names, schema.types, strict=True))
         raise DatasetError(
             f"{file}: expected the columns image struct<bytes: binary, path: string> and label int64, found {found}"

@@ -43,6 +43,14 @@ def check_pixels(width: int, height: int) -> None:
         size = f"{width:,} x {height:,} pixels"
         raise Image.DecompressionBombError(f"{size}, more than the {MOST_PIXELS:,} that are decoded or resized")
 
+from harness.errors import DatasetError
+
+
+def kind_of(mode: int) -> str:
+    """Return what is no regular file, in words."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
 
 class Source(Protocol):
     """Where one image's bytes are; ``str`` names it for a person, and it can be sent to other processes."""
@@ -70,11 +78,13 @@ class FileSource:
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> FileSource:
-        """Return the file as it is now."""
+        """Return the file as it is now; what is there must be a regular file."""
         try:
             found = os.stat(path)  # noqa: PTH116 -- 50,000 Path objects would take 0.2 s
         except OSError:
             return cls(os.fspath(path), -1, -1)
+        if not stat.S_ISREG(found.st_mode):
+            raise DatasetError(f"{path}: expected a regular file, found {kind_of(found.st_mode)}; move it away")
         return cls(os.fspath(path), found.st_size, found.st_mtime_ns)
 
     def __str__(self) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from harness.dataset import ImageDataset, Row
 from harness.errors import DatasetError
 from harness.formats import imagenet
-from harness.formats.folders import dataset_name, dataset_of, is_image
-from harness.formats.listings import indexed
+from harness.formats.folders import dataset_name, dataset_of, is_image, is_system
+from harness.formats.listings import choose_members, indexed
 from harness.formats.sources import ArchiveSource, FileSource
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
@@ -24,6 +26,7 @@ _COMPRESSIONS = (
     (b"\xfd7zXZ\0", "xz", "unxz"),
     (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
 )
+_HEADER_LIMIT = 2**20
 _KINDS = {
     tarfile.SYMTYPE: "a symbolic link",
     tarfile.LNKTYPE: "a hard link",
@@ -38,11 +41,17 @@ def read(path: Path) -> ImageDataset | None:
     if (root := _find_archive(path)) is None:
         return None
     members = list_members(FileSource.of(root))
-    if any(split_key(member.name)[1] in LABELS for member in members):
+    kept = [member for member in members if not any(map(is_system, member.name.split("/")[:-1]))]
+    if any(split_key(member.name)[1] in LABELS for member in kept):
         return None
-    rows, ignored = [], []
+    if not any(is_image(member.name.rpartition("/")[2]) for member in kept):
+        first = next((f", but archives such as {each.name!r}" for each in kept if each.name.endswith(SUFFIXES)), "")
+        todo = ": it is no validation set; point --imagenet at ILSVRC2012_img_val.tar" if first else ""
+        raise DatasetError(f"{root}: expected images, found none among its {len(members):,} members{first}{todo}")
+    indices, ignored = choose_members(root, [member.name for member in members])
+    rows = []
     labels = " of class folders"
-    for member in members:
+    for member in (members[index] for index in indices):
         name = member.name.rpartition("/")[2]
         if not is_image(name):
             ignored.append(member.name)
@@ -57,7 +66,7 @@ def read(path: Path) -> ImageDataset | None:
                 f"{member.name!r}; if it is another dataset format, unpack it and point --imagenet at the folder"
             )
     if not rows:
-        raise DatasetError(f"{root}: expected images, found none among its {len(members):,} members")
+        raise DatasetError(f"{root}: expected images of the validation set, found none; point --imagenet at it")
     labels = labels or f", {imagenet.check_devkit(root.absolute().parents[:2])}"
     return dataset_of(rows, root, f"tar archive{labels}", name=dataset_name(path), ignored=ignored)
 
@@ -83,7 +92,9 @@ def _from_class_folder(path: str) -> str | None:
 
 def is_archive(path: Path) -> bool:
     """Return whether a path is a file named like a tar archive, compressed or not."""
-    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+    return (
+        path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.exists() and not path.is_dir()
+    )
 
 
 def split_key(path: str) -> tuple[str, str]:
@@ -101,27 +112,40 @@ def list_members(archive: FileSource) -> list[ArchiveSource]:
 def _find_members(archive: FileSource) -> list[tuple[str, int, int]]:
     """Return each regular file's path without ``.`` parts, its first byte's offset, and its size in bytes."""
     path = Path(archive.path)
-    if not path.is_file():
-        raise DatasetError(f"{path}: expected a tar archive, found no regular file")
     members = []
-    with path.open("rb") as file:
+    with _HeaderFile(io.FileIO(path)) as file:
         start = file.read(6)
         for magic, kind, program in _COMPRESSIONS:
             if start.startswith(magic):
                 raise DatasetError(f"{path}: expected an uncompressed archive, found {kind}; unpack it by {program}")
         file.seek(0)
-        try:
-            with tarfile.open(fileobj=file, mode="r:") as headers:
-                for header in headers:
-                    if (error := _member_error(header, archive.size)) is not None:
-                        raise DatasetError(f"{path}: member {header.name!r} {error}")
-                    if header.isreg():
-                        name = "/".join(part for part in header.name.split("/") if part not in ("", "."))
-                        members.append((name, header.offset_data, header.size))
-        except tarfile.TarError as error:
-            raise DatasetError(f"{path} cannot be read as a tar archive: {error}; download or make it again") from None
-        _check_end(path, file, headers.offset)
+        for header in _headers(path, file):
+            if (error := _member_error(header, archive.size)) is not None:
+                raise DatasetError(f"{path}: member {header.name!r} {error}")
+            if header.isreg():
+                name = "/".join(part for part in header.name.split("/") if part not in ("", "."))
+                members.append((name, header.offset_data, header.size))
     return members
+
+
+class _HeaderFile(io.BufferedReader):
+    """A file of which tarfile reads no more at once than a header needs, whatever size the header claims."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return at most ``size`` bytes."""
+        if size is None or not 0 <= size <= _HEADER_LIMIT:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size)
+
+
+def _headers(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as headers:
+            yield from headers
+    except imagenet.DAMAGED_TAR as error:
+        reason = str(error) or type(error).__name__
+        raise DatasetError(f"{path} cannot be read as a tar archive: {reason}; download or make it again") from None
+    _check_end(path, file, headers.offset)
 
 
 def _member_error(header: tarfile.TarInfo, size: int) -> str | None:

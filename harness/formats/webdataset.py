@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from harness.dataset import ImageDataset
 from harness.errors import DatasetError
 from harness.formats import imagenet
+from harness.formats.folders import is_system
 from harness.formats.listings import read_shards, require_class_index
 from harness.formats.sources import ArchiveSource, FileSource
 from harness.formats.tar import LABELS, is_archive, list_members, split_key
@@ -29,25 +30,31 @@ def read(path: Path) -> ImageDataset | None:
 
 
 def _find_samples(archive: FileSource) -> list[tuple[Any, ...]]:
-    """Return each image's name and class index, and its member's name, offset and size."""
+    """Return each image's name, class index and path, and its member's name, offset and size."""
+    left_out: list[tuple[Any, ...]] = []
     parts: defaultdict[str, dict[str, ArchiveSource]] = defaultdict(dict)
     for member in list_members(archive):
         key, suffix = split_key(member.name)
+        if any(map(is_system, key.split("/")[:-1])):
+            # Listed for its path only, by which it is left out.
+            left_out.append((member.name, 0, member.name, member.name, member.offset, member.size))
+            continue
         kind = "image" if suffix in ("jpg", "jpeg", "png") else suffix
         if kind != "image" and kind not in LABELS:
             continue
         if (first := parts[key].setdefault(kind, member)) is not member:
             raise DatasetError(f"{archive}: {first.name!r} and {member.name!r} have one key; make the shard again")
     with Path(archive.path).open("rb") as file:
-        return [_sample(f"{archive}: key {key!r}", members, file) for key, members in parts.items()]
+        return [_sample(f"{archive}: key {key!r}", members, file) for key, members in parts.items()] + left_out
 
 
 def _sample(key: str, members: dict[str, ArchiveSource], file: BinaryIO) -> tuple[Any, ...]:
     if "image" not in members:
         raise DatasetError(f"{key} has a label but no image; make the shard again")
     if len(members) == 1:
-        raise DatasetError(f"{key} has an image but no .cls or .json; make the shard again")
+        raise DatasetError(f"{key} has an image but no .cls or .json; {_todo(members['image'])}")
     image, labels = members["image"], []
+    folder = image.name.rpartition("/")[0]
     name = image.name
     if "cls" in members:
         text = _read(members["cls"], file).decode(errors="replace").strip()
@@ -64,7 +71,15 @@ def _sample(key: str, members: dict[str, ArchiveSource], file: BinaryIO) -> tupl
             raise DatasetError(f"{where}: expected the image's file name as 'filename', found {name!r}")
     if len(set(labels)) > 1:
         raise DatasetError(f"{key} has labels that differ: {labels}; make the shard again")
-    return name, labels[0], image.name, image.offset, image.size
+    return name, labels[0], f"{folder}/{name}", image.name, image.offset, image.size
+
+
+def _todo(image: ArchiveSource) -> str:
+    """Return what to do about an image without a label."""
+    name, shard = image.name.rpartition("/")[2], Path(image.archive.path).stem
+    if re.match(r"n[0-9]{8}_[0-9]+\.", name) or shard in imagenet.class_indices():
+        return "archives of one class each are the training set's; point --imagenet at the validation set"
+    return "make the shard again"
 
 
 def _read_json(label: ArchiveSource, file: BinaryIO) -> dict[str, Any]:

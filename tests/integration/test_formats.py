@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from harness.dataset import open_dataset
+from harness.errors import DatasetError
 from harness.formats import FORMATS, imagenet
 from tests.archives import write_files, write_parquet, write_tar
 
@@ -122,6 +124,10 @@ WRITERS: dict[str, Callable[[Path, list[Image]], Path]] = {
 }
 
 
+# Flat files have no labels of their own, and torchvision's root is compared with its meta.bin first.
+LABELLED = ["class folders", "Kaggle's tree", "Parquet shards", "WebDataset shards", "folders by class index"]
+
+
 def test_every_format_is_written_here() -> None:
     """A format without a writer would not be compared."""
     assert len(WRITERS) == len(FORMATS)
@@ -138,6 +144,39 @@ def test_the_same_images_are_the_same_dataset(images: list[Image], tmp_path: Pat
         assert dataset.targets.tolist() == [image.target for image in images]
         assert [source.read() for source in dataset.sources] == [image.data for image in images]
         assert dataset.caveat == "it is not the whole imagenet-1k validation set: it has 100 of the 50,000 images"
+
+
+@pytest.mark.parametrize(
+    ("mislabel", "hint"),
+    [
+        (
+            lambda image: imagenet.devkit_classes().index(image.target),
+            "the labels are the devkit's ids, counted from 0",
+        ),
+        (lambda image: imagenet.devkit_classes().index(image.target) + 1, "the labels are the devkit's ids, counted"),
+        (lambda image: image.target + 1, "the labels are counted from 1, but class indices are counted from 0"),
+        (lambda image: 999 - image.target, "sort the images, or make their labels, anew"),
+        (lambda image: image.target if image.target else 999, "sort the images, or make their labels, anew"),
+    ],
+    ids=["devkit from 0", "devkit", "from 1", "reversed", "one image"],
+)
+@pytest.mark.parametrize("name", LABELLED)
+def test_labels_that_contradict_the_numbers_are_errors(
+    images: list[Image], tmp_path: Path, name: str, mislabel: Callable[[Image], int], hint: str
+) -> None:
+    """In every format with labels of its own the sentence says how many are wrong, and what they look like."""
+    labelled = []
+    for image in images:
+        labelled.append(copy.copy(image))
+        labelled[-1].target = min(mislabel(image), 999)
+        labelled[-1].wnid = imagenet.wnids()[labelled[-1].target]
+    wrong = sum(one.target != other.target for one, other in zip(images, labelled, strict=True))
+
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(WRITERS[name](tmp_path / "mine", labelled))
+
+    assert f": {wrong} of 100 images lie in another class than their number says, such as ILSVRC" in str(raised.value)
+    assert hint in str(raised.value)
 
 
 def test_a_subset_is_the_same_in_every_format(images: list[Image], tmp_path: Path) -> None:

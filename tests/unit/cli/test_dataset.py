@@ -47,7 +47,6 @@ def test_a_sound_dataset_is_described(tmp_path: Path, capsys: pytest.CaptureFixt
         "    03.JPEG = 11.JPEG = 15.JPEG",
         "ignored:     1",
         f"    {WNIDS[2]}/notes.txt",
-        "misplaced:   none",
         "unreadable:  none",
         "It is not the ImageNet-1k validation set: its files are not named ILSVRC2012_val_*.JPEG.",
     ]
@@ -69,37 +68,31 @@ def test_unreadable_images_are_damage(tmp_path: Path, capsys: pytest.CaptureFixt
     assert status == 1
 
 
-def test_images_in_the_wrong_class_are_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A validation image's class is known by its number; a part that is named as the whole is damaged."""
-    wnids = imagenet.wnids()
-    right = wnids[imagenet.validation_label(1)]
-    save(noise(1), tmp_path / right / "ILSVRC2012_val_00000001.JPEG")
-    save(noise(2), tmp_path / wnids[0] / "ILSVRC2012_val_00000002.JPEG")
+def test_a_part_that_is_named_as_the_whole_is_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line says what it lacks; exit status 1."""
+    save(noise(1), tmp_path / imagenet.wnids()[imagenet.validation_label(1)] / "ILSVRC2012_val_00000001.JPEG")
 
     status, lines = described(tmp_path, capsys)
 
-    belongs = wnids[imagenet.validation_label(2)]
-    assert "misplaced:   1" in lines
-    assert f"    ILSVRC2012_val_00000002.JPEG: in {wnids[0]}, belongs to {belongs}" in lines
     assert lines[-1] == (
-        "Damaged or not whole: it is not the whole imagenet-1k validation set: it has 2 of the 50,000 images."
+        "Damaged or not whole: it is not the whole imagenet-1k validation set: it has 1 of the 50,000 images."
     )
     assert status == 1
 
 
-def test_one_image_in_the_wrong_class_among_others_is_damage(
+def test_one_image_in_the_wrong_class_among_others_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also in a set that does not claim to be the validation set; exit status 1."""
-    wnid = next(wnid for wnid in imagenet.wnids() if imagenet.class_indices()[wnid] != imagenet.validation_label(7))
-    save(noise(1), tmp_path / wnid / "ILSVRC2012_val_00000007.JPEG")
-    save(noise(2), tmp_path / wnid / "mine.JPEG")
+    """Also in a set that does not claim to be the validation set; exit status 2."""
+    save(noise(1), tmp_path / imagenet.wnids()[0] / "ILSVRC2012_val_00000007.JPEG")
+    save(noise(2), tmp_path / imagenet.wnids()[0] / "mine.JPEG")
 
-    status, lines = described(tmp_path, capsys)
+    status = main(["dataset", str(tmp_path)])
 
-    assert "misplaced:   1" in lines
-    assert lines[-1].startswith("Damaged. It is not the ImageNet-1k validation set: ")
-    assert status == 1
+    assert capsys.readouterr().err.startswith(
+        f"error: {tmp_path}: 1 of 1 images lie in another class than their number"
+    )
+    assert status == 2
 
 
 def test_progress_is_no_part_of_the_description(

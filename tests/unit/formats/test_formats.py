@@ -57,7 +57,7 @@ def test_other_files_are_ignored_and_listed(tmp_path: Path) -> None:
     dataset = open_dataset(str(tmp_path))
 
     assert dataset.ids == ("a.JPEG",)
-    assert sorted(dataset.ignored) == [f"{FIRST}/._a.JPEG", f"{FIRST}/notes.txt"]
+    assert sorted(dataset.ignored) == [".cache/", f"{FIRST}/._a.JPEG", f"{FIRST}/notes.txt"]
 
 
 def test_names_that_occur_twice_are_distinguished_by_their_class(tmp_path: Path) -> None:
@@ -77,11 +77,20 @@ def test_an_incomplete_validation_set_is_not_called_imagenet(tmp_path: Path) -> 
     assert dataset.caveat == "it is not the whole imagenet-1k validation set: it has 1 of the 50,000 images"
 
 
-def test_a_validation_image_in_two_class_folders_is_reported(tmp_path: Path) -> None:
-    """A copy in a second class folder does not hide what the files claim to be."""
-    touch(tmp_path, f"{FIRST}/ILSVRC2012_val_00000293.JPEG", f"{SECOND}/ILSVRC2012_val_00000293.JPEG")
+def test_a_stray_image_does_not_hide_the_validation_set(tmp_path: Path) -> None:
+    """A copy in a class folder is named, and the others are still recognized by their names."""
+    names = [f"ILSVRC2012_val_{number:08}" for number in (293, 2138)]
+    touch(
+        tmp_path,
+        *(f"{FIRST}/{name}.JPEG" for name in names),
+        f"{FIRST}/{names[0]} (1).JPEG",
+        f"{FIRST}/x/{names[0]}.jpg",
+    )
 
-    assert "it has 2 of the 50,000 images" in open_dataset(str(tmp_path)).caveat
+    assert open_dataset(str(tmp_path)).caveat == (
+        "it is not the whole imagenet-1k validation set: it has 2 of the 50,000 images, 1 more than once, such as "
+        f"{names[0]}.JPEG, and 1 others, such as '{FIRST}/{names[0]} (1).JPEG'"
+    )
 
 
 def test_the_validation_set_is_called_imagenet(tmp_path: Path, reference: Path) -> None:

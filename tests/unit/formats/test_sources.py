@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import DatasetError
 from harness.formats.sources import ArchiveSource, FileSource, Source
 
 
@@ -61,8 +62,10 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     """What is no regular file is an error before it is opened."""
     os.mkfifo(tmp_path / "pipe")
 
+    with pytest.raises(DatasetError, match="pipe: expected a regular file, found a pipe; move it away"):
+        FileSource.of(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
-        FileSource.of(tmp_path / "pipe").read()
+        FileSource(str(tmp_path / "pipe"), 0, 0).read()
 
 
 def test_identity_is_free_of_the_place(file: Path) -> None:

@@ -197,8 +197,27 @@ def test_a_negative_size_is_an_error(tmp_path: Path) -> None:
         list_members(FileSource.of(path))
 
 
+@pytest.mark.parametrize("size", [2**40, -1024])
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_long_header_of_an_impossible_size_is_not_read(tmp_path: Path, size: int, kind: bytes) -> None:
+    """It would take all the memory, or the whole archive."""
+    block = header("name", kind, size=size).tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "x.tar").write_bytes(block + write_tar(tmp_path / "sound.tar", FILES).read_bytes())
+
+    message = f" cannot be read as a tar archive: a header of {size} bytes; download or make it again"
+    assert error_of(tmp_path / "x.tar") == message
+
+
+def test_long_headers_without_end_are_an_error(tmp_path: Path) -> None:
+    """Each long name may be followed by another."""
+    block = header("name", tarfile.GNUTYPE_LONGNAME, size=4).tobuf() + b"name".ljust(512, b"\0")
+    (tmp_path / "x.tar").write_bytes(block * 3000)
+
+    assert " cannot be read as a tar archive: maximum recursion depth exceeded" in error_of(tmp_path / "x.tar")
+
+
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     """To open a pipe would wait for ever."""
     os.mkfifo(tmp_path / "x.tar")
 
-    assert error_of(tmp_path / "x.tar") == ": expected a tar archive, found no regular file"
+    assert error_of(tmp_path / "x.tar") == ": expected a regular file, found a pipe; move it away"

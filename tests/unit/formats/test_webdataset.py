@@ -131,13 +131,25 @@ def test_what_is_no_json_is_an_error(tmp_path: Path, data: bytes) -> None:
         webdataset.read(path)
 
 
-def test_a_key_in_two_shards_is_an_error(tmp_path: Path) -> None:
-    """Images of one id are not both counted."""
+def test_a_copy_of_a_shard_is_an_error(tmp_path: Path) -> None:
+    """Images are not counted twice."""
     for name in ("0.tar", "1.tar"):
         write_tar(tmp_path / name, {"k.jpg": b"", "k.cls": b"0"})
 
-    with pytest.raises(DatasetError, match=r"two images are called 'k.jpg': .*0.tar: k.jpg and .*1.tar: k.jpg"):
+    with pytest.raises(DatasetError, match=r"1.tar is a copy of .*0.tar; delete one of them"):
         webdataset.read(tmp_path)
+
+
+def test_keys_that_repeat_are_distinguished_by_shard_and_row(tmp_path: Path) -> None:
+    """Shards may each begin at the same key."""
+    for name in ("0", "1"):
+        write_tar(tmp_path / f"{name}.tar", {"sample000000.jpg": name.encode(), "sample000000.cls": b"7"})
+
+    dataset = webdataset.read(tmp_path)
+
+    assert dataset is not None
+    assert dataset.ids == ("0/00000000/sample000000.jpg", "1/00000000/sample000000.jpg")
+    assert [source.read() for source in dataset.sources] == [b"0", b"1"]
 
 
 def test_archives_without_images_are_errors(tmp_path: Path) -> None:
