@@ -312,8 +312,9 @@ def test_what_is_no_json_is_an_error(value: str, tmp_path: Path) -> None:
     """Python's own reader would take it."""
     values = json.dumps(_values()).replace('"parameters": 11689512', f'"parameters": {value}')
 
+    (tmp_path / "record.json").write_text(values)
+
     with pytest.raises(RecordError, match=r"record\.json: expected JSON "):
-        (tmp_path / "record.json").write_text(values)
         read_run(tmp_path)
 
 
