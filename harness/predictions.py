@@ -50,6 +50,17 @@ class Predictions:
         """The sha256 of all pixel hashes, the same for the same pixels in the same order; empty if not known."""
         return "" if self.hashes is None else hashlib.sha256(self.hashes.tobytes()).hexdigest()
 
+    def wrong(self, classes: int = 0) -> str:
+        """Return what no model predicts, with ``classes`` where that is known; empty if nothing is wrong."""
+        if self.logits is not None and not (np.isfinite(self.logits).all() and (np.diff(self.logits) <= 0).all()):
+            return "expected finite logits, highest first, found others"
+        if self.logsumexp is not None and not np.isfinite(self.logsumexp).all():
+            return "expected finite values of logsumexp, found others"
+        inside = (self.top >= 0) & (self.top < (classes or 2**15))
+        if not inside.all() or not np.diff(np.sort(self.top)).all():
+            return f"expected different classes of each image{f', 0 to {classes - 1}' if classes else ''}, found others"
+        return ""
+
     def at(self, indices: NDArray[np.int64]) -> Predictions:
         """Return the predictions for the images at these indices."""
         arrays: Any = vars(self).items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.expected import Entry, ModelSpec
 from harness.precision import PRECISIONS
 from harness.preset import Geometry, Preset
 from harness.records.evidence import Counts, Expected
+from harness.records.run_folder import read_whole
 
 SCHEMA_VERSION = 2
 
@@ -83,17 +85,16 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_expected(path: Path) -> tuple[Entry, ...]:
     """Read and check the whole file; what is wrong is an ExpectedError."""
     try:
-        with path.open(encoding="utf-8") as file:
-            document = yaml.load(file, _Loader)
+        document = yaml.load(read_whole(path).decode(), _Loader)
     except OSError as error:
         raise ExpectedError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is text that is not UTF-8
         raise ExpectedError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise ExpectedError(f"{path}: expected a mapping with the keys schema_version, tolerance, datasets and models")
-    if document.get("schema_version") != str(SCHEMA_VERSION):
+    if (version := document.get("schema_version")) != str(SCHEMA_VERSION):
         raise ExpectedError(
-            f"{path}: schema_version must be {SCHEMA_VERSION}, found {document.get('schema_version')!r}; version 1 has "
+            f"{path}: schema_version must be {SCHEMA_VERSION}, found {reprlib.repr(version):.80}; version 1 has "
             "'splits' for 'datasets' and 'embedded' for 'synthetic': rename them and raise the version"
         )
     listed: _File = _convert(document, _File, str(path))
@@ -131,8 +132,8 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
-        found = f"; found {value!r}" if len(repr(value)) <= 80 else ""  # the path says enough of a longer one
-        raise ExpectedError(f"{where}: {error}{found}") from None
+        # Abridged by reprlib, since aliases can make nested values endless.
+        raise ExpectedError(f"{where}: {error}; found {reprlib.repr(value):.80}") from None
 
 
 def _tolerances(value: Any, where: str, outer: Mapping[str, Decimal]) -> Mapping[str, Decimal]:

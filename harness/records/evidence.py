@@ -9,11 +9,14 @@ import msgspec
 
 from harness.stats import mcnemar
 
+MOST_IMAGES = 20_000_000
+"""More than any set in use has; the exact tests take seconds for that many."""
 METRICS = {"top1": "top-1", "top5": "top-5"}
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 """Text without control characters, which no table or chart could show."""
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+_Moved: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e300)]
 Size: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
 
 
@@ -24,7 +27,7 @@ class Counts(msgspec.Struct, frozen=True):
     69.758
     """
 
-    images: Annotated[int, msgspec.Meta(ge=1)]
+    images: Annotated[int, msgspec.Meta(ge=1, le=MOST_IMAGES)]
     top1: Count
     top5: Count
 
@@ -48,6 +51,11 @@ class Expected(msgspec.Struct, frozen=True):
     tolerance: Decimal  # percentage points, for both metrics and both directions
     # ``published`` by the model's authors, or ``recorded`` by an earlier run of this harness.
     origin: Literal["published", "recorded"] = "published"
+
+    def __post_init__(self) -> None:
+        exponent = self.tolerance.as_tuple().exponent  # text for what is not finite
+        if not (isinstance(exponent, int) and exponent > -20 and 0 <= self.tolerance <= 100):
+            raise ValueError(f"expected a tolerance of 0 to 100 points, found {self.tolerance}")
 
     @property
     def tolerance_images(self) -> int:
@@ -102,9 +110,9 @@ ARITHMETIC, COUNTING, IMAGES = "arithmetic", "counting", "set of images"
 class Drift(msgspec.Struct, frozen=True):
     """How far the logits of N images moved, in units of the logit scale: median, 99th percentile and maximum."""
 
-    median: Size
-    p99: Size
-    largest: Size
+    median: _Moved
+    p99: _Moved
+    largest: _Moved
 
     def is_beyond(self, noise_floor: NoiseFloor) -> bool:
         """Return whether logits moved further than arithmetic alone moves them."""

@@ -6,22 +6,29 @@ fields are only added, and optional, so that every 3.x is read; unknown fields a
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from statistics import median
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
+from harness.errors import RecordError
 from harness.precision import MEMORY_FORMATS, PRECISIONS, Setting
 from harness.records.environment import Environment
-from harness.records.evidence import Bounds, Count, Counts, Expected, Name, Pairing, Size, Unpaired
+from harness.records.evidence import MOST_IMAGES, Bounds, Count, Counts, Expected, Name, Pairing, Size, Unpaired
 from harness.verdict import Verdict, judge
 
-SCHEMA_VERSION = "3.0"
+SCHEMA_VERSION = "3.1"
+BENCHMARK_KEY = "imagenet_gate"
+"""Key of a pytest-benchmark JSON file that holds the record; its timings are the file's benchmarks."""
 NOT_RUN: Final = "not run"
 ERROR: Final = "error"
 
+_Fact: TypeAlias = bool | int | float | Name | None
+Facts: TypeAlias = dict[Name, _Fact | list[_Fact]]
 Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e15)]
 
 
@@ -59,6 +66,13 @@ class _Setting(msgspec.Struct, frozen=True, kw_only=True):
         return list(PRECISIONS).index(self.precision), list(MEMORY_FORMATS).index(self.memory_format), self.compiled
 
 
+class _FirstInput(msgspec.Struct):
+    id: Name
+    sha256: Name
+    low: float
+    high: float
+
+
 class CaseResult(_Setting, frozen=True, kw_only=True):
     """One evaluated case, with the evidence by which it is judged."""
 
@@ -76,11 +90,16 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
     weights_sha256: str = ""  # digest of all parameters and buffers
     weights_bytes: Count | None = None  # size of all parameters and buffers
     inputs_digest: str = ""  # digest of the decoded pixels of all images
-    preparation: dict[str, Any] = {}  # decoder, resize, crop, interpolation, mean and std
-    switches: dict[str, Any] = {}  # torch's arithmetic settings during the evaluation, as observed
+    preparation: Facts = {}  # decoder, resize, crop, interpolation, mean and std
+    switches: Facts = {}  # torch's arithmetic settings during the evaluation, as observed
     # Id of the first image, and sha256, minimum and maximum of the model's input for it.
     first_input: dict[str, Any] = {}
     notes: tuple[str, ...] = ()  # unusual events that a reader should know about
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.first_input:
+            msgspec.convert(self.first_input, _FirstInput)
 
     @property
     def verdict(self) -> Verdict:
@@ -110,10 +129,10 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     gmacs: Size  # multiply-adds of one image, in 10^9
     peak_tflops: Seconds  # speed of a product of large matrices in the same session, in 10^12 operations a second
     peak_memory: Count | None  # bytes; on CUDA of tensors, elsewhere of the whole process; None where it is not known
-    warm_up: dict[str, Any]  # calls before the measurement, their seconds, and whether they had become stable
+    warm_up: dict[Name, bool | Size]  # calls before the measurement, their seconds, and whether they had become stable
     # Seconds of a fixed piece of work without torch, before and after the calls; None on other devices than a CPU.
     yardstick: Seconds | None
-    clocks: dict[str, Any] | None  # the GPU's clocks after the last call, by NVML; None where they are not known
+    clocks: Facts | None  # the GPU's clocks after the last call, by NVML; None where they are not known
 
     @property
     def median(self) -> float:
@@ -162,10 +181,10 @@ class DatasetFacts(msgspec.Struct, frozen=True):
 
     name: Name
     digest: str  # digest of all ids and labels
-    images: Annotated[int, msgspec.Meta(ge=1)]  # number of evaluated images
+    images: Annotated[int, msgspec.Meta(ge=1, le=MOST_IMAGES)]  # number of evaluated images
     # Number of images of the whole dataset; larger than ``images`` for a subset.
-    total: Annotated[int, msgspec.Meta(ge=1)]
-    classes: Annotated[int, msgspec.Meta(ge=1)]  # number of classes with images
+    total: Annotated[int, msgspec.Meta(ge=1, le=MOST_IMAGES)]
+    classes: Annotated[int, msgspec.Meta(ge=1, le=2**15)]  # number of classes with images
     class_names: tuple[str, ...] = ()  # names of all classes, by class index; empty where they are not known
 
 
@@ -180,6 +199,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     timings: tuple[TimingResult, ...] = ()  # results of the throughput tests
     missing_cases: tuple[Missing, ...] = ()  # accuracy tests without a result
     missing_timings: tuple[Missing, ...] = ()  # throughput tests without a result
+    files: dict[
+        str, str
+    ] = {}  # sha256 of each file of arrays in the folder, by its path there; those known are checked
     commands: tuple[str, ...] = ()  # shell commands that made it; empty where they are not known
 
     def __post_init__(self) -> None:
@@ -206,6 +228,56 @@ def plain(value: object) -> dict[str, Any]:
         values["cases"] = [plain(case) for case in value.cases]
         values["timings"] = [{**timing.info(), "seconds": list(timing.seconds)} for timing in value.timings]
     return values
+
+
+def record_json(record: Record) -> bytes:
+    """Return the content of ``record.json``; a byte of a path that is not UTF-8 becomes an escape."""
+    text = json.dumps(plain(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):04x}", text).encode()
+
+
+def parse_record(content: bytes) -> Record:
+    """Return the record in a ``record.json``, or in a file of pytest-benchmark; a RecordError says what is wrong."""
+    try:
+        values = msgspec.json.decode(content)  # unlike Python's json: no NaN, no infinity, no half of a surrogate pair
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"expected JSON ({error}); it may have been cut short") from error
+    if not isinstance(values, dict) or not values.keys() & {"schema_version", "benchmarks"}:
+        raise RecordError("expected a record of this harness, found other JSON")
+    if "benchmarks" in values:
+        values = _from_benchmarks(values)
+    found = values.get("schema_version")
+    if not isinstance(found, str) or found.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+        raise RecordError(
+            f"schema_version must be 3.x, found {repr(found)[:80]}: read it with the version that wrote it, or run "
+            "again"
+        )
+    try:
+        record = msgspec.convert(values, Record)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise RecordError(f"not a valid record: {error}") from error
+    # Of another version only the evidence counts, since its rules may have been others.
+    for stored, case in zip(values.get("cases", ()), record.cases if found == SCHEMA_VERSION else (), strict=False):
+        if stored.get("outcome", case.outcome) != case.outcome:
+            raise RecordError(
+                f"the outcome of {case.id} does not follow from its evidence, which gives {case.outcome!r}: one of "
+                "them was changed"
+            )
+    return record
+
+
+def _from_benchmarks(values: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(record := values.get(BENCHMARK_KEY), dict):
+        raise RecordError(f"a file of pytest-benchmark, but not of this harness: it has no {BENCHMARK_KEY!r}")
+    try:
+        timings = [
+            {**benchmark["extra_info"], "seconds": benchmark["stats"]["data"]}
+            for benchmark in values["benchmarks"]
+            if "peak_tflops" in benchmark["extra_info"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise RecordError(f"not a valid file of pytest-benchmark: {type(error).__name__} {error}") from error
+    return {**record, "timings": timings}
 
 
 def ranking(cases: Iterable[CaseResult]) -> list[CaseResult]:

@@ -7,12 +7,16 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
-import json
+import lzma
+import math
 import os
 import secrets
 import shutil
+import stat
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -30,17 +34,20 @@ from numpy.typing import NDArray
 from harness.dataset import digest_of
 from harness.errors import RecordError, ResultsError
 from harness.predictions import GRID, HASH_BYTES, Predictions
-from harness.records.results import SCHEMA_VERSION, CaseResult, Record, plain
+from harness.records.results import CaseResult, Record, parse_record, record_json
 
 RECORD, LABELS, PREDICTIONS, INPUTS = "record.json", "labels.npz", "predictions", "inputs"
-BENCHMARK_KEY = "imagenet_gate"
-"""Key of a pytest-benchmark JSON file that holds the record; its timings are the file's benchmarks."""
 # What each file of arrays holds: their types, and the shapes that they may have after the first dimension.
 _ARRAYS: dict[str, dict[str, tuple[str, list[tuple[int, ...]]]]] = {
     LABELS: {"ids": ("U", [()]), "targets": ("i2", [()])},
     INPUTS: {"hashes": ("u1", [(HASH_BYTES,)]), "samples": ("u1", [(GRID, GRID, 3)])},
     PREDICTIONS: {"top": ("i2", [(5,), (6,)]), "logits": ("f4", [(5,), (6,)]), "logsumexp": ("f4", [()])},
 }
+_LARGEST = 2**29
+"""Bytes of a file or an array that are read at most: ten times what a million images need."""
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+# What zipfile and NumPy raise on bytes that neither has written.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, MemoryError, zipfile.BadZipFile)
 
 
 class NewRun:
@@ -56,34 +63,56 @@ class NewRun:
             self.staging = Path(tempfile.mkdtemp(prefix="imagenet-gate-run-"))
             return
         self.folder = folder.resolve()
-        self.staging = self.folder.with_name(f"{self.folder.name}.partial-{secrets.token_hex(4)}")
         if self.folder.exists() and not self.folder.is_dir():
             raise ResultsError(f"{option} {folder}: expected a folder, found a file")
         if self.folder.is_mount():
             raise ResultsError(f"{option} {folder}: a mount point cannot be replaced; name a folder in it")
+        if outer := [parent for parent in self.folder.parents if (parent / RECORD).exists()]:
+            raise ResultsError(f"{option} {folder}: expected a folder of its own, found one in the run {outer[0]}")
         if self.folder.is_dir() and (foreign := _foreign(self.folder)):
             raise ResultsError(
                 f"{option} {folder}: expected a new or empty folder, or an earlier run to be replaced; found a folder "
                 f"with something else in it: {foreign}"
             )
+        self.staging = self.folder.with_name(f"{self.folder.name}.partial-{secrets.token_hex(4)}")
         with _as_results_error(self.folder):
             self.staging.mkdir(parents=True)
 
     def finish(self, record: Record) -> None:
-        """Write the record and move the folder to its destination; only a ResultsError leaves an earlier run there."""
+        """Write the record and move the folder to its destination; only a ResultsError leaves an earlier run there.
+
+        What was measured is then kept elsewhere, and the error says where.
+        """
         assert self.folder is not None
         before = self.folder.with_name(f"{self.folder.name}.replaced-{secrets.token_hex(4)}")
-        with _as_results_error(self.folder):
-            write_whole(self.staging / RECORD, record_json(record))
-            try:
-                if self.folder.exists():
-                    self.folder.rename(before)
-                self.staging.rename(self.folder)
-            except BaseException:  # including KeyboardInterrupt
-                if before.exists() and not self.folder.exists():
-                    before.rename(self.folder)
-                raise
+        files = {path.relative_to(self.staging).as_posix(): path for path in sorted(self.staging.rglob("*.npz"))}
+        digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+        content = record_json(msgspec.structs.replace(record, files=digests))
+        try:
+            with _as_results_error(self.folder):
+                write_whole(self.staging / RECORD, content)
+                try:
+                    if self.folder.exists():
+                        self.folder.rename(before)
+                    self.staging.rename(self.folder)
+                except BaseException:  # including KeyboardInterrupt
+                    if before.exists() and not self.folder.exists():
+                        before.rename(self.folder)
+                    raise
+        except ResultsError as error:
+            raise ResultsError(f"{error}; what was measured is in {self._kept(content)}") from error
         shutil.rmtree(before, ignore_errors=True)
+
+    def _kept(self, content: bytes) -> Path:
+        """Return where the run is kept: in a temporary folder, or where it is, as far as it could be written."""
+        kept = Path(tempfile.gettempdir()) / f"imagenet-gate-kept-{secrets.token_hex(4)}"
+        try:
+            shutil.copytree(self.staging, kept, ignore=shutil.ignore_patterns(RECORD))
+            write_whole(kept / RECORD, content)
+        except OSError:
+            shutil.rmtree(kept, ignore_errors=True)
+            kept, self.staging = self.staging, kept
+        return kept
 
     def discard(self) -> None:
         """Remove a run that was not finished."""
@@ -119,13 +148,12 @@ class Run:
     @cached_property
     def labels(self) -> tuple[NDArray[np.str_], NDArray[np.int16]]:
         """The (N,) ids and targets of the evaluated images, or a RecordError if their file is not the record's."""
-        path = self.path / LABELS
-        ids, targets = _read_arrays(LABELS, path).values()
+        path, dataset = self.path / LABELS, self.record.dataset
+        ids, targets = self._arrays(LABELS, path).values()
         if (ids[1:] <= ids[:-1]).any():
             raise RecordError(
                 f"{path}: expected ids sorted and unique, found others; it was not written by this harness"
             )
-        dataset = self.record.dataset
         if dataset is not None and digest_of(ids.tolist(), targets) != dataset.digest:
             raise RecordError(f"{path}: its digest differs from that in {RECORD}: one of them was changed")
         return ids, targets
@@ -135,16 +163,19 @@ class Run:
         ids, _ = self.labels
         paths = _paths(self.path, case.id, case.inputs_digest)
         path, inputs = paths[PREDICTIONS], paths[INPUTS]
-        arrays = _read_arrays(PREDICTIONS, path, len(ids))
+        arrays = self._arrays(PREDICTIONS, path)
         if case.inputs_digest:
-            arrays |= _read_arrays(INPUTS, inputs, len(ids))
+            arrays |= self._arrays(INPUTS, inputs)
         predictions = Predictions(ids, **arrays)
         if predictions.inputs_digest != case.inputs_digest:
             raise RecordError(f"{inputs}: its digest differs from that in {RECORD}: one of them was changed")
-        logits = predictions.logits
-        if logits is not None and not (np.isfinite(logits).all() and (np.diff(logits, axis=1) <= 0).all()):
-            raise RecordError(f"{path}: expected finite logits, highest first, found others; it may be damaged")
+        if wrong := predictions.wrong(len(self.record.dataset.class_names) if self.record.dataset else 0):
+            raise RecordError(f"{path}: {wrong}; it may be damaged")
         return predictions
+
+    def _arrays(self, kind: str, path: Path) -> dict[str, Any]:
+        n = self.record.dataset.images if self.record.dataset else None
+        return _read_arrays(kind, path, n, self.record.files.get(path.relative_to(self.path).as_posix()))
 
 
 def read_run(path: Path) -> Run:
@@ -158,24 +189,22 @@ def read_run(path: Path) -> Run:
             "which can be deleted"
         )
     try:
-        values = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise RecordError(f"{file}: expected JSON ({error}); it may have been cut short") from error
+        return Run(path, parse_record(read_whole(file)))
     except OSError as error:
         raise RecordError(f"{file}: cannot be read: {error.strerror}") from error
-    if not isinstance(values, dict) or not values.keys() & {"schema_version", "benchmarks"}:
-        raise RecordError(f"{file}: expected a record of this harness, found other JSON")
-    if "benchmarks" in values:
-        values = _from_benchmarks(values, file)
-    found = values.get("schema_version")
-    if not isinstance(found, str) or found.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-        raise RecordError(
-            f"{file}: schema_version must be 3.x, found {found!r}: read it with the version that wrote it, or run again"
-        )
-    try:
-        return Run(path, msgspec.convert(values, Record))
-    except msgspec.ValidationError as error:
-        raise RecordError(f"{file}: not a valid record: {error}") from error
+    except RecordError as error:
+        raise RecordError(f"{file}: {error}") from error
+
+
+def read_whole(path: Path) -> bytes:
+    """Return the content of a file; an OSError says that it is too large, or something to wait for, such as a pipe."""
+    found = path.stat()
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise OSError(errno.EINVAL, "expected a regular file, found a pipe, socket or device", str(path))
+    if found.st_size > _LARGEST:
+        reason = f"expected at most {_LARGEST:,} bytes, found {found.st_size:,}"
+        raise OSError(errno.EFBIG, reason, str(path))
+    return path.read_bytes()
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -194,25 +223,6 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def record_json(record: Record) -> bytes:
-    """Return the content of ``record.json``."""
-    return (json.dumps(plain(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
-
-
-def _from_benchmarks(values: dict[str, Any], file: Path) -> dict[str, Any]:
-    if not isinstance(record := values.get(BENCHMARK_KEY), dict):
-        raise RecordError(f"{file}: a file of pytest-benchmark, but not of this harness: it has no {BENCHMARK_KEY!r}")
-    try:
-        timings = [
-            {**benchmark["extra_info"], "seconds": benchmark["stats"]["data"]}
-            for benchmark in values["benchmarks"]
-            if "peak_tflops" in benchmark["extra_info"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise RecordError(f"{file}: not a valid file of pytest-benchmark: {type(error).__name__} {error}") from error
-    return {**record, "timings": timings}
-
-
 def _foreign(folder: Path) -> str:
     """Return the name of something that no run has in its folder; empty if there is nothing."""
     parts = [folder / PREDICTIONS, folder / INPUTS]
@@ -222,7 +232,7 @@ def _foreign(folder: Path) -> str:
     if not (folder / RECORD).exists():
         return PREDICTIONS if (folder / PREDICTIONS).exists() else ""
     try:
-        values = json.loads((folder / RECORD).read_bytes())
+        values = msgspec.json.decode(read_whole(folder / RECORD))
     except (OSError, ValueError):
         values = None
     return "" if isinstance(values, dict) and "schema_version" in values else f"a {RECORD} of another kind"
@@ -235,27 +245,43 @@ def _paths(folder: Path, case: str, inputs_digest: str) -> dict[str, Path]:
     return {LABELS: folder / LABELS, **files}
 
 
-def _read_arrays(kind: str, path: Path, n: int | None = None) -> dict[str, Any]:
-    """Return the arrays of a file by name; ``n`` is the number of images, where that is known."""
-    expected = _ARRAYS[kind]
+def _read_arrays(kind: str, path: Path, n: int | None, sha256: str | None) -> dict[str, Any]:
+    """Return the arrays of a file for ``n`` images by name; ``n`` and the file's digest are None if not known."""
+    arrays: dict[str, Any] = {}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in expected if name in stored.files}
+        data = read_whole(path)
+        with zipfile.ZipFile(io.BytesIO(data)) as stored:
+            for name, (dtype, shapes) in _ARRAYS[kind].items():
+                if (member := f"{name}.npy") in stored.namelist():
+                    with stored.open(member) as file:
+                        shape, _, found = _HEADERS[np.lib.format.read_magic(file)](file)
+                elif "top" in arrays:
+                    continue  # predictions published by others have no logits
+                else:
+                    shape, found = (), None
+                n = (shape or (None,))[0] if n is None else n
+                if (
+                    found is None
+                    or shape not in [(n, *rest) for rest in shapes if n]
+                    or not found.str[1:].startswith(dtype)
+                ):
+                    seen = "nothing" if found is None else f"{found} of shape {shape}"
+                    raise RecordError(
+                        f"{path}: expected {name} of type {dtype} for {n} images, found {seen}; it may be damaged"
+                    )
+                # Before it is inflated.
+                if (size := math.prod(shape) * found.itemsize) > _LARGEST:
+                    raise RecordError(f"{path}: expected {name} of at most {_LARGEST:,} bytes, found {size:,}")
+                with stored.open(member) as file:
+                    arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         raise RecordError(f"{path}: missing, though {RECORD} refers to it; the run is incomplete") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except RecordError:
+        raise
+    except (*_DAMAGED, zlib.error, lzma.LZMAError, tokenize.TokenError) as error:
         raise RecordError(f"{path}: damaged ({error}); the run cannot be compared image by image") from error
-    n = arrays["ids"].size if "ids" in arrays else n
-    for name, (dtype, shapes) in expected.items():
-        array = arrays.get(name)
-        if array is None and "top" in arrays:
-            continue  # predictions published by others have no logits
-        allowed = [(n, *rest) for rest in shapes if n]
-        if array is None or array.shape not in allowed or not array.dtype.str[1:].startswith(dtype):
-            found = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
-            raise RecordError(
-                f"{path}: expected {name} of type {dtype} for {n} images, found {found}; it may be damaged"
-            )
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise RecordError(f"{path}: its sha256 differs from that in {RECORD}: one of them was changed")
     return arrays
 
 

@@ -91,8 +91,8 @@ def _throughput_notes(record: Record, legend: str) -> Iterator[str]:
         # A few long calls cannot show whether it was stable.
         if not timing.warm_up.get("stable", True) and timing.warm_up.get("calls", 0) > _ENOUGH_CALLS:
             yield f"{timing.id}: not stable after {timing.warm_up.get('seconds', 0):.1f} s of warm-up"
-        if timing.clocks and timing.clocks.get("throttled"):
-            yield f"{timing.id}: the GPU is throttled by {', '.join(timing.clocks['throttled'])}"
+        if isinstance(reasons := (timing.clocks or {}).get("throttled"), list) and reasons:
+            yield f"{timing.id}: the GPU is throttled by {', '.join(map(str, reasons))}"
 
 
 def _accuracy_section(run: Run, tied: Collection[str]) -> Section:

@@ -14,8 +14,7 @@ from harness.expected import Case
 from harness.options import THROUGHPUT, is_selected, listed, positive, require_selected
 from harness.plugin import gate_of, shown_in_one_sentence
 from harness.records.environment import current_environment, describe_versions
-from harness.records.results import plain
-from harness.records.run_folder import BENCHMARK_KEY
+from harness.records.results import BENCHMARK_KEY, plain
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture

@@ -175,6 +175,20 @@ def test_a_second_night_leaves_the_first_alone(tmp_path: Path) -> None:
     assert (nights.state / "latest" / "log.txt").read_text() == "so far"
 
 
+@pytest.mark.parametrize("name", ["latest/holiday.jpeg", "latest/run/notes.txt", "latest"])
+def test_what_no_night_wrote_is_not_removed(name: str, tmp_path: Path) -> None:
+    """It is named."""
+    nights = Nights(tmp_path)
+    foreign = nights.state / name
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+
+    night = nights.night()
+
+    found = f"NO RUN: expected only what an earlier night wrote, found {foreign}; move it, or name another NIGHTLY_DIR"
+    assert (2, f"{found}\n", "mine") == (night.returncode, night.stdout, foreign.read_text())
+
+
 def test_a_missing_report_extra_is_noticed_first(tmp_path: Path) -> None:
     """Before anything is evaluated."""
     nights = Nights(tmp_path)

@@ -43,7 +43,7 @@ def test_the_record_holds_what_was_measured(gate: Gate, project: Path) -> None:
     result.stdout.fnmatch_lines([f"results: {project}/run"])
     values = _json(project / "run")
     [case] = values["cases"]
-    assert values["schema_version"] == "3.0"
+    assert values["schema_version"] == "3.1"
     assert values["environment"]["device"] == "cpu"
     assert values["dataset"]["name"] == "colours"
     assert (values["dataset"]["images"], values["dataset"]["classes"]) == (16, 8)
@@ -151,7 +151,9 @@ def test_a_run_that_cannot_be_written_fails(gate: Gate, project: Path, monkeypat
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["NOT WRITTEN: the run cannot be written to *run: No space left on device"])
+    result.stdout.fnmatch_lines(
+        ["NOT WRITTEN: the run cannot be written to *run: No space left on device; what was measured is in *"]
+    )
     assert not list(project.glob("run*"))
 
 
@@ -194,15 +196,19 @@ def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest
         changes = dict(arrays)
     changes["top"][3] = changes["top"][3][[1, 0, 2, 3, 4, 5]]
     np.savez(file, **changes)
+    altered = main(["compare", str(project / "old"), str(project / "new")])
+    refused = capsys.readouterr().err
+    record = {**_json(project / "new"), "schema_version": "3.0", "files": {}}
+    (project / "new" / "record.json").write_text(json.dumps(record))
     mismatch = main(["compare", str(project / "old"), str(project / "new")])
     damaged = " ".join(capsys.readouterr().out.split())
-    record = _json(project / "new")
     record["cases"][0]["counts"]["top1"] -= 1
     (project / "new" / "record.json").write_text(json.dumps(record))
     changed = main(["compare", str(project / "old"), str(project / "new"), "--markdown", str(project / "report.md")])
     report = capsys.readouterr().out
 
-    assert (same, mismatch, changed) == (0, 1, 1)
+    assert (same, altered, mismatch, changed) == (0, 2, 1, 1)
+    assert "its sha256 differs from that in record.json" in refused
     assert "counting: 12 (top-1) and 14 (top-5) correct of 16 images were counted, the predictions give 11" in damaged
     assert re.search(rf"^{CASE} .* equal  passed$", equal, re.MULTILINE)
     [line] = [line for line in report.splitlines() if "03.JPEG" in line]

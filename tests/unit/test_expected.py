@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -70,6 +71,17 @@ BAD = {
     "no images": ("images: 500,", "images: 0,", "$.datasets[...].images"),
     "half an image": ("images: 500,", "images: 500.5,", "Expected `int`, got `str` - at `$.datasets[...].images`"),
     "Python in YAML": ("source: here", "source: !!python/object/apply:os.getcwd []", "at `$.datasets[...].source`"),
+    "octal": ("images: 500,", "images: 0500,", "Expected `int`, got `str`"),
+    "sexagesimal": ("acc@1: 44.8", "acc@1: 1:09.758", "Invalid decimal string"),
+    "tagged as a number": ("images: 500,", 'images: !!int "",', "Expected `int`, got `str`"),
+    "tagged as a date": ("tolerance: 0.4", 'tolerance: !!timestamp "x"', "Invalid decimal string; found 'x'"),
+    "endless aliases": (
+        "schema_version: 2\n",
+        "schema_version: [&a0 [x, x, x, x, x, x, x, x, x, x]"
+        + "".join(f", &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]" for n in range(11))
+        + "]\n",
+        "schema_version must be 2, found [['x', 'x', 'x'",
+    ),
     "two documents": ("models:\n", "---\nmodels:\n", "not valid YAML: expected a single document"),
     "bad origin": ("origin: recorded", "origin: measured", "'measured'"),
     "dataset named model": ("  ours: {images", "  model: {images", "'model' is a key of models"),
@@ -189,6 +201,9 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     """Or a folder, with the system's reason."""
     with pytest.raises(ExpectedError, match=r"nowhere\.yaml: cannot be read: No such file or directory$"):
         read_expected(tmp_path / "nowhere.yaml")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ExpectedError, match=r"pipe: cannot be read: expected a regular file, found a pipe, socket or"):
+        read_expected(tmp_path / "pipe")
     with pytest.raises(ExpectedError, match=r": cannot be read: Is a directory$"):
         read_expected(tmp_path)
 

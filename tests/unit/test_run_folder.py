@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from harness.dataset import digest_of
 from harness.errors import RecordError, ResultsError
 from harness.predictions import Predictions
-from harness.records.results import DatasetFacts, Missing, plain
+from harness.records.results import DatasetFacts, Missing, Record, plain
 from harness.records.run_folder import NewRun, read_run, write_predictions
 from tests.records import case_result, run_record, timing_result
 
@@ -47,6 +48,10 @@ def _write(folder: Path, predictions: Predictions = PREDICTIONS, case: str = CAS
     return folder
 
 
+def _without_digests(record: Record) -> Record:
+    return msgspec.structs.replace(record, files={})
+
+
 def _names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -56,7 +61,8 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     run = read_run(_write(tmp_path / "new" / "run"))
 
     found = run.predictions(CASE)
-    assert run.record == RECORD
+    assert RECORD == _without_digests(run.record)
+    assert ["inputs", "labels.npz", "predictions"] == [name.partition("/")[0] for name in run.record.files]
     assert run.holds_predictions
     for field in fields(Predictions):
         np.testing.assert_array_equal(getattr(found, field.name), getattr(PREDICTIONS, field.name), strict=True)
@@ -171,16 +177,24 @@ def test_a_destination_that_cannot_work_is_an_error_at_once(tmp_path: Path, monk
         NewRun(tmp_path, "--baseline")
 
 
-def test_a_run_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
-    """As with a full disk at the end."""
+def test_a_run_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a full disk at the end; what was measured is kept elsewhere as a whole run, and the error says where."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
     folder = _write(tmp_path / "run")
     run = NewRun(folder)
-    shutil.rmtree(run.staging)
+    write_predictions(run.staging, CASE.id, PREDICTIONS, TARGETS)
+    (run.staging / "record.json").mkdir()
 
-    with pytest.raises(ResultsError, match="No such file or directory"):
+    with pytest.raises(ResultsError, match=r"the run cannot be written to .*; what was measured is in ") as raised:
         run.finish(RECORD)
+    run.discard()
 
-    assert read_run(folder).record == RECORD
+    kept = read_run(Path(str(raised.value).rpartition(" is in ")[2]))
+    assert RECORD == _without_digests(kept.record)
+    np.testing.assert_array_equal(PREDICTIONS.top, kept.predictions(CASE).top)
+
+    assert RECORD == _without_digests(read_run(folder).record)
 
 
 @pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), KeyboardInterrupt()])
@@ -202,7 +216,7 @@ def test_a_run_that_cannot_be_moved_gives_the_earlier_one_back(
         run.finish(RECORD)
     run.discard()
 
-    assert read_run(folder).record == RECORD
+    assert RECORD == _without_digests(read_run(folder).record)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -240,8 +254,8 @@ def _text(text: str) -> Callable[[Path], object]:
     [
         (lambda _: None, r"run: expected a run folder \(--results\) or its JSON \(--benchmark-json\), found nothing"),
         (Path.mkdir, r"run: expected a run folder, found no record\.json in it; a run that was killed leaves such"),
-        (_cut_short, r"record\.json: expected JSON \(.* line \d+ column \d+ .*\); it may have been cut short"),
-        (_text(""), r"run: expected JSON \(Expecting value: line 1 column 1 \(char 0\)\); it may have been cut short"),
+        (_cut_short, r"record\.json: expected JSON \(Input data was truncated\); it may have been cut short"),
+        (_text(""), r"run: expected JSON \(Input data was truncated\); it may have been cut short"),
         (lambda path: path.write_bytes(b"\x80\x81"), r"run: expected JSON \("),
         (_text("[1]"), r"run: expected a record of this harness, found other JSON"),
         (_text('{"a": 1}'), r"run: expected a record of this harness, found other JSON"),
@@ -298,6 +312,9 @@ def test_a_file_that_is_missing_or_damaged_is_an_error(kind: str, size: int | No
     [
         ("predictions", {"top": np.zeros((3, 6), np.int16)}, "expected top of type i2 for 2 images"),
         ("predictions", {"top": np.zeros((2, 4), np.int16)}, "expected top of type i2 for 2 images"),
+        ("predictions", {"top": np.full((2, 6), 3, np.int16)}, "expected different classes of each image"),
+        ("predictions", {"top": np.array([[0, 1, 2, 3, 4, -1]] * 2, np.int16)}, "expected different classes of each"),
+        ("predictions", {"logsumexp": np.full(2, np.inf, np.float32)}, "expected finite values of logsumexp"),
         ("predictions", {"logits": np.full((2, 6), np.nan, np.float32)}, "expected finite logits, highest first"),
         ("predictions", {"logits": np.array([[1, 2, 3, 4, 5, 6]] * 2, np.float32)}, "expected finite logits, highest"),
         ("labels", {"targets": np.zeros(1, np.int16)}, "expected targets of type i2 for 2 images"),
@@ -319,9 +336,12 @@ def test_arrays_that_no_run_has_written_are_an_error(
     with np.load(file) as arrays:
         values = {**arrays, **changes}
     np.savez(file, **values)
+    run = read_run(tmp_path / "run")
 
-    with pytest.raises(RecordError, match=rf"{file.name}: {reason}"):
-        read_run(tmp_path / "run").predictions(CASE)
+    with pytest.raises(RecordError, match=rf"{file.name}: .*(its sha256 differs|expected)"):
+        run.predictions(CASE)
+    with pytest.raises(RecordError, match=rf"{file.name}: {reason}"):  # as one of an earlier version, without digests
+        replace(run, record=_without_digests(run.record)).predictions(CASE)
 
 
 def test_arrays_with_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
@@ -329,5 +349,62 @@ def test_arrays_with_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
     file = _file(_write(tmp_path / "run"), "predictions")
     np.savez(file, top=np.array([[{}] * 6] * 2, object))
 
-    with pytest.raises(RecordError, match=r"damaged .*allow_pickle=False"):
+    with pytest.raises(RecordError, match=r"expected top of type i2 for 2 images, found object of shape"):
         read_run(tmp_path / "run").predictions(CASE)
+
+
+def test_altered_samples_and_classes_that_do_not_exist_are_an_error(tmp_path: Path) -> None:
+    """By the digest of the file, or by the number of classes, where the record has them."""
+    run = read_run(_write(tmp_path / "run"))
+    assert run.record.dataset is not None
+    dataset = msgspec.structs.replace(run.record.dataset, class_names=tuple("abcdefghi"))
+    with pytest.raises(RecordError, match="expected different classes of each image, 0 to 8, found others"):
+        replace(run, record=msgspec.structs.replace(run.record, dataset=dataset)).predictions(CASE)
+    file = _file(run.path, "inputs")
+    with np.load(file) as arrays:
+        np.savez(file, **{**arrays, "samples": arrays["samples"] + np.uint8(1)})
+
+    with pytest.raises(RecordError, match=r"its sha256 differs from that in record\.json: one of them was changed"):
+        read_run(run.path).predictions(CASE)
+
+
+@pytest.mark.parametrize("name", ["record.json", "labels.npz", ""])
+def test_a_pipe_is_refused(name: str, tmp_path: Path) -> None:
+    """It is not waited for."""
+    path = tmp_path / "pipe"
+    if name:
+        path = _write(tmp_path / "run") / name
+        path.unlink()
+    os.mkfifo(path)
+
+    with pytest.raises(RecordError, match="expected a regular file, found a pipe, socket or device"):
+        read_run(tmp_path / "run" if name else path).labels  # noqa: B018
+
+
+def test_an_array_is_not_inflated_beyond_what_a_run_holds(tmp_path: Path) -> None:
+    """Three gigabytes of ids fit into a file of three megabytes."""
+    run = read_run(_write(tmp_path / "run"))
+    header = f"{{'descr': '<U{2**28}', 'fortran_order': False, 'shape': (2,), }}".ljust(117) + "\n"
+    with zipfile.ZipFile(_file(run.path, "labels"), "w") as packed:
+        packed.writestr("ids.npy", b"\x93NUMPY\x01\x00\x76\x00" + header.encode())
+
+    with pytest.raises(RecordError, match="expected ids of at most 536,870,912 bytes, found 2,147,483,648"):
+        run.labels  # noqa: B018
+
+
+def test_a_run_is_not_written_into_another_or_over_everything(tmp_path: Path) -> None:
+    """The outer one could not be replaced any more."""
+    _write(tmp_path / "run")
+
+    with pytest.raises(ResultsError, match=rf"expected a folder of its own, found one in the run {tmp_path}/run"):
+        NewRun(tmp_path / "run" / "deep" / "sub")
+    with pytest.raises(ResultsError, match="--results /: a mount point cannot be replaced; name a folder in it"):
+        NewRun(Path("/"))
+
+
+def test_a_path_that_is_not_utf8_is_recorded(tmp_path: Path) -> None:
+    """The byte is shown as an escape; the run is not lost for it."""
+    run = NewRun(tmp_path / "run")
+    run.finish(msgspec.structs.replace(run_record(), commands=("pytest -m imagenet --imagenet /data/\udcff",)))
+
+    assert (r"pytest -m imagenet --imagenet /data/\udcff",) == read_run(tmp_path / "run").record.commands

@@ -99,7 +99,7 @@ OLD = side()
             "2.5; mean and std are the same",
         ),
         (
-            {"first_input": {"id": "3.JPEG", "sha256": "bb"}, "preparation": {**PREPARATION, "std": [1.0]}},
+            {"first_input": {**FIRST_INPUT, "id": "3.JPEG"}, "preparation": {**PREPARATION, "std": [1.0]}},
             "normalization: std (0.25) -> (1)",
         ),
         (

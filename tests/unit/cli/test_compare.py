@@ -14,8 +14,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.predictions import count
-from harness.records.results import CaseResult, Missing, Record, plain
-from harness.records.run_folder import BENCHMARK_KEY
+from harness.records.results import BENCHMARK_KEY, CaseResult, Missing, Record, plain
 from tests.records import DATASET, TARGET, case_result, expected, predictions_of, run_record, timing_result, write_run
 
 FAILED = expected(1000, 600, 900)

@@ -359,7 +359,7 @@ def test_damage_is_refused(tmp_path: Path) -> None:
     np.savez(labels.path / LABELS, ids=np.char.add("x", OLD.ids), targets=TARGETS)
     counts = _written(tmp_path / "counts", OLD, counts=Counts(1000, 699, 900))
 
-    with pytest.raises(RecordError, match=r"labels/labels.npz: its digest differs"):
+    with pytest.raises(RecordError, match=r"labels/labels.npz: its sha256 differs"):
         compare(sound, labels)
     with pytest.raises(RecordError, match=r"counts: .*resnet18.* give 700 \(top-1\)"):
         compare(counts, sound)
