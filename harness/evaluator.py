@@ -137,6 +137,7 @@ class Evaluator:
         )
         waited = crops.seconds
         crops.begin()  # while the weights are loaded
+        self._prefetch.keep_only(crops)
         begun = time.perf_counter()
         model = self._loader.load(spec, setting, module)
         load_seconds = time.perf_counter() - begun
