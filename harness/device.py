@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torchvision
@@ -116,13 +117,25 @@ def decoder_on(name: str, device: torch.device) -> Decoder:
     return Decoder(name, str(device))
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether memory ran out, on the device or the host; only CUDA's own allocator has a type for it.
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Return whether memory ran out, on the device or the host; of torch's, only CUDA's allocator has a type for it.
 
     cuDNN finds no engine where none has room for its workspace; cuBLAS and cuDNN name their allocations in a status.
     """
     signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "unable to find an engine")
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(sign in str(error) for sign in signs)
+    typed = isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
+    return typed or any(sign in str(error) for sign in signs)
+
+
+@contextmanager
+def memory_for(message: str) -> Iterator[None]:
+    """Raise a DeviceError with this message where memory runs out."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(message) from error
 
 
 def free_memory(device: torch.device) -> int:

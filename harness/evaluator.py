@@ -140,6 +140,7 @@ class Evaluator:
         crops = self.crops(spec, lambda done, images: progress(phase="decoding", done=done, images=images))
         waited = crops.seconds
         crops.begin()  # while the weights are loaded
+        self._prefetch.keep_only(crops)
         begun = time.perf_counter()
         model = self._loader.load(spec, setting, module)
         load_seconds = time.perf_counter() - begun

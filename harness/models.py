@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
 import os
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from http.client import HTTPException
@@ -21,11 +20,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.device import is_out_of_memory
-from harness.errors import DeviceError, ExpectedError, WeightsError
+from harness.device import is_out_of_memory, memory_for
+from harness.errors import EvaluationError, ExpectedError, WeightsError
 from harness.expected import ModelSpec
 from harness.precision import DEFAULT, MEMORY_FORMATS, Setting
 from harness.preset import Geometry, Preset, preset_of
+from harness.records.accuracy_file import build
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,8 @@ class Model:
     transform: Callable[[Image.Image], Tensor] | None  # torchvision's own, to (3, S, S) float32; None for others
     parameters: int  # number of weights and biases
     gmacs: float  # multiply-adds of one image, in 10^9; from torchvision's metadata, or counted for other models
-    sha256: str  # of all parameters and buffers, see digest_of_weights
-    weights_bytes: int  # size of all parameters and buffers
+    sha256: str  # of all parameters, buffers and packed weights, see digest_of_weights
+    weights_bytes: int  # size of all of them
     name: str = "the model"  # for messages
 
 
@@ -60,7 +60,8 @@ class Loader:
         return self._ready[1]
 
 
-_TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+# What torch.load is told by the environment: torchvision's own loading has no argument for it. torch refuses both.
+_TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
 # What torchvision's constructors set only if they are given weights.
 _AS_PRETRAINED: dict[str, dict[str, Any]] = {
     "googlenet": {"transform_input": True, "aux_logits": False, "init_weights": False},
@@ -84,15 +85,17 @@ def load(
 
     Raises:
         DeviceError: the device has no memory for the model.
+        EvaluationError: the model takes no float32 images.
         ExpectedError: torchvision has no such model or weights, or the builder cannot be imported.
         WeightsError: the weights file is missing and cannot be downloaded, or is not the published one.
     """
     preset, weights = _preset_and_weights(spec)
-    if weights is None:
-        module = _built(spec) if module is None else module
-    else:
-        module = _seeded(spec.model, preset.geometry.crop) if seeded else _pretrained(spec, weights)
-    return in_setting(prepare(module, preset, weights, str(spec)), device, setting)
+    with memory_for(f"{spec}: {device} has no memory for the model"):
+        if weights is None:
+            module = _built(spec) if module is None else module
+        else:
+            module = _seeded(spec.model, preset.geometry.crop) if seeded else _pretrained(spec, weights)
+        return in_setting(prepare(module, preset, weights, str(spec)), device, setting)
 
 
 def _seeded(model: str, crop: int) -> nn.Module:
@@ -105,9 +108,8 @@ def _seeded(model: str, crop: int) -> nn.Module:
 
 def _pretrained(spec: ModelSpec, weights: Any) -> nn.Module:
     _ensure_published(weights.url, str(spec))
-    # torch.load is to build nothing but tensors: torchvision's own loading has no argument for that.
-    before = os.environ.get(_TENSORS_ONLY)
-    os.environ[_TENSORS_ONLY] = "1"
+    before = {name: os.environ.get(name) for name in _TENSORS_ONLY}
+    _set_variables(_TENSORS_ONLY)
     try:
         module: nn.Module = torchvision.models.get_model(spec.model, weights=weights, progress=False)
     except pickle.UnpicklingError as error:
@@ -115,11 +117,15 @@ def _pretrained(spec: ModelSpec, weights: Any) -> nn.Module:
             f"{spec}: expected a weights file with tensors only, found other objects; fetch it again"
         ) from error
     finally:
-        if before is None:
-            del os.environ[_TENSORS_ONLY]
-        else:
-            os.environ[_TENSORS_ONLY] = before
+        _set_variables(before)
     return module
+
+
+def _set_variables(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 def _ensure_published(url: str, name: str) -> None:
@@ -132,6 +138,8 @@ def _ensure_published(url: str, name: str) -> None:
     promised = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
     if promised is None:
         raise WeightsError(f"{name}: expected a weights file whose name ends with its sha256, found {path.name}")
+    if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
+        raise WeightsError(f"{name}: {path} must be a weights file, found a folder or a special file; remove it")
     if not path.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +150,10 @@ def _ensure_published(url: str, name: str) -> None:
                 f"{name}: the weights file {path.name} is not in {folder} and could not be downloaded from {url} "
                 f"({getattr(error, 'reason', error)}); fetch it elsewhere and put it into that folder"
             ) from error
-    found = _sha256(path)
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise WeightsError(f"{name}: the weights file {path} cannot be read: {error.strerror}") from error
     if not found.startswith(promised[1]):
         raise WeightsError(
             f"{name}: the weights file {path} is damaged or not the published one: its sha256 should begin with "
@@ -159,12 +170,20 @@ def _sha256(path: Path) -> str:
 
 
 def prepare(module: nn.Module, preset: Preset, weights: Any = None, name: str = Model.name) -> Model:
-    """Return a module of the CPU in eval mode, with torchvision's metadata of ``weights``, if given."""
-    module = module.eval()
+    """Return a module in eval mode, with torchvision's metadata of ``weights``, if given; errors as of ``load``."""
+    if isinstance(module, torch.fx.GraphModule) and "eval" in vars(module):  # torch.export replaces it by an error
+        for each in module.modules():
+            each.training = False  # dropout and batch statistics are as they were when it was exported
+    else:
+        module = module.eval()
     sha256 = digest_of_weights(module)
-    gmacs = weights.meta["_ops"] if weights else _count_gmacs(module, preset.geometry.crop)
+    gmacs = weights.meta["_ops"] if weights else _count_gmacs(module, preset.geometry.crop, name)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    weights_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
+    buffers, tensors = dict(module.named_buffers()), dict(module.named_parameters())
+    state = [(name, value) for name, value in _weights_of(module) if isinstance(value, Tensor)]
+    # Packed weights and their biases are neither; scales and zero points are scalars.
+    parameters += sum(t.numel() for name, t in state if t.ndim and name not in buffers and name not in tensors)
+    weights_bytes = sum(tensor.nbytes for _, tensor in state)
     transform = weights and weights.transforms()
     return Model(module, preset, transform, parameters, gmacs, sha256, weights_bytes, name)
 
@@ -174,12 +193,8 @@ def in_setting(model: Model, device: torch.device, setting: Setting) -> Model:
 
     A device without memory for it is a DeviceError.
     """
-    try:
+    with memory_for(f"{model.name}: {device} has no memory for the model"):
         module: Any = model.module.to(device).to(memory_format=getattr(torch, MEMORY_FORMATS[setting.memory_format]))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise DeviceError(f"{model.name}: {device} has no memory for the model") from error
     if setting.compiled:
         torch.compiler.reset()  # compiled code is cached by code object: the ninth model of a family would run eager
         module = torch.compile(module)
@@ -187,12 +202,34 @@ def in_setting(model: Model, device: torch.device, setting: Setting) -> Model:
 
 
 def digest_of_weights(module: nn.Module) -> str:
-    """Return the sha256 of all parameters and buffers: names, dtypes, shapes and bytes."""
+    """Return the sha256 of all parameters, buffers and packed weights: names, dtypes, shapes and bytes.
+
+    A quantized tensor counts as its integers, after its scales and zero points; what is no tensor as its ``repr``.
+    """
     digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    for name, value in _weights_of(module):
+        if not isinstance(value, Tensor):
+            digest.update(f"{name} {value!r}\n".encode())
+            continue
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        for tensor in _unpacked(value) if value.is_quantized else [value]:
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _weights_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of the module's state; packed weights are in tuples there."""
+    for name, value in module.state_dict().items():
+        yield from ((name, part) for part in (value if isinstance(value, tuple | list) else [value]))
+
+
+def _unpacked(tensor: Tensor) -> list[Tensor]:
+    """Return the scales, zero points and integers of a quantized tensor."""
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        scales, zero_points = torch.tensor(tensor.q_scale()), torch.tensor(tensor.q_zero_point())
+    else:
+        scales, zero_points = tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()
+    return [scales, zero_points, tensor.int_repr()]
 
 
 def geometry_of(spec: ModelSpec) -> Geometry:
@@ -233,21 +270,31 @@ def _preset_and_weights(spec: ModelSpec) -> tuple[Preset, Any]:
 
 
 def _built(spec: ModelSpec) -> nn.Module:
-    assert spec.builder is not None
-    module_name, function_name = spec.builder.split(":")
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise ExpectedError(f"{spec}: builder {spec.builder!r} cannot be imported: {error}") from error
-    model = function()
+    model = build(spec)
+    if isinstance(model, torch.export.ExportedProgram):
+        model = model.module()
     if not isinstance(model, nn.Module):
         raise ExpectedError(f"{spec}: builder {spec.builder!r} returned {type(model).__name__}, not a torch.nn.Module")
     return model
 
 
-def _count_gmacs(module: nn.Module, side: int) -> float:
-    # Not in inference mode, in which torch 2.4 counts nothing.
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(torch.zeros((1, 3, side, side)))
+def _count_gmacs(module: nn.Module, side: int, name: str) -> float:
+    """Count on one image; a model of another dtype that does not take float32 images is an EvaluationError."""
+    tensors = [*module.parameters(), *module.buffers()]
+    dtypes = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()} - {"float32"}
+    image = torch.zeros((1, 3, side, side), device=tensors[0].device if tensors else None)
+    try:
+        # Not in inference mode, in which torch 2.4 counts nothing.
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(image)
+    except RuntimeError as error:
+        if not dtypes or is_out_of_memory(error):
+            raise
+        use = {"float16": " and use --precision fp16", "bfloat16": " and use --precision bf16"}
+        advice = "".join(use.get(dtype, "") for dtype in dtypes)
+        raise EvaluationError(
+            f"{name}: its parameters are {', '.join(sorted(dtypes))}, and it does not take float32 images; return the "
+            f"model in float32{advice}"
+        ) from error
     # torch counts a multiply-add as two operations, torchvision's metadata as one.
     return float(counter.get_total_flops()) / 2e9

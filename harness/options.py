@@ -76,17 +76,6 @@ class Options:
     process: Process = Process()
 
     @property
-    def given(self) -> str:
-        """The options that say how to evaluate, as they would be given; those that have their defaults are left out."""
-        chosen = {
-            "settings": ",".join(map(str, self.settings)) * (self.settings != (DEFAULT,)),
-            "batch-size": self.batch_size,
-            "limit": self.limit,
-            "workers": self.workers,
-        }
-        return " ".join(f"--{name} {value}" for name, value in chosen.items() if value)
-
-    @property
     def decoding_processes(self) -> int:
         """The number of decoding processes, as given or this process's part of the cores.
 
@@ -201,21 +190,6 @@ def require_selected(config: pytest.Config, needs: Mapping[str, Sequence[str]]) 
     for option, marks in needs.items():
         if option in given and not any(is_selected(config, mark) for mark in marks):
             raise pytest.UsageError(f"{option} has no effect without {' or '.join(f'-m {mark}' for mark in marks)}")
-
-
-def require_one_tree(config: pytest.Config) -> None:
-    """Raise a UsageError where tests would be collected beside another harness than the imported one."""
-    import pytest
-
-    imported = Path(__file__).resolve().parent
-    for arg in config.args:
-        path = (config.invocation_params.dir / arg.partition("::")[0]).resolve()
-        found = (at / "harness" for at in [path, *path.parents] if (at / "harness/plugin.py").is_file())
-        if (beside := next(found, imported)) != imported:
-            raise pytest.UsageError(
-                f"the gate's tests must be run by the harness beside them, {beside}; the imported one is {imported}: "
-                f"run `python -m pytest` in {beside.parent}, or install the project from there again"
-            )
 
 
 def case_id(nodeid: str) -> str:

@@ -30,11 +30,10 @@ from harness.options import (
     case_id,
     is_selected,
     read_options,
-    require_one_tree,
     require_selected,
 )
 from harness.records.accuracy_file import read_expected
-from harness.records.environment import command_of
+from harness.records.environment import check_one_tree, command_of
 from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, NOT_RUN, CaseResult, Missing, Record, TimingResult
 from harness.records.run_folder import NewRun, Run
@@ -115,9 +114,9 @@ class Gate:
         """Read the options, select the cases, and open dataset and device, before the header is printed."""
         config = self.config
         self._check_options()
-        if self.selected:
-            require_one_tree(config)
         try:
+            if self.selected:
+                check_one_tree(config.invocation_params.dir / arg.partition("::")[0] for arg in config.args)
             process = config.hook.pytest_imagenet_process(config=config) or Process()
             self.options = read_options(config, process)
             entries, synthetic = read_expected(self.options.expected), self.options.imagenet == SYNTHETIC

@@ -65,9 +65,18 @@ def forward(model: Callable[[Tensor], Tensor], normalize: Normalize, crops: Tens
     """Return the logits, (B, classes), of ``crops``: (B, S, S, 3) uint8 on the model's device, for accuracy and speed.
 
     Raises:
-        EvaluationError: the output is not a matrix with one row per image and at least five columns.
+        EvaluationError: the output is not a matrix with one row per image and at least five columns, or the model
+            cannot be run in this memory format.
     """
-    logits = model(normalize(crops))
+    try:
+        logits = model(normalize(crops))
+    except RuntimeError as error:
+        if "view size is not compatible" not in str(error):
+            raise
+        raise EvaluationError(
+            "the model calls view() on values in channels_last, which it needs contiguous: use --memory-format "
+            "contiguous, or reshape() in the model"
+        ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(crops) or logits.shape[1] < 5:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise EvaluationError(f"expected logits of shape ({len(crops)}, 5 or more classes), the model gave {found}")
@@ -110,7 +119,7 @@ def predict(
             try:
                 normalize = Normalize(preset, device, setting.memory_format)
                 return _predict(model, crops, normalize, prefetch, batch_size, classes, switches, progress)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 released = prefetch.release(crops)

@@ -51,6 +51,11 @@ class Prefetch:
         else:
             yield from (torch.from_numpy(crops.read(rows)).to(self.device) for rows in slices)
 
+    def keep_only(self, crops: Crops) -> None:
+        """Stop keeping other crops on the device, before a model is loaded that has no use for them."""
+        if self._kept is not None and self._kept[0] is not crops:
+            self._kept = None
+
     def release(self, crops: Crops) -> bool:
         """Stop keeping these crops on the device, and return whether the same batch size may now fit."""
         could = self.device.type == "cuda" and self._too_large is not crops

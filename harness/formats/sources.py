@@ -43,6 +43,7 @@ def check_pixels(width: int, height: int) -> None:
         size = f"{width:,} x {height:,} pixels"
         raise Image.DecompressionBombError(f"{size}, more than the {MOST_PIXELS:,} that are decoded or resized")
 
+
 from harness.errors import DatasetError
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import reprlib
+import traceback
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
-from harness.errors import ExpectedError
+from harness.errors import ExpectedError, HarnessError
 from harness.expected import Entry, ModelSpec
 from harness.precision import PRECISIONS
 from harness.preset import Geometry, Preset
@@ -167,3 +169,27 @@ def _entry(
                 precision: Expected(counts, tolerance, dataset.origin) for precision, tolerance in allowed.items()
             }
     return Entry(spec, expected, where)
+
+
+def build(spec: ModelSpec) -> Any:
+    """Return what a model's builder returns; an ExpectedError says why it cannot be imported or called, and where."""
+    module_name, function_name = str(spec.builder).split(":")
+    if module_name.startswith("."):
+        raise ExpectedError(
+            f"{spec}: builder must name its module from the top, such as package.module:function, found the "
+            f"relative {spec.builder!r}"
+        )
+    what = "cannot be imported"
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+        if not callable(function):
+            raise ExpectedError(f"{spec}: builder {spec.builder!r} must be a function, found {function!r}")
+        what = "failed"
+        return function()
+    except (HarnessError, MemoryError):
+        raise
+    except Exception as error:  # whatever a user's code raises
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = "" if isinstance(error, SyntaxError) else f" ({Path(frame.filename).name}, line {frame.lineno})"
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ExpectedError(f"{spec}: builder {spec.builder!r} {what}: {reason}{where}") from error

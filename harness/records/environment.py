@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -19,12 +19,13 @@ import PIL
 from PIL import features
 
 from harness import __version__
+from harness.errors import HarnessError
 from harness.records.evidence import Name
 
 if TYPE_CHECKING:
     from harness.options import Options, Process
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +79,7 @@ def current_environment(device_facts: Mapping[str, Any], options: Options) -> En
         harness_commit=commit,
         harness_changed=changed,
         decoder=options.decoder,
-        options=options.given or None,
+        options=_given(options) or None,
         **found,
         **device_facts,
     )
@@ -111,6 +112,24 @@ def _checkout(package: Path) -> tuple[str | None, bool | None]:
         return None, None
     commit, _, changed = found.stdout.strip().partition("-")
     return commit, bool(changed)
+
+
+def _given(options: Options) -> str:
+    """Return how to evaluate, as it would be given; not what ids, the dataset and the device tell already."""
+    chosen = {"batch-size": options.batch_size, "limit": options.limit, "workers": options.workers}
+    return " ".join(f"--{name} {value}" for name, value in chosen.items() if value is not None)
+
+
+def check_one_tree(paths: Iterable[Path]) -> None:
+    """Raise a HarnessError where tests would be collected beside another harness than the imported one."""
+    for path in paths:
+        at = path.resolve()
+        found = (above / "harness" for above in [at, *at.parents] if (above / "harness/plugin.py").is_file())
+        if (beside := next(found, _PACKAGE)) != _PACKAGE:
+            raise HarnessError(
+                f"the gate's tests must be run by the harness beside them, {beside}; the imported one is {_PACKAGE}: "
+                f"run `python -m pytest` in {beside.parent}, or install the project from there again"
+            )
 
 
 def versions() -> dict[str, str]:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.device import current, is_out_of_memory, keep_freed_memory, resolve_device
-from harness.errors import DeviceError, EvaluationError
+from harness.device import current, keep_freed_memory, memory_for, resolve_device
+from harness.errors import EvaluationError
 from harness.expected import Case
 from harness.models import Loader, Model
 from harness.precision import PRECISIONS, Setting, applied, require_supported
@@ -70,20 +70,12 @@ class TimedForward:
         """Call until the time of a call is stable; return what ``TimingResult.warm_up`` keeps.
 
         Raises:
-            DeviceError: there is no memory for the batch.
             EvaluationError: the output is not a matrix of finite logits.
         """
-        try:
-            require_finite(self())
-            seconds: list[float] = []
-            while len(seconds) < _FEWEST_CALLS or not (_is_stable(seconds) or sum(seconds) > _WARM_UP_SECONDS):
-                seconds.append(seconds_of(self))
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise DeviceError(
-                f"{self._device} has no memory for batches of {self._case.batch_size}: give smaller --batch-sizes"
-            ) from error
+        require_finite(self())
+        seconds: list[float] = []
+        while len(seconds) < _FEWEST_CALLS or not (_is_stable(seconds) or sum(seconds) > _WARM_UP_SECONDS):
+            seconds.append(seconds_of(self))
         self._warm_up = {"calls": len(seconds) + 1, "seconds": sum(seconds), "stable": _is_stable(seconds)}
         return self._warm_up
 
@@ -134,8 +126,11 @@ class Bench:
         model = self._loader.load(case.spec, case.setting)
         reset_peak_memory(self.device)
         with conditions(case.setting, self.device):
-            timed = TimedForward(model, self.device, case, self._peaks[precision])
-            timed.warm_up()  # after the yardstick, whose threads stay busy for a while
+            with memory_for(
+                f"{self.device} has no memory for batches of {case.batch_size}: give smaller --batch-sizes"
+            ):
+                timed = TimedForward(model, self.device, case, self._peaks[precision])
+                timed.warm_up()  # after the yardstick, whose threads stay busy for a while
             yield timed
 
 

@@ -81,6 +81,7 @@ def test_another_name_is_an_error(name: str) -> None:
     ("error", "expected"),
     [
         (torch.cuda.OutOfMemoryError("CUDA: 2.00 GiB"), True),
+        (MemoryError("Unable to allocate 2.00 GiB"), True),
         (RuntimeError("MPS backend out of memory"), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
@@ -89,7 +90,7 @@ def test_another_name_is_an_error(name: str) -> None:
         (RuntimeError("expected scalar type Float but found Half"), False),
     ],
 )
-def test_running_out_of_memory_is_told_from_other_errors(error: RuntimeError, expected: bool) -> None:
+def test_running_out_of_memory_is_told_from_other_errors(error: RuntimeError | MemoryError, expected: bool) -> None:
     """CUDA's allocator has a type for it; the others have only a text."""
     assert is_out_of_memory(error) == expected
 

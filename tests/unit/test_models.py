@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import torchvision
 from torch import nn
 from torchvision.models import GoogLeNet_Weights, SqueezeNet1_1_Weights
 
-from harness.errors import DeviceError, ExpectedError, WeightsError
+from harness.errors import DeviceError, EvaluationError, ExpectedError, WeightsError
 from harness.expected import ModelSpec
 from harness.models import Loader, digest_of_weights, gmacs_of, load
 from harness.precision import DEFAULT, Setting
+from harness.predict import Normalize, forward
 from harness.preset import Geometry, Preset
 
 CPU = torch.device("cpu")
@@ -130,11 +132,13 @@ class Executed:
         return os.mkdir, ("executed",)
 
 
+@pytest.mark.parametrize("forced", ["TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"])
 def test_a_file_that_holds_code_is_not_executed(
-    cache: Path, publish: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forced: str, cache: Path, publish: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only tensors are loaded, even if the sha256 is the one in the name."""
+    """Only tensors are loaded, even if the sha256 is the one in the name, and whatever the environment says."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(forced, "1")
     publish(SqueezeNet1_1_Weights.IMAGENET1K_V1, {"classifier.1.weight": Executed()})
 
     with pytest.raises(WeightsError, match="squeezenet1_1-IMAGENET1K_V1: expected a weights file with tensors only"):
@@ -142,6 +146,25 @@ def test_a_file_that_holds_code_is_not_executed(
 
     assert not Path("executed").exists()
     assert cache.exists()
+    assert "1" == os.environ[forced]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "FIFO"])
+def test_what_is_no_file_is_no_weights_file(
+    make: Callable[[Path], None], cache: Path, publish: Callable[..., Path]
+) -> None:
+    """It is named, and nothing waits for it."""
+    file = publish(SqueezeNet1_1_Weights.IMAGENET1K_V1, {})
+    cache.mkdir(parents=True)
+    make(cache / file.name)
+
+    with pytest.raises(WeightsError) as raised:
+        load(SQUEEZENET, CPU)
+
+    assert (
+        f"squeezenet1_1-IMAGENET1K_V1: {cache / file.name} must be a weights file, found a folder or a special file; "
+        "remove it" == str(raised.value)
+    )
 
 
 def test_googlenet_is_the_pretrained_variant(cache: Path, publish: Callable[..., Path]) -> None:
@@ -179,6 +202,107 @@ def tiny() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout())
 
 
+def half() -> nn.Module:
+    """Build a model with float16 parameters."""
+    return tiny().half()
+
+
+def half_inside() -> nn.Module:
+    """Build the same, which takes float32 images all the same."""
+
+    class Half(nn.Sequential):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = nn.Sequential.forward(self, images.half())  # type: ignore[no-untyped-call]
+            return logits.float()
+
+    return Half(half())
+
+
+@lru_cache
+def quantized() -> nn.Module:
+    """Return a quantized model: integers in packed weights, and in quantized tensors."""
+    model: nn.Module = torchvision.models.quantization.resnet18(quantize=True)
+    return model
+
+
+def int8() -> nn.Module:
+    """Build a copy, as quantizing takes seconds."""
+    return deepcopy(quantized())
+
+
+def exported() -> torch.export.ExportedProgram:
+    """Build a program for batches of any size."""
+    torch.manual_seed(0)
+    sizes = ({0: torch.export.Dim("batch", min=1)},)
+    return torch.export.export(tiny().eval(), (torch.zeros(2, 3, 224, 224),), dynamic_shapes=sizes)
+
+
+def viewing() -> nn.Module:
+    """Build a model that needs its input contiguous."""
+
+    class Viewing(nn.Linear):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images.view(len(images), -1)[:, :4])
+
+    return Viewing(4, 8)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("build", [int8, exported, half_inside, tiny])
+def test_models_of_many_kinds_are_evaluated(build: Callable[[], Any]) -> None:
+    """In batches, with a digest that is the same each time, and another one where one weight differs."""
+    loaded = []
+    for _ in range(3):
+        torch.manual_seed(0)
+        loaded.append(load(built(build.__name__), CPU))
+    one, again, changed = loaded
+    names = dict(changed.module.named_modules())
+    if build is int8:
+        weight, bias = names["fc"].weight(), names["fc"].bias()
+        integers = weight.int_repr()
+        integers[0, 0] += 1
+        scales = weight.q_per_channel_scales(), weight.q_per_channel_zero_points(), weight.q_per_channel_axis()
+        names["fc"].set_weight_bias(torch._make_per_channel_quantized_tensor(integers, *scales), bias)
+    else:
+        with torch.no_grad():
+            next(changed.module.parameters()).view(-1)[0] += 1
+
+    logits = one.module(torch.zeros(3, 3, 224, 224))
+
+    assert len(logits) == 3
+    assert one.sha256 == again.sha256 != digest_of_weights(changed.module)
+    assert not any(module.training for module in one.module.modules())
+    # https://pytorch.org/vision/main/models.html: 11,689,512 weights and biases, of which batch norm is folded.
+    assert one.parameters == (11_684_712 if build is int8 else 32)
+    assert one.weights_bytes > 0
+
+
+def test_a_model_that_takes_no_float32_is_an_error() -> None:
+    """Before anything is evaluated, and what to do."""
+    with pytest.raises(EvaluationError) as raised:
+        load(built("half"), CPU)
+
+    assert (
+        "mine-V1: its parameters are float16, and it does not take float32 images; return the model in float32 and use "
+        "--precision fp16" == str(raised.value)
+    )
+
+
+def test_a_model_that_needs_contiguous_values_is_an_error() -> None:
+    """In channels_last; the sentence says what to give."""
+    crops = torch.zeros((2, 224, 224, 3), dtype=torch.uint8)
+    model = load(built("viewing"), CPU).module
+
+    assert (2, 8) == forward(model, Normalize(PRESET, CPU, "contiguous"), crops).shape
+    with pytest.raises(EvaluationError, match="use --memory-format contiguous, or reshape\\(\\) in the model"):
+        forward(model, Normalize(PRESET, CPU, "channels_last"), crops)
+
+
+def no_memory() -> nn.Module:
+    """Fail as Python does."""
+    raise MemoryError
+
+
 def no_model() -> str:
     """Return something else."""
     return "no model"
@@ -193,21 +317,40 @@ def test_a_builder_makes_the_model() -> None:
     assert loaded.gmacs == 224 * 224 * 24 / 1e9
 
 
+def raising() -> None:
+    """Fail in the user's code."""
+    open("no-such-file")  # noqa: SIM115, PTH123
+
+
 @pytest.mark.parametrize(
-    ("spec", "reason"),
+    ("builder", "reason"),
     [
-        (built("missing"), "cannot be imported: .*has no attribute 'missing'"),
+        (f"{__name__}:missing", r"'.*' cannot be imported: AttributeError: .*has no attribute 'missing' \(.*\)"),
         (
-            ModelSpec("mine", "V1", "no_such_module:tiny", PRESET),
-            "cannot be imported: No module named 'no_such_module'",
+            "no_such_module:tiny",
+            r"'.*' cannot be imported: ModuleNotFoundError: No module named 'no_such_module' \(.*\)",
         ),
-        (built("no_model"), "returned str, not a torch.nn.Module"),
+        ("broken_builder:tiny", r"'.*' cannot be imported: SyntaxError: .*\(broken_builder.py, line 2\)"),
+        ("raising_builder:tiny", r"'.*' cannot be imported: ZeroDivisionError: .* \(raising_builder.py, line 1\)"),
+        (
+            ".relative:tiny",
+            r"must name its module from the top, such as package.module:function, found the relative '.relative:tiny'",
+        ),
+        (f"{__name__}:PRESET", r"'.*' must be a function, found Preset.*"),
+        (f"{__name__}:raising", r"'.*' failed: FileNotFoundError: .*: 'no-such-file' \(test_models.py, line \d+\)"),
+        (f"{__name__}:no_model", r"'.*' returned str, not a torch.nn.Module"),
     ],
 )
-def test_a_builder_that_builds_no_model_is_an_error(spec: ModelSpec, reason: str) -> None:
-    """The sentence names the builder and what is wrong with it."""
-    with pytest.raises(ExpectedError, match=rf"mine-V1: builder '.*' {reason}"):
-        load(spec, CPU)
+def test_a_builder_that_builds_no_model_is_an_error(
+    builder: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence names the builder and what is wrong with it, in one line."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_builder.py").write_text("import torch\ndef tiny(:\n")
+    (tmp_path / "raising_builder.py").write_text("1 / 0\n")
+
+    with pytest.raises(ExpectedError, match=rf"^mine-V1: builder {reason}$"):
+        load(ModelSpec("mine", "V1", builder, PRESET), CPU)
 
 
 def _digest_by_hand(model: nn.Module) -> str:
@@ -339,3 +482,5 @@ def test_a_device_without_memory_for_the_model_is_an_error(monkeypatch: pytest.M
     fail(RuntimeError("another"))
     with pytest.raises(RuntimeError, match=r"^another$"):
         load(built("tiny"), CPU)
+    with pytest.raises(DeviceError, match=r"^mine-V1: cpu has no memory for the model$"):
+        load(built("no_memory"), CPU)

@@ -150,17 +150,24 @@ def test_one_image_without_finite_logits_is_enough() -> None:
 
 
 class Hungry(nn.Module):
-    """A model for which there is no memory."""
+    """A model for whose batch there is no memory."""
 
-    def forward(self, _images: Tensor) -> Tensor:
-        """Fail as torch does."""
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, 10)."""
+        return torch.zeros(len(images), 10)
 
 
 def test_a_batch_that_does_not_fit_into_memory() -> None:
     """The batch is not halved in silence: its speed would be another's."""
-    with pytest.raises(DeviceError, match=r"^cpu has no memory for batches of 3: give smaller --batch-sizes$"):
-        _timed(Hungry()).warm_up()
+    spec = ModelSpec("any", "V1", f"{__name__}:Hungry", PRESET)
+
+    with (
+        pytest.raises(
+            DeviceError, match=r"^cpu has no memory for batches of 300000000000: give smaller --batch-sizes$"
+        ),
+        Bench("cpu", ["fp32"]).prepared(Case(Entry(spec), DEFAULT, 300_000_000_000)),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
