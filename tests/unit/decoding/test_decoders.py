@@ -19,7 +19,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from harness.decoding import decoders as module
-from harness.decoding.decoders import Decoded, crop_image, decode, versions
+from harness.decoding.decoders import crop_image, decode, versions
 from harness.decoding.survey import examine
 from harness.errors import DeviceError
 from harness.formats.sources import FileSource
@@ -323,19 +323,6 @@ def test_an_absurd_size_of_a_jpeg_is_rejected(tmp_path: Path) -> None:
 
     assert decoded.crop is None
     assert "decompression bomb" in decoded.reason
-
-
-def test_each_step_can_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The steps of decoding are looked up when they are called, so that faults can be planted in each."""
-    source = FileSource.of(save(noise(1), tmp_path / "1.JPEG"))
-    image = Image.new("RGB", (28, 28))
-
-    monkeypatch.setattr(module, "center_crop", lambda *_: image)
-    cropped = crop_image(source.read(), GEOMETRY)
-    monkeypatch.setattr(module, "decode_one", lambda *_, **__: Decoded(None, "planted"))
-
-    assert not cropped.any()
-    assert decode([source], GEOMETRY, Decoder()) == [Decoded(None, "planted")]
 
 
 def test_a_device_is_part_of_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,17 +265,6 @@ def test_nothing_is_kept_without_a_folder(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named(dataset: ImageDataset, tmp_path: Path) -> None:
-    """The sentence says where, why, and what to do."""
-    (tmp_path / "store").write_text("in the way")
-
-    message = (
-        r"^decoded images cannot be kept in .*store: .*; point --store at a folder that can be written, or give --no"
-    )
-    with Store(dataset, Decoder(), tmp_path / "store", workers=1) as store, pytest.raises(StoreError, match=message):
-        store.decoded(GEOMETRY, ignore).finish()
-
-
 def test_a_store_without_write_permission_serves_who_needs_nothing_new(dataset: ImageDataset) -> None:
     """Another user can read a store that is not theirs; what is missing there cannot be kept, which is an error."""
     if os.geteuid():
