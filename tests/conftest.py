@@ -40,6 +40,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         "gpu": is_selected(config, GPU),
         "test_shape.py": False,
         "faults": False,
+        "fuzz": False,
         "unit": False,
         "integration": False,
         "properties": False,

@@ -26,6 +26,6 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
 def write_text(option: str, path: Path, text: str) -> None:
     """Write the file that an option names, whole or not at all; a ResultsError says why it cannot be written."""
     try:
-        write_whole(path, text.encode())
+        write_whole(path, text.encode(errors="backslashreplace"))  # a path may not be UTF-8
     except OSError as error:
         raise ResultsError(f"{option} {path}: cannot be written: {error.strerror or error}") from error

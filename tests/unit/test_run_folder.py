@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.cli import write_text
 from harness.dataset import digest_of
 from harness.errors import RecordError, ResultsError
 from harness.predictions import Predictions
@@ -408,3 +409,10 @@ def test_a_path_that_is_not_utf8_is_recorded(tmp_path: Path) -> None:
     run.finish(msgspec.structs.replace(run_record(), commands=("pytest -m imagenet --imagenet /data/\udcff",)))
 
     assert (r"pytest -m imagenet --imagenet /data/\udcff",) == read_run(tmp_path / "run").record.commands
+
+
+def test_a_path_that_is_not_utf8_is_written_into_a_report(tmp_path: Path) -> None:
+    """As an escape."""
+    write_text("--markdown", tmp_path / "report.md", "a/\udcff")
+
+    assert (tmp_path / "report.md").read_text() == r"a/\udcff"
