@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-import torchvision
 
 from harness.errors import DeviceError
-from harness.options import Decoder
 from harness.records.environment import cpu_name, driver_version
 
 # Large enough to fill an accelerator with any of the models; memory that runs out halves it.
@@ -100,21 +98,6 @@ def device_facts(device: torch.device) -> dict[str, str | int | None]:
 def default_batch_size(device: torch.device) -> int:
     """Return the default number of images per forward call."""
     return _CPU_BATCH if device.type == "cpu" else _ACCELERATOR_BATCH
-
-
-def decoder_on(name: str, device: torch.device) -> Decoder:
-    """Return the decoder by name; nvjpeg decodes on ``device``.
-
-    Raises:
-        DeviceError: nvjpeg without a CUDA device, or with a torchvision that decodes no batches there.
-    """
-    if name != "nvjpeg":
-        return Decoder(name)
-    if device.type != "cuda":
-        raise DeviceError(f"--decoder nvjpeg decodes on a CUDA device, and the device is {device}; use torchvision")
-    if tuple(int(part) for part in torchvision.__version__.split(".")[:2]) < (0, 20):
-        raise DeviceError(f"--decoder nvjpeg needs torchvision 0.20, found {torchvision.__version__}; use torchvision")
-    return Decoder(name, str(device))
 
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:

@@ -14,9 +14,9 @@ import numpy as np
 from torch import nn
 
 from harness.dataset import ImageDataset
+from harness.decoding.decoders import decoder_on
 from harness.decoding.store import DecodedImages, Store
 from harness.device import (
-    decoder_on,
     default_batch_size,
     describe_device,
     device_facts,

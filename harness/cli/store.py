@@ -83,8 +83,9 @@ def _build(options: argparse.Namespace) -> int:
     cases = select_cases(read_expected(options.expected), listed(options.models), [DEFAULT], synthetic=synthetic)
     import torch
 
+    from harness.decoding.decoders import decoder_on
     from harness.decoding.store import Store
-    from harness.device import decoder_on, resolve_device
+    from harness.device import resolve_device
     from harness.models import geometry_of
 
     device = resolve_device(options.device) if options.decoder == "nvjpeg" else torch.device("cpu")

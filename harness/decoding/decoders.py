@@ -93,6 +93,21 @@ def _digest_of(files: tuple[Path, ...]) -> str:
     return digest.hexdigest()[:16]
 
 
+def decoder_on(name: str, device: torch.device) -> Decoder:
+    """Return the decoder by name; nvjpeg decodes on ``device``.
+
+    Raises:
+        DeviceError: nvjpeg without a CUDA device, or with a torchvision that decodes no batches there.
+    """
+    if name != "nvjpeg":
+        return Decoder(name)
+    if device.type != "cuda":
+        raise DeviceError(f"--decoder nvjpeg decodes on a CUDA device, and the device is {device}; use torchvision")
+    if tuple(int(part) for part in torchvision.__version__.split(".")[:2]) < (0, 20):
+        raise DeviceError(f"--decoder nvjpeg needs torchvision 0.20, found {torchvision.__version__}; use torchvision")
+    return Decoder(name, str(device))
+
+
 def decode(sources: Sequence[Source], geometry: Geometry, decoder: Decoder) -> list[Decoded]:
     """Decode images; one that cannot be decoded is reported in its result, not raised."""
     crops = {} if decoder.device is None else _decode_on_device(sources, geometry, decoder.device)

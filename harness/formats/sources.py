@@ -16,9 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from harness.errors import DatasetError
+
 if TYPE_CHECKING:
     from PIL import Image
-
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
 """What ImageNet and its copies hold, by content; for some others Pillow would start a program, such as Ghostscript."""
@@ -42,9 +43,6 @@ def check_pixels(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         size = f"{width:,} x {height:,} pixels"
         raise Image.DecompressionBombError(f"{size}, more than the {MOST_PIXELS:,} that are decoded or resized")
-
-
-from harness.errors import DatasetError
 
 
 def kind_of(mode: int) -> str:

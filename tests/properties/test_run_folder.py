@@ -19,8 +19,8 @@ from harness.cli.main import main
 from harness.parallel.merge import merge
 from harness.predictions import Predictions, count
 from harness.records.evidence import Bounds, Counts, Expected, Unpaired
-from harness.records.results import CaseResult, Missing, Phases, Record
-from harness.records.run_folder import Run, read_run, record_json
+from harness.records.results import CaseResult, Missing, Phases, Record, record_json
+from harness.records.run_folder import Run, read_run
 from tests.records import TARGET, case_result, pairing, run_record, timing_result, write_run
 
 names = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)
