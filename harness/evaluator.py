@@ -89,12 +89,13 @@ class Evaluator:
             lines.append(f"dataset: ignored {len(ignored):,} files that are not images, such as {ignored[0]}")
         settings = ", ".join(map(str, options.settings))
         processes = f", {options.process.total} processes" if options.process.total > 1 else ""
+        decoding = f"on {self._decoder.device}" if self._decoder.device else f"{options.decoding_processes} processes"
         kept = f"kept in {options.store}" if options.store else "not kept"
         return [
             *lines,
             f"device: {describe_device(self.device)}, {settings}, batches of {self._batch_size}"
             f"{', freed memory kept' if self._keeps_memory else ''}{processes}",
-            f"decoder: {self._decoder.name}, {options.decoding_processes} processes, decoded images {kept}",
+            f"decoder: {self._decoder.name}, {decoding}, decoded images {kept}",
             f"versions: {describe_versions()}",
         ]
 
