@@ -90,12 +90,13 @@ class Evaluator:
         settings = ", ".join(map(str, options.settings))
         found = ", no GPU found" if options.device == "auto" and self.device.type == "cpu" else ""
         processes = f", {options.process.total} processes" if options.process.total > 1 else ""
+        decoding = f"on {self._decoder.device}" if self._decoder.device else f"{options.decoding_processes} processes"
         kept = f"kept in {options.store}" if options.store else "not kept"
         return [
             *lines,
             f"device: {describe_device(self.device)}{found}, {settings}, batches of {self._batch_size}"
             f"{', freed memory kept' if self._keeps_memory else ''}{processes}",
-            f"decoder: {self._decoder.name}, {options.decoding_processes} processes, decoded images {kept}",
+            f"decoder: {self._decoder.name}, {decoding}, decoded images {kept}",
             f"versions: {describe_versions()}",
         ]
 

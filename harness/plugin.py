@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -44,11 +46,7 @@ if TYPE_CHECKING:
     from harness.evaluator import Evaluator
 
 _NAME = "imagenet-session"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options."""
-    add_options(parser)
+pytest_addoption = add_options
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -142,7 +140,7 @@ class Gate:
         self.config.add_cleanup(stack.close)
         if threading.current_thread() is threading.main_thread():
             # A cancelled job gets SIGTERM: end as by Ctrl-C, with the table and without leftovers.
-            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            before = signal.signal(signal.SIGTERM, _end_soon)
             stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
         if self.options.process.rank == 0 and self.options.process.staging is None:
             destination = self.config.hook.pytest_imagenet_destination(config=self.config)
@@ -234,7 +232,6 @@ class Gate:
     def record(self) -> Record | None:
         """Return the run so far; None if no result is due, or nothing was opened."""
         hook, evaluator = self.config.hook, self.evaluator
-        typed = typed_by_user(self.config.invocation_params.args)
         environment = evaluator.environment() if evaluator else hook.pytest_imagenet_environment(config=self.config)
         if environment is None or not self._due:
             return None
@@ -248,8 +245,14 @@ class Gate:
             missing_cases=tuple(missing[name] for name in missing if self._due[name] == ACCURACY),
             timings=tuple(found for found in results if isinstance(found, TimingResult)),
             missing_timings=tuple(missing[name] for name in missing if self._due[name] == THROUGHPUT),
-            commands=(command_of(typed, self.options.process, os.environ),),
+            commands=(command_of(typed_by_user(self.config.invocation_params.args), self.options.process, os.environ),),
         )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Show where the run was interrupted only: pytest parses the whole source of each frame, seconds in torch."""
+        if not self.config.getoption("fulltrace"):
+            excinfo.traceback = excinfo.traceback.filter(excinfo)[-1:]
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -281,6 +284,13 @@ class Gate:
         """Say where the run was written, or why it was not."""
         if self._written:
             terminalreporter.write_line(self._written)
+
+
+def _end_soon(number: int, frame: FrameType | None) -> None:
+    """End as by Ctrl-C; pytest collects garbage several times at its end, seconds with torch's objects."""
+    __tracebackhide__ = True
+    gc.freeze()
+    signal.default_int_handler(number, frame)
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -13,6 +13,8 @@ from harness.models import load
 from tests.colours import EXPECTED
 from tests.integration.conftest import Gate
 
+ROOT = Path(__file__).parents[2]
+
 
 def replace_expected(project: Path, old: str, new: str) -> None:
     """Write the file of expected accuracies with one change."""
@@ -196,11 +198,14 @@ def test_a_limit_can_fail_and_says_what_it_could_miss(gate: Gate, project: Path)
     )
 
 
-def test_what_was_evaluated_otherwise_differs_in_the_comparison(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_what_was_evaluated_otherwise_differs_in_the_comparison(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The decoder and the options of two runs, beside versions and hardware."""
     gate("--imagenet=colours", "--results=old", "--batch-size=8", "--workers=1")
     gate("--imagenet=colours", "--results=new", "--decoder=torchvision")
 
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     result = pytester.run(sys.executable, "-m", "harness", "compare", "old", "new")
 
     result.stdout.re_match_lines(
@@ -255,3 +260,27 @@ def test_pixels_that_differ_from_torchvisions_preset_are_an_error(
 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["the decoded pixels of 00.JPEG differ from the output of torchvision's own preset *"])
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_keeps_the_earlier_run(
+    gate: Gate, project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM ends as Ctrl-C does: the place in one line, the earlier run as it was, nothing left behind."""
+    gate("--imagenet=colours", "--results=run")
+    before = {path.name: path.read_bytes() for path in (project / "run").iterdir() if path.is_file()}
+    (project / "conftest.py").write_text(
+        (project / "conftest.py").read_text()
+        + "\nimport os, signal\n"
+        + "def pytest_imagenet_progress(phase):\n"
+        + "    if phase == 'forward':\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    command = ["-m", "pytest", "-m", "imagenet", "--imagenet=colours", "--results=run"]
+    result = pytester.run(sys.executable, *command)
+
+    assert pytest.ExitCode.INTERRUPTED == result.ret
+    result.stdout.re_match_lines([r".*/conftest\.py:\d+: KeyboardInterrupt$"])
+    assert before == {path.name: path.read_bytes() for path in (project / "run").iterdir() if path.is_file()}
+    assert ["run"] == [path.name for path in project.iterdir() if path.name.startswith(("run", ".run"))]
