@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import pickle
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.device import is_out_of_memory, memory_for
-from harness.errors import EvaluationError, ExpectedError, WeightsError
+from harness.errors import EvaluationError, ExpectedError
 from harness.expected import ModelSpec
 from harness.precision import DEFAULT, MEMORY_FORMATS, Setting
 from harness.preset import Geometry, Preset, preset_of
@@ -60,8 +55,6 @@ class Loader:
         return self._ready[1]
 
 
-# What torch.load is told by the environment: torchvision's own loading has no argument for it. torch refuses both.
-_TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
 # What torchvision's constructors set only if they are given weights.
 _AS_PRETRAINED: dict[str, dict[str, Any]] = {
     "googlenet": {"transform_input": True, "aux_logits": False, "init_weights": False},
@@ -94,7 +87,9 @@ def load(
         if weights is None:
             module = _built(spec) if module is None else module
         else:
-            module = _seeded(spec.model, preset.geometry.crop) if seeded else _pretrained(spec, weights)
+            from harness.weights.published import load_published
+
+            module = _seeded(spec.model, preset.geometry.crop) if seeded else load_published(spec, weights)
         return in_setting(prepare(module, preset, weights, str(spec)), device, setting)
 
 
@@ -104,69 +99,6 @@ def _seeded(model: str, crop: int) -> nn.Module:
         torch.manual_seed(0)
         module: nn.Module = torchvision.models.get_model(model, weights=None, **options)
     return module
-
-
-def _pretrained(spec: ModelSpec, weights: Any) -> nn.Module:
-    _ensure_published(weights.url, str(spec))
-    before = {name: os.environ.get(name) for name in _TENSORS_ONLY}
-    _set_variables(_TENSORS_ONLY)
-    try:
-        module: nn.Module = torchvision.models.get_model(spec.model, weights=weights, progress=False)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{spec}: expected a weights file with tensors only, found other objects; fetch it again"
-        ) from error
-    finally:
-        _set_variables(before)
-    return module
-
-
-def _set_variables(values: Mapping[str, str | None]) -> None:
-    for name, value in values.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
-
-
-def _ensure_published(url: str, name: str) -> None:
-    """Make sure that the weights file is in torch's cache, with the sha256 that is part of its name.
-
-    torch.hub checks that of what it downloads, but not of a file that is already there.
-    """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / url.rsplit("/", 1)[1]
-    promised = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
-    if promised is None:
-        raise WeightsError(f"{name}: expected a weights file whose name ends with its sha256, found {path.name}")
-    if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
-        raise WeightsError(f"{name}: {path} must be a weights file, found a folder or a special file; remove it")
-    if not path.exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=promised[1], progress=False)
-        # An HTTPException is a connection that broke; a RuntimeError is a download with another hash, not kept.
-        except (OSError, HTTPException, RuntimeError) as error:
-            raise WeightsError(
-                f"{name}: the weights file {path.name} is not in {folder} and could not be downloaded from {url} "
-                f"({getattr(error, 'reason', error)}); fetch it elsewhere and put it into that folder"
-            ) from error
-    try:
-        found = _sha256(path)
-    except OSError as error:
-        raise WeightsError(f"{name}: the weights file {path} cannot be read: {error.strerror}") from error
-    if not found.startswith(promised[1]):
-        raise WeightsError(
-            f"{name}: the weights file {path} is damaged or not the published one: its sha256 should begin with "
-            f"{promised[1]} and is {found[:16]}...; delete it, and it will be downloaded again from {url}"
-        )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def prepare(module: nn.Module, preset: Preset, weights: Any = None, name: str = Model.name) -> Model:

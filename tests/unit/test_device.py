@@ -140,8 +140,7 @@ def test_freed_memory_is_kept() -> None:
     """A freed block is used again: after a few rounds no page of a large tensor is mapped anew."""
     output = _output(
         "import resource, torch\n"
-        "from harness.decoding.decoders import decoder_on
-from harness.device import keep_freed_memory\n"
+        "from harness.device import keep_freed_memory\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    torch.ones(10_000_000)\n"  # 40 MB: more than glibc would keep by itself
@@ -159,8 +158,7 @@ def test_the_peak_is_that_since_the_reset() -> None:
     """A model's peak is not that of a larger one before it, though freed memory is kept."""
     output = _output(
         "import torch\n"
-        "from harness.decoding.decoders import decoder_on
-from harness.device import keep_freed_memory\n"
+        "from harness.device import keep_freed_memory\n"
         "from harness.throughput.machine import peak_memory, reset_peak_memory\n"
         "cpu = torch.device('cpu')\n"
         "keep_freed_memory()\n"
