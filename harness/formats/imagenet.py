@@ -159,7 +159,7 @@ def validation_set_error(ids: Sequence[str], numbers: NDArray[np.int64]) -> str 
     if twice.size:
         error += f", {twice.size:,} more than once, such as ILSVRC2012_val_{twice[0]:08}.JPEG"
     if others:
-        error += f", and {others:,} others, such as {ids[int(np.flatnonzero(numbers == 0)[0])]!r}"
+        error += f", and {others:,} of other names, such as {ids[int(np.flatnonzero(numbers == 0)[0])]!r}"
     return error
 
 

@@ -89,7 +89,7 @@ def test_a_stray_image_does_not_hide_the_validation_set(tmp_path: Path) -> None:
 
     assert open_dataset(str(tmp_path)).caveat == (
         "it is not the whole imagenet-1k validation set: it has 2 of the 50,000 images, 1 more than once, such as "
-        f"{names[0]}.JPEG, and 1 others, such as '{FIRST}/{names[0]} (1).JPEG'"
+        f"{names[0]}.JPEG, and 1 of other names, such as '{FIRST}/{names[0]} (1).JPEG'"
     )
 
 

@@ -45,16 +45,16 @@ NAMES = [f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, 50_001)]
         (NAMES, None),
         ([name.replace(".JPEG", ".jpeg") for name in NAMES], None),
         (NAMES[:292] + NAMES[293:], "49,999 of the 50,000 images, 1 missing, such as ILSVRC2012_val_00000293.JPEG"),
-        (["a (1).JPEG", *NAMES], "50,000 of the 50,000 images, and 1 others, such as 'a (1).JPEG'"),
+        (["a (1).JPEG", *NAMES], "50,000 of the 50,000 images, and 1 of other names, such as 'a (1).JPEG'"),
         (
             [f"a/{NAMES[6]}", f"b/{NAMES[6]}", *NAMES[7:], "b/x.JPEG"],
             "49,994 of the 50,000 images, 6 missing, such as ILSVRC2012_val_00000001.JPEG, 1 more than once, such as "
-            "ILSVRC2012_val_00000007.JPEG, and 1 others, such as 'b/x.JPEG'",
+            "ILSVRC2012_val_00000007.JPEG, and 1 of other names, such as 'b/x.JPEG'",
         ),
         (NAMES[:100], "100 of the 50,000 images"),
         (
             ["ILSVRC2012_val_00050001.JPEG", NAMES[0]],
-            "1 of the 50,000 images, and 1 others, such as 'ILSVRC2012_val_00050001.JPEG'",
+            "1 of the 50,000 images, and 1 of other names, such as 'ILSVRC2012_val_00050001.JPEG'",
         ),
     ],
     ids=["whole", "other letter case", "missing", "stray", "twice", "part", "number"],
