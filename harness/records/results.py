@@ -28,7 +28,7 @@ NOT_RUN: Final = "not run"
 ERROR: Final = "error"
 
 _Fact: TypeAlias = bool | int | float | Name | None
-Facts: TypeAlias = dict[Name, _Fact | list[_Fact]]
+Facts: TypeAlias = dict[Name, _Fact | list[int | float]]
 Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e15)]
 
 
@@ -132,7 +132,9 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     warm_up: dict[Name, bool | Size]  # calls before the measurement, their seconds, and whether they had become stable
     # Seconds of a fixed piece of work without torch, before and after the calls; None on other devices than a CPU.
     yardstick: Seconds | None
-    clocks: Facts | None  # the GPU's clocks after the last call, by NVML; None where they are not known
+    clocks: (
+        dict[Name, _Fact | list[Name]] | None
+    )  # the GPU's clocks after the last call, by NVML; None where they are not known
 
     @property
     def median(self) -> float:
