@@ -27,8 +27,9 @@ BENCHMARK_KEY = "imagenet_gate"
 NOT_RUN: Final = "not run"
 ERROR: Final = "error"
 
-_Fact: TypeAlias = bool | int | float | Name | None
-Facts: TypeAlias = dict[Name, _Fact | list[int | float]]
+# Not Name for the values: msgspec (0.18 to 0.22) then crashes at the interpreter's end, see CaseResult.__post_init__.
+_Fact: TypeAlias = bool | int | float | str
+Facts: TypeAlias = dict[Name, _Fact | list[int | float] | None]
 Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e15)]
 
 
@@ -100,6 +101,9 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
         super().__post_init__()
         if self.first_input:
             msgspec.convert(self.first_input, _FirstInput)
+        for value in (*self.preparation.values(), *self.switches.values()):
+            if isinstance(value, str) and re.search(r"[\x00-\x1f\x7f-\x9f]", value):
+                raise ValueError(f"expected text without control characters, found {value!r}")
 
     @property
     def verdict(self) -> Verdict:
@@ -132,9 +136,8 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     warm_up: dict[Name, bool | Size]  # calls before the measurement, their seconds, and whether they had become stable
     # Seconds of a fixed piece of work without torch, before and after the calls; None on other devices than a CPU.
     yardstick: Seconds | None
-    clocks: (
-        dict[Name, _Fact | list[Name]] | None
-    )  # the GPU's clocks after the last call, by NVML; None where they are not known
+    # The GPU's clocks after the last call, by NVML; None where they are not known.
+    clocks: dict[Name, _Fact | list[str] | None] | None
 
     @property
     def median(self) -> float:
@@ -257,7 +260,7 @@ def parse_record(content: bytes) -> Record:
     try:
         record = msgspec.convert(values, Record)
     except (msgspec.ValidationError, OverflowError) as error:
-        raise RecordError(f"not a valid record: {error}") from error
+        raise RecordError(f"not a valid record: {shorten(error)}") from error
     # Of another version only the evidence counts, since its rules may have been others.
     for stored, case in zip(values.get("cases", ()), record.cases if found == SCHEMA_VERSION else (), strict=False):
         if stored.get("outcome", case.outcome) != case.outcome:
@@ -285,3 +288,9 @@ def _from_benchmarks(values: dict[str, Any]) -> dict[str, Any]:
 def ranking(cases: Iterable[CaseResult]) -> list[CaseResult]:
     """Return the cases, best top-1 first."""
     return sorted(cases, key=lambda case: (-case.counts.top1, case.id))
+
+
+def shorten(error: object) -> str:
+    """Return an error's text without the middle of what it quotes from a damaged file."""
+    text = str(error)
+    return text if len(text) <= 600 else f"{text[:300]} ... {text[-200:]}"

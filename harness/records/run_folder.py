@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from harness.dataset import digest_of
 from harness.errors import RecordError, ResultsError
 from harness.predictions import GRID, HASH_BYTES, Predictions
-from harness.records.results import CaseResult, Record, parse_record, record_json
+from harness.records.results import CaseResult, Record, parse_record, record_json, shorten
 
 RECORD, LABELS, PREDICTIONS, INPUTS = "record.json", "labels.npz", "predictions", "inputs"
 # What each file of arrays holds: their types, and the shapes that they may have after the first dimension.
@@ -279,7 +279,7 @@ def _read_arrays(kind: str, path: Path, n: int | None, sha256: str | None) -> di
     except RecordError:
         raise
     except (*_DAMAGED, zlib.error, lzma.LZMAError, tokenize.TokenError) as error:
-        raise RecordError(f"{path}: damaged ({error}); the run cannot be compared image by image") from error
+        raise RecordError(f"{path}: damaged ({shorten(error)}); the run cannot be compared image by image") from error
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise RecordError(f"{path}: its sha256 differs from that in {RECORD}: one of them was changed")
     return arrays

@@ -29,7 +29,7 @@ N = 40
 @pytest.fixture(autouse=True)
 def noise_floor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the noise floor be that of these tests, which is easy to calculate with."""
-    monkeypatch.setattr(pairing, "noise_floor_of", lambda *_: FLOOR)
+    monkeypatch.setattr(pairing, "noise_floor_of", lambda *_, **__: FLOOR)
 
 
 def from_logits(logits: NDArray[np.float64]) -> Predictions:
@@ -347,7 +347,7 @@ def test_more_changes_than_other_input_explains_are_another_model(share: float, 
 def test_more_near_ties_than_arithmetic_turns_fail(changed: int, outcome: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each by itself would be explained; here two of 10,000 predictions may change."""
     floor = msgspec.structs.replace(FLOOR, changed=2e-4)
-    monkeypatch.setattr(pairing, "noise_floor_of", lambda *_: floor)
+    monkeypatch.setattr(pairing, "noise_floor_of", lambda *_, **__: floor)
     old = flat(500)
     assert old.logits is not None
     old.logits[:, 1] = old.logits[:, 0] - np.float32(0.01)
@@ -371,7 +371,7 @@ def test_evidence_of_an_older_record_is_judged_by_what_it_holds() -> None:
 
 def test_a_high_noise_floor_says_what_it_cannot_see(monkeypatch: pytest.MonkeyPatch) -> None:
     """As that of bf16, within which many predictions lie."""
-    monkeypatch.setattr(pairing, "noise_floor_of", lambda *_: NOISE_FLOORS["bf16"])
+    monkeypatch.setattr(pairing, "noise_floor_of", lambda *_, **__: NOISE_FLOORS["bf16"])
 
     check = check_of(OLD, OLD)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -212,8 +211,6 @@ BROKEN_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: path.write_text("this is no image"), "not a JPEG, PNG or WEBP image"),
     "truncated": (truncated, "truncated"),
     "broken-png": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40), ""),
-    "folder": (lambda path: path.mkdir(), "not a regular file"),
-    "pipe": (lambda path: os.mkfifo(path), "not a regular file"),
     "missing": (lambda path: path.unlink(missing_ok=True), "No such file or directory"),
 }
 

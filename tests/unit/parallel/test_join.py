@@ -37,7 +37,7 @@ def part_of(images: Sequence[int], **changes: Any) -> tuple[CaseResult, Predicti
         seconds=Phases(decode=0.5, load=1.0, transfer=0.25, forward=1.75, total=4.0),
         images_per_second=len(numbers) / 2,
         inputs_digest=predictions.inputs_digest,
-        first_input={"id": predictions.ids[0]},
+        first_input={"id": str(predictions.ids[0]), "sha256": "1nput", "low": 0.0, "high": 1.0},
     )
     return msgspec.structs.replace(result, **changes), predictions
 
