@@ -26,9 +26,9 @@ COMMAND = ["-m", "imagenet", "--imagenet=colours", "--workers=1", "--rank-timeou
 
 
 def _cases(run: Path) -> list[dict[str, Any]]:
-    """Return the cases of a record, without their times."""
+    """Return the cases of a record, without their times, and without whose pixels were in the store already."""
     cases: list[dict[str, Any]] = json.loads((run / "record.json").read_text())["cases"]
-    return [{name: value for name, value in case.items() if "second" not in name} for case in cases]
+    return [{name: value for name, value in case.items() if "second" not in name and name != "notes"} for case in cases]
 
 
 def _output(folder: Path, rank: int) -> str:
