@@ -92,7 +92,7 @@ def listing(root: Path) -> str:
         return f"a file of {root.stat().st_size:,} bytes"
     if not root.is_dir():
         return kind_of(root.stat().st_mode)
-    names = sorted(entry.name for entry in os.scandir(root))
+    names = sorted(os.listdir(root))
     if not names:
         return "an empty folder"
     return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -53,7 +53,8 @@ def list_folders(path: Path) -> tuple[Path, list[str]]:
     """Return a folder's ``val_folder``, and the sorted names of the folders in that, but for a system's."""
     if (root := val_folder(path)) is None:
         return path, []
-    return root, sorted(entry.name for entry in os.scandir(root) if not is_system(entry.name) and entry.is_dir())
+    with os.scandir(root) as entries:
+        return root, sorted(entry.name for entry in entries if not is_system(entry.name) and entry.is_dir())
 
 
 def dataset_name(path: Path) -> str:
@@ -97,15 +98,16 @@ def read_folders(root: Path, targets: dict[str, int], format_: str) -> ImageData
 def list_images(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
     """Return the images that lie flat in a folder, and the names of other files; class folders beside are an error."""
     images, ignored, sorted_in = [], [], None
-    for entry in os.scandir(folder):
-        if entry.name in imagenet.class_indices() and entry.is_dir():
-            sorted_in = entry.name
-        elif is_image(entry.name):
-            images.append(entry)
-        elif not entry.is_dir():
-            ignored.append(entry.name)
-        elif is_system(entry.name):
-            ignored.append(f"{entry.name}/")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name in imagenet.class_indices() and entry.is_dir():
+                sorted_in = entry.name
+            elif is_image(entry.name):
+                images.append(entry)
+            elif not entry.is_dir():
+                ignored.append(entry.name)
+            elif is_system(entry.name):
+                ignored.append(f"{entry.name}/")
     if images and sorted_in:
         raise DatasetError(
             f"{folder.absolute()}: expected either images or class folders, found both, such as {images[0].name!r} "
@@ -119,9 +121,10 @@ def _files_below(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[s
 
     A system's folder is yielded itself, its path with a slash at the end.
     """
-    for entry in os.scandir(folder):
-        path = f"{prefix}/{entry.name}"
-        if entry.is_dir():
-            yield from [(f"{path}/", entry)] if is_system(entry.name) else _files_below(Path(entry.path), path)
-        else:
-            yield path, entry
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = f"{prefix}/{entry.name}"
+            if entry.is_dir():
+                yield from [(f"{path}/", entry)] if is_system(entry.name) else _files_below(Path(entry.path), path)
+            else:
+                yield path, entry

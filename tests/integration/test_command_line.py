@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.predictions import HASH_BYTES
 from tests.colours import EXPECTED, WNIDS
 from tests.images import noise, save
 
@@ -126,7 +127,10 @@ class Decoding:
         assert self.process.stdout is not None
         while "collected " not in self.process.stdout.readline():
             assert self.process.poll() is None
-        wait_until(lambda: any(any(file.read_bytes()) for file in self.temporary.glob("imagenet-gate-*/*/hashes")))
+        # After the mark of the store, which is there before anything is decoded.
+        wait_until(
+            lambda: any(any(file.read_bytes()[HASH_BYTES:]) for file in self.temporary.glob("imagenet-gate-*/*/hashes"))
+        )
 
 
 @pytest.fixture(scope="module")
