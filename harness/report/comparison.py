@@ -20,7 +20,7 @@ def comparison_sections(
 ) -> list[Section]:
     """Return the report of a comparison and its failures: environment, differences, and last the verdict."""
     compared = len(comparison.accuracy) + len(comparison.speed) + len(comparison.missing)
-    verdict = f"FAILED: {len(failures)} of {counted(compared, 'result')}" if failures else "no failure"
+    verdict = f"FAILED: {len(failures)} of {counted(compared, 'result')}" if failures else "passed"
     verdict = "; ".join([verdict, *caveats_of(comparison, fail_on)])
     return [
         environment_section(comparison.new, comparison),
@@ -93,7 +93,7 @@ def steps_sections(runs: Sequence[Run], steps: Sequence[Step], fail_on: Sequence
             row += _step_cells(heading, found.get((index, old)))
         rows.append(row)
     failed = {step.new for step in steps if step.failures}
-    verdict = f"FAILED: {len(failed)} of {counted(len(runs) - 1, 'comparison')}" if failed else "no failure"
+    verdict = f"FAILED: {len(failed)} of {counted(len(runs) - 1, 'comparison')}" if failed else "passed"
     caveats = dict.fromkeys(caveat for step in steps for caveat in caveats_of(step.comparison, fail_on))
     lines: list[str] = []
     for step in steps:

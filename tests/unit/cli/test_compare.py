@@ -183,7 +183,7 @@ def test_a_series_shows_what_changed_since_the_first_and_since_the_run_before(
     ]
     assert "FAILED: 2 of 2 comparisons" in lines
     assert main(["compare", paths[0], paths[0], paths[0]]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "no failure"
+    assert capsys.readouterr().out.splitlines()[-1] == "passed"
 
 
 def test_a_series_of_different_images_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,14 +200,14 @@ def test_a_series_of_different_images_is_refused(tmp_path: Path, capsys: pytest.
     ("options", "verdict"),
     [
         ([], "FAILED: 1 of 1 result"),
-        (["--fail-on=accuracy,speed"], "no failure; not counting missing"),
-        (["--fail-on=none"], "no failure; not counting accuracy and speed and missing"),
+        (["--fail-on=accuracy,speed"], "passed; not counting missing"),
+        (["--fail-on=none"], "passed; not counting accuracy and speed and missing"),
     ],
 )
 def test_what_is_not_counted_is_said(
     options: list[str], verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where a case has vanished, "no failure" alone would read as if nothing had."""
+    """Where a case has vanished, "passed" alone would read as if nothing had."""
     main(["compare", *_pair(tmp_path, run_record([case_result()]), run_record()), *options])
 
     assert verdict in capsys.readouterr().out.splitlines()
@@ -235,7 +235,7 @@ def test_drift_fails_unless_something_named_explains_it(
     ]
 
     assert main(["compare", *paths, *options]) == status
-    assert ("no failure", "FAILED: 1 of 1 result")[status] in capsys.readouterr().out
+    assert ("passed", "FAILED: 1 of 1 result")[status] in capsys.readouterr().out
 
 
 def test_no_torch_is_imported(tmp_path: Path) -> None:
