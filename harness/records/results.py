@@ -99,6 +99,8 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.expected is not None and self.counts.images > self.expected.counts.images:
+            raise ValueError(f"{self.counts.images:,} images, but published values of {self.expected.counts.images:,}")
         if self.first_input:
             msgspec.convert(self.first_input, _FirstInput)
         for value in (*self.preparation.values(), *self.switches.values()):

@@ -26,7 +26,7 @@ from harness.records.evidence import (
     Policy,
     Unpaired,
 )
-from harness.records.results import CaseResult, DatasetFacts, Missing, Record, ranking, record_json
+from harness.records.results import CaseResult, DatasetFacts, Missing, Record, plain, ranking, record_json
 from harness.records.run_folder import read_run
 from tests.records import ENVIRONMENT, case_result, expected, run_record, timing_result
 
@@ -328,3 +328,13 @@ def test_an_outcome_that_its_evidence_contradicts_is_an_error(tmp_path: Path) ->
     with pytest.raises(RecordError, match=rf"the outcome of {CASE.id} does not follow from its evidence"):
         _read(tmp_path, values)
     _read(tmp_path, {**values, "schema_version": "3.0"})
+
+
+def test_a_case_of_more_images_than_were_published_is_refused(tmp_path: Path) -> None:
+    """No band could judge it."""
+    values = plain(RECORD)
+    case = values["cases"][0]
+    case["expected"] = {"counts": {"images": 1, "top1": 1, "top5": 1}, "tolerance": "0.05"}
+
+    with pytest.raises(RecordError, match=r"images, but published values of 1"):
+        _read(tmp_path, values)
