@@ -127,7 +127,7 @@ def add_options(parser: pytest.Parser) -> None:
     decoders = "pillow (used for the published values), torchvision or nvjpeg (default: %(default)s)"
     add("--decoder", metavar="DECODER", choices=DECODERS, default=DECODERS[0], help=decoders)
     kept = "folder that keeps decoded images between runs (default: $IMAGENET_STORE, else the user's cache)"
-    add("--store", metavar="DIR", type=folder, default=environ.get("IMAGENET_STORE") or None, help=kept)
+    add("--store", metavar="DIR", type=folder, help=kept)
     add("--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in $TMPDIR")
     run = "folder for the run: record.json and each image's predictions; replaces an earlier run (default: none)"
     add("--results", metavar="DIR", type=folder, help=run)
@@ -149,7 +149,7 @@ def read_options(config: pytest.Config, process: Process) -> Options:
         limit=get("limit"),
         decoder=get("decoder"),
         workers=get("workers"),
-        store=None if get("no_store") else Path(get("store") or default_store()),
+        store=None if get("no_store") else get("store") or default_store(),
         results=get("results"),
         process=process,
     )

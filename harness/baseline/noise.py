@@ -9,6 +9,7 @@ import msgspec
 
 from harness.errors import RecordError
 from harness.records.evidence import NoiseFloor, Pairing
+from harness.records.run_folder import read_whole
 
 HEADROOM = 4
 """How many times the largest that was measured: 50,000 images and other models reach further than a few hundred."""
@@ -42,7 +43,7 @@ def noise_floor_above(pairings: Sequence[Pairing]) -> NoiseFloor:
 def read_noise_floors(path: Path) -> NoiseFloors:
     """Read the file; a RecordError says why it cannot be used."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=NoiseFloors)
+        return msgspec.json.decode(read_whole(path), type=NoiseFloors)
     except OSError as error:
         raise RecordError(
             f"{path}: expected a file written by imagenet-gate noise -o, found {error.strerror}"

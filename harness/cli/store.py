@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import time
@@ -72,7 +71,7 @@ def add(commands: Commands) -> None:
     pruning.add_argument("--max-size", metavar="SIZE", type=_size, help=size)
     pruning.set_defaults(run=_prune, usage=pruning.error)
 
-    kept = Path(os.environ.get("IMAGENET_STORE") or default_store())
+    kept = default_store()
     where = "folder that keeps decoded images (default: $IMAGENET_STORE, else the user's cache; %(default)s here)"
     for action in (build, listing, verifying, pruning):
         action.add_argument("--store", metavar="DIR", type=folder, default=kept, help=where)

@@ -183,8 +183,9 @@ class Pixels(ExitStack):
 
 
 def default_store() -> Path:
-    """Return the folder in the user's cache."""
-    return platformdirs.user_cache_path("imagenet-gate") / "store"
+    """Return the folder in ``IMAGENET_STORE``, or else in the user's cache."""
+    given = os.environ.get("IMAGENET_STORE")
+    return Path(given).expanduser() if given else platformdirs.user_cache_path("imagenet-gate") / "store"
 
 
 def make_store(folder: Path, description: Description, ids: Sequence[str]) -> Path:

@@ -85,7 +85,7 @@ class DecodedImages:
         self._pixels: Pixels | None = None  # opened by the thread, as soon as the files exist
         self._changed, self._closed = threading.Event(), False
         self._lacking = 0  # images that were missing when decoding began
-        self._anew = self._anew_noted = 0  # images decoded anew to compare them with the store; those that a note told
+        self._anew = self._anew_noted = 0  # images decoded anew to compare them with the store; those already noted
         self._shown: int | None = None  # those that were missing when progress was last shown
 
     def begin(self) -> Future[None]:

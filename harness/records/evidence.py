@@ -159,9 +159,8 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
     # The first few changes beyond noise, of top-1 before those of top-5, largest margin first.
     examples: tuple[ChangedPrediction, ...] = ()
     policy: Policy = Policy()  # how strictly the comparison is judged
-    top5_near_ties: Count | None = (
-        None  # those of ``top5_changed`` that arithmetic alone may explain; None if not known
-    )
+    # Those of ``top5_changed`` that arithmetic alone may explain; None if not known.
+    top5_near_ties: Count | None = None
     top5_lost: Count = 0  # images whose target was among the five highest classes and is not
     top5_gained: Count = 0  # images whose target was not among the five highest classes and is
     close: Count = 0  # images whose top-1 prediction arithmetic may change: their margin is within the noise floor's

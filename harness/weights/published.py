@@ -18,7 +18,7 @@ from torch import nn
 from harness.errors import WeightsError
 from harness.expected import ModelSpec
 
-# What torch.load is told by the environment: torchvision's own loading has no argument for it. torch refuses both.
+# Variables that decide what torch.load may build: torchvision offers no argument for it, and torch refuses both.
 _TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -87,6 +88,16 @@ def test_the_gate_and_compare_judge_by_a_measured_noise_floor(gate: Gate, projec
     [pair] = comparison.accuracy
     assert isinstance(pair.evidence, Pairing)
     assert HIGH == pair.evidence.noise_floor
+
+
+def test_a_pipe_is_a_usage_error(gate: Gate, project: Path) -> None:
+    """Reading it would wait for ever."""
+    os.mkfifo(project / "floor.json")
+
+    result = gate("--imagenet=colours", "--baseline=base", "--noise-floor=floor.json")
+
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    assert "a regular file, found a pipe" in result.stderr.str()
 
 
 @pytest.mark.parametrize(("text", "reason"), [(None, "found No such file"), ("[]", "Expected `object`, got `array`")])

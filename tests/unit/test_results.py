@@ -320,14 +320,23 @@ def test_what_is_no_json_is_an_error(value: str, tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
-def test_an_outcome_that_its_evidence_contradicts_is_an_error(tmp_path: Path) -> None:
-    """Of this version; an earlier one may have had other rules."""
+def test_an_outcome_that_its_checks_contradict_is_an_error(tmp_path: Path) -> None:
+    """Of every version: the checks are those of the rules by which it was judged then."""
     values = _values()
     values["cases"][0]["outcome"] = "passed" if values["cases"][0]["outcome"] != "passed" else "failed"
 
-    with pytest.raises(RecordError, match=rf"the outcome of {CASE.id} does not follow from its evidence"):
+    with pytest.raises(RecordError, match=rf"the outcome of {CASE.id} does not follow from its checks"):
         _read(tmp_path, values)
-    _read(tmp_path, {**values, "schema_version": "3.0"})
+
+
+def test_a_record_that_other_rules_judged_is_read(tmp_path: Path) -> None:
+    """Whoever changes a rule must not lose pinned baselines; what counts is what the rules of today say."""
+    values = _values()
+    case = values["cases"][0]
+    case["outcome"] = {"passed": "failed"}.get(case["outcome"], "passed")
+    case["checks"] = [{"name": "another rule", "outcome": case["outcome"], "detail": ""}]
+
+    assert _read(tmp_path, values) == RECORD
 
 
 def test_a_case_of_more_images_than_were_published_is_refused(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_a_number_that_is_no_class_index_is_an_error(tmp_path: Path, stranger: s
 
 
 def test_folders_by_devkit_id_are_errors(tmp_path: Path) -> None:
-    """Without folder 1000 the others would be read, each as another class, so nobody is told to move it away."""
+    """Without folder 1000 the others would be read, each as another class, so no message says to move it away."""
     write_files(tmp_path, "1/a.jpeg", "1000/b.jpeg")
 
     with pytest.raises(DatasetError, match="found '1000'; if these are the devkit's ids, sort the images into folders"):
