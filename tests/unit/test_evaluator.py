@@ -265,9 +265,10 @@ def test_a_result_is_judged_by_the_values_of_its_precision(dataset: ImageDataset
     """Not by those of fp32, where it has its own."""
     values = {name: expected(500, 320, 474, points) for name, points in (("fp32", "0.4"), ("bf16", "3"))}
     case = Case(Entry(ModelSpec("own", "V1"), {"synthetic": values}), Setting("bf16"))
+    result = case_result(counts=(500, 320, 474))
 
     with closing(Evaluator(dataset, Options(workers=1, device="cpu"))) as evaluator:
-        judged = evaluator.with_evidence(case, case_result(), predictions_of(case_result()))
+        judged = evaluator.with_evidence(case, result, predictions_of(result))
 
     assert judged.expected == values["bf16"]
 
