@@ -136,6 +136,7 @@ def _output(code: str) -> str:
     return subprocess.check_output([sys.executable, "-c", code], text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_freed_memory_is_kept() -> None:
     """A freed block is used again: after a few rounds no page of a large tensor is mapped anew."""
     output = _output(
@@ -153,6 +154,7 @@ def test_freed_memory_is_kept() -> None:
     assert output == ("True True\n" if ON_GLIBC else "False False\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ON_GLIBC, reason="memory that is kept can be given back with glibc only")
 def test_the_peak_is_that_since_the_reset() -> None:
     """A model's peak is not that of a larger one before it, though freed memory is kept."""

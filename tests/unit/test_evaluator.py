@@ -62,6 +62,7 @@ def classifier(classes: int = 100) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, classes), nn.Dropout())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["from harness import open_dataset", "import harness.evaluator"])
 def test_the_python_api_is_in_the_package_whatever_was_imported_before(first: str) -> None:
     """``evaluate`` is the function, not the module of that name, which importing it would put in its place."""
@@ -239,18 +240,18 @@ def test_values_are_expected_on_a_dataset_and_its_subsets(
 CASE = Case(Entry(ModelSpec("own", "V1", f"{__name__}:classifier", PRESET)))
 
 
-@pytest.mark.parametrize(("world_size", "batch_size"), [(1, 3), (2, 1), (3, 4), (14, 2)])
-def test_shards_together_are_the_whole(dataset: ImageDataset, world_size: int, batch_size: int) -> None:
+@pytest.mark.parametrize(("images", "world_size", "batch_size"), [(13, 1, 3), (13, 2, 1), (13, 3, 4), (3, 4, 2)])
+def test_shards_together_are_the_whole(dataset: ImageDataset, images: int, world_size: int, batch_size: int) -> None:
     """However many ranks there are, some of them without an image, and whatever their batches are."""
-    parts = []
+    parts, dataset = [], dataset.subset(images)
     for rank in range(world_size):
         process = Process(rank, world_size)
         options = Options(settings=(CASE.setting,), batch_size=batch_size, workers=1, device="cpu", process=process)
         with closing(Evaluator(dataset, options)) as evaluator:
             found = evaluator.predict(CASE, module=classifier())
-        assert (found is None) == (rank >= 13)
+        assert (found is None) == (rank >= images)
         if found is not None:
-            assert found[0].counts.images == len(found[1]) == len(range(rank, 13, world_size))
+            assert found[0].counts.images == len(found[1]) == len(range(rank, images, world_size))
             parts.append(found[1])
     whole = evaluate(classifier(), dataset, preset=PRESET, device="cpu")[1]
 

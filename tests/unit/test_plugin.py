@@ -144,6 +144,7 @@ def test_small_things() -> None:
     assert Setting() == Options().settings[0]
 
 
+@pytest.mark.slow
 def test_a_few_scalars_reach_junit(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """Outcome, top-1 and top-5, as properties of the test, and the diagnosis where there is a baseline."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={tmp_path / 'junit.xml'}"]
