@@ -28,7 +28,7 @@ PLUGINS = (
 )
 """One plugin for the core, and one for each optional package that takes part in a run."""
 
-# The first start has imported modules whose assertions the second would rewrite.
+# For a start in a process that has imported modules whose assertions pytest would rewrite.
 RESTARTED = ("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning")
 _ASKED_FOR = re.compile(r"(?<!not )\b(imagenet|throughput)\b")
 # In a run that -m does not give away; no other plugin is known to have options of these names.
@@ -51,7 +51,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
         return None
     # Every option that was declared, by its name; pytest has no public way to ask for them.
     declared = config._parser.optparser._option_string_actions
-    given, variable = list(map(str, config.invocation_params.args)), os.environ.get("PYTEST_ADDOPTS", "")
+    given, variable = list(map(str, typed_by_user(config.invocation_params.args))), os.environ.get("PYTEST_ADDOPTS", "")
     args, addopts = joined(given, declared), joined(shlex.split(variable), declared)
     if args == given and addopts == shlex.split(variable):
         return None

@@ -14,6 +14,7 @@ from harness.decoding.folder import default_store
 from harness.errors import ExpectedError
 from harness.expected import DEFAULT_FILE
 from harness.precision import DEFAULT, MEMORY_FORMATS, PRECISIONS, Setting
+from harness.records.accuracy_file import default_file
 
 if TYPE_CHECKING:
     import pytest
@@ -114,7 +115,8 @@ def add_options(parser: pytest.Parser) -> None:
         "names, globs or ids of models, comma-separated, or 'all' (default: core: alexnet, vgg16, resnet18, googlenet)"
     )
     add("--models", metavar="LIST", default="core", help=models)
-    add("--expected", metavar="FILE", type=Path, help=f"file of expected accuracies (default: {DEFAULT_FILE})")
+    own = f"{DEFAULT_FILE} in pytest's rootdir, else the project's"
+    add("--expected", metavar="FILE", type=Path, help=f"file of expected accuracies (default: {own})")
     add("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda, cuda:N, mps or xpu (default: %(default)s)")
     add_list("--precision", tuple(PRECISIONS), "precisions")
     add_list("--memory-format", tuple(MEMORY_FORMATS), "memory formats")
@@ -142,7 +144,7 @@ def read_options(config: pytest.Config, process: Process) -> Options:
     return Options(
         imagenet=get("imagenet"),
         models=listed(get("models")),
-        expected=get("expected") or config.rootpath / DEFAULT_FILE,
+        expected=get("expected") or default_file(config.rootpath),
         device=get("device"),
         settings=tuple(Setting(*combined) for combined in product(precisions, memory_formats, compiled)),
         batch_size=get("batch_size"),

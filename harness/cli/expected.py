@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.cli import Commands
-from harness.expected import DEFAULT_FILE, Entry, ModelSpec
-from harness.records.accuracy_file import read_expected
+from harness.expected import Entry, ModelSpec
+from harness.records.accuracy_file import default_file, read_expected
 from harness.records.environment import versions
 
 
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         "if they disagree.",
     )
     file = "file of expected accuracies (default: %(default)s)"
-    check.add_argument("file", metavar="FILE", type=Path, nargs="?", default=DEFAULT_FILE, help=file)
+    check.add_argument("file", metavar="FILE", type=Path, nargs="?", default=default_file(Path()), help=file)
     check.set_defaults(run=_check)
 
 

@@ -8,7 +8,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from harness.cli import compare, dataset, expected, merge, noise, report, store
+from harness import __version__
+from harness.cli import compare, dataset, expected, merge, noise, report, run, store
 from harness.errors import HarnessError
 
 
@@ -37,10 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="imagenet-gate",
-        description="Commands beside the gate; the gate itself is: pytest -m imagenet --imagenet DIR",
-        epilog="Exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted.",
+        description="The gate (run, the same as pytest -m imagenet), and commands beside it.",
+        epilog="Exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted; of run, pytest's.",
     )
+    parser.add_argument("--version", action="version", version=f"imagenet-gate {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (compare, dataset, expected, merge, noise, report, store):
+    for command in (run, compare, dataset, expected, merge, noise, report, store):
         command.add(commands)
     return parser

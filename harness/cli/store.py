@@ -14,10 +14,10 @@ from harness.dataset import SYNTHETIC, open_dataset
 from harness.decoding.folder import FORMAT, default_store
 from harness.decoding.upkeep import BEING_BUILT, StoreInfo, list_stores, prune, verify
 from harness.errors import StoreError
-from harness.expected import DEFAULT_FILE, select_cases
+from harness.expected import select_cases
 from harness.options import DECODERS, folder, listed
 from harness.precision import DEFAULT
-from harness.records.accuracy_file import read_expected
+from harness.records.accuracy_file import default_file, read_expected
 from harness.report.progress import progress_on_stderr
 from harness.report.sections import counted
 
@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
     models = "names, globs or ids of models, comma-separated, or 'all' (default: %(default)s)"
     build.add_argument("--models", metavar="LIST", default="core", help=models)
     expected = "file of expected accuracies (default: %(default)s)"
-    build.add_argument("--expected", metavar="FILE", type=Path, default=DEFAULT_FILE, help=expected)
+    build.add_argument("--expected", metavar="FILE", type=Path, default=default_file(Path()), help=expected)
     decoders = "pillow (used for the published values), torchvision or nvjpeg (default: %(default)s)"
     build.add_argument("--decoder", metavar="DECODER", choices=DECODERS, default=DECODERS[0], help=decoders)
     device = "device that nvjpeg decodes on: auto, cuda or cuda:N (default: %(default)s)"
