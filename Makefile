@@ -26,13 +26,6 @@ READY := $(dir $(PYTHON))../.imagenet-gate$(subst /,-,$(CURDIR))
 # With all extras and tools, which the gate does not need.
 TOOLS := $(READY).tools
 
-# What is under test stays as it is: pip may add to the environment, not change these.
-define INSTALLED
-from importlib import metadata; \
-found = {d.name.lower(): d.version for d in metadata.distributions() if d.name}; \
-print(*(f"{name}=={found[name]}" for name in ("torch", "torchvision", "numpy", "pillow") if name in found), sep="\n")
-endef
-
 .PHONY: help
 help:
 	@sed -n '3,13s/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -89,14 +82,15 @@ test: $(TOOLS)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(PYTHON) -m check_jsonschema --builtin-schema vendor.github-actions action.yml
 	$(dir $(PYTHON))shellcheck ci/* .ci/run
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	$(PYTHON) -m pytest -n auto --dist worksteal -m "not imagenet and not throughput and not gpu" $(ARGS)
 
-$(TOOLS): EXTRAS := [lite,parquet,report,test]
+$(TOOLS): EXTRAS := [examples,lite,parquet,report,test]
 # Python compiles what it imports; compiling all of torch takes longer than the rest of the installation.
 $(READY) $(TOOLS): pyproject.toml | $(PYTHON)
-	@$(PYTHON) -c '$(INSTALLED)' > $(READY).constraints
+	@$(PYTHON) scripts/constraints.py > $(READY).constraints
 	$(PYTHON) -m pip install --quiet --no-compile --disable-pip-version-check --constraint $(READY).constraints \
 	  --editable '.$(EXTRAS)'
 	@touch $(READY) $@

@@ -40,14 +40,14 @@ def test_what_is_under_test_stays_as_it_is(target: str) -> None:
     installs = [shlex.split(line) for line in lines if " -m pip install " in line]
     [note] = [shlex.split(line) for line in lines if ".constraints" in line and " -m pip " not in line]
     *program, _, file = note
-    versions = subprocess.run(program, capture_output=True, text=True, check=True).stdout.split()
+    versions = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert installs
     assert all(install[install.index("--constraint") + 1] == file for install in installs)
     assert versions == [f"{name}=={metadata.version(name)}" for name in ("torch", "torchvision", "numpy", "pillow")]
 
 
 @pytest.mark.parametrize(
-    ("target", "extras"), [("gate", ""), ("throughput", ""), ("test", "[lite,parquet,report,test]")]
+    ("target", "extras"), [("gate", ""), ("throughput", ""), ("test", "[examples,lite,parquet,report,test]")]
 )
 def test_the_gate_installs_what_it_needs(target: str, extras: str) -> None:
     """The project and what it depends on; tools where they are used."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import site
 import subprocess
 import sys
 import venv
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_GATE_TESTS = ("tests/test_accuracy.py", "tests/test_throughput.py")
+_CACHES = shutil.ignore_patterns("__pycache__")
 GATE = ["--imagenet", "synthetic", "--models", "alexnet", "--limit", "32", "-p", "no:cacheprovider"]
 
 
@@ -24,10 +26,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     source = folder / "source"  # setuptools leaves its files in the folder that it builds
-    shutil.copytree(ROOT / "harness", source / "harness", symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    (source / "tests").mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "expected_accuracy.yaml", *_GATE_TESTS):
-        shutil.copy(ROOT / name, source / name)
+    # All that the Dockerfile copies.
+    for name in re.findall(r"^!(.+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = partial(shutil.copytree, symlinks=True, ignore=_CACHES) if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source]
     subprocess.run(build, check=True)
     [wheel] = folder.glob("imagenet_gate-*.whl")
