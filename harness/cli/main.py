@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from harness import __version__
-from harness.cli import compare, dataset, doctor, expected, list_models, merge, noise, report, run, store, weights
+from harness.cli import compare, dataset, doctor, expected, merge, noise, report, run, store, weights
 from harness.errors import HarnessError
 
 
@@ -43,6 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"imagenet-gate {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (run, list_models, doctor, compare, dataset, expected, merge, noise, report, store, weights):
+    for command in (run, doctor, compare, dataset, expected, merge, noise, report, store, weights):
         command.add(commands)
     return parser

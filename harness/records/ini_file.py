@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-_OPTIONS = {"imagenet_dataset": "--imagenet"}  # the others have the name of their key
-_VARIABLES = {"imagenet_dataset": "IMAGENET_DIR", "imagenet_store": "IMAGENET_STORE"}
-_PATHS = ("imagenet_dataset", "imagenet_baseline", "imagenet_store")
+# Keys of paths, and the variable that precedes each.
+_PATHS = {"imagenet_dataset": "IMAGENET_DIR", "imagenet_store": "IMAGENET_STORE", "imagenet_baseline": ""}
 
 
 class IniDefaults:
@@ -24,9 +23,9 @@ class IniDefaults:
         beside = config.invocation_params.dir if config.inipath is None else config.inipath.parent
         for key in keys:
             value = config.getini(key)
-            if value and not os.environ.get(_VARIABLES.get(key, "")):
+            if value and not os.environ.get(_PATHS.get(key, "")):
                 path = beside / Path(value).expanduser()
-                option = _OPTIONS.get(key, f"--{key.removeprefix('imagenet_')}")
+                option = "--imagenet" if key == "imagenet_dataset" else f"--{key.removeprefix('imagenet_')}"
                 self._given.append(f"{option}={path if key in _PATHS and value != 'synthetic' else value}")
         args[:0] = self._given
 

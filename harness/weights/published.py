@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torchvision
@@ -22,63 +22,9 @@ from harness.expected import ModelSpec
 _TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
 
 
-class WeightsFile(NamedTuple):
-    """The file of a model's published weights, in torch's cache or to be downloaded there."""
-
-    model: str  # for messages
-    url: str
-    path: Path
-    sha256: str  # its first digits, which are part of the name
-
-    def fetch(self) -> None:
-        """Download the file unless it is there; a WeightsError says why it cannot be had."""
-        folder, name = self.path.parent, self.path.name
-        if self.path.exists() and not self.path.is_file():  # reading a FIFO would wait for ever
-            raise WeightsError(
-                f"{self.model}: {self.path} must be a weights file, found a folder or a special file; remove it"
-            )
-        if self.path.exists():
-            return
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(self.url, str(self.path), hash_prefix=self.sha256, progress=False)
-        # An HTTPException is a connection that broke; a RuntimeError is a download with another hash, not kept.
-        except (OSError, HTTPException, RuntimeError) as error:
-            raise WeightsError(
-                f"{self.model}: the weights file {name} is not in {folder} and could not be downloaded from {self.url} "
-                f"({getattr(error, 'reason', error)}); fetch it elsewhere and put it into that folder"
-            ) from error
-
-    def verify(self) -> None:
-        """Check the file's sha256, which torch.hub checks only of what it downloads."""
-        try:
-            found = _sha256(self.path)
-        except OSError as error:
-            raise WeightsError(
-                f"{self.model}: the weights file {self.path} cannot be read: {error.strerror}"
-            ) from error
-        if not found.startswith(self.sha256):
-            raise WeightsError(
-                f"{self.model}: the weights file {self.path} is damaged or not the published one: its sha256 should "
-                f"begin with {self.sha256} and is {found[:16]}...; delete it, and it will be downloaded again from "
-                f"{self.url}"
-            )
-
-
-def weights_file(spec: ModelSpec, weights: Any) -> WeightsFile:
-    """Return the file of weights, a member of torchvision's enum."""
-    name = weights.url.rsplit("/", 1)[1]
-    promised = re.search(r"-([0-9a-f]{8,})\.pth$", name)
-    if promised is None:
-        raise WeightsError(f"{spec}: expected a weights file whose name ends with its sha256, found {name}")
-    return WeightsFile(str(spec), weights.url, Path(torch.hub.get_dir()) / "checkpoints" / name, promised[1])
-
-
 def load_published(spec: ModelSpec, weights: Any) -> nn.Module:
     """Build torchvision's model with these weights; a WeightsError says why they cannot be had."""
-    file = weights_file(spec, weights)
-    file.fetch()
-    file.verify()
+    ensure_published(weights.url, str(spec))
     before = {name: os.environ.get(name) for name in _TENSORS_ONLY}
     _set_variables(_TENSORS_ONLY)
     try:
@@ -97,6 +43,45 @@ def _set_variables(values: Mapping[str, str | None]) -> None:
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
+
+
+def weights_file(url: str, name: str) -> tuple[Path, str]:
+    """Return where torch's cache keeps a weights file, and the first digits of its sha256, which are in its name."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    promised = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
+    if promised is None:
+        raise WeightsError(f"{name}: expected a weights file whose name ends with its sha256, found {path.name}")
+    return path, promised[1]
+
+
+def ensure_published(url: str, name: str, *, download: bool = True) -> None:
+    """Make sure that the weights file is in torch's cache, with the sha256 that is part of its name.
+
+    torch.hub checks that of what it downloads, but not of a file that is already there.
+    """
+    path, promised = weights_file(url, name)
+    folder = path.parent
+    if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
+        raise WeightsError(f"{name}: {path} must be a weights file, found a folder or a special file; remove it")
+    if download and not path.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=promised, progress=False)
+        # An HTTPException is a connection that broke; a RuntimeError is a download with another hash, not kept.
+        except (OSError, HTTPException, RuntimeError) as error:
+            raise WeightsError(
+                f"{name}: the weights file {path.name} is not in {folder} and could not be downloaded from {url} "
+                f"({getattr(error, 'reason', error)}); fetch it elsewhere and put it into that folder"
+            ) from error
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise WeightsError(f"{name}: the weights file {path} cannot be read: {error.strerror}") from error
+    if not found.startswith(promised):
+        raise WeightsError(
+            f"{name}: the weights file {path} is damaged or not the published one: its sha256 should begin with "
+            f"{promised} and is {found[:16]}...; delete it, and it will be downloaded again from {url}"
+        )
 
 
 def _sha256(path: Path) -> str:

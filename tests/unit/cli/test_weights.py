@@ -44,16 +44,15 @@ def test_files_are_fetched_and_verified(served: dict[str, Path], capsys: pytest.
     (cache / vgg16.name).write_bytes(b"damaged")
     alexnet.unlink()  # what is in the cache is not downloaded again
     damaged = lines("fetch", 1)
-    there = [line.split()[4] for line in lines("list", 0)[:2]]
+    there = [line.split()[4] for line in lines("list", 0)]
 
     sha256 = [path.stem.partition("-")[2] for path in served.values()]
     assert ["alexnet-IMAGENET1K_V1", "233.1", "MiB", sha256[0], "missing", alexnet.as_uri()] == missing[0]
     assert ["vgg16-IMAGENET1K_V1", "527.8", "MiB", sha256[1], "missing", vgg16.as_uri()] == missing[1]
-    assert ["760.9", "MiB", "in", "all"] == missing[2]
     where = cache / alexnet.name
     reason = f"the weights file {where} cannot be read: No such file or directory"
     assert f"alexnet-IMAGENET1K_V1: {reason}" == unverified[0]
-    assert f"alexnet-IMAGENET1K_V1: {alexnet.name} has the published sha256, 1.8 MiB" == fetched[0]
+    assert "alexnet-IMAGENET1K_V1: has the published sha256" == fetched[0]
     assert fetched == verified
     assert fetched[0] == damaged[0]
     assert damaged[1].startswith(f"vgg16-IMAGENET1K_V1: the weights file {cache / vgg16.name} is damaged or not the")
@@ -72,4 +71,4 @@ def test_a_file_that_cannot_be_fetched_does_not_stop_the_others(
     first, second = capsys.readouterr().out.splitlines()
     assert status == 1
     assert "could not be downloaded from file:///" in first
-    assert f"vgg16-IMAGENET1K_V1: {served['vgg16'].name} has the published sha256, 1.2 MiB" == second
+    assert "vgg16-IMAGENET1K_V1: has the published sha256" == second
