@@ -13,7 +13,20 @@ from harness import __version__
 from harness.errors import HarnessError
 
 # In the order of the help; each is a module of this package.
-COMMANDS = ("run", "doctor", "compare", "report", "merge", "export", "expected", "weights", "dataset", "store", "bisect", "noise")
+COMMANDS = (
+    "run",
+    "doctor",
+    "compare",
+    "report",
+    "merge",
+    "export",
+    "expected",
+    "weights",
+    "dataset",
+    "store",
+    "bisect",
+    "noise",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
