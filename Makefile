@@ -23,13 +23,8 @@ PYTHON := $(shell python -c 'import importlib.util, sys; importlib.util.find_spe
 PYTHON := $(or $(PYTHON),.venv/bin/python)
 # Installed for this checkout; noted inside the environment, so that a new environment is not taken for ready.
 READY := $(dir $(PYTHON))../.imagenet-gate$(subst /,-,$(CURDIR))
-
-# What is under test stays as it is: pip may add to the environment, not change these.
-define INSTALLED
-from importlib import metadata; \
-found = {d.name.lower(): d.version for d in metadata.distributions() if d.name}; \
-print(*(f"{name}=={found[name]}" for name in ("torch", "torchvision", "numpy", "pillow") if name in found), sep="\n")
-endef
+# With all extras and tools, which the gate does not need.
+TOOLS := $(READY).tools
 
 .PHONY: help
 help:
@@ -52,7 +47,7 @@ compare: $(READY)
 	$(PYTHON) -m harness compare $(RUNS) $(ARGS)
 
 .PHONY: report
-report: $(READY)
+report: $(TOOLS)
 	$(PYTHON) -m harness report $(RUNS) -o report.html $(ARGS)
 
 # From wheels in wheelhouse/ where there are any, for a machine without network; the project is imported from here.
@@ -72,7 +67,7 @@ wheelhouse:
 	  --platform $(GPU_PLATFORM) --platform manylinux2014_x86_64 --dest wheelhouse $(WHEELS)
 
 .PHONY: faults
-faults: $(READY)
+faults: $(TOOLS)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'simplejpeg>=1.7'
 	$(PYTHON) -m tests.faults --imagenet "$${IMAGENET_DIR-}" $(ARGS)
 
@@ -82,19 +77,23 @@ docs: $(READY)
 	$(PYTHON) -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/docs
 
 .PHONY: test
-test: $(READY)
+test: $(TOOLS)
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(PYTHON) -m check_jsonschema --builtin-schema vendor.github-actions action.yml
 	$(dir $(PYTHON))shellcheck ci/* .ci/run
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	$(PYTHON) -m pytest -n auto --dist worksteal -m "not imagenet and not throughput and not gpu" $(ARGS)
 
-$(READY): pyproject.toml | $(PYTHON)
-	@$(PYTHON) -c '$(INSTALLED)' > $@.constraints
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint $@.constraints --editable '.[lite,parquet,report,test]'
-	@touch $@
+$(TOOLS): EXTRAS := [examples,lite,parquet,report,test]
+# Python compiles what it imports; compiling all of torch takes longer than the rest of the installation.
+$(READY) $(TOOLS): pyproject.toml | $(PYTHON)
+	@$(PYTHON) scripts/constraints.py > $(READY).constraints
+	$(PYTHON) -m pip install --quiet --no-compile --disable-pip-version-check --constraint $(READY).constraints \
+	  --editable '.$(EXTRAS)'
+	@touch $(READY) $@
 
 .venv/bin/python:
 	python3 -m venv .venv

@@ -16,15 +16,9 @@ from torch import nn
 from harness.dataset import ImageDataset
 from harness.decoding.decoders import decoder_on
 from harness.decoding.store import DecodedImages, Store
-from harness.device import (
-    default_batch_size,
-    describe_device,
-    device_facts,
-    keep_freed_memory,
-    resolve_device,
-)
+from harness.device import default_batch_size, describe_device, device_facts, keep_freed_memory, resolve_device
 from harness.errors import EvaluationError, ExpectedError
-from harness.expected import DEFAULT_FILE, Case, Entry, ModelSpec, select_cases
+from harness.expected import Case, Entry, ModelSpec, select_cases
 from harness.models import Loader, geometry_of, gmacs_of
 from harness.options import DECODERS, Options
 from harness.precision import DEFAULT, Setting, require_supported
@@ -32,7 +26,7 @@ from harness.predict import predict
 from harness.predictions import Predictions, count
 from harness.prefetch import Prefetch
 from harness.preset import Preset, check_against_torchvision
-from harness.records.accuracy_file import read_expected
+from harness.records.accuracy_file import default_file, read_expected
 from harness.records.environment import Environment, current_environment, describe_versions
 from harness.records.evidence import Bounds, Expected, Pairing, Unpaired
 from harness.records.results import CaseResult, DatasetFacts, Phases
@@ -248,7 +242,7 @@ def evaluate(
     preset: Preset | None = None,
     setting: Setting = DEFAULT,
     checks: Iterable[Check] = (),
-    expected: Path = DEFAULT_FILE,
+    expected: Path | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     decoder: str = DECODERS[0],
@@ -264,7 +258,7 @@ def evaluate(
         preset: how a module's input is prepared; a named model brings its own.
         setting: precision, memory format, and eager or compiled.
         checks: further checks, see ``Check``.
-        expected: the file of expected accuracies; a module is in none.
+        expected: the file of expected accuracies, by default as of ``default_file``; a module is in none.
         device, batch_size, decoder, workers, store: as in ``harness.options.Options``.
 
     Returns:
@@ -286,7 +280,7 @@ def evaluate(
     else:
         if preset is not None:
             raise ExpectedError(f"preset is for a module; {model} brings its own: leave it out")
-        entries = read_expected(expected)
+        entries = read_expected(expected or default_file(Path()))
         [case, *others] = select_cases(entries, (str(model),), (setting,), synthetic=dataset.name == "synthetic")
         if others:
             raise ExpectedError(f"model must name one model, found {', '.join(map(str, [case, *others]))}")

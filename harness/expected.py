@@ -93,7 +93,7 @@ def _matching(candidates: Sequence[Entry], wanted: str, *, synthetic: bool) -> l
     matching = [entry for name, entry in named if fnmatchcase(name.lower(), pattern)]
     if not matching:
         nearest = get_close_matches(wanted, [name for name, _ in named], n=1)
-        hint = f"nearest: {nearest[0]!r}" if nearest else "--models all --collect-only -q lists them"
+        hint = f"nearest: {nearest[0]!r}" if nearest else "imagenet-gate list-models lists them"
         where = "with weights for the synthetic dataset" if synthetic else "in the file of expected accuracies"
         raise ExpectedError(f"--models: {wanted!r} matches no model {where} ({hint})")
     return matching

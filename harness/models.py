@@ -82,7 +82,7 @@ def load(
         ExpectedError: torchvision has no such model or weights, or the builder cannot be imported.
         WeightsError: the weights file is missing and cannot be downloaded, or is not the published one.
     """
-    preset, weights = _preset_and_weights(spec)
+    preset, weights = preset_and_weights(spec)
     with memory_for(f"{spec}: {device} has no memory for the model"):
         if weights is None:
             module = _built(spec) if module is None else module
@@ -166,7 +166,7 @@ def _unpacked(tensor: Tensor) -> list[Tensor]:
 
 def geometry_of(spec: ModelSpec) -> Geometry:
     """Return the geometry of the model's input without loading its weights; ExpectedError as of ``load``."""
-    return _preset_and_weights(spec)[0].geometry
+    return preset_and_weights(spec)[0].geometry
 
 
 def gmacs_of(spec: ModelSpec) -> float:
@@ -180,7 +180,7 @@ def gmacs_of(spec: ModelSpec) -> float:
     return float(members.get(spec.weights, next(iter(members.values()))).meta["_ops"])
 
 
-def _preset_and_weights(spec: ModelSpec) -> tuple[Preset, Any]:
+def preset_and_weights(spec: ModelSpec) -> tuple[Preset, Any]:
     """Return the model's preset, and torchvision's member that names its weights; None for a model with a builder."""
     if spec.builder is not None:
         assert spec.preset is not None  # read_expected requires both

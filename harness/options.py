@@ -14,6 +14,7 @@ from harness.decoding.folder import default_store
 from harness.errors import ExpectedError
 from harness.expected import DEFAULT_FILE
 from harness.precision import DEFAULT, MEMORY_FORMATS, PRECISIONS, Setting
+from harness.records.accuracy_file import default_file
 
 if TYPE_CHECKING:
     import pytest
@@ -110,11 +111,9 @@ def add_options(parser: pytest.Parser) -> None:
 
     dataset = "folder or archive of images, or 'synthetic', which needs no download (default: $IMAGENET_DIR)"
     add("--imagenet", metavar="DATASET", default=environ.get("IMAGENET_DIR") or None, help=dataset)
-    models = (
-        "names, globs or ids of models, comma-separated, or 'all' (default: core: alexnet, vgg16, resnet18, googlenet)"
-    )
+    models = "names, globs or ids, comma-separated, or 'all' (default: core: alexnet, vgg16, resnet18, googlenet)"
     add("--models", metavar="LIST", default="core", help=models)
-    add("--expected", metavar="FILE", type=Path, help=f"file of expected accuracies (default: {DEFAULT_FILE})")
+    add("--expected", metavar="FILE", type=Path, help=f"default: {DEFAULT_FILE} in rootdir, else the project's")
     add("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda, cuda:N, mps or xpu (default: %(default)s)")
     add_list("--precision", tuple(PRECISIONS), "precisions")
     add_list("--memory-format", tuple(MEMORY_FORMATS), "memory formats")
@@ -142,7 +141,7 @@ def read_options(config: pytest.Config, process: Process) -> Options:
     return Options(
         imagenet=get("imagenet"),
         models=listed(get("models")),
-        expected=get("expected") or config.rootpath / DEFAULT_FILE,
+        expected=get("expected") or default_file(config.rootpath),
         device=get("device"),
         settings=tuple(Setting(*combined) for combined in product(precisions, memory_formats, compiled)),
         batch_size=get("batch_size"),
@@ -175,9 +174,8 @@ def is_selected(config: pytest.Config, mark: str) -> bool:
         return False
     try:
         expression = Expression.compile(text)
-        return expression.evaluate(lambda name, /, **_: name == mark) and not expression.evaluate(
-            lambda *_, **__: False
-        )
+        without_marks = expression.evaluate(lambda *_, **__: False)
+        return not without_marks and expression.evaluate(lambda name, /, **_: name == mark)
     except SyntaxError as error:
         raise pytest.UsageError(f"wrong expression after -m: {text!r}: {error}") from error
 

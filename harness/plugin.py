@@ -130,9 +130,8 @@ class Gate:
                 f"-m {ACCURACY} needs a dataset: give --imagenet DIR (or set IMAGENET_DIR) for ImageNet's validation "
                 f"set, or --imagenet {SYNTHETIC} for images that need no download"
             )
-        accuracy, both = (ACCURACY,), (ACCURACY, THROUGHPUT)
-        needs = {"--batch-size": accuracy, "--limit": accuracy, "--imagenet": both, "--results": both}
-        require_selected(self.config, needs)
+        one, both = (ACCURACY,), (ACCURACY, THROUGHPUT)
+        require_selected(self.config, {"--batch-size": one, "--limit": one, "--imagenet": both, "--results": both})
 
     def _open(self) -> None:
         """Open the run's folder, the dataset and the device; what is opened is closed when pytest ends."""

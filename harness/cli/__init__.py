@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from harness.errors import ResultsError
 from harness.options import available_cores, positive
+from harness.records.accuracy_file import default_file
 from harness.records.run_folder import write_whole
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -21,6 +22,14 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
     command.add_argument("dataset", metavar="DATASET", help="folder or archive of the dataset, or 'synthetic'")
     workers = "decoding processes (default: one per available CPU core, %(default)s here)"
     command.add_argument("--workers", metavar="N", type=positive, default=available_cores(), help=workers)
+
+
+def add_models(command: argparse.ArgumentParser) -> None:
+    """Declare the models, and the file that lists them."""
+    models = "names, globs or ids of models, comma-separated, or 'all' (default: %(default)s)"
+    command.add_argument("--models", metavar="LIST", default="core", help=models)
+    expected = "file of expected accuracies (default: %(default)s)"
+    command.add_argument("--expected", metavar="FILE", type=Path, default=default_file(Path()), help=expected)
 
 
 def write_text(option: str, path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""``imagenet-gate expected``: check the file of expected accuracies."""
+"""``imagenet-gate expected`` and ``list-models``: check the file of expected accuracies, and show it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.cli import Commands
-from harness.expected import DEFAULT_FILE, Entry, ModelSpec
-from harness.records.accuracy_file import read_expected
+from harness.expected import Entry, ModelSpec
+from harness.records.accuracy_file import default_file, read_expected
 from harness.records.environment import versions
+from harness.records.evidence import METRICS
 
 
 def add(commands: Commands) -> None:
@@ -25,8 +26,21 @@ def add(commands: Commands) -> None:
         "if they disagree.",
     )
     file = "file of expected accuracies (default: %(default)s)"
-    check.add_argument("file", metavar="FILE", type=Path, nargs="?", default=DEFAULT_FILE, help=file)
+    check.add_argument("file", metavar="FILE", type=Path, nargs="?", default=default_file(Path()), help=file)
     check.set_defaults(run=_check)
+    about = "Show the ids that --models takes, with the expected top-1 and top-5 accuracy in percent by dataset."
+    listing = commands.add_parser("list-models", help="show models and their expected accuracy", description=about)
+    listing.add_argument("--expected", dest="file", metavar="FILE", type=Path, default=default_file(Path()), help=file)
+    listing.set_defaults(run=_list)
+
+
+def _list(options: argparse.Namespace) -> int:
+    for entry in read_expected(options.file):
+        for dataset in entry.expected or [""]:
+            expected = entry.expected_on(dataset)
+            values = [f"{expected.counts.percent(metric):7.3f}" for metric in METRICS] if expected else ["not judged"]
+            print(f"{entry.spec!s:<44} {dataset:<27}", *values)
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -7,14 +7,35 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 
-from harness.cli import compare, dataset, expected, merge, noise, report, store
+from harness import __version__
 from harness.errors import HarnessError
+
+# In the order of the help; each is a module of this package.
+COMMANDS = (
+    "run",
+    "doctor",
+    "compare",
+    "report",
+    "merge",
+    "export",
+    "expected",
+    "weights",
+    "dataset",
+    "store",
+    "bisect",
+    "noise",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, more = parser.parse_known_args(arguments)
+    options.more = more  # what another program reads
+    if more and not getattr(options, "takes_more", False):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -37,10 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="imagenet-gate",
-        description="Commands beside the gate; the gate itself is: pytest -m imagenet --imagenet DIR",
-        epilog="Exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted.",
+        description="The gate (run, the same as pytest -m imagenet), and commands beside it.",
+        epilog="Exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted; of run, pytest's.",
     )
+    parser.add_argument("--version", action="version", version=f"imagenet-gate {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (compare, dataset, expected, merge, noise, report, store):
-        command.add(commands)
+    for command in COMMANDS:
+        import_module(f"harness.cli.{command}").add(commands)
     return parser

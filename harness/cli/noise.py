@@ -12,10 +12,10 @@ import msgspec
 
 from harness.baseline.noise import NoiseFloors, noise_floor_above
 from harness.baseline.pairing import NOISE_FLOORS, Side, pair
-from harness.cli import Commands, add_dataset, write_text
+from harness.cli import Commands, add_dataset, add_models, write_text
 from harness.dataset import SYNTHETIC, ImageDataset, open_dataset
 from harness.decoding.folder import default_store
-from harness.expected import DEFAULT_FILE, Case, select_cases
+from harness.expected import Case, select_cases
 from harness.options import Options, listed, positive
 from harness.precision import PRECISIONS, Setting
 from harness.records.accuracy_file import read_expected
@@ -52,10 +52,7 @@ def add(commands: Commands) -> None:
         "--noise-floor FILE judge drift by it.",
     )
     add_dataset(command)
-    models = "names, globs or ids of models, comma-separated, or 'all' (default: %(default)s)"
-    command.add_argument("--models", metavar="LIST", default="core", help=models)
-    expected = "file of expected accuracies (default: %(default)s)"
-    command.add_argument("--expected", metavar="FILE", type=Path, default=DEFAULT_FILE, help=expected)
+    add_models(command)
     command.add_argument("--device", metavar="DEVICE", default="auto", help="device (default: %(default)s)")
     precision = f"precision: {', '.join(PRECISIONS)} (default: %(default)s)"
     command.add_argument("--precision", metavar="P", choices=PRECISIONS, default="fp32", help=precision)

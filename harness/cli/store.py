@@ -7,14 +7,13 @@ import re
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
-from harness.cli import Commands, add_dataset
+from harness.cli import Commands, add_dataset, add_models
 from harness.dataset import SYNTHETIC, open_dataset
 from harness.decoding.folder import FORMAT, default_store
 from harness.decoding.upkeep import BEING_BUILT, StoreInfo, list_stores, prune, verify
 from harness.errors import StoreError
-from harness.expected import DEFAULT_FILE, select_cases
+from harness.expected import select_cases
 from harness.options import DECODERS, folder, listed
 from harness.precision import DEFAULT
 from harness.records.accuracy_file import read_expected
@@ -37,10 +36,7 @@ def add(commands: Commands) -> None:
     about = "Decode a dataset as the models need it, so that a later run finds it decoded."
     build = actions.add_parser("build", help="decode a dataset ahead of a run", description=about)
     add_dataset(build)
-    models = "names, globs or ids of models, comma-separated, or 'all' (default: %(default)s)"
-    build.add_argument("--models", metavar="LIST", default="core", help=models)
-    expected = "file of expected accuracies (default: %(default)s)"
-    build.add_argument("--expected", metavar="FILE", type=Path, default=DEFAULT_FILE, help=expected)
+    add_models(build)
     decoders = "pillow (used for the published values), torchvision or nvjpeg (default: %(default)s)"
     build.add_argument("--decoder", metavar="DECODER", choices=DECODERS, default=DECODERS[0], help=decoders)
     device = "device that nvjpeg decodes on: auto, cuda or cuda:N (default: %(default)s)"

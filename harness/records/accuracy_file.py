@@ -14,7 +14,7 @@ import msgspec
 import yaml
 
 from harness.errors import ExpectedError, HarnessError
-from harness.expected import Entry, ModelSpec
+from harness.expected import DEFAULT_FILE, Entry, ModelSpec
 from harness.precision import PRECISIONS
 from harness.preset import Geometry, Preset
 from harness.records.evidence import Counts, Expected
@@ -82,6 +82,12 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tolerance: Any
     datasets: dict[str, _Dataset]
     models: list[dict[str, Any]]
+
+
+def default_file(folder: Path) -> Path:
+    """Return the file of expected accuracies in a folder, or else the project's own."""
+    own = folder / DEFAULT_FILE
+    return own if own.exists() else Path(__file__).parents[1] / DEFAULT_FILE
 
 
 def read_expected(path: Path) -> tuple[Entry, ...]:

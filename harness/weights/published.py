@@ -24,7 +24,7 @@ _TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_O
 
 def load_published(spec: ModelSpec, weights: Any) -> nn.Module:
     """Build torchvision's model with these weights; a WeightsError says why they cannot be had."""
-    _ensure_published(weights.url, str(spec))
+    ensure_published(weights.url, str(spec))
     before = {name: os.environ.get(name) for name in _TENSORS_ONLY}
     _set_variables(_TENSORS_ONLY)
     try:
@@ -45,22 +45,28 @@ def _set_variables(values: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def _ensure_published(url: str, name: str) -> None:
+def weights_file(url: str, name: str) -> tuple[Path, str]:
+    """Return where torch's cache keeps a weights file, and the first digits of its sha256, which are in its name."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    promised = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
+    if promised is None:
+        raise WeightsError(f"{name}: expected a weights file whose name ends with its sha256, found {path.name}")
+    return path, promised[1]
+
+
+def ensure_published(url: str, name: str, *, download: bool = True) -> None:
     """Make sure that the weights file is in torch's cache, with the sha256 that is part of its name.
 
     torch.hub checks that of what it downloads, but not of a file that is already there.
     """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / url.rsplit("/", 1)[1]
-    promised = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
-    if promised is None:
-        raise WeightsError(f"{name}: expected a weights file whose name ends with its sha256, found {path.name}")
+    path, promised = weights_file(url, name)
+    folder = path.parent
     if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
         raise WeightsError(f"{name}: {path} must be a weights file, found a folder or a special file; remove it")
-    if not path.exists():
+    if download and not path.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=promised[1], progress=False)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=promised, progress=False)
         # An HTTPException is a connection that broke; a RuntimeError is a download with another hash, not kept.
         except (OSError, HTTPException, RuntimeError) as error:
             raise WeightsError(
@@ -71,10 +77,10 @@ def _ensure_published(url: str, name: str) -> None:
         found = _sha256(path)
     except OSError as error:
         raise WeightsError(f"{name}: the weights file {path} cannot be read: {error.strerror}") from error
-    if not found.startswith(promised[1]):
+    if not found.startswith(promised):
         raise WeightsError(
             f"{name}: the weights file {path} is damaged or not the published one: its sha256 should begin with "
-            f"{promised[1]} and is {found[:16]}...; delete it, and it will be downloaded again from {url}"
+            f"{promised} and is {found[:16]}...; delete it, and it will be downloaded again from {url}"
         )
 
 

@@ -84,6 +84,8 @@ class Reader:
         return ""
 
     def _harness(self, words: Sequence[str], mentioned: bool = False) -> str:
+        if words[:1] == ["run"]:
+            return self._pytest_line(words[1:])
         # The text may mention a command without its arguments; then its help is asked for.
         if mentioned and all(word.isalpha() and word.islower() for word in words):
             words = [*words, "--help"]
@@ -241,6 +243,7 @@ def test_every_option_has_a_row() -> None:
         "torchrun --nproc-per-node 2 -m pytest -m imagenet --ranks 2",
         "mapfile -t ids < <(python -m pytest -m imagenet --model all | sort)",
         "imagenet-gate contrast OLD NEW",
+        "imagenet-gate run --imagenet DIR --limits 100",
         "python -m harness contrast OLD NEW",
         "imagenet-gate compare",
         "imagenet-gate compare OLD NEW [--max-slowdown fast]",

@@ -34,12 +34,26 @@ def test_what_is_under_test_stays_as_it_is(target: str) -> None:
     """Pip is given the installed versions of torch, torchvision, numpy and Pillow as constraints."""
     shown = ["make", "-n", "--assume-new=pyproject.toml", target]
 
-    lines = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    shown_lines = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    lines = shown_lines.replace("\\\n", " ").splitlines()
 
     installs = [shlex.split(line) for line in lines if " -m pip install " in line]
     [note] = [shlex.split(line) for line in lines if ".constraints" in line and " -m pip " not in line]
     *program, _, file = note
-    versions = subprocess.run(program, capture_output=True, text=True, check=True).stdout.split()
+    versions = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert installs
     assert all(install[install.index("--constraint") + 1] == file for install in installs)
     assert versions == [f"{name}=={metadata.version(name)}" for name in ("torch", "torchvision", "numpy", "pillow")]
+
+
+@pytest.mark.parametrize(
+    ("target", "extras"), [("gate", ""), ("throughput", ""), ("test", "[examples,lite,parquet,report,test]")]
+)
+def test_the_gate_installs_what_it_needs(target: str, extras: str) -> None:
+    """The project and what it depends on; tools where they are used."""
+    shown = ["make", "-n", "--assume-new=pyproject.toml", target]
+
+    lines = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True).stdout.replace("\\\n", " ")
+
+    [install] = [shlex.split(line) for line in lines.splitlines() if " -m pip install " in line]
+    assert f".{extras}" == install[-1]

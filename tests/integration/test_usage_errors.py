@@ -141,6 +141,8 @@ def test_cuda_without_cuda(gate: Gate) -> None:
             "--imagenet 'nowhere': expected a folder or archive of images, found nothing*",
         ),
         (["--models=neerest"], "--models: 'neerest' matches no model in the file * (nearest: 'nearest')"),
+        (["--models=,"], "--models and --precision select nothing among 1 models"),
+        (["--precision=,"], "--models and --precision select nothing among 1 models"),
         (["--limit=17"], "--limit must be between 1 and the 16 images of colours, not 17"),
         (["--precision=fp31"], "--precision: expected one of fp32, tf32, bf16, fp16, found 'fp31'"),
         (

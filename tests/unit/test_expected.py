@@ -391,7 +391,7 @@ _NO_MODEL = "in the file of expected accuracies"
     ("wanted", "synthetic", "message"),
     [
         ("resnt18", False, f"'resnt18' matches no model {_NO_MODEL} (nearest: 'resnet18')"),
-        ("zzz*", False, f"'zzz*' matches no model {_NO_MODEL} (--models all --collect-only -q lists them)"),
+        ("zzz*", False, f"'zzz*' matches no model {_NO_MODEL} (imagenet-gate list-models lists them)"),
         ("vgg11", True, "'vgg11' matches no model with weights for the synthetic dataset (nearest: 'vgg16')"),
     ],
 )

@@ -13,14 +13,16 @@ from harness.cli.main import main
 
 
 def test_module_can_be_run(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    """``python -m harness`` passes the status on, and takes the file from the working folder if none is named."""
+    """``python -m harness`` passes the status on, and takes the file from the working folder if there is one."""
+    (tmp_path / "expected_accuracy.yaml").write_text("[]")
     program = [sys.executable, "-m", "harness", "expected", "check"]
     this_checkout = {**os.environ, "PYTHONPATH": str(pytestconfig.rootpath)}
 
     result = subprocess.run(program, cwd=tmp_path, env=this_checkout, capture_output=True, text=True, check=False)
 
     actual = result.returncode, result.stdout, result.stderr
-    expected = 2, "", "error: expected_accuracy.yaml: cannot be read: No such file or directory\n"
+    keys = "schema_version, tolerance, datasets and models"
+    expected = 2, "", f"error: expected_accuracy.yaml: expected a mapping with the keys {keys}\n"
     assert expected == actual
 
 

@@ -81,10 +81,15 @@ def read(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> Any:
 
 def test_defaults(read: Any, pytester: pytest.Pytester) -> None:
     """Those of the Python API, but for the store and where the expected values are looked for."""
+    own = pytester.path / "expected_accuracy.yaml"
+
+    projects = read()
+    own.touch()
     options = read()
 
     assert options.store is not None
-    assert options == Options(expected=pytester.path / "expected_accuracy.yaml", store=options.store)
+    assert options == Options(expected=own, store=options.store)
+    assert projects.expected.read_bytes() == (Path(__file__).parents[2] / "expected_accuracy.yaml").read_bytes()
 
 
 def test_values_are_read_once(read: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Finds the version of a package that changed what models predict: ``imagenet-gate bisect``."""

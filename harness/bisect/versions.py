@@ -1,0 +1,126 @@
+"""Versions of a package: which there are, each installed over the current environment, and the gate run with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from harness.errors import HarnessError, RecordError
+from harness.records.run_folder import Run, read_run
+
+_ROOT = Path(__file__).parents[2]
+_LAST_LINES = 5
+
+
+class SkippedError(Exception):
+    """A version that cannot be installed, or with which no model is evaluated; the message says why."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """What is bisected.
+
+    Attributes:
+        name: name of the package on the index.
+        companions: packages installed with it, in the versions that it needs, such as torchvision with torch; with
+            any, dependencies are installed as well.
+        index: URL of another index, of which pre-releases count too, such as nightly builds; empty for pip's own.
+    """
+
+    name: str
+    companions: tuple[str, ...] = ()
+    index: str = ""
+
+    def versions(self, good: str, bad: str) -> list[str]:
+        """Return the versions on the index from ``good`` to ``bad``, of which wheels for this Python exist.
+
+        Raises:
+            HarnessError: the index cannot be asked, or has not both ends in this order.
+        """
+        asked = _pip("index", "versions", self.name, "--only-binary=:all:", *self._options())
+        found = re.search(r"^Available versions: (.*)$", asked.stdout, re.MULTILINE)
+        if asked.returncode or found is None:
+            raise HarnessError(f"--package {self.name}: its versions cannot be listed: {_last_line(asked.stderr)}")
+        versions = sorted(found[1].split(", "), key=Version)
+        ends = [version for version in versions if Version(version) in (_version(good), _version(bad))]
+        if len(ends) != 2 or Version(ends[0]) != _version(good):
+            shown = ", ".join([*versions[:1], "...", *versions[-3:]] if len(versions) > 4 else versions)
+            raise HarnessError(
+                f"--good {good} --bad {bad}: expected two versions of {self.name}, old first, of {shown}"
+            )
+        return versions[versions.index(ends[0]) : versions.index(ends[1]) + 1]
+
+    def install(self, version: str, cache: Path, making: Path) -> Path:
+        """Return a folder in the cache with this version, for PYTHONPATH; a new one is made whole in another folder.
+
+        Raises:
+            SkippedError: it cannot be installed.
+        """
+        requirements = [f"{self.name}=={version}", *self.companions]
+        about = " ".join([sys.version, *requirements, self.index])
+        folder = cache / f"{self.name}-{version}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+        if not folder.is_dir():
+            cache.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(making, ignore_errors=True)  # of a search that was killed
+            dependencies = [] if self.companions else ["--no-deps"]
+            options = ["--target", str(making), "--only-binary=:all:", *dependencies, *self._options()]
+            installed = _pip("install", *options, *requirements)
+            if installed.returncode:
+                raise SkippedError(f"cannot be installed: {_last_line(installed.stderr)}")
+            making.rename(folder)
+        return folder
+
+    def _options(self) -> list[str]:
+        return ["--pre", "--index-url", self.index] if self.index else []
+
+
+def gate_run(environment: Path, arguments: Sequence[str], results: Path) -> Run:
+    """Return the run of the gate with the packages in a folder, read from ``results`` where it is there already.
+
+    Whether the published values are met is of no interest; SkippedError is raised if a model has no result.
+    """
+    if not results.exists():
+        path = os.pathsep.join([str(environment), str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, "-m", "harness", "run", "-q", f"--results={results}", *arguments]
+        # CUDA's libraries come in packages of their own; where only they are bisected, torch looks there first.
+        libraries = [*map(str, environment.glob("nvidia/*/lib")), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        variables = {**os.environ, "PYTHONPATH": path, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+        ended = subprocess.run(
+            command, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace",
+        )  # fmt: skip
+        if not results.exists():
+            last = [line for line in ended.stdout.splitlines() if line.strip()][-_LAST_LINES:]
+            raise SkippedError("the gate ended with status {}: {}".format(ended.returncode, " | ".join(last)))
+    try:
+        run = read_run(results)
+    except RecordError as error:
+        raise SkippedError(str(error)) from error
+    if run.record.missing:
+        raise SkippedError(f"{run.record.missing[0].id} has no result: {run.record.missing[0].detail}")
+    return run
+
+
+def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["pip says nothing"])[-1]
+
+
+def _version(text: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion as error:
+        raise HarnessError(f"expected a version such as 12.3.0, found {text!r}") from error

@@ -1,0 +1,106 @@
+"""Tests of imagenet-gate bisect, with an index of made-up versions in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import main
+from tests.colours import EXPECTED, write_dataset
+
+# What the package of version 1.N gives to the model: 1.3 cannot be installed, and from 1.4 on all is shifted.
+OFFSETS = {0: 0.0, 1: 0.0, 2: 0.0, 3: None, 4: 0.5, 5: 0.5}
+MODEL = """
+import pathlib
+import torch
+from offset import OFFSET
+from tests.colours import NearestColour
+
+def build():
+    with pathlib.Path("built").open("a") as built:
+        built.write("x")
+    model = NearestColour()
+    model.register_forward_hook(lambda module, images, logits: logits + OFFSET * torch.arange(1000) / 1000)
+    return model
+"""
+
+
+def write_wheel(folder: Path, version: str, offset: float | None) -> None:
+    """Write a wheel of one module; without an offset a file that is none."""
+    path = folder / f"offset-{version}-py3-none-any.whl"
+    if offset is None:
+        path.write_bytes(b"no wheel")
+        return
+    about = f"offset-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("offset.py", f"OFFSET = {offset}\n")
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: offset\nVersion: {version}\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the arguments of a search in a folder with a dataset, a model that uses the package, and an index."""
+    index = tmp_path / "index" / "offset"
+    index.mkdir(parents=True)
+    for minor, offset in OFFSETS.items():
+        write_wheel(index, f"1.{minor}", offset)
+    links = (f'<a href="{wheel.name}">{wheel.name}</a>' for wheel in sorted(index.iterdir()))
+    (index / "index.html").write_text(f"<!DOCTYPE html><html><body>{' '.join(links)}</body></html>")
+    write_dataset(tmp_path / "colours")
+    (tmp_path / "shifted.py").write_text(MODEL)
+    (tmp_path / "expected_accuracy.yaml").write_text(EXPECTED.replace("tests.colours:nearest_colour", "shifted:build"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMAGENET_STORE", str(tmp_path / "store"))
+    gate = ["--imagenet=colours", "--expected=expected_accuracy.yaml", "--models=nearest", "--workers=1"]
+    search = ["--good=1.0", "--bad=1.5", f"--index-url={(tmp_path / 'index').as_uri()}", "--environments=environments"]
+    return ["bisect", "--package=offset", *search, "--json=found.json", *gate]
+
+
+@pytest.mark.slow
+def test_the_first_version_that_changes_logits_is_found(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A version that cannot be installed is skipped; a search that is killed goes on; what changed is said."""
+    program = [sys.executable, "-m", "harness", *command]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, start_new_session=True) as killed:
+        assert killed.stdout is not None
+        assert any(line.startswith("1.5") for line in killed.stdout)
+        os.killpg(killed.pid, signal.SIGKILL)
+    built = (tmp_path / "built").read_text()
+
+    assert main(command) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert "offset: 6 versions from 1.0 to 1.5" == lines[0]
+    assert [("1.0", "good"), ("1.5", "bad"), ("1.2", "good"), ("1.3", "skipped"), ("1.4", "bad")] == [
+        tuple(line.split("  ")[:2]) if ":" not in line else tuple(line.partition(":")[0].split("  "))
+        for line in lines[1:]
+        if line.startswith("1.")
+    ]
+    [first] = [line for line in lines if line.startswith("first bad version")]
+    assert "first bad version: one of 1.3, 1.4, since the others were skipped; 1.2 is good" == first
+    assert "arithmetic" in lines[lines.index(first) + 1]
+    assert ["1.3", "1.4"] == json.loads((tmp_path / "found.json").read_text())["first_bad"]
+    assert 2 == len((tmp_path / "built").read_text()) - len(built)  # 1.2 and 1.4: the ends were evaluated before
+    assert not list((tmp_path / "environments").glob("*partial*")) + list((tmp_path / "environments").glob("runs-*"))
+
+
+@pytest.mark.slow
+def test_versions_that_change_nothing(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 1: there is nothing to search for; a wrong end is an error that names what there is."""
+    assert main([argument.replace("--bad=1.5", "--bad=1.2") for argument in command]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "offset 1.2 changes nothing against 1.0"
+
+    assert main([argument.replace("--bad=1.5", "--bad=2.0") for argument in command]) == 2
+    assert capsys.readouterr().err == (
+        "error: --good 1.0 --bad 2.0: expected two versions of offset, old first, of 1.0, ..., 1.3, 1.4, 1.5\n"
+    )
