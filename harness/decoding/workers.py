@@ -38,7 +38,7 @@ def start_worker(scratch: Path | None) -> None:
     import torch  # imported already: this module must not import it, for warm_up to be early
 
     torch.set_num_threads(1)
-    gc.freeze()  # a collection would write to, and so copy, all that torch has in memory: 0.7 s at a worker's first image
+    gc.freeze()  # a collection would write to all that torch has in memory, and so copy it: 0.7 s at the first image
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(scratch,), daemon=True).start()
 
