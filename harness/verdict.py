@@ -134,12 +134,13 @@ def _check_published(metric: str, expected: Expected, measured: Counts, alone: b
         f"({band.low} to {band.high} correct, measured {correct}); a drop of up to {band.could_miss:.2f} points could "
         "be missed"
     )
-    if band.could_miss > (largest := LARGEST_MISS * whole.percent(metric)):
+    inside = band.low <= correct <= band.high
+    if inside and band.could_miss > (largest := LARGEST_MISS * whole.percent(metric)):
         needed = images_needed(*population, ALPHA, largest) or whole.images
         outcome, or_else = (FAILED, ", or give --baseline DIR") if alone else (NOT_JUDGED, "")
         too_few = f"too few images: raise --limit to {needed:,}{or_else}; {detail}"
         return Check(name, outcome, too_few, band.could_miss, needed)
-    return Check(name, PASSED if band.low <= correct <= band.high else FAILED, detail, band.could_miss)
+    return Check(name, PASSED if inside else FAILED, detail, band.could_miss)
 
 
 def _check_bounds(bounds: Bounds) -> Check:

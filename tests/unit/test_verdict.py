@@ -189,6 +189,16 @@ def test_the_number_of_images_that_is_said_to_be_needed_is_enough(metric: str, n
     assert enough.could_miss <= PUBLISHED.percent(metric) / 2 < few.could_miss
 
 
+def test_what_lies_outside_the_band_fails_however_few_the_images() -> None:
+    """Too few images cannot show that a model is right, but they can show that it is wrong, with a baseline too."""
+    recorded = Expected(Counts(500, 25, 400), Decimal("0.05"), "recorded")
+
+    verdict = judge(Counts(32, 21, 30), recorded, "", pairing(images=32))
+
+    assert [("top-1", "failed")] == [(check.name, check.outcome) for check in verdict.checks[:1]]
+    assert verdict.checks[0].detail.startswith("measured 65.625, recorded 5.000; allowed on 32 of 500 images 0.00 to")
+
+
 def test_nothing_to_compare_with_is_a_failure() -> None:
     """The message has the reason, the measured values and what to do."""
     verdict = judge(Counts(300, 200, 250), None, "none for resnet18-IMAGENET1K_V1 on holiday-pictures", None)
