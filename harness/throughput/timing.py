@@ -99,6 +99,7 @@ class TimedForward:
             peak_memory=peak_memory(self._device),
             warm_up=self._warm_up,
             yardstick=mean(around) if around else None,
+            yardsticks=tuple(around),
             clocks=read_clocks(self._device),
         )
 
