@@ -46,7 +46,7 @@ def main() -> None:
             draws[f"sd {100 * sigma:g} %"] = partial(_steady, sigma=sigma)
         draws["sd 2 %, drift 20 %"] = _drifting
         draws["sd 2 %, a tenth of runs 30 % slower"] = _disturbed
-    print(f"{'medians':38} slower  limit  rounds   failed in (95 %)         median rounds  not decided")
+    print(f"{'medians':38} slower  limit  rounds   failed in (95 %)         of cases  median rounds  not decided")
     for name, draw in draws.items():
         for slower, limit in ((0.0, 0.0), (0.0, 0.05), (0.05, 0.02), (0.10, 0.05)):
             for rounds in (10, 20):
@@ -55,16 +55,19 @@ def main() -> None:
 
 
 def _print(draw: Draw, slower: float, limit: float, rounds: int, options: argparse.Namespace) -> None:
-    rng, failed, ended, undecided = np.random.default_rng(1), 0, [], 0
+    rng, failed, cases, ended, undecided = np.random.default_rng(1), 0, [], [], 0
     for _ in range(options.trials):
         old, new = draw(rng, rounds, options.cases)
         outcomes, at = _judged(old, new * (1 + slower), limit)
         failed += FAILED in outcomes
+        cases += [outcome == FAILED for outcome in outcomes]
         undecided += NOT_JUDGED in outcomes
         ended.append(at)
     low, high = wilson_interval(failed, options.trials)
     shares = f"{100 * failed / options.trials:6.2f} % ({low:.2f} to {high:.2f})"
-    print(f"{shares:24} {np.median(ended):13g}  {100 * undecided / options.trials:9.1f} %")
+    print(
+        f"{shares:24} {100 * np.mean(cases):6.1f} %  {np.median(ended):13g}  {100 * undecided / options.trials:9.1f} %"
+    )
 
 
 def _judged(old: NDArray[np.float64], new: NDArray[np.float64], limit: float) -> tuple[list[str], int]:

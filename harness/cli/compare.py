@@ -32,10 +32,11 @@ def add(commands: Commands) -> None:
         "print what each measured, by case, and compare each with the first and with the one before.",
     )
     runs = "OLD and NEW: folders of --results, or files of --benchmark-json; more than two give a series"
-    command.add_argument("runs", metavar="RUN", type=Path, nargs="*", help=runs)
-    for side in ("old", "new"):
-        several = f"instead of RUN: several {side} runs, whose speed is judged by the differences between pairs of runs"
-        command.add_argument(f"--{side}", metavar="RUN", type=Path, nargs="+", default=[], help=several)
+    given = command.add_mutually_exclusive_group(required=True)
+    given.add_argument("runs", metavar="RUN", type=Path, nargs="*", default=[], help=runs)
+    several = "instead: several old runs, whose speed is judged by the differences between pairs of runs"
+    given.add_argument("--old", metavar="RUN", type=Path, nargs="+", default=[], help=several)
+    command.add_argument("--new", metavar="RUN", type=Path, nargs="+", default=[], help="as many new ones")
     add_judging(command)
     markdown = "write the report to this file too, as Markdown (default: none)"
     command.add_argument("--markdown", metavar="FILE", type=Path, help=markdown)
@@ -81,11 +82,10 @@ def judging_of(options: argparse.Namespace) -> Judging:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    several = bool(options.old or options.new)
-    if several == bool(options.runs) or (len(options.runs) < 2 and not several):
+    if bool(options.old) != bool(options.new) or (len(options.runs) < 2 and not options.old):
         options.usage("give two runs, OLD and NEW, or more for a series, or else --old RUN RUN ... --new RUN RUN ...")
     runs, judging = [read_run(path) for path in options.runs], judging_of(options)
-    if several:
+    if options.old:
         trial = try_speed([read_run(path) for path in options.old], [read_run(path) for path in options.new])
         failures = tuple(trial.failures(judging.fail_on, judging.max_slowdown, judging.strict_speed))
         sections, failed = trial_sections(trial, failures, judging.max_slowdown), bool(failures)
