@@ -32,6 +32,7 @@ for benchmark, scale in zip(run["benchmarks"], {scales!r}):
     benchmark["stats"]["data"] = [scale * (1 + 0.001 * (number * 7 % 5))] * 9
 [file] = [arg.partition("=")[2] for arg in sys.argv if arg.startswith("--benchmark-json=")]
 pathlib.Path(file).write_text(json.dumps(run))
+sys.exit("ERROR: one failed" if name == "failing" else 0)
 """
 
 
@@ -79,6 +80,12 @@ def test_an_environment_that_is_slower_fails_as_soon_as_all_is_decided(
     assert 1 == main(["compare", "--old", *kept[0], "--new", *kept[1]])
     assert "FAILED: 1 of 2 timings" in capsys.readouterr().out
     assert 0 == main(["compare", "--old", *kept[0], "--new", *kept[1], "--max-slowdown", "12%"])
+    apart = "all runs of one side were made before the other's"
+    assert apart not in capsys.readouterr().out
+    assert 1 == main(
+        ["compare", "--old", *kept[0][:2], "--new", *kept[1][3:], "--max-slowdown", "2%", "--strict-speed"]
+    )
+    assert apart in capsys.readouterr().out
 
 
 def test_what_is_not_decided_is_said_after_each_look_and_in_the_end(
@@ -101,6 +108,7 @@ def test_what_is_not_decided_is_said_after_each_look_and_in_the_end(
     ("arguments", "message"),
     [
         (["OLD", "BROKEN"], "broken -m pytest -m throughput --benchmark-json="),
+        (["OLD", "FAILING"], "found status 1; its last lines:\nERROR: one failed"),
         (["OLD", "/nowhere/python"], "error: /nowhere/python: expected a Python interpreter, found none to start: No "),
         (["--rounds", "4", "OLD", "OLD"], "argument --rounds: expected 5 or more, found 4"),
         (
@@ -108,13 +116,13 @@ def test_what_is_not_decided_is_said_after_each_look_and_in_the_end(
             "--max-slowdown=2% is not an option of pytest: give it before OLD_PYTHON",
         ),
     ],
-    ids=["a process fails", "no interpreter", "rounds", "option"],
+    ids=["a process fails", "a test fails", "no interpreter", "rounds", "option"],
 )
 def test_what_is_an_error(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and what to do; a process that fails shows its last lines."""
-    programs = {name.upper(): _interpreter(tmp_path, name) for name in ("old", "broken")}
+    programs = {name.upper(): _interpreter(tmp_path, name) for name in ("old", "broken", "failing")}
 
     try:
         status = main(["ab", *(programs.get(argument, argument) for argument in arguments)])
