@@ -251,9 +251,10 @@ def judge_speed(change: SpeedChange, max_slowdown: float) -> Check:
     """Return the check of one timing: fails on a significant slowdown above ``max_slowdown``, a fraction."""
     if change.disturbed:
         return Check("speed", NOT_JUDGED, f"disturbed: {change.disturbed}")
-    if change.is_significant and change.longer > max_slowdown:
+    longer = change.ratio / (change.machine or 1.0) - 1
+    if change.is_significant and longer > max_slowdown:
         by = " by the yardstick" if change.machine else ""
-        return Check("speed", FAILED, f"takes {100 * change.longer:.1f} % longer{by}, allowed {100 * max_slowdown:g} %")
+        return Check("speed", FAILED, f"takes {100 * longer:.1f} % longer{by}, allowed {100 * max_slowdown:g} %")
     return Check("speed", PASSED, "")
 
 

@@ -14,8 +14,7 @@ from harness.records.run_folder import Run, read_run
 
 FEWEST = 5
 """Rounds before the first look: with fewer, an interval that covers several looks and cases is too wide to decide."""
-_GROWTH = 1.4
-_LAST_LINES = 15
+_GROWTH, _LAST_LINES = 1.4, 15
 _ROOT = Path(__file__).parents[2]
 
 
@@ -34,16 +33,9 @@ def looks(rounds: int) -> tuple[int, ...]:
 def measured(
     pythons: tuple[str, str], arguments: Sequence[str], rounds: int, folder: Path
 ) -> Iterator[tuple[list[Run], list[Run]]]:
-    """Yield the old and the new runs so far, after each round: one process each, in the order A B B A A B and so on.
+    """Yield the old and the new runs so far after each round: a process of each, in the order A B B A A B and so on.
 
-    Args:
-        pythons: interpreters of the old and the new environment.
-        arguments: further options of pytest.
-        rounds: number of processes of each.
-        folder: where their JSON files are written.
-
-    Raises:
-        ResultsError: a process cannot be started, or ends with another status than 0.
+    A ResultsError says that one cannot be started, or ended with another status than 0.
     """
     runs: tuple[list[Run], list[Run]] = [], []
     for number in range(1, rounds + 1):

@@ -58,7 +58,7 @@ def _ab(options: argparse.Namespace) -> int:
                 continue
             trial = try_speed(old, new, len(at))
             undecided = [
-                f"{tried.id} ({100 * tried.evidence.change:+.1f} %)"
+                f"{tried.id} ({100 * (tried.evidence.ratio - 1):+.1f} %)"
                 for tried in trial.timings
                 if judge_trial(tried.evidence, options.max_slowdown).outcome == NOT_JUDGED
             ]

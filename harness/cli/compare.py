@@ -10,14 +10,7 @@ from harness.cli import Commands, write_text
 from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, check_same_images
 from harness.compare.trial import try_speed
 from harness.records.run_folder import read_run
-from harness.report.comparison import (
-    Step,
-    comparison_sections,
-    series_sections,
-    steps_of,
-    steps_sections,
-    trial_sections,
-)
+from harness.report import comparison as tables
 from harness.report.report import Judging
 from harness.report.sections import as_markdown, as_text
 
@@ -88,15 +81,17 @@ def _compare(options: argparse.Namespace) -> int:
     if options.old:
         trial = try_speed([read_run(path) for path in options.old], [read_run(path) for path in options.new])
         failures = tuple(trial.failures(judging.fail_on, judging.max_slowdown, judging.strict_speed))
-        sections, failed = trial_sections(trial, failures, judging.max_slowdown), bool(failures)
+        sections, failed = tables.trial_sections(trial, failures, judging.max_slowdown), bool(failures)
     elif len(runs) > 2:
         check_same_images(*runs)
-        steps = [Step(new, old, *judging.compare(runs[old], runs[new])) for new, old in steps_of(len(runs))]
-        sections = [*series_sections(runs), *steps_sections(runs, steps, judging.fail_on)]
+        steps = [
+            tables.Step(new, old, *judging.compare(runs[old], runs[new])) for new, old in tables.steps_of(len(runs))
+        ]
+        sections = [*tables.series_sections(runs), *tables.steps_sections(runs, steps, judging.fail_on)]
         failed = any(step.failures for step in steps)
     else:
         comparison, failures = judging.compare(*runs)
-        sections, failed = comparison_sections(comparison, failures, judging.fail_on), bool(failures)
+        sections, failed = tables.comparison_sections(comparison, failures, judging.fail_on), bool(failures)
     # In a browser a report is read from the top, in a terminal from the bottom.
     for_browser = [sections[-1], *sections[:-1]]
     print(*as_text(sections), sep="\n")

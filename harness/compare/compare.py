@@ -91,10 +91,7 @@ class Comparison:
     def failures(
         self, fail_on: Sequence[str] = FAILURES, max_slowdown: float = MAX_SLOWDOWN, strict_speed: bool = False
     ) -> Iterator[tuple[str, str]]:
-        """Yield the id and reason of each failure of these kinds; a call may take longer by a share.
-
-        With ``strict_speed`` a timing that was not judged is a failure too.
-        """
+        """Yield each failure's id and reason; ``strict_speed`` makes one of a timing that was not judged."""
         if "accuracy" in fail_on:
             yield from ((pair.new.id, why) for pair in self.accuracy if (why := pair.failure()))
         if "speed" in fail_on:

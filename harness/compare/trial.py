@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from harness.compare.compare import FAILURES, MAX_SLOWDOWN, confidence_of_each
 from harness.compare.statistics import ratio_of_pairs
 from harness.errors import RecordError
-from harness.records.evidence import SpeedTrial, disturbances
+from harness.records.evidence import SpeedTrial
 from harness.records.results import TimingResult
 from harness.records.run_folder import Run
 from harness.verdict import FAILED, NOT_JUDGED, judge_trial
@@ -22,17 +21,6 @@ class Tried:
     id: str
     pairs: tuple[tuple[TimingResult, TimingResult], ...]  # old and new
     evidence: SpeedTrial
-
-    @property
-    def images_per_second(self) -> tuple[float, float]:
-        """Images a second, the median of the runs: old and new."""
-        old, new = (median(timing.images_per_second for timing in side) for side in zip(*self.pairs, strict=True))
-        return old, new
-
-    @property
-    def disturbed(self) -> int:
-        """How many of the timings are no evidence by themselves; here the interval is wider for them."""
-        return sum(any(disturbances(timing)) for pair in self.pairs for timing in pair)
 
 
 @dataclass(frozen=True)
@@ -64,15 +52,9 @@ class Trial:
 
 
 def try_speed(old: Sequence[Run], new: Sequence[Run], looks: int = 1) -> Trial:
-    """Return what several runs a side show; the first of each, in the order of time, are a pair, and so on.
+    """Return what several runs a side show, two or more; the first of each in the order of time are a pair, and so on.
 
-    Args:
-        old: two or more runs of the same software.
-        new: as many of other software on the same machine.
-        looks: number of times that the data are looked at while they are collected, each with intervals of its own.
-
-    Raises:
-        RecordError: the numbers differ, the runs of a side are not alike, the hardware is not, or there is no timing.
+    ``looks`` is how often they are looked at while they are made. A RecordError says why they cannot be compared.
     """
     if len(old) != len(new) or len(old) < 2:
         raise RecordError(f"expected as many old runs as new ones, at least 2, found {len(old)} and {len(new)}")

@@ -246,11 +246,6 @@ class SpeedChange(msgspec.Struct, frozen=True):
         return 1 / self.ratio - 1
 
     @property
-    def longer(self) -> float:
-        """How much longer a call takes, as a share, by the yardstick where there is one."""
-        return self.ratio / (self.machine or 1.0) - 1
-
-    @property
     def visible(self) -> float:
         """The smallest share by which a call could take longer and be significant, with calls that vary as these."""
         return (1 + self.noise) * self.ratio / min(self.low, self.ratio) - 1
@@ -277,11 +272,6 @@ class SpeedTrial(msgspec.Struct, frozen=True):
     ratio: float  # new over old seconds of the median call, the geometric mean of the pairs
     low: float  # lower end of the ratio's interval, from the differences between the pairs
     high: float  # upper end of the ratio's interval
-
-    @property
-    def change(self) -> float:
-        """The change of images/s, as a share: -0.1 is 10 % fewer."""
-        return 1 / self.ratio - 1
 
     @property
     def is_significant(self) -> bool:

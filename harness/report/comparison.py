@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import NamedTuple
 
 from harness.compare.compare import FAILURES, AccuracyPair, Comparison, compare, confidence_of_each
 from harness.compare.trial import Trial
-from harness.records.evidence import ARITHMETIC, METRICS, SpeedChange, SpeedTrial, Unpaired
+from harness.records.evidence import ARITHMETIC, METRICS, SpeedChange, SpeedTrial, Unpaired, disturbances
 from harness.records.run_folder import Run
 from harness.report.run import CHANGED, shown
 from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
@@ -48,12 +49,13 @@ def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], max_slowdo
     """Return what several runs a side show, and last the verdict."""
     rows, undecided = [], 0
     for tried in trial.timings:
-        old, new = (f"{speed:,.1f}" for speed in tried.images_per_second)
+        old, new = (f"{median(t.images_per_second for t in side):,.1f}" for side in zip(*tried.pairs, strict=True))
+        disturbed = sum(any(disturbances(timing)) for pair in tried.pairs for timing in pair)
         evidence, decided = tried.evidence, judge_trial(tried.evidence, max_slowdown).outcome != NOT_JUDGED
         undecided += not decided
         interval = " to ".join(f"{end:.3f}" for end in (evidence.low, evidence.high))
         row = [("<speed", tried.id), ("old", old), ("new", new), ("seconds, new / old", f"{evidence.ratio:.3f}")]
-        row += [("interval", interval), ("disturbed", f"{tried.disturbed} of {2 * evidence.pairs}")]
+        row += [("interval", interval), ("disturbed", f"{disturbed} of {2 * evidence.pairs}")]
         rows.append([*row, ("<verdict", _direction(evidence) + ("" if decided else ", not decided"))])
     notes = [
         f"interval: {100 * trial.confidence:.2f} %, from the differences between pairs of runs; not decided: it may be "
@@ -249,4 +251,4 @@ def _speed_section(comparison: Comparison) -> Section:
 
 
 def _direction(change: SpeedChange | SpeedTrial) -> str:
-    return ("slower" if change.change < 0 else "faster") if change.is_significant else "not significant"
+    return ("slower" if change.ratio > 1 else "faster") if change.is_significant else "not significant"

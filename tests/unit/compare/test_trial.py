@@ -12,6 +12,8 @@ import pytest
 from harness.compare.trial import Trial, try_speed
 from harness.errors import RecordError
 from harness.records.run_folder import Run
+from harness.report.comparison import trial_sections
+from harness.report.sections import as_text
 from tests.records import run_record, timing_result
 
 ID = timing_result().id
@@ -96,9 +98,10 @@ def test_disturbed_timings_are_counted() -> None:
     old, new = _runs("old", [1.0, 1.0]), _runs("new", [1.0, 1.0])
     noisy = msgspec.structs.replace(old[0].record, timings=(timing_result(seconds=[1.0, 1.0, 1.5, 2.0]),))
 
-    [tried] = try_speed([Run(Path("x"), noisy), old[1]], new).timings
+    trial = try_speed([Run(Path("x"), noisy), old[1]], new)
 
-    assert tried.disturbed == 1
+    [row] = "\n".join(as_text(trial_sections(trial, (), 0.05))).split(ID)[1:]
+    assert "  1 of 4  " in row
 
 
 def test_a_timing_that_one_run_lacks_is_missing() -> None:
