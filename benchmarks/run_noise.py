@@ -20,7 +20,6 @@ import numpy as np
 
 from harness.compare.compare import compare
 from harness.records.run_folder import Run, read_run
-from harness.verdict import is_significant
 
 
 def main() -> None:
@@ -36,7 +35,7 @@ def main() -> None:
         print(f"{name:36} between runs: sd {deviation:5.1%}, largest {largest:5.1%}; within one: IQR {spread:5.1%}")
     for noise in (0.0, 0.03, 0.05, 0.07):
         alarms = [
-            any(is_significant(pair.evidence) for pair in compare(a, b, noise).speed) for a, b in combinations(runs, 2)
+            any(pair.evidence.is_significant for pair in compare(a, b, noise).speed) for a, b in combinations(runs, 2)
         ]
         found = [any(compare(run, slowed, noise).failures(fail_on=("speed",))) for run, slowed in product(runs, slow)]
         planted = f"; the planted slowdown found in {sum(found)} of {len(found)}" if found else ""

@@ -129,7 +129,7 @@ def in_setting(model: Model, device: torch.device, setting: Setting) -> Model:
         module: Any = model.module.to(device).to(memory_format=getattr(torch, MEMORY_FORMATS[setting.memory_format]))
     if setting.compiled:
         torch.compiler.reset()  # compiled code is cached by code object: the ninth model of a family would run eager
-        module = torch.compile(module)
+        module = torch.compile(module, fullgraph=True)  # an error where Dynamo would leave something eager
     return replace(model, module=module)
 
 

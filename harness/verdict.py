@@ -25,6 +25,7 @@ from harness.records.evidence import (
     Expected,
     Pairing,
     SpeedChange,
+    SpeedTrial,
     Unpaired,
 )
 from harness.stats import binomial_tail, images_needed, sampling_band
@@ -247,24 +248,23 @@ def _judge_unpaired(counts: Counts, expected: Expected | None, unpaired: Unpaire
     return FAILED, f"cannot be paired: {unpaired.reason}{remedy}"
 
 
-def is_significant(change: SpeedChange) -> bool:
-    """Return whether a change is more than noise between calls and between runs, as measured by the yardstick.
-
-    It must show in the fastest calls too: another job on the machine slows most calls, but seldom all; slower software
-    slows all. And a third of it must show without the yardstick, which may have been disturbed itself
-    (docs/measurements/run_noise.md has the runs on which these were chosen).
-    """
-    lowest, highest = min(change.low, change.fastest), max(change.high, change.fastest)
-    machine, by_itself = change.machine or 1.0, change.noise / 3
-    slower = lowest / machine > 1 + change.noise and lowest > 1 + by_itself
-    faster = highest / machine < 1 / (1 + change.noise) and highest < 1 / (1 + by_itself)
-    return slower or faster
-
-
 def judge_speed(change: SpeedChange, max_slowdown: float) -> Check:
     """Return the check of one timing: fails on a significant slowdown above ``max_slowdown``, a fraction."""
+    if change.disturbed:
+        return Check("speed", NOT_JUDGED, f"disturbed: {change.disturbed}")
     longer = change.ratio / (change.machine or 1.0) - 1
-    if is_significant(change) and longer > max_slowdown:
+    if change.is_significant and longer > max_slowdown:
         by = " by the yardstick" if change.machine else ""
         return Check("speed", FAILED, f"takes {100 * longer:.1f} % longer{by}, allowed {100 * max_slowdown:g} %")
     return Check("speed", PASSED, "")
+
+
+def judge_trial(trial: SpeedTrial, max_slowdown: float) -> Check:
+    """Return the same of several runs a side, which also tell what they rule out from what they cannot see."""
+    allowed, interval = f"allowed {100 * max_slowdown:g} %", (100 * (end - 1) for end in (trial.low, trial.high))
+    detail = "takes {:+.1f} to {:+.1f} % longer, ".format(*interval) + allowed
+    if trial.is_significant and trial.ratio > 1 + max_slowdown:
+        return Check("speed", FAILED, detail)
+    if trial.high > 1 + max_slowdown:
+        return Check("speed", NOT_JUDGED, f"{detail}: more runs are needed to tell")
+    return Check("speed", PASSED, detail)

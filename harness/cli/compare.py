@@ -8,8 +8,9 @@ from pathlib import Path
 
 from harness.cli import Commands, write_text
 from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, check_same_images
+from harness.compare.trial import try_speed
 from harness.records.run_folder import read_run
-from harness.report.comparison import Step, comparison_sections, series_sections, steps_of, steps_sections
+from harness.report import comparison as tables
 from harness.report.report import Judging
 from harness.report.sections import as_markdown, as_text
 
@@ -24,7 +25,11 @@ def add(commands: Commands) -> None:
         "print what each measured, by case, and compare each with the first and with the one before.",
     )
     runs = "OLD and NEW: folders of --results, or files of --benchmark-json; more than two give a series"
-    command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help=runs)
+    given = command.add_mutually_exclusive_group(required=True)
+    given.add_argument("runs", metavar="RUN", type=Path, nargs="*", default=[], help=runs)
+    several = "instead: several old runs, whose speed is judged by the differences between pairs of runs"
+    given.add_argument("--old", metavar="RUN", type=Path, nargs="+", default=[], help=several)
+    command.add_argument("--new", metavar="RUN", type=Path, nargs="+", default=[], help="as many new ones")
     add_judging(command)
     markdown = "write the report to this file too, as Markdown (default: none)"
     command.add_argument("--markdown", metavar="FILE", type=Path, help=markdown)
@@ -35,8 +40,7 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     """Declare the options by which a comparison is judged."""
     failures = f"what counts as a failure, comma-separated: {', '.join(FAILURES)}, or 'none' (default: all three)"
     command.add_argument("--fail-on", metavar="LIST", type=_kinds, default=FAILURES, help=failures)
-    slowdown = "how much longer a call may take if that is significant (default: 5%%)"
-    command.add_argument("--max-slowdown", metavar="PERCENT", type=_percent, default=MAX_SLOWDOWN, help=slowdown)
+    add_max_slowdown(command)
     noise = "by how much the speed of two runs of the same software differs on this machine (default: 7%%)"
     command.add_argument("--noise", metavar="PERCENT", type=_percent, default=NOISE, help=noise)
     drift = command.add_mutually_exclusive_group()
@@ -49,6 +53,14 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     command.add_argument("--noise-floor", metavar="FILE", type=Path, help=floor)
 
 
+def add_max_slowdown(command: argparse.ArgumentParser) -> None:
+    """Declare the options by which speed is judged."""
+    slowdown = "how much longer a call may take if that is significant (default: 5%%)"
+    command.add_argument("--max-slowdown", metavar="PERCENT", type=_percent, default=MAX_SLOWDOWN, help=slowdown)
+    strict_speed = "fail also where a timing is not judged: it was disturbed, or more runs are needed to tell"
+    command.add_argument("--strict-speed", action="store_true", help=strict_speed)
+
+
 def judging_of(options: argparse.Namespace) -> Judging:
     """Return the values of the options by which a comparison is judged."""
     return Judging(
@@ -58,21 +70,28 @@ def judging_of(options: argparse.Namespace) -> Judging:
         options.strict_drift,
         options.allow_drift,
         options.noise_floor,
+        options.strict_speed,
     )
 
 
 def _compare(options: argparse.Namespace) -> int:
-    if len(options.runs) < 2:
-        options.usage("give two runs, OLD and NEW, or more for a series")
+    if bool(options.old) != bool(options.new) or (len(options.runs) < 2 and not options.old):
+        options.usage("give two runs, OLD and NEW, or more for a series, or else --old RUN RUN ... --new RUN RUN ...")
     runs, judging = [read_run(path) for path in options.runs], judging_of(options)
-    if len(runs) > 2:
+    if options.old:
+        trial = try_speed([read_run(path) for path in options.old], [read_run(path) for path in options.new])
+        failures = tuple(trial.failures(judging.fail_on, judging.max_slowdown, judging.strict_speed))
+        sections, failed = tables.trial_sections(trial, failures, judging.max_slowdown), bool(failures)
+    elif len(runs) > 2:
         check_same_images(*runs)
-        steps = [Step(new, old, *judging.compare(runs[old], runs[new])) for new, old in steps_of(len(runs))]
-        sections = [*series_sections(runs), *steps_sections(runs, steps, judging.fail_on)]
+        steps = [
+            tables.Step(new, old, *judging.compare(runs[old], runs[new])) for new, old in tables.steps_of(len(runs))
+        ]
+        sections = [*tables.series_sections(runs), *tables.steps_sections(runs, steps, judging.fail_on)]
         failed = any(step.failures for step in steps)
     else:
         comparison, failures = judging.compare(*runs)
-        sections, failed = comparison_sections(comparison, failures, judging.fail_on), bool(failures)
+        sections, failed = tables.comparison_sections(comparison, failures, judging.fail_on), bool(failures)
     # In a browser a report is read from the top, in a terminal from the bottom.
     for_browser = [sections[-1], *sections[:-1]]
     print(*as_text(sections), sep="\n")

@@ -24,6 +24,7 @@ COMMANDS = (
     "weights",
     "dataset",
     "store",
+    "ab",
     "bisect",
     "noise",
 )

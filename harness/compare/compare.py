@@ -13,10 +13,10 @@ import numpy as np
 from harness.baseline.pairing import pair_with_changes, side_of
 from harness.compare.statistics import ratio_of_medians
 from harness.errors import RecordError
-from harness.records.evidence import ChangedPrediction, Pairing, Policy, SpeedChange, Unpaired
+from harness.records.evidence import ChangedPrediction, Pairing, Policy, SpeedChange, Unpaired, disturbances
 from harness.records.results import CaseResult, Record, TimingResult
 from harness.records.run_folder import Run
-from harness.verdict import BASELINE, FAILED, judge_speed
+from harness.verdict import BASELINE, FAILED, NOT_JUDGED, judge_speed
 
 FAILURES = ("accuracy", "speed", "missing")
 """What may count as a failure."""
@@ -89,14 +89,15 @@ class Comparison:
     added: tuple[str, ...]  # ids that only the new run has
 
     def failures(
-        self, fail_on: Sequence[str] = FAILURES, max_slowdown: float = MAX_SLOWDOWN
+        self, fail_on: Sequence[str] = FAILURES, max_slowdown: float = MAX_SLOWDOWN, strict_speed: bool = False
     ) -> Iterator[tuple[str, str]]:
-        """Yield the id and reason of each failure of these kinds; a call may take longer by a share."""
+        """Yield each failure's id and reason; ``strict_speed`` makes one of a timing that was not judged."""
         if "accuracy" in fail_on:
             yield from ((pair.new.id, why) for pair in self.accuracy if (why := pair.failure()))
         if "speed" in fail_on:
             checks = ((pair.new.id, judge_speed(pair.evidence, max_slowdown)) for pair in self.speed)
-            yield from ((identity, check.detail) for identity, check in checks if check.outcome == FAILED)
+            failing = (FAILED, NOT_JUDGED) if strict_speed else (FAILED,)
+            yield from ((identity, check.detail) for identity, check in checks if check.outcome in failing)
         if "missing" in fail_on:
             yield from self.missing
 
@@ -171,7 +172,9 @@ def _speed_pairs(
         ratio = ratio_of_medians(after.seconds, before.seconds, confidence=confidence_of_each(len(timings)))
         fastest = min(after.seconds) / min(before.seconds)
         machine = after.yardstick / before.yardstick if same_numpy and before.yardstick and after.yardstick else None
-        yield SpeedPair(before, after, SpeedChange(ratio.value, ratio.low, ratio.high, fastest, machine, noise))
+        sides = (("old", before), ("new", after))
+        why = "; ".join(f"in the {when} run {reason}" for when, timing in sides for reason in disturbances(timing))
+        yield SpeedPair(before, after, SpeedChange(*ratio, fastest, machine, noise, why))
 
 
 _Result = TypeVar("_Result", CaseResult, TimingResult)

@@ -28,7 +28,7 @@ def wilson_interval(correct: int, images: int) -> tuple[float, float]:
 
 
 class Ratio(NamedTuple):
-    """A ratio, and the interval that its bootstrap distribution fills."""
+    """A ratio and its interval."""
 
     value: float
     low: float
@@ -55,3 +55,38 @@ def _bootstrapped_medians(sample: Sequence[float], rng: np.random.Generator) -> 
     n = len(sample)
     uniform_median = rng.beta((n + 1) / 2, (n + 1) / 2, size=_BOOTSTRAP_DRAWS)
     return np.sort(np.asarray(sample, dtype=np.float64))[(n * uniform_median).astype(np.int64)]
+
+
+def ratio_of_pairs(numerators: Sequence[float], denominators: Sequence[float], confidence: float) -> Ratio:
+    """Return the geometric mean of the ratios of pairs, two or more, with Student's interval on their logarithms.
+
+    What both values of a pair have in common, such as a machine that is slow for a while, cancels.
+
+    >>> ratio_of_pairs([2.0, 4.0], [1.0, 2.0], confidence=0.99)
+    Ratio(value=2.0, low=2.0, high=2.0)
+    """
+    logs = np.log(numerators) - np.log(denominators)
+    half = student_t(confidence, len(logs) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    mean = float(logs.mean())
+    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+
+
+def student_t(confidence: float, freedom: int) -> float:
+    """Return t with P(-t < T < t) = ``confidence`` for Student's T of so many degrees of freedom, a whole number.
+
+    The probability is a finite sum in the angle whose tangent is t / sqrt(freedom) (Abramowitz and Stegun 1964, 26.7.3
+    and 26.7.4); it grows with the angle, which is found by bisection.
+    """
+    low, high = 0.0, math.pi / 2
+    while low < (angle := (low + high) / 2) < high:
+        low, high = (angle, high) if _within(angle, freedom) < confidence else (low, angle)
+    return math.sqrt(freedom) * math.tan(angle)
+
+
+def _within(angle: float, freedom: int) -> float:
+    odd, cosine = freedom % 2, math.cos(angle)
+    term, total = (cosine if odd else 1.0), 0.0
+    for k in range(1 + odd, freedom, 2):
+        total += term
+        term *= k / (k + 1) * cosine * cosine
+    return (angle + math.sin(angle) * total) * 2 / math.pi if odd else math.sin(angle) * total

@@ -136,10 +136,10 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     peak_tflops: Seconds  # speed of a product of large matrices in the same session, in 10^12 operations a second
     peak_memory: Count | None  # bytes; on CUDA of tensors, elsewhere of the whole process; None where it is not known
     warm_up: dict[Name, bool | Size]  # calls before the measurement, their seconds, and whether they had become stable
-    # Seconds of a fixed piece of work without torch, before and after the calls; None on other devices than a CPU.
+    # Mean seconds of a fixed piece of work without torch; None on other devices than a CPU.
     yardstick: Seconds | None
-    # The GPU's clocks after the last call, by NVML; None where they are not known.
-    clocks: dict[Name, _Fact | list[str] | None] | None
+    clocks: dict[Name, _Fact | list[str] | None] | None  # the GPU's after the last call, by NVML; None if not known
+    yardsticks: tuple[Seconds, ...] = ()  # the same before and after the calls
 
     @property
     def median(self) -> float:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import NamedTuple
 
-from harness.compare.compare import FAILURES, AccuracyPair, Comparison, confidence_of_each
-from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
+from harness.compare.compare import FAILURES, AccuracyPair, Comparison, compare, confidence_of_each
+from harness.compare.trial import Trial
+from harness.records.evidence import ARITHMETIC, METRICS, SpeedChange, SpeedTrial, Unpaired, disturbances
 from harness.records.run_folder import Run
 from harness.report.run import CHANGED, shown
 from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
-from harness.verdict import FAILED, PASSED, is_significant, worst
+from harness.verdict import FAILED, NOT_JUDGED, PASSED, judge_trial, worst
 
 _LONGEST_LIST, _RUNS_PER_TABLE = 10, 6
 
@@ -43,10 +45,42 @@ def differences(comparison: Comparison) -> dict[str, Section]:
     return sections
 
 
+def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], max_slowdown: float) -> list[Section]:
+    """Return what several runs a side show, and last the verdict."""
+    rows, undecided = [], 0
+    for tried in trial.timings:
+        old, new = (f"{median(t.images_per_second for t in side):,.1f}" for side in zip(*tried.pairs, strict=True))
+        disturbed = sum(any(disturbances(timing)) for pair in tried.pairs for timing in pair)
+        evidence, decided = tried.evidence, judge_trial(tried.evidence, max_slowdown).outcome != NOT_JUDGED
+        undecided += not decided
+        interval = " to ".join(f"{end:.3f}" for end in (evidence.low, evidence.high))
+        row = [("<speed", tried.id), ("old", old), ("new", new), ("seconds, new / old", f"{evidence.ratio:.3f}")]
+        row += [("interval", interval), ("disturbed", f"{disturbed} of {2 * evidence.pairs}")]
+        rows.append([*row, ("<verdict", _direction(evidence) + ("" if decided else ", not decided"))])
+    notes = [
+        f"interval: {100 * trial.confidence:.2f} %, from the differences between pairs of runs; not decided: it may be "
+        f"slower by more than {100 * max_slowdown:g} %, and more runs are needed to tell; disturbed: timings that a "
+        "comparison of one run a side would not judge",
+    ]
+    if not trial.alternates:
+        notes.append("all runs of one side were made before the other's: what changed the machine meanwhile counts too")
+    verdict = (
+        f"FAILED: {len(failures)} of {counted(len(rows) + len(trial.missing), 'timing')}" if failures else "passed"
+    )
+    verdict += f"; {undecided} of {counted(len(rows), 'timing')} not decided" if undecided else ""
+    return [
+        environment_section(trial.new[-1], compare(trial.old[-1], trial.new[-1])),
+        Section(f"speed: images/s, the median of {len(trial.old)} runs a side", table_of(rows), tuple(notes)),
+        Section(verdict, None, tuple(reason_lines(failures))),
+    ]
+
+
 def caveats_of(comparison: Comparison, fail_on: Sequence[str]) -> list[str]:
     """Return what the verdict on a comparison does not cover."""
     ignored = [kind for kind in FAILURES if kind not in fail_on]
     caveats = [f"not counting {' and '.join(ignored)}"] if ignored else []
+    if disturbed := sum(bool(pair.evidence.disturbed) for pair in comparison.speed):
+        caveats.append(f"{disturbed} of {counted(len(comparison.speed), 'timing')} not judged: disturbed")
     return [*caveats, "speed was not compared"] if comparison.speed_error else caveats
 
 
@@ -196,17 +230,25 @@ def _speed_section(comparison: Comparison) -> Section:
     if comparison.speed_error:
         return Section("speed", None, (comparison.speed_error,))
     confidence, noise = 100 * confidence_of_each(len(comparison.speed)), 100 * comparison.speed[0].evidence.noise
-    notes = (
+    visible = max(pair.evidence.visible for pair in comparison.speed)
+    notes = [
         f"interval: {confidence:.2f} %, from the calls of both runs; machine: the same work by numpy beside them",
         f"not significant: relative to the machine, the whole interval or the fastest calls are within {noise:g} %",
-    )
+        f"one run a side shows slowdowns of {100 * visible:.1f} % or more in each of these timings: a smaller "
+        "--max-slowdown changes nothing, and imagenet-gate ab, with several runs a side, shows less",
+    ]
     rows = []
     for pair in comparison.speed:
         evidence = pair.evidence
-        verdict = ("slower" if evidence.change < 0 else "faster") if is_significant(evidence) else "not significant"
+        verdict = "not judged: disturbed" if evidence.disturbed else _direction(evidence)
+        notes += [f"{pair.new.id}: {evidence.disturbed}"] if evidence.disturbed else []
         low, high = (f"{100 * (1 / ratio - 1):+.1f}" for ratio in (evidence.high, evidence.low))
         machine = "-" if evidence.machine is None else f"{100 * (1 / evidence.machine - 1):+.1f} %"
         row = [("<speed", pair.new.id), ("old", f"{pair.old.images_per_second:,.1f}")]
         row += [("new", f"{pair.new.images_per_second:,.1f}"), ("change", f"{100 * evidence.change:+.1f} %")]
         rows.append([*row, ("interval", f"{low} to {high}"), ("machine", machine), ("<verdict", verdict)])
-    return Section("speed: images/s from the median call", table_of(rows), notes)
+    return Section("speed: images/s from the median call", table_of(rows), tuple(notes))
+
+
+def _direction(change: SpeedChange | SpeedTrial) -> str:
+    return ("slower" if change.ratio > 1 else "faster") if change.is_significant else "not significant"

@@ -30,13 +30,14 @@ class Judging:
     strict_drift: bool = False
     allow_drift: bool = False
     noise_floor: Path | None = None  # file of measured noise floors
+    strict_speed: bool = False
 
     def compare(self, old: Run, new: Run) -> tuple[Comparison, tuple[tuple[str, str], ...]]:
         """Return a comparison, and the id and reason of each failure."""
         floors = {} if self.noise_floor is None else read_noise_floors(self.noise_floor).floors
         policy = Policy(strict_drift=self.strict_drift, allow_drift=self.allow_drift, noise_floors=floors)
         comparison = compare(old, new, self.noise, policy)
-        return comparison, tuple(comparison.failures(self.fail_on, self.max_slowdown))
+        return comparison, tuple(comparison.failures(self.fail_on, self.max_slowdown, self.strict_speed))
 
     def arguments(self) -> list[str]:
         """Return the options that differ from the defaults, as they are typed."""
@@ -45,6 +46,7 @@ class Judging:
             f"--max-slowdown={100 * self.max_slowdown:g}%": self.max_slowdown != MAX_SLOWDOWN,
             f"--noise={100 * self.noise:g}%": self.noise != NOISE,
             "--strict-drift": self.strict_drift,
+            "--strict-speed": self.strict_speed,
             "--allow-drift": self.allow_drift,
             f"--noise-floor={self.noise_floor}": self.noise_floor is not None,
         }

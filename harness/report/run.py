@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.precision import DEFAULT
-from harness.records.evidence import METRICS, Pairing
+from harness.records.evidence import METRICS, Pairing, disturbances
 from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult, ranking
 from harness.records.run_folder import Run
 from harness.report.sections import Section, counted, number, reason_lines, table_of
@@ -23,7 +23,6 @@ CHANGED = "changed: images with another top-1 prediction; beyond noise: those th
 _TOP5 = "top-5: images with another set of five highest classes, in brackets those beyond noise"
 _DRIFT = "drift: of the logits of an image, in units of the logit scale; noise floor: what arithmetic moves at most"
 _SIGNIFICANT = 0.05  # neighbours in the ranking with a larger p-value are tied
-_ENOUGH_CALLS = 10
 
 
 def run_sections(run: Run) -> list[Section]:
@@ -88,9 +87,7 @@ def _throughput_notes(record: Record, legend: str) -> Iterator[str]:
         )
     yield from _missing_lines(record.missing_timings)
     for timing in record.timings:
-        # A few long calls cannot show whether it was stable.
-        if not timing.warm_up.get("stable", True) and timing.warm_up.get("calls", 0) > _ENOUGH_CALLS:
-            yield f"{timing.id}: not stable after {timing.warm_up.get('seconds', 0):.1f} s of warm-up"
+        yield from (f"{timing.id}: disturbed: {why}" for why in disturbances(timing))
         if isinstance(reasons := (timing.clocks or {}).get("throttled"), list) and reasons:
             yield f"{timing.id}: the GPU is throttled by {', '.join(map(str, reasons))}"
 

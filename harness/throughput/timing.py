@@ -99,6 +99,7 @@ class TimedForward:
             peak_memory=peak_memory(self._device),
             warm_up=self._warm_up,
             yardstick=mean(around) if around else None,
+            yardsticks=tuple(around),
             clocks=read_clocks(self._device),
         )
 
@@ -124,6 +125,8 @@ class Bench:
         if (precision := case.setting.precision) not in self._peaks:
             self._peaks[precision] = peak_tflops(case.setting, self.device)
         model = self._loader.load(case.spec, case.setting)
+        if case.setting.compiled:
+            torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
         reset_peak_memory(self.device)
         with conditions(case.setting, self.device):
             with memory_for(

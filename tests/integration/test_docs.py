@@ -41,7 +41,7 @@ class Reader:
         self._sessions = {
             node.name
             for node in ast.parse((ROOT / "noxfile.py").read_text()).body
-            if isinstance(node, ast.FunctionDef) and "nox.session" in map(ast.unparse, node.decorator_list)
+            if isinstance(node, ast.FunctionDef) and any("nox.session" in ast.unparse(d) for d in node.decorator_list)
         }
 
     def wrong(self, command: Command) -> str:

@@ -28,10 +28,11 @@ def test_each_pair_is_a_session() -> None:
         "gate(2.15.0.dev20261120)",
         "throughput(2.9.1)",
         "throughput(2.15.0.dev20261120)",
+        "ab",
         "compare",
     ]
 
 
 def test_without_pairs_the_sessions_are_there_to_say_so() -> None:
     """Rather than to be unknown to nox."""
-    assert _sessions() == ["gate(none given)", "throughput(none given)", "compare"]
+    assert _sessions() == ["gate(none given)", "throughput(none given)", "ab", "compare"]

@@ -414,10 +414,10 @@ def test_a_seeded_vision_transformer_takes_the_images_of_its_weights() -> None:
 
 
 def test_a_compiled_model_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module on its device is given to torch.compile, with the default options; caches are cleared first."""
+    """The module on its device is given to torch.compile, as a whole; caches are cleared first."""
     cleared: list[bool] = []
     monkeypatch.setattr(torch.compiler, "reset", lambda: cleared.append(True))
-    monkeypatch.setattr(torch, "compile", lambda model: nn.Sequential(nn.Identity(), model))
+    monkeypatch.setattr(torch, "compile", lambda model, **_options: nn.Sequential(nn.Identity(), model))
 
     loaded = load(built("tiny"), CPU, Setting(compiled=True))
 
@@ -428,10 +428,27 @@ def test_a_compiled_model_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded.parameters == 32
 
 
+class Uncompiled(nn.Module):
+    """A model that Dynamo leaves eager."""
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (B, 3)."""
+        return images.mean(dim=(2, 3))
+
+
+def test_a_model_that_dynamo_leaves_eager_is_not_a_compiled_one() -> None:
+    """Its accuracy and its speed would be another's under that name."""
+    model = load(built("Uncompiled"), CPU, Setting(compiled=True)).module
+
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        model(torch.zeros(1, 3, 8, 8))
+
+
 def test_the_last_model_is_kept_for_its_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is loaded once, compiled once, and forgotten when another one is wanted."""
     contiguous, compiled = Setting(memory_format="contiguous"), Setting(compiled=True)
-    monkeypatch.setattr(torch, "compile", lambda model: nn.Sequential(model))
+    monkeypatch.setattr(torch, "compile", lambda model, **_options: nn.Sequential(model))
     loader = Loader(CPU, seeded=True)
 
     first, again = loader.load(SQUEEZENET, DEFAULT), loader.load(SQUEEZENET, DEFAULT)

@@ -60,6 +60,29 @@ def test_a_slowdown_fails_if_it_is_more_than_allowed(options: list[str], status:
     assert main(["compare", *paths, *options]) == status
 
 
+@pytest.mark.parametrize(("options", "status"), [([], 0), (["--strict-speed"], 1), (["--fail-on=accuracy"], 0)])
+def test_a_disturbed_timing_is_counted_and_fails_if_that_is_asked_for(
+    options: list[str], status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twice as slow in the median, with a range of 118 ms between the quartiles on a median of 130 ms."""
+    disturbed = timing_result(seconds=[0.070, 0.071, 0.072, 0.130, 0.188, 0.190, 0.200])
+    paths = _pair(tmp_path, run_record([], [timing_result(seconds=[0.065] * 7)]), run_record([], [disturbed]))
+
+    assert main(["compare", *paths, *options]) == status
+    shown = capsys.readouterr().out
+    assert "  not judged: disturbed\n" in shown
+    assert "; 1 of 1 timing not judged: disturbed" in shown
+
+
+@pytest.mark.parametrize("arguments", [["OLD"], ["--old", "OLD"], ["OLD", "NEW", "--new", "NEW"]])
+def test_runs_or_sides_but_not_both(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Rather than to leave something out in silence."""
+    with pytest.raises(SystemExit):
+        main(["compare", *arguments])
+
+    assert "give two runs, OLD and NEW, or more for a series, or else --old" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("cases", "options", "status"),
     [

@@ -10,18 +10,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.compare.compare import Comparison, compare
+from harness.compare.compare import FAILURES, Comparison, compare
 from harness.dataset import digest_of
 from harness.errors import RecordError
 from harness.predictions import Predictions, count
 from harness.records.evidence import Counts, Pairing, Policy, Unpaired
 from harness.records.results import CaseResult, Missing, Record
 from harness.records.run_folder import LABELS, NewRun, Run, read_run, write_predictions
-from harness.verdict import is_significant
+from harness.report.comparison import caveats_of
 from tests.records import TARGET, case_result, expected, predictions_of, run_record, timing_result, write_run
 
 CASE = case_result()
 OLD = predictions_of(CASE)
+ID = timing_result().id
 TARGETS = np.full(1000, TARGET, np.int16)
 
 
@@ -72,7 +73,7 @@ def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
     assert (comparison.facts, comparison.missing, comparison.added) == ((), (), ())
     assert [pair.difference("top1") for pair in comparison.accuracy] == [0]
     assert [pair.new.outcome for pair in comparison.accuracy] == ["passed"]
-    assert [is_significant(pair.evidence) for pair in comparison.speed] == [False]
+    assert [pair.evidence.is_significant for pair in comparison.speed] == [False]
     assert _failures(comparison) == []
 
 
@@ -286,7 +287,7 @@ def test_a_slowdown_beyond_noise_fails(scale: float, noise: float, significant: 
 
     comparison = _compared(old, new, noise)
 
-    assert [is_significant(pair.evidence) for pair in comparison.speed] == [significant]
+    assert [pair.evidence.is_significant for pair in comparison.speed] == [significant]
     assert [text for _, text in _failures(comparison)] == why
     assert _failures(comparison, "accuracy", "missing") == []
 
@@ -299,7 +300,7 @@ def test_another_job_slows_most_calls_but_not_all() -> None:
     [speed] = _compared(old, new).speed
 
     assert speed.evidence.low > 1.2
-    assert not is_significant(speed.evidence)
+    assert not speed.evidence.is_significant
 
 
 def test_the_interval_widens_with_the_number_of_timings() -> None:
@@ -324,7 +325,45 @@ def test_a_slower_machine_explains_slower_calls(machine: float | None, significa
     [speed] = _compared(old, new).speed
 
     assert speed.evidence.machine == pytest.approx(machine)
-    assert is_significant(speed.evidence) == significant
+    assert speed.evidence.is_significant == significant
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"seconds": [0.09, 0.1, 0.1, 0.12, 0.12]}, "the middle half of the calls spreads over 20 % of the median"),
+        ({"warm_up": {"calls": 40, "seconds": 5.1, "stable": False}}, "not stable after 5.1 s of warm-up"),
+        ({"warm_up": {"calls": 3, "seconds": 5.1, "stable": False}}, ""),
+        ({"yardsticks": (0.007, 0.008)}, "the machine's own speed changed by 14 % meanwhile"),
+        ({"yardsticks": (0.0075, 0.008)}, ""),
+        ({"clocks": {"throttled": ["hardware thermal slowdown"]}}, "throttled by hardware thermal slowdown"),
+        ({"clocks": {"throttled": ["power cap"]}}, ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("when", ["old", "new"])
+def test_a_timing_whose_own_evidence_is_bad_is_not_judged(when: str, changes: dict[str, Any], reason: str) -> None:
+    """However much slower: neither passed nor failed, counted, and a failure with ``strict_speed`` alone."""
+    sides = {"old": timing_result(seconds=_seconds(1)), "new": timing_result(seconds=_seconds(1, 1.5))}
+    sides[when] = msgspec.structs.replace(sides[when], **changes)
+
+    comparison = _compared(run_record([], [sides["old"]]), run_record([], [sides["new"]]))
+
+    found = f"disturbed: in the {when} run {reason}" if reason else "takes 50.0 % longer, allowed 5 %"
+    assert ([] if reason else [(ID, found)]) == _failures(comparison)
+    assert [(ID, found)] == list(comparison.failures(strict_speed=True))
+    assert ["1 of 1 timing not judged: disturbed"] * bool(reason) == caveats_of(comparison, FAILURES)
+
+
+def test_what_a_pair_of_runs_can_show() -> None:
+    """A slowdown that is as large is found, and a smaller one is not."""
+    timings = [timing_result(seconds=_seconds(1))]
+    [same] = _compared(run_record([], timings), run_record([], timings)).speed
+
+    for share, failures in ((1.005, 1), (0.995, 0)):
+        scale = 1 + same.evidence.visible * share
+        slower = _compared(run_record([], timings), run_record([], [timing_result(seconds=_seconds(1, scale))]))
+        assert failures == len(list(slower.failures(max_slowdown=0.0)))
+    assert same.evidence.visible > 0.05
 
 
 def test_another_numpy_makes_another_yardstick() -> None:
@@ -349,7 +388,7 @@ def test_a_disturbed_yardstick_changes_no_verdict(yardsticks: tuple[float, float
     """Calls that took as long as before are neither slower nor faster."""
     old, new = (run_record([], [timing_result(seconds=_seconds(1), yardstick=found)]) for found in yardsticks)
 
-    assert [is_significant(pair.evidence) for pair in _compared(old, new).speed] == [False]
+    assert [pair.evidence.is_significant for pair in _compared(old, new).speed] == [False]
 
 
 def test_damage_is_refused(tmp_path: Path) -> None:

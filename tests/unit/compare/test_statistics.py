@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from fractions import Fraction
 from itertools import accumulate, product
+from statistics import geometric_mean, mean, stdev
 
 import numpy as np
 import pytest
 
-from harness.compare.statistics import ratio_of_medians, wilson_interval
+from harness.compare.statistics import ratio_of_medians, ratio_of_pairs, student_t, wilson_interval
 
 
 def _bootstrap(sample: list[float]) -> dict[float, Fraction]:
@@ -85,3 +87,39 @@ def test_wilsons_interval_ends_where_the_score_test_rejects(correct: int) -> Non
         assert (end - correct / 10) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / 10, abs=1e-7)
     assert 0 <= low < high <= 1
     assert low - 1e-9 <= correct / 10 <= high + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("confidence", "freedom", "expected"),
+    [
+        (0.5, 1, 1.000000),
+        (0.95, 1, 12.706205),
+        (0.95, 2, 4.302653),
+        (0.99, 3, 5.840909),
+        (0.99, 4, 4.604095),
+        (0.95, 5, 2.570582),
+        (0.9999, 4, 15.544101),
+        (0.9999, 5, 11.177710),
+        (0.9999, 9, 6.593683),
+        (0.999, 40, 3.550966),
+        (0.99, 41, 2.701181),
+        (0.999999, 6, 20.047856),
+    ],
+)
+def test_student_t_is_that_of_scipy(confidence: float, freedom: int, expected: float) -> None:
+    """For odd and even degrees of freedom, whose sums differ; values of scipy.stats.t.ppf, which tables round."""
+    assert expected == pytest.approx(student_t(confidence, freedom), rel=1e-6)
+
+
+def test_the_interval_of_pairs_is_that_of_a_paired_t_test() -> None:
+    """On the logarithms; what the values of a pair share, such as a slow machine, changes nothing."""
+    rng = np.random.default_rng(0)
+    drift = np.exp(np.linspace(0, 1, 5))
+    new, old = rng.lognormal(0.1, 0.02, 5), rng.lognormal(0, 0.02, 5)
+
+    found = ratio_of_pairs(list(new * drift), list(old * drift), 0.99)
+
+    logs = [math.log(one / other) for one, other in zip(new, old, strict=True)]
+    half = 4.604095 * stdev(logs) / math.sqrt(5)
+    assert (math.exp(mean(logs) - half), math.exp(mean(logs) + half)) == pytest.approx(found[1:], rel=1e-6)
+    assert geometric_mean(new / old) == pytest.approx(found.value)

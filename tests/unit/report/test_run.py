@@ -213,7 +213,8 @@ resnet18-IMAGENET1K_V1-fp32-b32      64.0       500.00  50.0 %      3   1.81    
 images/s from the median call; spread: interquartile range over median; GMACs: multiply-adds of one image, two \
 operations each; peak: 0.500 TFLOP/s in fp32 by a product of large matrices
   vgg16-IMAGENET1K_V1-fp32-b32: not run
-resnet18-IMAGENET1K_V1-fp32-b32: not stable after 5.1 s of warm-up
+resnet18-IMAGENET1K_V1-fp32-b32: disturbed: the middle half of the calls spreads over 50 % of the median
+resnet18-IMAGENET1K_V1-fp32-b32: disturbed: not stable after 5.1 s of warm-up
 resnet18-IMAGENET1K_V1-fp32-b32: the GPU is throttled by power cap"""
 
 

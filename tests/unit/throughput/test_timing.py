@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -220,6 +225,86 @@ def test_the_result_has_the_names_the_calls_and_what_was_measured_around_them() 
     assert result.warm_up["calls"] >= 3
     assert result.yardstick is not None
     assert result.clocks is None
+
+
+_SEEN: list[tuple[int | torch.SymInt, ...]] = []
+
+
+@pytest.fixture
+def compiled_shapes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int | torch.SymInt, ...]]:
+    """Shapes of the images of each graph that Dynamo gives to a backend, which runs it eager: quick, and the same."""
+    _SEEN.clear()
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        _SEEN.append(
+            next(tuple(each.shape) for each in inputs if isinstance(each, Tensor) and each.shape[1:] == (3, 8, 8))
+        )
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    return _SEEN
+
+
+class Sized(nn.Module):
+    """One of a family: other widths of the same code."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, width)."""
+        logits: Tensor = self.conv(images).mean(dim=(2, 3))
+        return logits
+
+
+def test_all_models_of_a_family_are_compiled(compiled_shapes: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dynamo compiles a piece of code for eight models, and runs the ninth eager unless it is told to forget them."""
+    bench = Bench("cpu", ["fp32"])
+
+    for number in range(12):
+        monkeypatch.setattr(f"{__name__}.small", partial(Sized, 10 + number))
+        case = _case("small", Setting(compiled=True))
+        with bench.prepared(replace(case, entry=replace(case.entry, spec=replace(case.spec, weights=f"V{number}")))):
+            pass
+
+    frames = torch._dynamo.utils.counters["frames"]
+    assert frames["ok"] == frames["total"]
+    assert 12 == len(compiled_shapes)
+
+
+def test_each_batch_size_has_kernels_of_its_own(compiled_shapes: list[Any]) -> None:
+    """After another one Dynamo would compile for any batch size, and that is slower."""
+    bench = Bench("cpu", ["fp32"])
+
+    for batch_size in (2, 7, 5):
+        with bench.prepared(_case("small", Setting(compiled=True), batch_size)):
+            pass
+
+    assert [2, 7, 5] == [shape[0] for shape in compiled_shapes]
+    assert all(type(shape[0]) is int for shape in compiled_shapes)
+
+
+def test_a_model_is_freed_before_the_next_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a session of many would hold them all, and each peak of memory those before."""
+    alive: list[int] = []
+    built: list[weakref.ref[nn.Module]] = []
+    bench, sizes = Bench("cpu", ["fp32"]), iter([10, 11, 12])
+
+    def count_and_build() -> nn.Module:
+        gc.collect()
+        alive.append(sum(one() is not None for one in built))
+        model = Sized(next(sizes))
+        built.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(f"{__name__}.small", count_and_build)
+    monkeypatch.setattr(f"{__name__}.broken", count_and_build)
+    for name in ("small", "broken", "small"):
+        with bench.prepared(_case(name)):
+            pass
+
+    assert [0, 0, 0] == alive
 
 
 def test_the_peak_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

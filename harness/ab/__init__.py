@@ -1,0 +1,1 @@
+"""Times two environments in turns: ``imagenet-gate ab``."""

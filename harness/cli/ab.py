@@ -1,0 +1,74 @@
+"""``imagenet-gate ab``: is one environment as fast as another, by processes of both in turns; imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from harness.ab.rounds import FEWEST, looks, measured
+from harness.cli import Commands, write_text
+from harness.cli.compare import add_max_slowdown
+from harness.compare.trial import try_speed
+from harness.options import positive
+from harness.report.comparison import trial_sections
+from harness.report.sections import as_markdown, as_text, counted
+from harness.verdict import NOT_JUDGED, judge_trial
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = commands.add_parser(
+        "ab",
+        usage="%(prog)s [options] OLD_PYTHON NEW_PYTHON [pytest options]",
+        help="time two environments in turns, until each case is decided; exit 1 if one is slower",
+        description="Run `pytest -m throughput` in two environments by turns (A B B A ...), each time in a new "
+        "process, and compare the medians pair by pair. It ends as soon as each case is decided: slower by more than "
+        "allowed, or certainly not. Exit 1 if one is slower, 2 if a process fails.",
+        allow_abbrev=False,
+    )
+    for name in ("OLD", "NEW"):
+        command.add_argument(f"{name.lower()}_python", metavar=f"{name}_PYTHON", help=f"the {name.lower()} interpreter")
+    command.add_argument("pytest", metavar="...", nargs=argparse.REMAINDER, help="options of both pytest processes")
+    rounds = f"at most so many processes of each environment, {FEWEST} or more (default: %(default)s)"
+    command.add_argument("--rounds", metavar="N", type=positive, default=10, help=rounds)
+    add_max_slowdown(command)
+    keep = "keep the JSON file of each process there, for imagenet-gate compare --old --new (default: they are removed)"
+    command.add_argument("--keep", metavar="DIR", type=Path, help=keep)
+    command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report to this file too, as Markdown")
+    command.set_defaults(run=_ab, usage=command.error)
+
+
+def _ab(options: argparse.Namespace) -> int:
+    if options.rounds < FEWEST:
+        options.usage(f"argument --rounds: expected {FEWEST} or more, found {options.rounds}")
+    own = ("--rounds", "--max-slowdown", "--strict-speed", "--keep", "--markdown")
+    if misplaced := [given for given in options.pytest if given.partition("=")[0] in own]:
+        options.usage(f"{misplaced[0]} is not an option of pytest: give it before OLD_PYTHON")
+    with tempfile.TemporaryDirectory(prefix="imagenet-gate-ab-") as temporary:
+        folder = options.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        started, pythons, at = time.monotonic(), (options.old_python, options.new_python), looks(options.rounds)
+        for old, new in measured(pythons, options.pytest, options.rounds, folder):
+            number = len(old)
+            said = f"round {number} of at most {options.rounds}, {time.monotonic() - started:,.0f} s"
+            if number not in at:
+                print(f"{said}: looked at after round {min(look for look in at if look > number)}", flush=True)
+                continue
+            trial = try_speed(old, new, len(at))
+            undecided = [
+                f"{tried.id} ({100 * (tried.evidence.ratio - 1):+.1f} %)"
+                for tried in trial.timings
+                if judge_trial(tried.evidence, options.max_slowdown).outcome == NOT_JUDGED
+            ]
+            which = f": {', '.join(undecided)}" if undecided else ""
+            print(f"{said}: {counted(len(undecided), 'case')} not decided{which}", flush=True)
+            if not undecided:
+                break
+        failures = tuple(trial.failures(("speed", "missing"), options.max_slowdown, options.strict_speed))
+        sections = trial_sections(trial, failures, options.max_slowdown)
+    print("", *as_text(sections), sep="\n")
+    if options.markdown is not None:
+        write_text("--markdown", options.markdown, "\n".join(as_markdown([sections[-1], *sections[:-1]])) + "\n")
+    return 1 if failures else 0

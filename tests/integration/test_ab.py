@@ -1,0 +1,149 @@
+"""``imagenet-gate ab``: two environments timed in turns, here interpreters that only write what they were told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.ab.rounds import measured
+from harness.cli.main import main
+from harness.records.results import BENCHMARK_KEY, plain
+from tests.records import run_record, timing_result
+
+MODELS = ("alexnet", "resnet18")
+ALEXNET, RESNET18 = (timing_result(model).id for model in MODELS)
+# Its arguments go to a file beside it, and each run is a minute later than the one before, of either interpreter.
+INTERPRETER = """#!{python}
+import json, pathlib, sys
+here, name = pathlib.Path({folder!r}), {name!r}
+with (here / "calls.txt").open("a") as calls:
+    print(name, *sys.argv[1:], file=calls)
+number = len((here / "calls.txt").read_text().splitlines())
+if name == "broken":
+    sys.exit("ERROR: no module named torch")
+run = json.loads((here / name).with_suffix(".json").read_text())
+run[{key!r}]["created"] = f"2026-11-24T20:{{number:02}}:00+00:00"
+for benchmark, scale in zip(run["benchmarks"], {scales!r}):
+    benchmark["stats"]["data"] = [scale * (1 + 0.001 * (number * 7 % 5))] * 9
+[file] = [arg.partition("=")[2] for arg in sys.argv if arg.startswith("--benchmark-json=")]
+pathlib.Path(file).write_text(json.dumps(run))
+sys.exit("ERROR: one failed" if name == "failing" else 0)
+"""
+
+
+def _interpreter(folder: Path, name: str, scales: tuple[float, ...] = (1.0, 1.0), torch: str = "2.9.1") -> str:
+    """Write a program that takes the place of an interpreter, whose models take these times."""
+    timings = [timing_result(model, seconds=[scale] * 9) for model, scale in zip(MODELS, scales, strict=False)]
+    benchmarks = [{"extra_info": timing.info(), "stats": {"data": list(timing.seconds)}} for timing in timings]
+    record = plain(msgspec.structs.replace(run_record([], torch=torch)))
+    (folder / f"{name}.json").write_text(json.dumps({BENCHMARK_KEY: record, "benchmarks": benchmarks}))
+    program = folder / name
+    values = {"python": sys.executable, "folder": str(folder), "name": name, "key": BENCHMARK_KEY, "scales": scales}
+    program.write_text(INTERPRETER.format(**values))
+    program.chmod(0o755)
+    return str(program)
+
+
+def _calls(folder: Path) -> list[list[str]]:
+    return [line.split() for line in (folder / "calls.txt").read_text().splitlines()]
+
+
+def test_an_environment_that_is_slower_fails_as_soon_as_all_is_decided(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After five rounds by turns, each in a new process; the other case is ruled out to be slower."""
+    old, new = _interpreter(tmp_path, "old"), _interpreter(tmp_path, "new", (1.1, 1.0), torch="2.14.1")
+
+    status = main(["ab", "--keep", str(tmp_path / "kept"), old, new, "--models", "alexnet,resnet18", "tests"])
+
+    assert 1 == status
+    calls = _calls(tmp_path)
+    assert ["old", "new", "new", "old", "old", "new", "new", "old", "old", "new"] == [name for name, *_ in calls]
+    first = f"-m pytest -m throughput --benchmark-json={tmp_path}/kept/old-01.json --models alexnet,resnet18 tests"
+    assert first == " ".join(calls[0][1:])
+    lines = capsys.readouterr().out.splitlines()
+    assert ["round 1 of at most 10", "round 5 of at most 10"] == [lines[at].partition(",")[0] for at in (0, 4)]
+    assert lines[4].endswith(": 0 cases not decided")
+    [alexnet] = [line.split() for line in lines if line.startswith(f"{ALEXNET} ")]
+    [resnet18] = [line for line in lines if line.startswith(f"{RESNET18} ")]
+    assert ("1.100", "slower") == (alexnet[3], alexnet[-1])
+    assert resnet18.endswith("  0 of 10  not significant")
+    assert lines[-2] == "FAILED: 1 of 2 timings"
+    assert "torch  2.9.1" in "\n".join(lines)
+
+    kept = [sorted(map(str, (tmp_path / "kept").glob(f"{side}-*.json"))) for side in ("old", "new")]
+    assert 1 == main(["compare", "--old", *kept[0], "--new", *kept[1]])
+    assert "FAILED: 1 of 2 timings" in capsys.readouterr().out
+    assert 0 == main(["compare", "--old", *kept[0], "--new", *kept[1], "--max-slowdown", "12%"])
+    apart = "all runs of one side were made before the other's"
+    assert apart not in capsys.readouterr().out
+    assert 1 == main(
+        ["compare", "--old", *kept[0][:2], "--new", *kept[1][3:], "--max-slowdown", "2%", "--strict-speed"]
+    )
+    assert apart in capsys.readouterr().out
+
+
+def test_what_is_not_decided_is_said_after_each_look_and_in_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither passed nor failed; with ``--strict-speed`` failed."""
+    old, new = _interpreter(tmp_path, "old"), _interpreter(tmp_path, "new")
+
+    for strict, status in (([], 0), (["--strict-speed"], 1)):
+        command = ["ab", "--rounds=6", "--max-slowdown=0.01%", *strict, "--markdown", str(tmp_path / "it.md"), old, new]
+        assert status == main(command)
+        lines = capsys.readouterr().out.splitlines()
+        assert 6 == sum(line.startswith("round ") for line in lines)
+        assert lines[5].partition(": ")[2].startswith(f"2 cases not decided: {ALEXNET} (")
+        assert any(line.endswith("; 2 of 2 timings not decided") for line in lines)
+        assert "not decided" in (tmp_path / "it.md").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["OLD", "BROKEN"], "broken -m pytest -m throughput --benchmark-json="),
+        (["OLD", "FAILING"], "found status 1; its last lines:\nERROR: one failed"),
+        (["OLD", "/nowhere/python"], "error: /nowhere/python: expected a Python interpreter, found none to start: No "),
+        (["--rounds", "4", "OLD", "OLD"], "argument --rounds: expected 5 or more, found 4"),
+        (
+            ["OLD", "OLD", "--max-slowdown=2%"],
+            "--max-slowdown=2% is not an option of pytest: give it before OLD_PYTHON",
+        ),
+    ],
+    ids=["a process fails", "a test fails", "no interpreter", "rounds", "option"],
+)
+def test_what_is_an_error(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2, and what to do; a process that fails shows its last lines."""
+    programs = {name.upper(): _interpreter(tmp_path, name) for name in ("old", "broken", "failing")}
+
+    try:
+        status = main(["ab", *(programs.get(argument, argument) for argument in arguments)])
+    except SystemExit as error:
+        status = int(str(error.code))
+
+    shown = capsys.readouterr().err
+    assert 2 == status
+    assert message in shown
+    assert ("ERROR: no module named torch" in shown) == ("BROKEN" in arguments)
+
+
+@pytest.mark.slow
+def test_a_real_round_times_the_models_of_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes of this harness, from another folder's environment."""
+    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    options = ["--models=alexnet", "--batch-sizes=1", "--benchmark-max-time=0.05", f"--rootdir={os.getcwd()}"]
+
+    [(old, new)] = list(measured((sys.executable, sys.executable), options, 1, tmp_path))
+
+    assert [["alexnet-IMAGENET1K_V1-fp32-b1"]] * 2 == [
+        [timing.id for timing in run.record.timings] for run in (*old, *new)
+    ]
