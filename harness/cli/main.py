@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from harness.cli import compare, dataset, expected, merge, noise, report, store
+from harness.cli import baseline, compare, dataset, expected, merge, nightly, noise, report, store
 from harness.errors import HarnessError
 
 
@@ -41,6 +41,6 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (compare, dataset, expected, merge, noise, report, store):
+    for command in (baseline, compare, dataset, expected, merge, nightly, noise, report, store):
         command.add(commands)
     return parser
