@@ -35,7 +35,7 @@ _RECORDS, _MOST_RECORDS = "????????T??????Z.json", 30
 _ERRORS = "backslashreplace"  # a path may not be UTF-8
 
 
-class NoVerdict(HarnessError):
+class NoVerdictError(HarnessError):
     """The night came to no verdict; the message is its title."""
 
 
@@ -94,7 +94,7 @@ class Night:
             with _signals_end_the_night():
                 return self._run()
         except HarnessError as error:
-            title = str(error) if isinstance(error, NoVerdict) else f"NO VERDICT: {error}"
+            title = str(error) if isinstance(error, NoVerdictError) else f"NO VERDICT: {error}"
             # The end of the log stands for the verdict.
             end = (self._latest / "log.txt").read_text(errors="replace").splitlines()[-30:]
             summary = "\n".join([f"### {title}\n\n```", *end, "```\n"])
@@ -103,16 +103,16 @@ class Night:
 
     def _run(self) -> tuple[int, str]:
         if missing := ", ".join(name for name in NEEDS if find_spec(name) is None):
-            raise NoVerdict(f"NO RUN: a night needs the extra nightly: pip install -e '.[nightly]' (no {missing})")
+            raise NoVerdictError(f"NO RUN: a night needs the extra nightly: pip install -e '.[nightly]' (no {missing})")
         pinned, earlier = pinned_run(self._state), read_nights(self._state / "timings.jsonl")
         baseline = [] if pinned is None else ["--baseline", str(pinned.path)]
         junit = ["--junitxml", str(self._latest / "junit.xml")]
         tested = self._pytest("run", *junit, *baseline, *self._arguments)
         if not (self._latest / "run" / RECORD).exists():
-            raise NoVerdict(f"NO RUN: {self._why_nothing_was_left(tested)}")
+            raise NoVerdictError(f"NO RUN: {self._why_nothing_was_left(tested)}")
         run = read_run(self._latest / "run")
         if pinned is not None and (counts := [_images(run), _images(pinned)])[0] != counts[1]:
-            raise NoVerdict(
+            raise NoVerdictError(
                 f"NO VERDICT: this night evaluated {counts[0]} images and the pinned run {counts[1]}; give the same "
                 "--limit, accept this run, or name another NIGHTLY_DIR"
             )
@@ -131,10 +131,13 @@ class Night:
         if outcome == FAILED:
             return 1, title
         if tested != 0:
-            raise NoVerdict(f"NO VERDICT: pytest ended with {tested}, though every result that it left passed")
+            raise NoVerdictError(f"NO VERDICT: pytest ended with {tested}, though every result that it left passed")
         if pinned is None:
             accept = f"imagenet-gate baseline accept {run.path} --nightly {self._state}"
-            return 2, f"NOT COMPARED: {title.removeprefix('PASSED: ')}; no run is pinned; if this one is right: {accept}"
+            return (
+                2,
+                f"NOT COMPARED: {title.removeprefix('PASSED: ')}; no run is pinned; if this one is right: {accept}",
+            )
         prune = [sys.executable, "-m", "harness", "store", "prune", "--older-than", "14d"]
         with (self._latest / "log.txt").open("ab") as log:
             subprocess.run(prune, stdout=log, stderr=log, check=False)
@@ -242,7 +245,7 @@ def _signals_end_the_night() -> Iterator[None]:
     def end(number: int, _: FrameType | None) -> None:
         for one in signals:
             signal.signal(one, signal.SIG_IGN)
-        raise NoVerdict(f"NO VERDICT: the night was ended ({signal.Signals(number).name})")
+        raise NoVerdictError(f"NO VERDICT: the night was ended ({signal.Signals(number).name})")
 
     before = {one: signal.signal(one, end) for one in signals}
     try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple
 
 import msgspec
@@ -96,19 +97,18 @@ def judge_series(nights: Sequence[Night], accepted: str, max_slowdown: float) ->
         seconds = [min(night.seconds[identity]) for night in series]
         start = max(0, sum(night.created <= accepted for night in series) - 1)
         slowdown = find_slowdown(seconds, start, max_slowdown)
-        why = "" if slowdown is None else _reason(identity, series, seconds, slowdown, max_slowdown)
-        found.append(SeriesVerdict(identity, len(series), noise_of(seconds), why))
+        why = "" if slowdown is None else _reason(identity, series, slowdown, max_slowdown)
+        found.append(SeriesVerdict(identity, len(series), noise_of(seconds) if len(seconds) > 1 else 0.0, why))
     return found
 
 
 def noise_of(seconds: Sequence[float]) -> float:
-    """Return the standard deviation from night to night, as a share, by differences, which no step or creep widens.
+    """Return the standard deviation from night to night, as a share, by the mean difference, which no step widens much.
 
-    >>> f"{noise_of([1.00, 1.02, 1.00, 1.02, 1.00, 1.32, 1.30, 1.32]):.4f}"
-    '0.0208'
+    >>> f"{noise_of([1.00, 1.02, 1.00, 1.02, 1.00, 1.02]):.4f}"
+    '0.0175'
     """
-    steps = [abs(math.log(after / before)) for before, after in zip(seconds, seconds[1:], strict=False)]
-    return 1.4826 * median(steps) / math.sqrt(2) if steps else 0.0
+    return 0.8862 * fmean(abs(math.log(after / before)) for before, after in pairwise(seconds))
 
 
 def find_slowdown(seconds: Sequence[float], start: int, max_slowdown: float) -> Slowdown | None:
@@ -141,14 +141,12 @@ def find_slowdown(seconds: Sequence[float], start: int, max_slowdown: float) -> 
     error = 1.2533 * noise * math.sqrt(1 / held + 1 / (right - left))
     if math.expm1(rise) <= max(max_slowdown, STANDARD_ERRORS * error) or logs[-1] < lowest + rise / 2:  # mended
         return None
-    while before > start and logs[before] > lowest + 3 * noise:  # the first night of a creep is not a level yet
+    while before > start and logs[before] > lowest + 2 * noise:  # the first night of a creep is not a level yet
         before -= 1
     return Slowdown(before + 1, math.expm1(rise))
 
 
-def _reason(
-    identity: str, series: Sequence[Night], seconds: Sequence[float], slowdown: Slowdown, max_slowdown: float
-) -> str:
+def _reason(identity: str, series: Sequence[Night], slowdown: Slowdown, max_slowdown: float) -> str:
     """Return why a timing fails, with the first night that was slower; empty if the machine itself became slower."""
     last, first = series[slowdown.first - 1 : slowdown.first + 1]
     longer = (1 + slowdown.longer) / _machine(identity, series, slowdown.first) - 1

@@ -89,7 +89,9 @@ def test_ten_nights_that_only_warn_replace_nothing(nights: Nights) -> None:
     assert 2 == nights.night(case_result())
     assert 0 == nights.accept()
     pinned = nights.pinned
-    warns = case_result(baseline=Unpaired("damaged", "the first baseline was cut short"), expected=expected(1000, 700, 900))
+    warns = case_result(
+        baseline=Unpaired("damaged", "the first baseline was cut short"), expected=expected(1000, 700, 900)
+    )
 
     for _ in range(10):
         assert 0 == nights.night(warns)

@@ -44,7 +44,9 @@ def test_a_step_names_its_night_and_what_changed() -> None:
     assert [False] * 21 + [True] * 3 == [bool(one) for one in why]
     for one in why[21:]:
         assert one.startswith("speed: since the night of 2026-09-21 a call takes ")
-        assert one.endswith(" % longer, allowed 5 %; changed that night: torch 2.9.1 to 2.10.0, driver 580.65.06 to 590.1")
+        assert one.endswith(
+            " % longer, allowed 5 %; changed that night: torch 2.9.1 to 2.10.0, driver 580.65.06 to 590.1"
+        )
         assert 7 < float(one.partition("takes ")[2].partition(" %")[0]) < 9
 
 
@@ -105,7 +107,8 @@ def test_a_machine_that_became_slower_is_not_the_software() -> None:
     """The yardstick says so, unless another numpy made it."""
     nights = _nights([1.0] * 12 + [1.1] * 3)
     yards = [
-        msgspec.structs.replace(night, yardsticks={"alexnet-b1": 1.1 if n >= 12 else 1.0}) for n, night in enumerate(nights)
+        msgspec.structs.replace(night, yardsticks={"alexnet-b1": 1.1 if n >= 12 else 1.0})
+        for n, night in enumerate(nights)
     ]
     newer = msgspec.structs.replace(ENVIRONMENT, numpy="2.5.0")
 
@@ -115,8 +118,10 @@ def test_a_machine_that_became_slower_is_not_the_software() -> None:
 
 def test_noise_is_that_of_the_nights_alone() -> None:
     """Neither a step nor a creep widens it."""
-    factors = [1.02**max(0, day - 300) for day in range(400)]
-    still, creeping = (noise_of([night.seconds["alexnet-b1"][0] for night in _nights(f, noise=0.01)]) for f in ([1.0] * 400, factors))
+    factors = [1.02 ** max(0, day - 300) for day in range(400)]
+    still, creeping = (
+        noise_of([night.seconds["alexnet-b1"][0] for night in _nights(f, noise=0.01)]) for f in ([1.0] * 400, factors)
+    )
 
     assert 0.01 == pytest.approx(still, rel=0.15)
     assert 0.01 == pytest.approx(creeping, rel=0.3)
@@ -134,5 +139,7 @@ def test_nights_are_kept_and_a_damaged_file_is_named(tmp_path: Path) -> None:
     assert nights == read_nights(path)
     assert [1, 2] == [len(*night.seconds.values()) for night in nights]
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(RecordError, match="timings.jsonl: expected the timings of each night, one JSON object a line"):
+    with pytest.raises(
+        RecordError, match=r"timings\.jsonl: expected the timings of each night, one JSON object a line"
+    ):
         read_nights(path)
