@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.cli import Commands
 from harness.cli.compare import add_judging, judging_of
+from harness.cli.report import thumbnails
 from harness.nightly.night import Night
 
 
@@ -21,10 +22,13 @@ def add(commands: Commands) -> None:
         "verdict. Exit 1 if something fails, 2 without a verdict, as long as no run is pinned.",
     )
     add_nightly(command)
-    options = "options for pytest, after --"
-    command.add_argument("pytest_options", metavar="OPTION", nargs="*", help=options)
+    command.add_argument("pytest_options", metavar="OPTION", nargs="*", help="options for pytest, after --")
     add_judging(command)
-    command.set_defaults(run=lambda options: Night(options.nightly, options.pytest_options, judging_of(options)).run())
+    command.set_defaults(run=_nightly)
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    return Night(options.nightly, options.pytest_options, judging_of(options), thumbnails).run()
 
 
 def add_nightly(command: argparse.ArgumentParser) -> None:

@@ -16,16 +16,13 @@ from harness.records.environment import Environment
 from harness.records.results import Record, TimingResult
 from harness.records.run_folder import read_whole, write_whole
 
-FEWEST = 8
-"""Nights that a series needs before it is judged."""
-CONFIRMED = 2
-"""Nights that must be slower; one alone may have been disturbed from beginning to end."""
-PENALTY = 8
-"""Of a further level, in standard deviations of a night."""
-LEAST_NOISE = 1e-3
-"""Of a series, as a share, however equal its nights are."""
-STANDARD_ERRORS = 4
-"""By how many a slowdown must exceed noise: every night is a test (docs/measurements/nights.md)."""
+# docs/measurements/nights.md has what these find, and how often nothing is taken for something.
+FEWEST = 8  # nights of a series that is judged
+CONFIRMED = 2  # nights that must be slower: one alone may have been disturbed from beginning to end
+PENALTY = 8  # of a further level, in standard deviations of a night
+STANDARD_ERRORS = 4  # by which a slowdown must exceed noise, as every night is a test
+LEAST_NOISE = 1e-3  # of a series, as a share, however equal its nights are
+_LATEST = 120  # nights that are judged: the fit takes time that grows with their square
 
 
 class Night(msgspec.Struct, frozen=True):
@@ -92,7 +89,7 @@ def judge_series(nights: Sequence[Night], accepted: str, max_slowdown: float) ->
             night
             for night in nights
             if identity in night.seconds and night.environment.hardware == newest.environment.hardware
-        ]
+        ][-_LATEST:]
         # A night that timed it again was suspected: the faster one counts, as noise only ever adds.
         seconds = [min(night.seconds[identity]) for night in series]
         start = max(0, sum(night.created <= accepted for night in series) - 1)

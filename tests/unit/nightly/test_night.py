@@ -20,7 +20,7 @@ pytest.importorskip("vl_convert", reason="needs the extra report")
 # Instead of pytest: it leaves a run that was made before.
 PYTEST = """\
 import os, shutil, sys
-results = sys.argv[sys.argv.index("--results") + 1]
+[results] = [word.partition("=")[2] for word in sys.argv if word.startswith("--results=")]
 recorded = os.path.join(os.environ["RECORDED"], os.path.basename(results))
 if os.path.exists(recorded):
     shutil.copytree(recorded, results)
