@@ -69,11 +69,12 @@ def test_a_creep_is_found_within_days(a_night: float, latest: int) -> None:
         [1.0] * 20 + [1.3],
         [1.0] * 20 + [1.3] + [1.0] * 4,
         [1.0] * 20 + [1.08] * 6 + [1.0] * 2,
+        [1.0] * 20 + [1.08] * 6 + [1.0],
         [1.0] * 20 + [0.8] * 6,
         [1.0] * 20 + [1.04] * 6,
         [1.0] * 3 + [1.5] * 3,
     ],
-    ids=["outlier", "outlier before", "mended", "faster", "within what is allowed", "too few nights"],
+    ids=["outlier", "outlier before", "mended", "mended today", "faster", "within what is allowed", "too few nights"],
 )
 def test_what_is_no_slowdown(factors: list[float]) -> None:
     """Of the last night: what was slower for a while and is mended, passes again."""
