@@ -93,7 +93,7 @@ test: $(READY)
 
 $(READY): pyproject.toml | $(PYTHON)
 	@$(PYTHON) -c '$(INSTALLED)' > $@.constraints
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint $@.constraints --editable '.[lite,parquet,report,test]'
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint $@.constraints --editable '.[lite,nightly,parquet,test]'
 	@touch $@
 
 .venv/bin/python:

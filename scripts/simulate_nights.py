@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for limit in (0.05, 0.03):
                 number = options.series if name == "nothing" else max(1, options.series // 10)
                 series = [(draws(noise, number, rng) * factors).tolist() for _ in range(2)]
-                found = [first_red(*both, limit) for both in zip(*series, strict=True)]
+                found = [first_red(once, again, limit) for once, again in zip(*series, strict=True)]
                 print(_row(noise, name, limit, found), flush=True)
     return 0
 
