@@ -87,7 +87,7 @@ test: $(TOOLS)
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	$(PYTHON) -m pytest -n auto --dist worksteal -m "not imagenet and not throughput and not gpu" $(ARGS)
 
-$(TOOLS): EXTRAS := [examples,lite,parquet,report,test]
+$(TOOLS): EXTRAS := [examples,lite,nightly,parquet,test]
 # Python compiles what it imports; compiling all of torch takes longer than the rest of the installation.
 $(READY) $(TOOLS): pyproject.toml | $(PYTHON)
 	@$(PYTHON) scripts/constraints.py > $(READY).constraints

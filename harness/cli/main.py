@@ -24,6 +24,8 @@ COMMANDS = (
     "weights",
     "dataset",
     "store",
+    "baseline",
+    "nightly",
     "ab",
     "bisect",
     "noise",

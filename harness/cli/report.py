@@ -60,14 +60,14 @@ def _report(options: argparse.Namespace) -> int:
             raise ResultsError(f"-o {options.output}: {needs}: pip install -e '.[report]'")
         from harness.report.page.render import page_of
 
-        write_text("-o", options.output, page_of(report, _thumbnails(report, options.images)))
+        write_text("-o", options.output, page_of(report, thumbnails(report, options.images)))
     print(report.headline.sentence)
     for path in filter(None, (options.output, options.markdown)):
         print(f"{path}: {path.stat().st_size / 1e3:,.0f} KB")
     return 1 if report.headline.outcome == FAILED else 0
 
 
-def _thumbnails(report: Report, images: str | None) -> Thumbnails:
+def thumbnails(report: Report, images: str | None) -> Thumbnails:
     """Return the pictures for the page; whether their files changed since the run is not known.
 
     The synthetic images are this project's own. The terms of others, such as ImageNet, may forbid passing them on, so

@@ -86,8 +86,15 @@ class Report:
         return len(self.runs) >= _SERIES
 
 
-def report_on(runs: Sequence[Run], against: Run | None = None, judging: Judging = Judging()) -> Report:
+def report_on(
+    runs: Sequence[Run],
+    against: Run | None = None,
+    judging: Judging = Judging(),
+    others: Sequence[tuple[str, str]] = (),
+) -> Report:
     """Return the report on runs, oldest first; the newest is compared with ``against``, or else with the one before.
+
+    What fails by other checks is given by id and reason.
 
     Raises:
         RecordError: the runs cannot be compared, or predictions cannot be read.
@@ -97,10 +104,10 @@ def report_on(runs: Sequence[Run], against: Run | None = None, judging: Judging 
     *earlier, newest = runs
     old = against or (earlier[-1] if earlier else None)
     if old is None:
-        return Report((newest,), headline(newest.record))
+        return Report((newest,), headline(newest.record, others))
     comparison, failures = judging.compare(old, newest)
     compared_with = f"{old.path} (torch {old.record.environment.torch})"
-    verdict = headline(newest.record, failures, compared_with, caveats_of(comparison, judging.fail_on))
+    verdict = headline(newest.record, (*others, *failures), compared_with, caveats_of(comparison, judging.fail_on))
     return Report(tuple(runs), verdict, comparison, judging)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -34,9 +33,9 @@ class Nights:
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def start(
-        self, expected: str = EXPECTED, images: Path | None = None, *options: str, python: str = sys.executable
+        self, expected: str = EXPECTED, images: Path | None = None, *options: str, modules: Path | None = None
     ) -> subprocess.Popen[str]:
-        """Start one."""
+        """Start one, in which a folder's modules can be imported first."""
         expected_file = self._folder / "expected.yaml"
         expected_file.write_text(expected)
         return subprocess.Popen(
@@ -56,7 +55,8 @@ class Nights:
                 "NIGHTLY_DIR": str(self.state),
                 "IMAGENET_STORE": str(self._folder / "store"),
                 "GITHUB_STEP_SUMMARY": str(self.summary),
-                "PYTHON": python,
+                "PYTHON": sys.executable,
+                "PYTHONPATH": os.pathsep.join(map(str, filter(None, (modules, ROOT)))),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -67,37 +67,50 @@ class Nights:
         """Return the last night's."""
         return (self.state / "latest" / "title").read_text().strip()
 
-    def good(self) -> str:
-        """Return the record of the last good night."""
-        return (self.state / "good" / "record.json").read_text()
+    def accept(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Pin the last night's run."""
+        command = [sys.executable, "-m", "harness", "baseline", "accept", str(self.state / "latest" / "run"), *options]
+        environ = {**os.environ, "NIGHTLY_DIR": str(self.state)}
+        return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+
+    def pinned(self) -> str:
+        """Return the record of the pinned run."""
+        return (self.state / "pinned" / "current" / "record.json").read_text()
 
 
 @pytest.mark.slow
-def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
-    """Passed without a baseline, then failed with a diagnosis, then without a verdict, then passed again."""
+def test_only_a_person_pins_a_run(tmp_path: Path) -> None:
+    """A night without a pinned run, one with it, a failed one, one without a verdict, and one that is mended."""
     pytest.importorskip("vl_convert", reason="needs the extra report")
+    pytest.importorskip("asv", reason="needs the extra nightly")
     nights, latest = Nights(tmp_path), tmp_path / "nightly" / "latest"
 
     first = nights.night()
 
-    assert first.returncode == 0, first.stdout
-    assert nights.title().startswith("PASSED: 1 case on colours, 16 images, torch ")
+    assert 2 == first.returncode, first.stdout
+    assert nights.title().startswith("NOT COMPARED: 1 case on colours, 16 images, torch ")
+    assert nights.title().endswith(f"imagenet-gate baseline accept {latest}/run --nightly {nights.state}")
     assert first.stdout.endswith(f"\n{nights.title()}\n")
     assert {path.name for path in latest.iterdir()} == {
         "run", "log.txt", "junit.xml", "report.html", "summary.md", "title",
     }  # fmt: skip
     assert nights.summary.read_text() == (latest / "summary.md").read_text()
-    good = nights.good()
-    assert json.loads(good)["cases"] == json.loads((latest / "run" / "record.json").read_text())["cases"]
+    accepted = nights.accept()
+    assert 0 == accepted.returncode, accepted.stderr
+    pinned = nights.pinned()
+    assert (latest / "run" / "record.json").read_text() == pinned
 
     red = nights.night(EXPECTED.replace("nearest_colour\n", "nearest_colour_brighter\n"))
 
     assert red.returncode == 1, red.stdout
     assert nights.title().startswith(f"FAILED: 1 of 1 result: {CASE}: baseline: weights: their sha256 is ")
-    assert nights.good() == good
     assert nights.summary.read_text().count("\n### FAILED: 1 of 1 result: nearest-V1-fp32: baseline: weights") == 1
     assert "baseline: weights" in (latest / "report.html").read_text()
     assert 'failures="1"' in (latest / "junit.xml").read_text()
+    refused = nights.accept()
+    assert 1 == refused.returncode, refused.stdout
+    assert "not pinned: the run failed: 1 of 1 result: nearest-V1-fp32: baseline: weights" in refused.stdout
+    assert nights.pinned() == pinned
 
     missing = nights.night(images=tmp_path / "nowhere")
 
@@ -107,21 +120,24 @@ def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
         f"{tmp_path}/nowhere"
     )
     assert "expected a folder or archive of images, found nothing" in (latest / "summary.md").read_text()
-    assert nights.good() == good
 
     other = nights.night(EXPECTED, None, "--limit=15")
 
     assert other.returncode == 2
-    assert "this night evaluated 15 images and the last good one 16" in nights.title()
-    assert nights.good() == good
-    assert sorted(path.name for path in nights.state.iterdir()) == ["good", "history", "latest", "lock"]
+    assert "this night evaluated 15 images and the pinned run 16" in nights.title()
+    partial = nights.accept()
+    assert 1 == partial.returncode
+    assert "it has 15 images, and the pinned run 16; --force pins it all the same" in partial.stdout
+    assert sorted(path.name for path in nights.state.iterdir() if path.name != "lock") == [
+        "history", "latest", "pinned", "timings.jsonl",
+    ]  # fmt: skip
     assert len(list((nights.state / "history").iterdir())) == 2
     (nights.state / "history" / "20000101T000000Z.json").write_text("{")
 
     mended = nights.night()
 
     assert mended.returncode == 0, mended.stdout
-    assert "the series begins anew, the records of earlier nights are set aside: " in mended.stdout
+    assert "the page's series begins anew, the records of earlier nights are set aside: " in mended.stdout
     [aside] = nights.state.glob("history.set-aside-*")
     assert len(list(aside.iterdir())) == 3
     for record in aside.glob("202*.json"):
@@ -130,24 +146,27 @@ def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
     last = nights.night()
 
     assert last.returncode == 0, last.stdout
-    assert f"; no failure compared with {nights.state}/good (torch " in nights.title()
+    assert f"; no failure compared with {nights.state}/pinned/2" in nights.title()
     assert len(list((nights.state / "history").iterdir())) == 4
     assert "<h2>Across runs</h2>" in (latest / "report.html").read_text()
-
-
-# Instead of Python: it prints when pytest is started, and does not end by itself.
-PYTHON = """\
-#!/usr/bin/env bash
-if [ "$2" = pytest ]; then echo "begun $$"; exec sleep 60; fi
-"""
+    assert nights.pinned() == pinned
+    assert 0 == nights.accept().returncode
+    assert (latest / "run" / "record.json").read_text() == nights.pinned()
+    [before] = {path for path in (nights.state / "pinned").iterdir() if not path.is_symlink()} - {
+        (nights.state / "pinned" / "current").resolve()
+    }
+    assert (before / "record.json").read_text() == pinned
 
 
 def test_a_night_that_is_ended_ends_its_tests(tmp_path: Path) -> None:
     """No process is left, and title and summary say what happened."""
+    pytest.importorskip("vl_convert", reason="needs the extra report")
+    pytest.importorskip("asv", reason="needs the extra nightly")
     nights = Nights(tmp_path)
-    (tmp_path / "python").write_text(PYTHON)
-    (tmp_path / "python").chmod(0o755)
-    process = nights.start(python=str(tmp_path / "python"))
+    (tmp_path / "hangs.py").write_text(
+        "import os, sys, time\nos.write(1, b'begun %d\\n' % os.getpid())\ntime.sleep(60)\n"
+    )
+    process = nights.start(EXPECTED, None, "-phangs", modules=tmp_path)
     assert process.stdout is not None
     testing = int(process.stdout.readline().split()[1])
 
@@ -189,19 +208,19 @@ def test_what_no_night_wrote_is_not_removed(name: str, tmp_path: Path) -> None:
     assert (2, f"{found}\n", "mine") == (night.returncode, night.stdout, foreign.read_text())
 
 
-def test_a_missing_report_extra_is_noticed_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["altair", "asv"])
+def test_a_missing_extra_is_noticed_first(module: str, tmp_path: Path) -> None:
     """Before anything is evaluated."""
     nights = Nights(tmp_path)
-    (tmp_path / "python").write_text("#!/usr/bin/env bash\necho \"No module named 'altair'\" >&2\nexit 1\n")
-    (tmp_path / "python").chmod(0o755)
+    needed = ("altair", "asv", "jinja2", "vl_convert")
+    hidden = "".join(f"sys.modules[{name!r}] = {'None' if name == module else 'sys'}\n" for name in needed)
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\n{hidden}")
 
-    process = nights.start(python=str(tmp_path / "python"))
+    process = nights.start(modules=tmp_path)
 
     process.communicate()
     assert process.returncode == 2
-    assert nights.title() == (
-        "NO RUN: the page needs the extra report: pip install -e '.[report]' (No module named 'altair')"
-    )
+    assert nights.title() == f"NO RUN: a night needs the extra nightly: pip install -e '.[nightly]' (no {module})"
 
 
 GH = """\

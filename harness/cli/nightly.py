@@ -1,0 +1,40 @@
+"""``imagenet-gate nightly``: the gate and the timings of one night, against a pinned run and all nights before."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from harness.cli import Commands
+from harness.cli.compare import add_judging, judging_of
+from harness.cli.report import thumbnails
+from harness.nightly.night import Night
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    command = commands.add_parser(
+        "nightly",
+        help="run gate and timings, compare with the pinned run and all nights before; exit 1 if something fails",
+        description="Run the gate and the timings, and compare accuracy and speed with the run that imagenet-gate "
+        "baseline accept pinned, and speed with all nights before as well. The title, the last line printed, is the "
+        "verdict. Exit 1 if something fails, 2 without a verdict, as long as no run is pinned.",
+    )
+    add_nightly(command)
+    command.add_argument("pytest_options", metavar="OPTION", nargs="*", help="options for pytest, after --")
+    add_judging(command)
+    command.set_defaults(run=_nightly)
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    return Night(options.nightly, options.pytest_options, judging_of(options), thumbnails).run()
+
+
+def add_nightly(command: argparse.ArgumentParser) -> None:
+    """Declare the folder of nights."""
+    nightly = "folder of what is kept from night to night (default: NIGHTLY_DIR, or else nightly)"
+    default = os.environ.get("NIGHTLY_DIR") or "nightly"
+    command.add_argument(
+        "--nightly", metavar="DIR", type=lambda text: Path(text).resolve(), default=default, help=nightly
+    )

@@ -1,0 +1,68 @@
+"""The run that nights are compared with: only a person replaces it.
+
+``pinned/current`` is a link to the run; beside it lies the run that was pinned before.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harness.errors import ResultsError
+from harness.parallel.merge import merge
+from harness.records.run_folder import NewRun, Run, read_run
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Hold the lock of a folder of nights; a ResultsError says that another process has it, or why there is none."""
+    lock = FileLock(state / "lock")
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ResultsError(f"another night is under way in {state}") from None
+    except OSError as error:
+        raise ResultsError(f"{state} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def pinned_run(state: Path) -> Run | None:
+    """Return the pinned run of a folder of nights, or None; a RecordError says that it is damaged."""
+    link = state / "pinned" / "current"
+    return read_run(link.resolve()) if os.path.lexists(link) else None
+
+
+def pin(run: Run, state: Path) -> Path:
+    """Pin a copy of a run in place of the earlier one, which is kept, and return its folder.
+
+    Raises:
+        RecordError: the run holds no predictions, or they are not those of its record.
+        ResultsError: it cannot be written; the earlier one is still pinned.
+    """
+    folder, link = state / "pinned", state / "pinned" / "current"
+    new = NewRun(folder / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}")
+    try:
+        merge([run], new.staging)  # which reads all of it
+        new.finish(run.record)
+    finally:
+        new.discard()
+    assert new.folder is not None
+    temporary = folder / f"{new.folder.name}.link"
+    temporary.symlink_to(new.folder.name)
+    before = link.resolve()
+    temporary.replace(link)
+    for older in folder.glob("????????T??????Z-????"):
+        if older not in (before, new.folder):
+            shutil.rmtree(older, ignore_errors=True)
+    return new.folder

@@ -1,0 +1,174 @@
+"""Tests of ``imagenet-gate nightly`` and ``baseline accept``, with recorded runs in place of what pytest measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.cli.main import main
+from harness.records.evidence import Unpaired
+from harness.records.results import CaseResult, Missing, Record, TimingResult
+from harness.records.run_folder import read_run
+from tests.records import case_result, expected, run_record, timing_result, write_run
+
+pytest.importorskip("asv", reason="needs the extra nightly")
+pytest.importorskip("vl_convert", reason="needs the extra report")
+
+# Instead of pytest: it leaves a run that was made before.
+PYTEST = """\
+import os, shutil, sys
+[results] = [word.partition("=")[2] for word in sys.argv if word.startswith("--results=")]
+recorded = os.path.join(os.environ["RECORDED"], os.path.basename(results))
+if os.path.exists(recorded):
+    shutil.copytree(recorded, results)
+print(" ".join(sys.argv))
+"""
+TIMING = timing_result().id
+
+
+class Nights:
+    """Nights whose results are given."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "pytest.py").write_text(PYTEST)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.setenv("IMAGENET_STORE", str(folder / "store"))
+        monkeypatch.setenv("NIGHTLY_DIR", str(folder / "nightly"))
+        monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+        self._folder, self._environ, self.state = folder, monkeypatch, folder / "nightly"
+        self._number = 0
+
+    def night(
+        self, case: CaseResult, seconds: float = 0.25, again: float | None = None, torch: str = "2.9.1", *options: str
+    ) -> int:
+        """Run the next night, and return its exit status."""
+        self._number += 1
+        measured = self._folder / f"night-{self._number}"
+        self._environ.setenv("RECORDED", str(measured))
+        self.record(measured / "run", [case], [seconds], torch)
+        if again is not None:
+            self.record(measured / "again", [], [again], torch)
+        return main(["nightly", *options])
+
+    def record(
+        self, folder: Path, cases: Sequence[CaseResult | Missing], seconds: Sequence[float], torch: str = "2.9.1"
+    ) -> Path:
+        """Write a run of these cases and timings."""
+        timings: list[TimingResult] = [timing_result(seconds=(each,)) for each in seconds]
+        made = run_record(cases, timings, torch=torch)
+        write_run(folder, msgspec.structs.replace(made, created=f"2026-11-{self._number + 1:02}T03:17:00+00:00"))
+        return folder
+
+    def accept(self, *options: str) -> int:
+        """Pin the last night's run."""
+        return main(["baseline", "accept", str(self.state / "latest" / "run"), *options])
+
+    @property
+    def title(self) -> str:
+        """The last night's title."""
+        return (self.state / "latest" / "title").read_text()
+
+    @property
+    def pinned(self) -> Record:
+        """The record of the pinned run."""
+        return read_run(self.state / "pinned" / "current").record
+
+
+@pytest.fixture
+def nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nights:
+    """Nights in a folder of their own."""
+    return Nights(tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_ten_nights_that_only_warn_replace_nothing(nights: Nights) -> None:
+    """A fault that warns still warns on the tenth night, against the run that a person accepted."""
+    assert 2 == nights.night(case_result())
+    assert 0 == nights.accept()
+    pinned = nights.pinned
+    warns = case_result(
+        baseline=Unpaired("damaged", "the first baseline was cut short"), expected=expected(1000, 700, 900)
+    )
+
+    for _ in range(10):
+        assert 0 == nights.night(warns)
+        assert nights.title.endswith("; 1 warning\n")
+
+    assert pinned == nights.pinned
+
+
+@pytest.mark.slow
+def test_three_percent_slower_a_night_turns_red(nights: Nights) -> None:
+    """It names the first slow night and what changed; a suspected timing that is fast when timed again is not red."""
+    for _ in range(8):
+        nights.night(case_result())
+    assert 0 == nights.accept()
+    assert [0, 0] == [nights.night(case_result(), 0.25 * 1.03**day, torch="2.10.0") for day in (1, 2)]
+
+    assert 1 == nights.night(case_result(), 0.25 * 1.03**3, 0.25 * 1.03**4, torch="2.10.0")
+
+    assert f"FAILED: 1 of 2 results: {TIMING}: speed: since the night of 2026-11-10 a call takes " in nights.title
+    assert nights.title.endswith("allowed 5 %; changed that night: torch 2.9.1 to 2.10.0\n")
+    assert "speed over all nights" in (nights.state / "latest" / "summary.md").read_text()
+    assert 1 == nights.night(case_result(), 0.25 * 1.03**4, torch="2.10.0")
+
+    assert 0 == nights.night(case_result(), 0.25 * 1.03**5, 0.25, torch="2.10.0")
+
+    log = (nights.state / "latest" / "log.txt").read_text()
+    assert f"timed again, since they seem slower: {TIMING}" in log
+    assert f"-k {TIMING}" in log
+    assert f"{TIMING}: 289.82 ms, timed again 250.00 ms" in log
+    assert 8 + 5 == len((nights.state / "timings.jsonl").read_text().splitlines())
+
+
+def test_accept_shows_what_changes_and_refuses(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that failed or lacks something, unless --force; the one before is kept, and no more."""
+    whole = [case_result(), case_result("alexnet")]
+    first = nights.record(nights.state / "first", whole, [0.25])
+    fails = nights.record(nights.state / "fails", [case_result(expected=expected(1000, 800, 900)), whole[1]], [0.25])
+    lost = nights.record(nights.state / "lost", [whole[0], Missing(whole[1].id)], [0.25])
+    fewer = nights.record(nights.state / "fewer", whole[:1], [0.25])
+    timed = nights.record(nights.state / "timed", [], [0.25])
+
+    assert 0 == main(["baseline", "accept", str(first)])
+    pinned = nights.pinned
+    refusals = []
+    for run in (fails, lost, fewer, timed):
+        capsys.readouterr()
+        assert 1 == main(["baseline", "accept", str(run)])
+        refusals.append(capsys.readouterr().out.splitlines()[-1])
+    assert pinned == nights.pinned
+    slower = nights.record(nights.state / "slower", whole, [0.3])
+    assert 0 == main(["baseline", "accept", str(slower)])
+    shown = capsys.readouterr().out
+    assert 0 == main(["baseline", "accept", str(fails), "--force"])
+
+    lacks = f"it lacks {whole[1].id}, which the pinned run has"
+    force = "--force pins it all the same"
+    assert refusals[0].startswith(f"not pinned: the run failed: 1 of 3 results: {whole[0].id}: top-1: measured 70")
+    assert refusals[1] == f"not pinned: the run failed: 1 of 3 results: {whole[1].id}: not run; {lacks}; {force}"
+    assert refusals[2] == f"not pinned: {lacks}; {force}"
+    assert refusals[3].startswith("not pinned: it has no accuracy; it lacks ")
+    assert f"{TIMING}: takes 20.0 % longer, allowed 5 %" in shown
+    assert read_run(fails).record == nights.pinned
+    kept = [read_run(path).record for path in sorted((nights.state / "pinned").iterdir()) if not path.is_symlink()]
+    assert 2 == len(kept)
+    assert read_run(slower).record in kept
+
+
+def test_accept_leaves_the_pinned_run_if_another_cannot_be_copied(nights: Nights) -> None:
+    """Nothing half-written takes its place, and no night may be under way."""
+    first = nights.record(nights.state / "first", [case_result()], [0.25])
+    assert 0 == main(["baseline", "accept", str(first)])
+    pinned = nights.pinned
+    [predictions] = (first / "predictions").iterdir()
+    predictions.write_bytes(predictions.read_bytes()[:-9])
+
+    assert 2 == main(["baseline", "accept", str(first), "--force"])
+
+    assert pinned == nights.pinned
+    assert ["current"] == [path.name for path in (nights.state / "pinned").iterdir() if path.is_symlink()]
+    assert 2 == len(list((nights.state / "pinned").iterdir()))

@@ -1,0 +1,146 @@
+"""Tests of harness.nightly.series: what a series of nights says about the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from harness.errors import RecordError
+from harness.nightly.series import Night, judge_series, night_of, noise_of, read_nights, write_nights
+from tests.records import ENVIRONMENT, run_record, timing_result
+
+pytest.importorskip("asv", reason="needs the extra nightly")
+BASE = 0.02
+
+
+def _nights(factors: Sequence[float], changed: int | None = None, noise: float = 0.005) -> list[Night]:
+    """Return nights of one timing; from the night ``changed`` on with another torch."""
+    scatter = np.random.default_rng(0).normal(0, noise, len(factors))
+    newer = msgspec.structs.replace(ENVIRONMENT, torch="2.10.0", driver="590.1")
+    return [
+        Night(
+            f"2026-{9 + day // 28:02}-{1 + day % 28:02}T03:17:00+00:00",
+            newer if changed is not None and day >= changed else ENVIRONMENT,
+            {"alexnet-b1": (BASE * factor * float(np.exp(scatter[day])),)},
+            {},
+        )
+        for day, factor in enumerate(factors)
+    ]
+
+
+def _found(nights: Sequence[Night], accepted: str = "", max_slowdown: float = 0.05) -> list[str]:
+    """Return why each night fails, as the last of those up to it."""
+    return [judge_series(nights[: n + 1], accepted, max_slowdown)[0].why for n in range(len(nights))]
+
+
+def test_a_step_names_its_night_and_what_changed() -> None:
+    """On the second night that is slower: the first might have been disturbed."""
+    why = _found(_nights([1.0] * 20 + [1.08] * 4, changed=20))
+
+    assert [False] * 21 + [True] * 3 == [bool(one) for one in why]
+    for one in why[21:]:
+        assert one.startswith("speed: since the night of 2026-09-21 a call takes ")
+        assert one.endswith(
+            " % longer, allowed 5 %; changed that night: torch 2.9.1 to 2.10.0, driver 580.65.06 to 590.1"
+        )
+        assert 7 < float(one.partition("takes ")[2].partition(" %")[0]) < 9
+
+
+@pytest.mark.parametrize(("a_night", "latest"), [(1.03, 4), (1.01, 10)])
+def test_a_creep_is_found_within_days(a_night: float, latest: int) -> None:
+    """No night is much slower than the one before; the first that stands out is named."""
+    why = _found(_nights([1.0] * 20 + [a_night**day for day in range(1, 12)]))
+
+    assert not any(why[:22])
+    assert all(why[19 + latest :])
+    named = {one.partition("night of ")[2][:10] for one in why if one}
+    assert named <= {"2026-09-21", "2026-09-22", "2026-09-23", "2026-09-24"}
+    assert a_night < 1.02 or {"2026-09-21"} == named
+    assert why[-1].endswith("changed that night: nothing in the environment")
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        [1.0] * 20 + [1.3],
+        [1.0] * 20 + [1.3] + [1.0] * 4,
+        [1.0] * 20 + [1.08] * 6 + [1.0] * 2,
+        [1.0] * 20 + [1.08] * 6 + [1.0],
+        [1.0] * 20 + [0.8] * 6,
+        [1.0] * 20 + [1.04] * 6,
+        [1.0] * 3 + [1.5] * 3,
+    ],
+    ids=["outlier", "outlier before", "mended", "mended today", "faster", "within what is allowed", "too few nights"],
+)
+def test_what_is_no_slowdown(factors: list[float]) -> None:
+    """Of the last night: what was slower for a while and is mended, passes again."""
+    assert "" == _found(_nights(factors))[-1]
+
+
+def test_what_a_person_accepted_is_the_new_level() -> None:
+    """It fails until the run is pinned; a further slowdown is measured from there."""
+    nights = _nights([1.0] * 15 + [1.1] * 15 + [1.2] * 3)
+    accepted = nights[22].created
+
+    assert all(_found(nights)[16:])
+    assert not any(_found(nights, accepted)[23:31])
+    assert _found(nights, accepted)[-1].startswith("speed: since the night of 2026-10-03 a call takes 9.")
+
+
+def test_a_night_counts_by_its_faster_timing_and_on_its_own_hardware() -> None:
+    """A suspected case was timed again; another device is another series."""
+    nights = _nights([1.0] * 12 + [1.1] * 2)
+    again = [msgspec.structs.replace(night, seconds={"alexnet-b1": (BASE * 1.1, BASE)}) for night in nights[-2:]]
+    other = msgspec.structs.replace(ENVIRONMENT, device="NVIDIA H200")
+    elsewhere = [msgspec.structs.replace(night, environment=other) for night in nights[-2:]]
+
+    assert _found(nights)[-1]
+    assert "" == _found([*nights[:-2], *again])[-1]
+    [verdict] = judge_series([*nights[:-2], *elsewhere], "", 0.05)
+    assert (2, "") == (verdict.nights, verdict.why)
+
+
+def test_a_machine_that_became_slower_is_not_the_software() -> None:
+    """The yardstick says so, unless another numpy made it."""
+    nights = _nights([1.0] * 12 + [1.1] * 3)
+    yards = [
+        msgspec.structs.replace(night, yardsticks={"alexnet-b1": 1.1 if n >= 12 else 1.0})
+        for n, night in enumerate(nights)
+    ]
+    newer = msgspec.structs.replace(ENVIRONMENT, numpy="2.5.0")
+
+    assert "" == _found(yards)[-1]
+    assert _found([*yards[:-1], msgspec.structs.replace(yards[-1], environment=newer)])[-1]
+
+
+def test_noise_is_that_of_the_nights_alone() -> None:
+    """Neither a step nor a creep widens it."""
+    factors = [1.02 ** max(0, day - 300) for day in range(400)]
+    still, creeping = (
+        noise_of([night.seconds["alexnet-b1"][0] for night in _nights(f, noise=0.01)]) for f in ([1.0] * 400, factors)
+    )
+
+    assert 0.01 == pytest.approx(still, rel=0.15)
+    assert 0.01 == pytest.approx(creeping, rel=0.3)
+
+
+def test_nights_are_kept_and_a_damaged_file_is_named(tmp_path: Path) -> None:
+    """All of them, with what was timed again."""
+    path = tmp_path / "timings.jsonl"
+    first = run_record(timings=[timing_result()])
+    nights = [night_of(first), night_of(first, first.timings)]
+
+    assert [] == read_nights(path)
+    write_nights(path, nights)
+
+    assert nights == read_nights(path)
+    assert [1, 2] == [len(*night.seconds.values()) for night in nights]
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(
+        RecordError, match=r"timings\.jsonl: expected the timings of each night, one JSON object a line"
+    ):
+        read_nights(path)
