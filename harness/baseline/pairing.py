@@ -32,12 +32,13 @@ from harness.records.evidence import (
 )
 from harness.records.results import CaseResult
 from harness.records.run_folder import Run
+from harness.verdict import is_beyond
 
 NOISE_FLOORS = {
-    "fp32": NoiseFloor(median=4e-5, largest=1e-4, margin=2e-4, changed=2e-4),
-    "tf32": NoiseFloor(median=0.02, largest=0.05, margin=0.1, changed=0.02),
-    "bf16": NoiseFloor(median=0.15, largest=0.4, margin=0.8, changed=0.1),
-    "fp16": NoiseFloor(median=0.02, largest=0.05, margin=0.1, changed=0.02),
+    "fp32": NoiseFloor(median=4e-5, largest=1e-4, changed=2e-4, images=2_200),
+    "tf32": NoiseFloor(median=0.02, largest=0.05, changed=0.02, images=2_100),
+    "bf16": NoiseFloor(median=0.15, largest=0.4, changed=0.1, images=2_200),
+    "fp16": NoiseFloor(median=0.02, largest=0.05, changed=0.02, images=2_100),
 }
 """The noise floor of each precision, as measured (docs/measurements/tolerance.md)."""
 _RANKS: dict[str, int] = {"top1": 1, "top5": 5}
@@ -117,7 +118,7 @@ def pair_with_changes(old: Side, new: Side, policy: Policy) -> Paired:
         lost=lost,
         gained=gained,
         largest_margin=max((change.margin for change in top1 if change.margin is not None), default=None),
-        drift=None if moved is None else drift_of(moved),
+        drift=None if moved is None else drift_of(moved, noise_floor),
         noise_floor=noise_floor,
         diagnosis=_diagnosis(old, new, moved, noise_floor),
         inputs_known=old.predictions.hashes is not None,
@@ -151,7 +152,7 @@ def _diagnosis(old: Side, new: Side, moved: NDArray[np.float64] | None, noise_fl
     if first.stage != INPUTS or moved is None or before is None or after is None:
         return first
     same = moved[(before == after).all(axis=1)]
-    if not len(same) or not drift_of(same).is_beyond(noise_floor):
+    if not len(same) or not is_beyond(drift_of(same, noise_floor), len(same), noise_floor):
         return first
     rest = arithmetic(old, new)
     finding = f"{first.finding}; logits moved where pixels are the same too: {rest.finding}"
@@ -217,9 +218,10 @@ def drifts(old: Predictions, new: Predictions) -> NDArray[np.float64] | None:
     return moved / logit_scale(old)
 
 
-def drift_of(moved: NDArray[np.float64]) -> Drift:
-    """Return the median, the 99th percentile and the maximum of (N,) drifts."""
-    return Drift(float(np.median(moved)), float(np.quantile(moved, 0.99)), float(moved.max()))
+def drift_of(moved: NDArray[np.float64], noise_floor: NoiseFloor) -> Drift:
+    """Return the median, the 99th percentile and the maximum of (N,) drifts, and how many exceed the noise floor."""
+    beyond = int((moved > noise_floor.largest).sum())
+    return Drift(float(np.median(moved)), float(np.quantile(moved, 0.99)), float(moved.max()), beyond)
 
 
 def logit_scale(predictions: Predictions) -> float:

@@ -31,7 +31,8 @@ from harness.records.run_folder import read_run
 from tests.records import ENVIRONMENT, case_result, expected, run_record, timing_result
 
 PAIRING = Pairing(
-    "resnet18-IMAGENET1K_V1-fp32", 1000, 3, 1, 4, 1, 1, 0.25, Drift(1e-6, 2e-6, 3e-6), NoiseFloor(1e-5, 1e-3, 1e-3),
+    "resnet18-IMAGENET1K_V1-fp32", 1000, 3, 1, 4, 1, 1, 0.25, Drift(1e-6, 2e-6, 3e-6),
+    NoiseFloor(1e-5, 1e-3, 1e-3, 500),
     Diagnosis("arithmetic", "found"), True, ("torch 2.9.1 -> 2.14.1",),
     (ChangedPrediction("ü.JPEG", 1, 2, True, False, 0.25, False),), Policy(strict_drift=True),
 )  # fmt: skip
