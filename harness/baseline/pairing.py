@@ -77,27 +77,15 @@ def require_counts(side: Side) -> None:
         )
 
 
-class Paired(NamedTuple):
-    """The evidence of a comparison, and all changed predictions where images were paired."""
-
-    evidence: Pairing | Unpaired
-    changed: tuple[ChangedPrediction, ...] = ()
-
-
 def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:  # noqa: B008
     """Compare a case with itself in an earlier run, which may hold more images, and whose counts must be right."""
-    return pair_with_changes(old, new, policy).evidence
-
-
-def pair_with_changes(old: Side, new: Side, policy: Policy) -> Paired:
-    """Return the evidence of ``pair`` with the changed predictions that it counts."""
     require_counts(old)
     before, after = old.result, new.result
     if before.parameters and before.parameters != after.parameters:
         reason = f"another model under the same name: {after.parameters:,} parameters, before {before.parameters:,}"
-        return Paired(Unpaired("different", reason, policy=policy))
+        return Unpaired("different", reason, policy=policy)
     if (missing := images_missing(old, new)) is not None:
-        return Paired(Unpaired("different", missing, policy=policy))
+        return Unpaired("different", missing, policy=policy)
     old = on_images_of(old, new)
     noise_floor = noise_floor_of(before.precision, after.precision, measured=policy.noise_floors)
     both = (old.predictions, new.predictions, old.targets, new.targets, noise_floor)
@@ -109,7 +97,7 @@ def pair_with_changes(old: Side, new: Side, policy: Policy) -> Paired:
     lost, gained = _turned(old, new, 1)
     top5_lost, top5_gained = _turned(old, new, 5)
     moved, margins = drifts(old.predictions, new.predictions), _margins_of_either(old.predictions, new.predictions, 1)
-    evidence = Pairing(
+    return Pairing(
         against=before.id,
         images=len(new.predictions),
         changed=len(top1),
@@ -130,7 +118,6 @@ def pair_with_changes(old: Side, new: Side, policy: Policy) -> Paired:
         top5_gained=top5_gained,
         close=0 if margins is None else int((margins <= noise_floor.margin).sum()),
     )
-    return Paired(evidence, top1)
 
 
 def on_images_of(old: Side, new: Side) -> Side:

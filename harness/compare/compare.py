@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from harness.baseline.pairing import pair_with_changes, side_of
+from harness.baseline.pairing import changed_predictions, on_images_of, pair, side_of
 from harness.compare.statistics import ratio_of_medians
 from harness.errors import RecordError
 from harness.records.evidence import ChangedPrediction, Pairing, Policy, SpeedChange, Unpaired
@@ -150,9 +150,13 @@ def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, po
     if old.holds_predictions and new.holds_predictions:
         here, there = side_of(old, before), side_of(new, after)
         try:
-            evidence, changed = pair_with_changes(here, there, policy)
+            evidence = pair(here, there, policy)
         except RecordError as error:
             raise RecordError(f"{old.path}: {error}") from error
+        if isinstance(evidence, Pairing):
+            here = on_images_of(here, there)
+            known = (here.predictions, there.predictions, here.targets, there.targets)
+            changed = changed_predictions(*known, evidence.noise_floor)
     elif before.weights_sha256 and after.weights_sha256 and before.weights_sha256 != after.weights_sha256:
         reason = f"weights: their sha256 is {after.weights_sha256[:16]}..., before {before.weights_sha256[:16]}..."
         evidence = Unpaired("different", reason, policy=policy)
