@@ -6,6 +6,7 @@ Here is what several commands share; no torch.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +22,14 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
     command.add_argument("dataset", metavar="DATASET", help="folder or archive of the dataset, or 'synthetic'")
     workers = "decoding processes (default: one per available CPU core, %(default)s here)"
     command.add_argument("--workers", metavar="N", type=positive, default=available_cores(), help=workers)
+
+
+def require_writable(option: str, path: Path) -> None:
+    """Raise the ResultsError of ``write_text`` early, before what takes long."""
+    if path.exists() and not path.is_file():
+        raise ResultsError(f"{option} {path}: cannot be written: something else than a file is there")
+    write_text(option, probe := path.with_name(f"{path.name}.probe-{os.getpid()}"), "")
+    probe.unlink()
 
 
 def write_text(option: str, path: Path, text: str) -> None:

@@ -65,12 +65,29 @@ def test_the_noise_is_measured_and_written(project: Path, capsys: pytest.Capture
     status = main(["noise", "colours", "--device=cpu", f"--expected={expected}", "--models=all", "-o", "noise.json"])
 
     lines = capsys.readouterr().out.splitlines()
-    variants = [line[12:26].strip() for line in lines if line.startswith("nearest-V1")]
+    variants = [line[12:28].strip() for line in lines if line.startswith("nearest-V1")]
     written = read_noise_floors(project / "noise.json")
     assert 0 == status
     assert ["the same again", "batches of 1", "batches of 7", "contiguous", "one thread"] == variants
     assert (16, ("nearest-V1",), str(torch.__version__)) == (written.images, written.models, written.torch)
     assert 1e-6 <= written.floors["fp32"].largest < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"), [("absent/noise.json", "No such file"), ("colours", "something else than a file is there")]
+)
+def test_a_file_that_cannot_be_written_is_an_error_before_anything_is_measured(
+    project: Path, capsys: pytest.CaptureFixture[str], output: str, reason: str
+) -> None:
+    """Which takes minutes; what is there stays as it is."""
+    before = sorted(project.rglob("*"))
+
+    status = main(["noise", "colours", "--device=cpu", "-o", output])
+
+    output, errors = capsys.readouterr()
+    assert (2, "") == (status, output)
+    assert reason in errors
+    assert before == sorted(project.rglob("*"))
 
 
 def test_the_gate_and_compare_judge_by_a_measured_noise_floor(gate: Gate, project: Path) -> None:
