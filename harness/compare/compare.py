@@ -57,9 +57,8 @@ class AccuracyPair:
 
     def failure(self) -> str:
         """Return why the case failed; empty if it did not."""
-        failed = (check for check in self.new.verdict.checks if check.outcome == FAILED)
         # The comparison has the diagnosis, the published values only the effect.
-        check = min(failed, key=lambda check: check.name != BASELINE, default=None)
+        check = min(self.new.failures, key=lambda check: check.name != BASELINE, default=None)
         if check is None or check.name != BASELINE:
             return f"{check.name}: {check.detail}" if check else ""
         if isinstance(self.evidence, Unpaired) and self.evidence.why == "different":
@@ -163,7 +162,9 @@ def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, po
     else:
         reason = "counts only: a JSON file holds no predictions; compare the run folders of --results"
         evidence = Unpaired("totals", reason, before.counts, policy)
-    return AccuracyPair(before, msgspec.structs.replace(after, baseline=evidence), changed)
+    # An issue with another baseline is none with this one.
+    issues = {name: issue for name, issue in after.known_issues.items() if name != BASELINE}
+    return AccuracyPair(before, msgspec.structs.replace(after, baseline=evidence, known_issues=issues), changed)
 
 
 def _speed_pairs(

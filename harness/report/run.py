@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
-from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult, ranking
+from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult
 from harness.records.run_folder import Run
 from harness.report.sections import Section, counted, number, reason_lines, table_of
 from harness.stats import binomial_tail
 from harness.verdict import BASELINE, FAILED, NOT_JUDGED, WARNING
 
 RANK_NOTE = (
-    "rank: the best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests of all "
-    "pairs, Holm's method)"
+    "rank: best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's "
+    "method)"
 )
 CHANGED = "changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
 _TOP5 = "top-5: images with another set of five highest classes, in brackets those beyond noise"
@@ -43,6 +43,11 @@ def accuracy_sections(run: Run, ranks: Mapping[str, str]) -> list[Section]:
     """Return the tables of a run's cases: accuracy, settings, and the comparison with its baseline."""
     found = [_accuracy_section(run, ranks), _settings_section(run), _baseline_section(run.record.cases)]
     return [section for section in found if section.table or section.lines or section.title]
+
+
+def ranking(cases: Iterable[CaseResult]) -> list[CaseResult]:
+    """Return the cases, best top-1 first."""
+    return sorted(cases, key=lambda case: (-case.counts.top1, case.id))
 
 
 def rank_ranges(run: Run) -> dict[str, str]:
@@ -118,7 +123,7 @@ def _accuracy_section(run: Run, ranks: Mapping[str, str]) -> Section:
     rows = []
     for case in ranked:
         setting = "" if case.setting == DEFAULT else f" {case.setting}"
-        row = [("<rank", ranks[case.id])] if ranks else []
+        row = [("<rank" if ranks else "<", ranks.get(case.id, ""))]
         row += [("<model", case.model), ("<weights", f"{case.weights}{setting}")]
         for metric, name in METRICS.items():
             percent = case.counts.percent(metric)
@@ -126,7 +131,7 @@ def _accuracy_section(run: Run, ranks: Mapping[str, str]) -> Section:
             difference = None if expected is None else percent - expected
             row += [(name, f"{percent:.3f}"), (origin, number(expected, ".3f")), ("diff", number(difference, "+.3f"))]
         row += [("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")]
-        rows.append([*row, ("images/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(case.outcome))])
+        rows.append([*row, ("images/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(outcome_of(case)))])
     lines = list(_missing_lines(run.record.missing_cases))
     lines += [RANK_NOTE] if ranks else []
     could_miss: dict[str, float] = {}
@@ -144,11 +149,20 @@ def _accuracy_section(run: Run, ranks: Mapping[str, str]) -> Section:
 
 
 def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, str]]:
-    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show."""
+    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show.
+
+    A failure that is a known issue is a warning.
+    """
     for case in cases:
-        checks = [check for check in case.verdict.checks if check.outcome == outcome]
-        for check in sorted(checks, key=lambda check: check.name != BASELINE):
-            yield case.id, f"{check.name}: {check.detail}"
+        for check in sorted(case.verdict.checks, key=lambda check: check.name != BASELINE):
+            issue = case.known_issues.get(check.name) if check.outcome == FAILED else None
+            if outcome == (WARNING if issue else check.outcome):
+                yield case.id, f"{check.name}: {f'known issue: {issue}; ' if issue else ''}{check.detail}"
+
+
+def outcome_of(case: CaseResult) -> str:
+    """Return a case's outcome; a warning if known issues are all that failed."""
+    return WARNING if case.outcome == FAILED and not case.failures else case.outcome
 
 
 def shown(outcome: str) -> str:

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.compare.statistics import wilson_interval
-from harness.records.results import CaseResult, TimingResult, ranking
+from harness.records.results import CaseResult, TimingResult
 from harness.records.run_folder import Run
 from harness.report.comparison import differences, environment_section, series_sections
 from harness.report.page.architectures import architecture_of
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.run import RANK_NOTE, accuracy_sections, rank_ranges, throughput_section
+from harness.report.run import RANK_NOTE, accuracy_sections, rank_ranges, ranking, throughput_section
 from harness.report.sections import Section, table_of
 
 _MOST_ROWS, _MOST_LINES = 80, 8

@@ -30,13 +30,13 @@ rank  model     weights         top-1  published    diff    top-5  published    
 4     alexnet   IMAGENET1K_V1  56.500     56.600  -0.100   79.000     79.000  +0.000   11.7M   1.81     1,234  FAILED
   googlenet-IMAGENET1K_V1-fp32: not run
   vgg11-IMAGENET1K_V1-fp32: ERROR, no result (see above)
-rank: the best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests of all \
-pairs, Holm's method)
+rank: best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's \
+method)
 own-IMAGENET1K_V1-fp32: ran in batches of 8"""
 
 TABLE_OF_ONE = """\
-model    weights         top-1  recorded    diff   top-5  recorded    diff  params  GMACs  images/s  outcome
-alexnet  IMAGENET1K_V1  56.500    56.400  +0.100  79.000    79.000  +0.000   11.7M   1.81     1,234  passed
+  model    weights         top-1  recorded    diff   top-5  recorded    diff  params  GMACs  images/s  outcome
+  alexnet  IMAGENET1K_V1  56.500    56.400  +0.100  79.000    79.000  +0.000   11.7M   1.81     1,234  passed
 judged on a subset of the images, which could miss a drop of top-1 by up to 9.79 points and of top-5 by up to 8.44 \
 points"""
 
@@ -128,7 +128,7 @@ def test_ranks_are_decided_image_by_image(only_above: int, only_below: int, rank
     run = _run(tmp_path, above, below, below=others)
 
     assert ranks == list(_ranks(run).values())
-    assert _body(run_sections(Run(run.path / "record.json", run.record))[0])[0].startswith("model")
+    assert _body(run_sections(Run(run.path / "record.json", run.record))[0])[0].startswith("  model")
 
 
 def test_neighbours_that_cannot_be_told_apart_do_not_make_the_ends_equal(tmp_path: Path) -> None:
