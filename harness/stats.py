@@ -43,6 +43,15 @@ def binomial_tail(count: int, n: int, probability: float) -> float:
     return min(1.0, float(np.exp(logs[count:]).sum()))
 
 
+def all_among(count: int, images: int, others: int) -> float:
+    """Return the probability that ``count`` (1 or more) of ``images + others`` images, drawn at random, are ``images``.
+
+    >>> all_among(1, images=1, others=3)
+    0.25
+    """
+    return float(1 - _cdf(images + others, images, count)[count - 1])
+
+
 @dataclass(frozen=True)
 class Band:
     """Counts that are allowed on a subset, both ends included, and the largest drop, in points, it could miss."""

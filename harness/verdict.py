@@ -22,13 +22,15 @@ from harness.records.evidence import (
     WEIGHTS,
     Bounds,
     Counts,
+    Drift,
     Expected,
+    NoiseFloor,
     Pairing,
     SpeedChange,
     SpeedTrial,
     Unpaired,
 )
-from harness.stats import binomial_tail, images_needed, sampling_band
+from harness.stats import all_among, binomial_tail, images_needed, sampling_band
 
 PASSED, WARNING, FAILED = "passed", "warning", "failed"
 NOT_JUDGED = "not judged"
@@ -46,6 +48,8 @@ UNKNOWN_INPUTS = 0.1
 
 The strongest planted resize changes 8 %; of six torchvision models the two most alike differ in 19 % of ImageNet.
 """
+FARTHEST = 3
+"""How many times the noise floor's largest no image drifts by arithmetic; the smallest planted fault reaches 4."""
 TOTALS_TOLERANCE = Decimal("0.05")
 """Points by which the totals of two runs may differ where nothing was published; fp32's tolerance in the file."""
 
@@ -179,7 +183,7 @@ def _judge_pairing(pairing: Pairing) -> tuple[str, str]:
     if binomial_tail(pairing.changed, pairing.images, share) < ALPHA:
         cause = "arithmetic" if conclusive else "other input"
         return FAILED, f"more predictions changed than {cause} explains, which is at most {100 * share:g} %"
-    drifted = pairing.drift is not None and pairing.drift.is_beyond(pairing.noise_floor)
+    drifted = pairing.drift is not None and is_beyond(pairing.drift, pairing.images, pairing.noise_floor)
     if not (drifted or beyond_noise or stage in (INPUTS, NORMALIZATION)):
         return PASSED, ""
     if policy.strict_drift:
@@ -192,41 +196,28 @@ def _judge_pairing(pairing: Pairing) -> tuple[str, str]:
     )
 
 
+def is_beyond(drift: Drift, images: int, floor: NoiseFloor) -> bool:
+    """Return whether the logits of so many images moved further than arithmetic alone moves them.
+
+    None of the images that the noise floor stands on drifted further. If that is chance, some of these images may.
+    """
+    if drift.median > floor.median or drift.largest > (FARTHEST if floor.images else 1) * floor.largest:
+        return True
+    return bool(drift.beyond) and all_among(drift.beyond, images, floor.images) < ALPHA
+
+
 def _pairing_lines(pairing: Pairing) -> Iterator[str]:
     outcome, reason = _judge_pairing(pairing)
-    passed, floor = outcome == PASSED, pairing.noise_floor
+    passed = outcome == PASSED
     if not passed:
         yield str(pairing.diagnosis)
     elif pairing.environment:
         yield f"unchanged, despite {', '.join(pairing.environment)}"
     if reason:
         yield reason
-    margin = "" if pairing.largest_margin is None else f", largest margin {pairing.largest_margin:.1e}"
-    turned = _turned(pairing.lost, pairing.gained, pairing.p)
-    yield f"{_changed(pairing.changed, pairing, 'predictions', pairing.near_ties, margin)}{turned}"
-    if (turned := _turned(pairing.top5_lost, pairing.top5_gained, pairing.top5_p)) or pairing.top5_changed:
-        yield f"{_changed(pairing.top5_changed, pairing, 'top-5 sets', pairing.top5_near_ties)}{turned}"
-    if pairing.drift is None:
-        yield f"no logits in the baseline: near-ties are margins of this run of up to {floor.margin:.1e}"
-    else:
-        yield (
-            f"logits moved by {pairing.drift.median:.1e} of the logit scale (median), {pairing.drift.p99:.1e} (99 %), "
-            f"{pairing.drift.largest:.1e} (largest); noise floor {floor.median:.1e} (median), {floor.largest:.1e} "
-            "(largest)"
-        )
-    if pairing.blind:
-        yield pairing.blind
+    yield from pairing.figures()
     if not passed:
         yield from map(str, pairing.examples)
-
-
-def _changed(changed: int, pairing: Pairing, what: str, near_ties: int | None, margin: str = "") -> str:
-    kinds = "" if near_ties is None else f": {changed - near_ties:,} beyond noise, {near_ties:,} near-ties{margin}"
-    return f"{changed:,} of {pairing.images:,} {what} changed{kinds if changed else ''}"
-
-
-def _turned(lost: int, gained: int, p: float) -> str:
-    return f"; {lost:,} now wrong, {gained:,} now correct, p = {p:.2g}" if lost or gained else ""
 
 
 def _judge_unpaired(counts: Counts, expected: Expected | None, unpaired: Unpaired) -> tuple[str, str]:

@@ -54,7 +54,7 @@ def pairing(**changes: Any) -> Pairing:
         gained=0,
         largest_margin=None,
         drift=Drift(0.0, 0.0, 0.0),
-        noise_floor=NoiseFloor(4e-5, 1e-4, 2e-4),
+        noise_floor=NoiseFloor(4e-5, 1e-4, images=2_000),
         diagnosis=Diagnosis("arithmetic", "torch 2.9.1 -> 2.14.1; the rest is the same"),
         inputs_known=True,
     )

@@ -29,14 +29,13 @@ class NoiseFloors(msgspec.Struct, frozen=True):
 def noise_floor_above(pairings: Sequence[Pairing]) -> NoiseFloor:
     """Return a noise floor with room above what was measured, at the pairings' own; they have one precision."""
     drifts = [pairing.drift for pairing in pairings if pairing.drift is not None]
-    largest = max(HEADROOM * max(drift.largest for drift in drifts), _LEAST)
     changed = max(pairing.changed / pairing.images for pairing in pairings)
     return NoiseFloor(
         median=max(HEADROOM * max(drift.median for drift in drifts), _LEAST),
-        largest=largest,
-        margin=2 * largest,
+        largest=max(HEADROOM * max(drift.largest for drift in drifts), _LEAST),
         # Few images cannot show that fewer predictions change than by default.
         changed=min(1.0, max(HEADROOM * changed, pairings[0].noise_floor.changed)),
+        images=sum({pairing.against: pairing.images for pairing in pairings}.values()),
     )
 
 

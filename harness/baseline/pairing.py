@@ -32,12 +32,13 @@ from harness.records.evidence import (
 )
 from harness.records.results import CaseResult
 from harness.records.run_folder import Run
+from harness.verdict import is_beyond
 
 NOISE_FLOORS = {
-    "fp32": NoiseFloor(median=4e-5, largest=1e-4, margin=2e-4, changed=2e-4),
-    "tf32": NoiseFloor(median=0.02, largest=0.05, margin=0.1, changed=0.02),
-    "bf16": NoiseFloor(median=0.15, largest=0.4, margin=0.8, changed=0.1),
-    "fp16": NoiseFloor(median=0.02, largest=0.05, margin=0.1, changed=0.02),
+    "fp32": NoiseFloor(median=4e-5, largest=1e-4, changed=2e-4, images=2_200),
+    "tf32": NoiseFloor(median=0.02, largest=0.05, changed=0.02, images=2_100),
+    "bf16": NoiseFloor(median=0.15, largest=0.4, changed=0.1, images=2_200),
+    "fp16": NoiseFloor(median=0.02, largest=0.05, changed=0.02, images=2_100),
 }
 """The noise floor of each precision, as measured (docs/measurements/tolerance.md)."""
 _RANKS: dict[str, int] = {"top1": 1, "top5": 5}
@@ -76,27 +77,15 @@ def require_counts(side: Side) -> None:
         )
 
 
-class Paired(NamedTuple):
-    """The evidence of a comparison, and all changed predictions where images were paired."""
-
-    evidence: Pairing | Unpaired
-    changed: tuple[ChangedPrediction, ...] = ()
-
-
 def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:  # noqa: B008
     """Compare a case with itself in an earlier run, which may hold more images, and whose counts must be right."""
-    return pair_with_changes(old, new, policy).evidence
-
-
-def pair_with_changes(old: Side, new: Side, policy: Policy) -> Paired:
-    """Return the evidence of ``pair`` with the changed predictions that it counts."""
     require_counts(old)
     before, after = old.result, new.result
     if before.parameters and before.parameters != after.parameters:
         reason = f"another model under the same name: {after.parameters:,} parameters, before {before.parameters:,}"
-        return Paired(Unpaired("different", reason, policy=policy))
+        return Unpaired("different", reason, policy=policy)
     if (missing := images_missing(old, new)) is not None:
-        return Paired(Unpaired("different", missing, policy=policy))
+        return Unpaired("different", missing, policy=policy)
     old = on_images_of(old, new)
     noise_floor = noise_floor_of(before.precision, after.precision, measured=policy.noise_floors)
     both = (old.predictions, new.predictions, old.targets, new.targets, noise_floor)
@@ -108,7 +97,7 @@ def pair_with_changes(old: Side, new: Side, policy: Policy) -> Paired:
     lost, gained = _turned(old, new, 1)
     top5_lost, top5_gained = _turned(old, new, 5)
     moved, margins = drifts(old.predictions, new.predictions), _margins_of_either(old.predictions, new.predictions, 1)
-    evidence = Pairing(
+    return Pairing(
         against=before.id,
         images=len(new.predictions),
         changed=len(top1),
@@ -117,7 +106,7 @@ def pair_with_changes(old: Side, new: Side, policy: Policy) -> Paired:
         lost=lost,
         gained=gained,
         largest_margin=max((change.margin for change in top1 if change.margin is not None), default=None),
-        drift=None if moved is None else drift_of(moved),
+        drift=None if moved is None else drift_of(moved, noise_floor),
         noise_floor=noise_floor,
         diagnosis=_diagnosis(old, new, moved, noise_floor),
         inputs_known=old.predictions.hashes is not None,
@@ -129,7 +118,6 @@ def pair_with_changes(old: Side, new: Side, policy: Policy) -> Paired:
         top5_gained=top5_gained,
         close=0 if margins is None else int((margins <= noise_floor.margin).sum()),
     )
-    return Paired(evidence, top1)
 
 
 def on_images_of(old: Side, new: Side) -> Side:
@@ -151,7 +139,7 @@ def _diagnosis(old: Side, new: Side, moved: NDArray[np.float64] | None, noise_fl
     if first.stage != INPUTS or moved is None or before is None or after is None:
         return first
     same = moved[(before == after).all(axis=1)]
-    if not len(same) or not drift_of(same).is_beyond(noise_floor):
+    if not len(same) or not is_beyond(drift_of(same, noise_floor), len(same), noise_floor):
         return first
     rest = arithmetic(old, new)
     finding = f"{first.finding}; logits moved where pixels are the same too: {rest.finding}"
@@ -217,9 +205,10 @@ def drifts(old: Predictions, new: Predictions) -> NDArray[np.float64] | None:
     return moved / logit_scale(old)
 
 
-def drift_of(moved: NDArray[np.float64]) -> Drift:
-    """Return the median, the 99th percentile and the maximum of (N,) drifts."""
-    return Drift(float(np.median(moved)), float(np.quantile(moved, 0.99)), float(moved.max()))
+def drift_of(moved: NDArray[np.float64], noise_floor: NoiseFloor) -> Drift:
+    """Return the median, the 99th percentile and the maximum of (N,) drifts, and how many exceed the noise floor."""
+    beyond = int((moved > noise_floor.largest).sum())
+    return Drift(float(np.median(moved)), float(np.quantile(moved, 0.99)), float(moved.max()), beyond)
 
 
 def logit_scale(predictions: Predictions) -> float:

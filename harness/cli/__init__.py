@@ -6,6 +6,7 @@ Here is what several commands share; no torch.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,6 +31,14 @@ def add_models(command: argparse.ArgumentParser) -> None:
     command.add_argument("--models", metavar="LIST", default="core", help=models)
     expected = "file of expected accuracies (default: %(default)s)"
     command.add_argument("--expected", metavar="FILE", type=Path, default=default_file(Path()), help=expected)
+
+
+def require_writable(option: str, path: Path) -> None:
+    """Raise the ResultsError of ``write_text`` early, before what takes long."""
+    if path.exists() and not path.is_file():
+        raise ResultsError(f"{option} {path}: cannot be written: something else than a file is there")
+    write_text(option, probe := path.with_name(f"{path.name}.probe-{os.getpid()}"), "")
+    probe.unlink()
 
 
 def write_text(option: str, path: Path, text: str) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from harness.baseline.noise import NoiseFloors, noise_floor_above
 from harness.baseline.pairing import NOISE_FLOORS, Side, pair
-from harness.cli import Commands, add_dataset, add_models, write_text
+from harness.cli import Commands, add_dataset, add_models, require_writable, write_text
 from harness.dataset import SYNTHETIC, ImageDataset, open_dataset
 from harness.decoding.folder import default_store
 from harness.expected import Case, select_cases
@@ -23,23 +24,34 @@ from harness.records.evidence import NoiseFloor, Pairing
 
 
 @dataclass(frozen=True)
-class _Variant:
+class Variant:
     """Another way to compute the same."""
 
     name: str
-    memory_format: str = Setting.memory_format
-    compiled: bool = False
+    setting: dict[str, Any] = field(default_factory=dict)  # what differs from the case's
     batch_size: int | None = None
-    threads: int | None = None
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
-_VARIANTS = (
-    _Variant("the same again"),
-    _Variant("batches of 1", batch_size=1),
-    _Variant("batches of 7", batch_size=7),
-    _Variant("contiguous", memory_format="contiguous"),
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+VARIANTS = (
+    Variant("the same again"),
+    Variant("batches of 1", batch_size=1),
+    Variant("batches of 7", batch_size=7),
+    Variant("contiguous", {"memory_format": "contiguous"}),
 )
-_ONE_THREAD, _COMPILED = _Variant("one thread", threads=1), _Variant("compiled", compiled=True)
+ONE_THREAD, COMPILED = Variant("one thread", around=_one_thread), Variant("compiled", {"compiled": True})
 
 
 def add(commands: Commands) -> None:
@@ -64,6 +76,8 @@ def add(commands: Commands) -> None:
 
 
 def _measure(options: argparse.Namespace) -> int:
+    if options.output is not None:
+        require_writable("-o", options.output)
     dataset = open_dataset(options.dataset, "DATASET")
     images = min(options.limit, len(dataset))
     setting = Setting(options.precision)
@@ -77,24 +91,8 @@ def _measure(options: argparse.Namespace) -> int:
     with closing(Evaluator(dataset, chosen)) as evaluator:
         environment, on_cpu = evaluator.environment(), evaluator.device.type == "cpu"
         print(*evaluator.describe(), sep="\n")
-    variants = [*_VARIANTS, *([_ONE_THREAD] if on_cpu else []), *([_COMPILED] if options.compile else [])]
-    width = max(len(str(case.spec)) for case in cases)
-    print(f"\n{'':{width}}  {'':14}  drift: median      99 %   largest  changed")
-    found = []
-    for case in cases:
-        before = _evaluated(dataset, case, chosen, _VARIANTS[0])
-        for variant in variants:
-            evidence = pair(before, _evaluated(dataset, case, chosen, variant))
-            assert isinstance(evidence, Pairing)  # the same model and images
-            drift = evidence.drift
-            assert drift is not None
-            print(
-                f"{case.spec!s:{width}}  {variant.name:14}  {drift.median:13.1e}  {drift.p99:8.1e}  "
-                f"{drift.largest:8.1e}  {evidence.changed:7,}",
-                flush=True,
-            )
-            found.append(evidence)
-    floor = noise_floor_above(found)
+    variants = [*VARIANTS, *([ONE_THREAD] if on_cpu else []), *([COMPILED] if options.compile else [])]
+    floor = noise_floor_above(measure(dataset, cases, chosen, variants))
     print(f"\n{_text(floor, f'noise floor of {options.precision} here')}")
     print(_text(NOISE_FLOORS[options.precision], f"noise floor of {options.precision} by default"))
     if options.output is not None:
@@ -114,24 +112,36 @@ def _text(floor: NoiseFloor, name: str) -> str:
     return f"{name}: {floor.median:.1e} (median), {floor.largest:.1e} (largest), {100 * floor.changed:.2g} % changed"
 
 
-def _evaluated(dataset: ImageDataset, case: Case, options: Options, variant: _Variant) -> Side:
+def measure(
+    dataset: ImageDataset, cases: Sequence[Case], options: Options, variants: Sequence[Variant]
+) -> list[Pairing]:
+    """Evaluate the cases, and again in each variant; print and return by how much these differ."""
+    width = max(len(str(case.spec)) for case in cases)
+    print(f"\n{'':{width}}  {'':16}  drift: median      99 %   largest  changed    margin    top-5")
+    found = []
+    for case in cases:
+        before = _evaluated(dataset, case, options, Variant("the case itself"))
+        for variant in variants:
+            evidence = pair(before, _evaluated(dataset, case, options, variant))
+            assert isinstance(evidence, Pairing)  # the same model and images
+            drift = evidence.drift
+            assert drift is not None
+            margin = "-" if evidence.largest_margin is None else f"{evidence.largest_margin:.1e}"
+            print(
+                f"{case.spec!s:{width}}  {variant.name:16}  {drift.median:13.1e}  {drift.p99:8.1e}  "
+                f"{drift.largest:8.1e}  {evidence.changed:7,}  {margin:>8}  {evidence.top5_changed:7,}",
+                flush=True,
+            )
+            found.append(evidence)
+    return found
+
+
+def _evaluated(dataset: ImageDataset, case: Case, options: Options, variant: Variant) -> Side:
     from harness.evaluator import Evaluator
 
-    setting = replace(case.setting, memory_format=variant.memory_format, compiled=variant.compiled)
+    setting = replace(case.setting, **variant.setting)
     options = replace(options, settings=(setting,), batch_size=variant.batch_size)
-    with _threads(variant.threads), closing(Evaluator(dataset, options)) as evaluator:
+    with variant.around(), closing(Evaluator(dataset, options)) as evaluator:
         evaluated = evaluator.predict(replace(case, setting=setting))
         assert evaluated is not None  # this is the only process
         return Side(*evaluated, evaluator.dataset.targets, evaluator.dataset.total, evaluator.environment())
-
-
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from harness.baseline.pairing import pair_with_changes, side_of
+from harness.baseline.pairing import changed_predictions, on_images_of, pair, side_of
 from harness.compare.statistics import ratio_of_medians
 from harness.errors import RecordError
 from harness.records.evidence import ChangedPrediction, Pairing, Policy, SpeedChange, Unpaired, disturbances
@@ -57,9 +57,8 @@ class AccuracyPair:
 
     def failure(self) -> str:
         """Return why the case failed; empty if it did not."""
-        failed = (check for check in self.new.verdict.checks if check.outcome == FAILED)
         # The comparison has the diagnosis, the published values only the effect.
-        check = min(failed, key=lambda check: check.name != BASELINE, default=None)
+        check = min(self.new.failures, key=lambda check: check.name != BASELINE, default=None)
         if check is None or check.name != BASELINE:
             return f"{check.name}: {check.detail}" if check else ""
         if isinstance(self.evidence, Unpaired) and self.evidence.why == "different":
@@ -151,16 +150,22 @@ def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, po
     if old.holds_predictions and new.holds_predictions:
         here, there = side_of(old, before), side_of(new, after)
         try:
-            evidence, changed = pair_with_changes(here, there, policy)
+            evidence = pair(here, there, policy)
         except RecordError as error:
             raise RecordError(f"{old.path}: {error}") from error
+        if isinstance(evidence, Pairing):
+            here = on_images_of(here, there)
+            known = (here.predictions, there.predictions, here.targets, there.targets)
+            changed = changed_predictions(*known, evidence.noise_floor)
     elif before.weights_sha256 and after.weights_sha256 and before.weights_sha256 != after.weights_sha256:
         reason = f"weights: their sha256 is {after.weights_sha256[:16]}..., before {before.weights_sha256[:16]}..."
         evidence = Unpaired("different", reason, policy=policy)
     else:
         reason = "counts only: a JSON file holds no predictions; compare the run folders of --results"
         evidence = Unpaired("totals", reason, before.counts, policy)
-    return AccuracyPair(before, msgspec.structs.replace(after, baseline=evidence), changed)
+    # An issue with another baseline is none with this one.
+    issues = {name: issue for name, issue in after.known_issues.items() if name != BASELINE}
+    return AccuracyPair(before, msgspec.structs.replace(after, baseline=evidence, known_issues=issues), changed)
 
 
 def _speed_pairs(

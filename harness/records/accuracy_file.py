@@ -92,12 +92,7 @@ def default_file(folder: Path) -> Path:
 
 def read_expected(path: Path) -> tuple[Entry, ...]:
     """Read and check the whole file; what is wrong is an ExpectedError."""
-    try:
-        document = yaml.load(read_whole(path).decode(), _Loader)
-    except OSError as error:
-        raise ExpectedError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is text that is not UTF-8
-        raise ExpectedError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    document = read_yaml(path)
     if not isinstance(document, dict):
         raise ExpectedError(f"{path}: expected a mapping with the keys schema_version, tolerance, datasets and models")
     if (version := document.get("schema_version")) != str(SCHEMA_VERSION):
@@ -122,6 +117,16 @@ def read_expected(path: Path) -> tuple[Entry, ...]:
             raise ExpectedError(f"{entry.where}: {identity} is listed twice, first in {entries[identity].where}")
         entries[identity] = entry
     return tuple(entries.values())
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds, nested text; what is wrong is an ExpectedError."""
+    try:
+        return yaml.load(read_whole(path).decode(), _Loader)
+    except OSError as error:
+        raise ExpectedError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is text that is not UTF-8
+        raise ExpectedError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
 class _Loader(yaml.BaseLoader):

@@ -83,9 +83,14 @@ class NoiseFloor(msgspec.Struct, frozen=True):
     """How far arithmetic alone moves logits and turns predictions, in units of the logit scale."""
 
     median: Size  # largest drift of the median image
-    largest: Size  # largest drift of any image
-    margin: Size  # twice ``largest``: the lead that it may overturn
+    largest: Size  # largest drift of any of ``images``
     changed: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0  # largest share of top-1 predictions that it changes
+    images: Count = 0  # number of images that it stands on; 0 in records that do not say
+
+    @property
+    def margin(self) -> float:
+        """The lead that it may overturn."""
+        return 2 * self.largest
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -119,10 +124,7 @@ class Drift(msgspec.Struct, frozen=True):
     median: _Moved
     p99: _Moved
     largest: _Moved
-
-    def is_beyond(self, noise_floor: NoiseFloor) -> bool:
-        """Return whether logits moved further than arithmetic alone moves them."""
-        return self.median > noise_floor.median or self.largest > noise_floor.largest
+    beyond: Count = 0  # number of images that drifted further than the noise floor's largest; older records lack it
 
 
 class ChangedPrediction(msgspec.Struct, frozen=True):
@@ -201,6 +203,35 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
     def top5_p(self) -> float:
         """The p-value of the exact McNemar test on ``top5_lost`` and ``top5_gained``."""
         return mcnemar(self.top5_lost, self.top5_gained)
+
+    def figures(self) -> Iterator[str]:
+        """Yield what was counted and measured, in a few lines."""
+        margin = "" if self.largest_margin is None else f", largest margin {self.largest_margin:.1e}"
+        turned = _turned(self.lost, self.gained, self.p)
+        yield f"{self._changed(self.changed, 'predictions', self.near_ties, margin)}{turned}"
+        if (turned := _turned(self.top5_lost, self.top5_gained, self.top5_p)) or self.top5_changed:
+            yield f"{self._changed(self.top5_changed, 'top-5 sets', self.top5_near_ties)}{turned}"
+        floor = self.noise_floor
+        if (drift := self.drift) is None:
+            yield f"no logits in the baseline: near-ties are margins of this run of up to {floor.margin:.1e}"
+        else:
+            images = "image" if drift.beyond == 1 else "images"
+            beyond = f", {drift.beyond:,} {images} beyond it" if drift.beyond else ""
+            yield (
+                f"logits moved by {drift.median:.1e} of the logit scale (median), {drift.p99:.1e} (99 %), "
+                f"{drift.largest:.1e} (largest); noise floor {floor.median:.1e} (median), {floor.largest:.1e} "
+                f"(largest){beyond}"
+            )
+        if self.blind:
+            yield self.blind
+
+    def _changed(self, changed: int, what: str, near_ties: int | None, margin: str = "") -> str:
+        kinds = "" if near_ties is None else f": {changed - near_ties:,} beyond noise, {near_ties:,} near-ties{margin}"
+        return f"{changed:,} of {self.images:,} {what} changed{kinds if changed else ''}"
+
+
+def _turned(lost: int, gained: int, p: float) -> str:
+    return f"; {lost:,} now wrong, {gained:,} now correct, p = {p:.2g}" if lost or gained else ""
 
 
 class Unpaired(msgspec.Struct, frozen=True, tag="unpaired", tag_field="kind"):

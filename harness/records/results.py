@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from statistics import median
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -19,7 +18,7 @@ from harness.errors import RecordError
 from harness.precision import MEMORY_FORMATS, PRECISIONS, Setting
 from harness.records.environment import Environment
 from harness.records.evidence import MOST_IMAGES, Bounds, Count, Counts, Expected, Name, Pairing, Size, Unpaired
-from harness.verdict import Verdict, judge
+from harness.verdict import FAILED, Check, Verdict, judge
 
 SCHEMA_VERSION = "3.1"
 BENCHMARK_KEY = "imagenet_gate"
@@ -96,6 +95,7 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
     # Id of the first image, and sha256, minimum and maximum of the model's input for it.
     first_input: dict[str, Any] = {}
     notes: tuple[str, ...] = ()  # unusual events that a reader should know about
+    known_issues: dict[Name, Name] = {}  # why a check that failed was known to fail, by its name
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,6 +116,11 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
     def outcome(self) -> str:
         """The verdict's outcome."""
         return self.verdict.outcome
+
+    @property
+    def failures(self) -> list[Check]:
+        """The checks that failed without being a known issue."""
+        return [one for one in self.verdict.checks if one.outcome == FAILED and one.name not in self.known_issues]
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -288,11 +293,6 @@ def _from_benchmarks(values: dict[str, Any]) -> dict[str, Any]:
     except (KeyError, TypeError) as error:
         raise RecordError(f"not a valid file of pytest-benchmark: {type(error).__name__} {error}") from error
     return {**record, "timings": timings}
-
-
-def ranking(cases: Iterable[CaseResult]) -> list[CaseResult]:
-    """Return the cases, best top-1 first."""
-    return sorted(cases, key=lambda case: (-case.counts.top1, case.id))
 
 
 def shorten(error: object) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import RecordError
+from harness.errors import HarnessError, RecordError
+from harness.options import ACCURACY, is_selected, require_selected
 from harness.plugin import gate_of
 from harness.records.run_folder import RECORD, Run
 from harness.report.run import run_sections
@@ -21,9 +23,23 @@ if TYPE_CHECKING:
     from harness.report.progress import Console, Progress
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the option."""
+    issues = "file of checks that are known to fail, with reason and date: expected failures (default: none)"
+    parser.getgroup("imagenet").addoption("--known-issues", metavar="FILE", type=Path, help=issues)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the plugin object."""
+    """Register the plugin object, and that of known issues where there are some."""
     config.pluginmanager.register(_Terminal(config), "imagenet-report")
+    require_selected(config, {"--known-issues": (ACCURACY,)})
+    if (path := config.getoption("known_issues")) is not None and is_selected(config, ACCURACY):
+        from harness.known_issues.plugin import KnownIssuesPlugin
+
+        try:
+            config.pluginmanager.register(KnownIssuesPlugin(path), "imagenet-known-issues")
+        except HarnessError as error:
+            raise pytest.UsageError(f"--known-issues {error}") from error
 
 
 class _Terminal:

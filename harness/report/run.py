@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 
 import msgspec
 import numpy as np
@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 
 from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing, disturbances
-from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult, ranking
+from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult
 from harness.records.run_folder import Run
 from harness.report.sections import Section, counted, number, reason_lines, table_of
-from harness.stats import mcnemar
+from harness.stats import binomial_tail
 from harness.verdict import BASELINE, FAILED, NOT_JUDGED, WARNING
 
-TIE = "~"
-TIE_NOTE = f"{TIE} not significantly different from the row above on the same images"
+RANK_NOTE = (
+    "rank: best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's "
+    "method)"
+)
 CHANGED = "changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
 _TOP5 = "top-5: images with another set of five highest classes, in brackets those beyond noise"
 _DRIFT = "drift: of the logits of an image, in units of the logit scale; noise floor: what arithmetic moves at most"
-_SIGNIFICANT = 0.05  # neighbours in the ranking with a larger p-value are tied
+_SIGNIFICANT = 0.05  # the probability that any rank of a table is wrong
 
 
 def run_sections(run: Run) -> list[Section]:
@@ -32,27 +34,45 @@ def run_sections(run: Run) -> list[Section]:
         RecordError: predictions cannot be read.
     """
     record = run.record
-    accuracy = accuracy_sections(run, tied_cases(run)) if record.cases or record.missing_cases else []
+    accuracy = accuracy_sections(run, rank_ranges(run)) if record.cases or record.missing_cases else []
     return [*accuracy, *([throughput_section(run)] if record.timings or record.missing_timings else [])]
 
 
-def accuracy_sections(run: Run, tied: Collection[str]) -> list[Section]:
+def accuracy_sections(run: Run, ranks: Mapping[str, str]) -> list[Section]:
     """Return the tables of a run's cases: accuracy, settings, and the comparison with its baseline."""
-    found = [_accuracy_section(run, tied), _settings_section(run), _baseline_section(run.record.cases)]
+    found = [_accuracy_section(run, ranks), _settings_section(run), _baseline_section(run.record.cases)]
     return [section for section in found if section.table or section.lines or section.title]
 
 
-def tied_cases(run: Run) -> frozenset[str]:
-    """Return the ids of the cases whose top-1 is not significantly different from that of the case ranked above."""
-    if not run.holds_predictions or not run.record.cases:
-        return frozenset()
+def ranking(cases: Iterable[CaseResult]) -> list[CaseResult]:
+    """Return the cases, best top-1 first."""
+    return sorted(cases, key=lambda case: (-case.counts.top1, case.id))
+
+
+def rank_ranges(run: Run) -> dict[str, str]:
+    """Return the ranks of the cases by id, such as ``2-4``; none where predictions or a second case are missing.
+
+    A case ranks below those that are better by an exact McNemar test on the same images. Holm's method keeps the
+    probability that any of these tests finds a difference by chance, however many cases there are.
+    """
+    ranked = ranking(run.record.cases)
+    if not run.holds_predictions or len(ranked) < 2:
+        return {}
     _, targets = run.labels
-    correct = {case.id: _top1(run, case) == targets for case in ranking(run.record.cases)}
-    return frozenset(
-        identity
-        for (_, above), (identity, here) in pairwise(correct.items())
-        if mcnemar(int((above & ~here).sum()), int((here & ~above).sum())) >= _SIGNIFICANT
-    )
+    correct = np.array([_top1(run, case) == targets for case in ranked], np.float64)
+    only_first = correct @ (1 - correct).T
+    tests = []
+    for pair in combinations(range(len(ranked)), 2):  # the first has as many correct, or more
+        above, below = int(only_first[pair]), int(only_first[pair[::-1]])
+        tests.append((2 * binomial_tail(above, above + below, 0.5), *pair))
+    best, worst = np.ones(len(ranked), int), np.full(len(ranked), len(ranked))
+    for index, (p, first, second) in enumerate(sorted(tests)):
+        if p >= _SIGNIFICANT / (len(tests) - index):
+            break
+        worst[first] -= 1
+        best[second] += 1
+    ranges = zip(ranked, best.tolist(), worst.tolist(), strict=True)
+    return {case.id: f"{low}-{high}" if low < high else f"{low}" for case, low, high in ranges}
 
 
 def throughput_section(run: Run) -> Section:
@@ -92,7 +112,7 @@ def _throughput_notes(record: Record, legend: str) -> Iterator[str]:
             yield f"{timing.id}: the GPU is throttled by {', '.join(map(str, reasons))}"
 
 
-def _accuracy_section(run: Run, tied: Collection[str]) -> Section:
+def _accuracy_section(run: Run, ranks: Mapping[str, str]) -> Section:
     """Return a table of the cases, best top-1 first, then the missing ones."""
     ranked, dataset = ranking(run.record.cases), run.record.dataset
     where = f"{dataset.name}, {dataset.images:,} images" if ranked and dataset else "nothing was evaluated"
@@ -100,18 +120,17 @@ def _accuracy_section(run: Run, tied: Collection[str]) -> Section:
     rows = []
     for case in ranked:
         setting = "" if case.setting == DEFAULT else f" {case.setting}"
-        tie = TIE if case.id in tied else ""
-        row = [("<", tie), ("<model", case.model), ("<weights", f"{case.weights}{setting}")]
+        row = [("<rank" if ranks else "<", ranks.get(case.id, ""))]
+        row += [("<model", case.model), ("<weights", f"{case.weights}{setting}")]
         for metric, name in METRICS.items():
             percent = case.counts.percent(metric)
             expected = case.expected.counts.percent(metric) if case.expected else None
             difference = None if expected is None else percent - expected
             row += [(name, f"{percent:.3f}"), (origin, number(expected, ".3f")), ("diff", number(difference, "+.3f"))]
         row += [("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")]
-        rows.append([*row, ("images/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(case.outcome))])
+        rows.append([*row, ("images/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(outcome_of(case)))])
     lines = list(_missing_lines(run.record.missing_cases))
-    if any(case.id in tied for case in ranked):
-        lines.append(f"{TIE_NOTE} (top-1, exact McNemar test, p >= {_SIGNIFICANT})")
+    lines += [RANK_NOTE] if ranks else []
     could_miss: dict[str, float] = {}
     checks = [check for case in ranked for check in case.verdict.checks]
     for check in (check for check in checks if check.could_miss and not check.needed):
@@ -127,11 +146,20 @@ def _accuracy_section(run: Run, tied: Collection[str]) -> Section:
 
 
 def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, str]]:
-    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show."""
+    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show.
+
+    A failure that is a known issue is a warning.
+    """
     for case in cases:
-        checks = [check for check in case.verdict.checks if check.outcome == outcome]
-        for check in sorted(checks, key=lambda check: check.name != BASELINE):
-            yield case.id, f"{check.name}: {check.detail}"
+        for check in sorted(case.verdict.checks, key=lambda check: check.name != BASELINE):
+            issue = case.known_issues.get(check.name) if check.outcome == FAILED else None
+            if outcome == (WARNING if issue else check.outcome):
+                yield case.id, f"{check.name}: {f'known issue: {issue}; ' if issue else ''}{check.detail}"
+
+
+def outcome_of(case: CaseResult) -> str:
+    """Return a case's outcome; a warning if known issues are all that failed."""
+    return WARNING if case.outcome == FAILED and not case.failures else case.outcome
 
 
 def shown(outcome: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing.forkserver  # noqa: F401
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def every_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table_line(result: pytest.RunResult) -> str:
-    """Return the row of the summary, without its images a second."""
-    [row] = [row for line in result.outlines if (row := line.strip("~").split())[:2] == ["nearest", "V1"]]
+    """Return the row of the summary, without its rank and images a second."""
+    [row] = [
+        line.partition("nearest")[2].split() for line in result.outlines if re.match(r"[\d-]* +nearest +V1 ", line)
+    ]
     return " ".join(row[:-2])

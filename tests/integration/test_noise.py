@@ -15,13 +15,13 @@ from harness.records.run_folder import read_run
 from harness.report.report import Judging
 from tests.integration.conftest import Gate
 
-DEFAULT = NoiseFloor(median=4e-5, largest=1e-4, margin=2e-4, changed=2e-4)
-HIGH = NoiseFloor(median=0.5, largest=2.0, margin=4.0, changed=0.5)
+DEFAULT = NoiseFloor(median=4e-5, largest=1e-4, changed=2e-4, images=2_200)
+HIGH = NoiseFloor(median=0.5, largest=2.0, changed=0.5, images=16)
 
 
-def _pairing(changed: int, median: float, largest: float) -> Pairing:
+def _pairing(against: str, changed: int, median: float, largest: float) -> Pairing:
     return Pairing(
-        against="a",
+        against=against,
         images=100,
         changed=changed,
         near_ties=changed,
@@ -39,15 +39,18 @@ def _pairing(changed: int, median: float, largest: float) -> Pairing:
 @pytest.mark.parametrize(
     ("pairings", "expected"),
     [
-        ([(0, 1e-5, 5e-5), (1, 3e-5, 4e-5)], NoiseFloor(1.2e-4, 2e-4, 4e-4, 0.04)),
-        ([(0, 0.0, 0.0)], NoiseFloor(1e-6, 1e-6, 2e-6, 2e-4)),
-        ([(40, 1.0, 1.0)], NoiseFloor(4.0, 4.0, 8.0, 1.0)),
+        ([("a", 0, 1e-5, 5e-5), ("a", 1, 3e-5, 4e-5)], NoiseFloor(1.2e-4, 2e-4, 0.04, 100)),
+        ([("a", 0, 0.0, 0.0), ("b", 0, 0.0, 0.0)], NoiseFloor(1e-6, 1e-6, 2e-4, 200)),
+        ([("a", 40, 1.0, 1.0)], NoiseFloor(4.0, 4.0, 1.0, 100)),
     ],
 )
 def test_the_noise_floor_is_above_all_that_was_measured(
-    pairings: list[tuple[int, float, float]], expected: NoiseFloor
+    pairings: list[tuple[str, int, float, float]], expected: NoiseFloor
 ) -> None:
-    """Four times, but never below what float32 can tell, and few images prove no smaller share of changes."""
+    """Four times, but never below what float32 can tell, and few images prove no smaller share of changes.
+
+    It stands on the images of each case once, however often that was computed.
+    """
     found = noise_floor_above([_pairing(*values) for values in pairings])
 
     assert HEADROOM == 4
@@ -62,12 +65,29 @@ def test_the_noise_is_measured_and_written(project: Path, capsys: pytest.Capture
     status = main(["noise", "colours", "--device=cpu", f"--expected={expected}", "--models=all", "-o", "noise.json"])
 
     lines = capsys.readouterr().out.splitlines()
-    variants = [line[12:26].strip() for line in lines if line.startswith("nearest-V1")]
+    variants = [line[12:28].strip() for line in lines if line.startswith("nearest-V1")]
     written = read_noise_floors(project / "noise.json")
     assert 0 == status
     assert ["the same again", "batches of 1", "batches of 7", "contiguous", "one thread"] == variants
     assert (16, ("nearest-V1",), str(torch.__version__)) == (written.images, written.models, written.torch)
     assert 1e-6 <= written.floors["fp32"].largest < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"), [("absent/noise.json", "No such file"), ("colours", "something else than a file is there")]
+)
+def test_a_file_that_cannot_be_written_is_an_error_before_anything_is_measured(
+    project: Path, capsys: pytest.CaptureFixture[str], output: str, reason: str
+) -> None:
+    """Which takes minutes; what is there stays as it is."""
+    before = sorted(project.rglob("*"))
+
+    status = main(["noise", "colours", "--device=cpu", "-o", output])
+
+    output, errors = capsys.readouterr()
+    assert (2, "") == (status, output)
+    assert reason in errors
+    assert before == sorted(project.rglob("*"))
 
 
 def test_the_gate_and_compare_judge_by_a_measured_noise_floor(gate: Gate, project: Path) -> None:

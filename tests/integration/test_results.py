@@ -90,7 +90,9 @@ def test_workers_of_xdist_write_one_record(gate: Gate, project: Path) -> None:
     both = gate("--imagenet=colours", "--models=all", "--results=two", "--baseline=one", "-n", "2", "-p", "xdist")
 
     both.assert_outcomes(passed=2, errors=1)
-    both.stdout.re_match_lines([r"dataset: colours", r" +again .* 75.000 .* - .* passed$", r"~ +nearest .* passed$"])
+    both.stdout.re_match_lines(
+        [r"dataset: colours", r"1-2 +again .* 75.000 .* - .* passed$", r"1-2 +nearest .* passed$"]
+    )
     assert table_line(single) == table_line(both)
     assert [store.decoded for store in list_stores(project / "store")] == [16]
     one, two = (_json(project / name) for name in ("one", "two"))
@@ -183,7 +185,7 @@ def test_a_memory_format_is_a_case_of_its_own(gate: Gate, project: Path) -> None
 
     result.assert_outcomes(passed=2)
     assert [case.id for case in read_run(project / "run").record.cases] == [CASE, f"{CASE}-contiguous"]
-    result.stdout.re_match_lines([r" +nearest  V1 .* passed$", r"~ +nearest  V1 fp32-contiguous .* passed$"])
+    result.stdout.re_match_lines([r"1-2 +nearest  V1 .* passed$", r"1-2 +nearest  V1 fp32-contiguous .* passed$"])
 
 
 def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]) -> None:

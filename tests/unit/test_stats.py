@@ -11,7 +11,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from harness.stats import _cdf, binomial_tail, images_needed, mcnemar, sampling_band
+from harness.stats import _cdf, all_among, binomial_tail, images_needed, mcnemar, sampling_band
 
 # A sound model leaves the band once in 10,000 subsets, half of that on either side; a drop counts as found at 99 %.
 ALPHA = 1e-4
@@ -81,6 +81,18 @@ def test_binomial_tail_is_the_share_of_outcomes_with_as_many(numerator: int) -> 
     actual = [binomial_tail(count, n, numerator / 10) for n in (1, 2, 30) for count in range(n + 1)]
 
     assert actual == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("images", "others"), [(1, 0), (3, 0), (1, 5), (4, 4), (50, 2_000), (2_000, 50)])
+def test_all_among_is_the_share_of_draws_without_others(images: int, others: int) -> None:
+    """By exact fractions, for one drawn image to as many as there are images."""
+    counts = range(1, min(images, 30) + 1)
+
+    actual = [all_among(count, images, others) for count in counts]
+
+    assert actual == pytest.approx(
+        [float(Fraction(comb(images, k), comb(images + others, k))) for k in counts], abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (1, 1), (0, 1), (40, 41), (600, 600)])

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from harness.compare.statistics import wilson_interval
-from harness.records.results import CaseResult, TimingResult, ranking
+from harness.records.results import CaseResult, TimingResult
 from harness.records.run_folder import Run
 from harness.report.comparison import differences, environment_section, series_sections
 from harness.report.page.architectures import architecture_of
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.run import TIE, TIE_NOTE, accuracy_sections, throughput_section, tied_cases
+from harness.report.run import RANK_NOTE, accuracy_sections, rank_ranges, ranking, throughput_section
 from harness.report.sections import Section, table_of
 
 _MOST_ROWS, _MOST_LINES = 80, 8
@@ -34,17 +34,17 @@ class Part(NamedTuple):
 
 def parts_of(report: Report) -> Iterator[Part]:
     """Yield the parts that are made of tables and charts, in the order of the page."""
-    record, tied = report.record, tied_cases(report.newest)
+    record, ranks = report.record, rank_ranges(report.newest)
     compared = differences(report.comparison) if report.comparison else {}
     yield Part("environment", "Environment", [environment_section(report.newest, report.comparison)])
     if record.cases or record.missing_cases:
         accuracy = [_without_images(compared["accuracy"])] if "accuracy" in compared else []
-        yield Part("cases", "Cases", [*accuracy_sections(report.newest, tied), *accuracy])
+        yield Part("cases", "Cases", [*accuracy_sections(report.newest, ranks), *accuracy])
     if "missing" in compared:
         yield Part("missing", "In one run only, or without a result", [compared["missing"]])
     if record.cases:
-        charts = list(_trade_offs(record.cases, record.timings))
-        yield Part("models", "Models compared", [_models(record.cases, tied)], charts)
+        charts = list(_trade_offs(record.cases, record.timings, ranks))
+        yield Part("models", "Models compared", [_models(record.cases, ranks)], charts)
     if record.timings or record.missing_timings:
         speed = [compared["speed"]] if "speed" in compared else []
         yield Part("speed", "Speed", [throughput_section(report.newest), *speed], list(_speed_charts(report)))
@@ -57,14 +57,14 @@ def _without_images(section: Section) -> Section:
     return replace(section, lines=tuple(line for line in section.lines if not line.startswith(" ")))
 
 
-def _models(cases: Sequence[CaseResult], tied: Collection[str]) -> Section:
+def _models(cases: Sequence[CaseResult], ranks: Mapping[str, str]) -> Section:
     """Return the ranking, with size, year and idea of each model."""
     names, rows = _short(cases), []
-    for rank, case in enumerate(ranking(cases), start=1):
+    for position, case in enumerate(ranking(cases), start=1):
         low, high = wilson_interval(case.counts.top1, case.counts.images)
         year, idea = architecture_of(case.model) or ("-", "-")
         weights = "-" if case.weights_bytes is None else f"{case.weights_bytes / 1e6:,.1f} MB"
-        row = [("<", f"{TIE if case.id in tied else ''}{rank}"), ("<model", names[case.id])]
+        row = [("<rank", ranks.get(case.id, f"{position}")), ("<model", names[case.id])]
         row += [("top-1", f"{case.counts.percent('top1'):.3f}"), ("<95 % interval", f"{low:.2f} to {high:.2f}")]
         row += [("params", f"{case.parameters / 1e6:.1f}M" if case.parameters else "-")]
         row += [("GMACs", f"{case.gmacs:.2f}" if case.gmacs else "-"), ("weights", weights)]
@@ -73,16 +73,18 @@ def _models(cases: Sequence[CaseResult], tied: Collection[str]) -> Section:
         "interval: Wilson's, for other images such as these; GMACs: multiply-adds of one image; weights: bytes of all "
         "parameters and buffers"
     )
-    return Section("", table_of(rows), (TIE_NOTE, note) if tied else (note,))
+    return Section("", table_of(rows), (RANK_NOTE, note) if ranks else (note,))
 
 
-def _trade_offs(cases: Sequence[CaseResult], timings: Sequence[TimingResult]) -> Iterator[Chart]:
+def _trade_offs(
+    cases: Sequence[CaseResult], timings: Sequence[TimingResult], ranks: Mapping[str, str]
+) -> Iterator[Chart]:
     names = _short(cases)
     by_batch_size = sorted(timings, key=lambda timing: timing.batch_size)
     largest = {timing.id.rpartition("-b")[0]: timing for timing in by_batch_size}
     by_gmacs, by_speed = [], []
     for case in ranking(cases):
-        name = names[case.id]
+        name = f"{names[case.id]} ({ranks[case.id]})" if ranks else names[case.id]
         top1 = (case.counts.percent("top1"), *wilson_interval(case.counts.top1, case.counts.images))
         if case.gmacs > 0:
             by_gmacs.append(Point(name, case.gmacs, case.gmacs, case.gmacs, *top1))
@@ -91,11 +93,12 @@ def _trade_offs(cases: Sequence[CaseResult], timings: Sequence[TimingResult]) ->
             by_speed.append(Point(name, median, first, third, *top1))
         elif (speed := case.images_per_second) > 0 and not largest:
             by_speed.append(Point(name, speed, speed, speed, *top1))
+    y_title = "top-1 in percent (rank)" if ranks else "top-1 in percent"
     if by_gmacs:
-        yield trade_off("top-1 against GMACs", by_gmacs, "GMACs of one image", "top-1 in percent")
+        yield trade_off("top-1 against GMACs", by_gmacs, "GMACs of one image", y_title)
     if by_speed:
         how = "forward alone, largest batch" if largest else "the whole loop, in the gate"
-        yield trade_off(f"top-1 against images/s: {how}", by_speed, "images/s", "top-1 in percent")
+        yield trade_off(f"top-1 against images/s: {how}", by_speed, "images/s", y_title)
 
 
 def _speed_charts(report: Report) -> Iterator[Chart]:

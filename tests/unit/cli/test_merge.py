@@ -31,7 +31,7 @@ def _names() -> list[str]:
 
 
 def test_the_tables_are_those_of_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Accuracy with its ties, speed, and the path of the run; the merged runs stay."""
+    """Accuracy with ranks, speed, and the path of the run; the merged runs stay."""
     write_run(Path("a"), run_record([RESNET], [timing_result(seconds=(0.5, 0.5))]))
     write_run(Path("b"), run_record([VGG, case_result("alexnet", (1000, 600, 900))]))
 
@@ -40,7 +40,7 @@ def test_the_tables_are_those_of_one_run(tmp_path: Path, capsys: pytest.CaptureF
     output, errors = capsys.readouterr()
     assert (status, errors) == (0, "")
     lines = output.splitlines()
-    assert [line.split()[0] for line in lines[2:5]] == ["vgg16", "~", "alexnet"]
+    assert [line.split()[:2] for line in lines[2:5]] == [["1-2", "vgg16"], ["1-2", "resnet18"], ["3", "alexnet"]]
     assert [line for line in lines if line.startswith(("accuracy", "throughput", "results"))] == [
         "accuracy in percent: imagenet-1k, 1,000 images",
         "throughput: forward alone, images on the device, seeded weights",

@@ -75,8 +75,8 @@ def test_another_run_than_the_one_before_can_be_compared_with() -> None:
     assert "3 runs" in _titles(report)
 
 
-def test_ties_are_found_where_there_are_predictions(tmp_path: Path) -> None:
-    """A run that is read from its folder tells which neighbours are tied; its JSON alone does not know."""
+def test_ranks_are_found_where_there_are_predictions(tmp_path: Path) -> None:
+    """A run that is read from its folder tells which models can be told apart; its JSON alone does not know."""
     run = write_run(tmp_path / "run", run_record([case_result("vgg16"), case_result("resnet18")]))
 
     def marks(run: Run) -> list[str]:
@@ -84,7 +84,7 @@ def test_ties_are_found_where_there_are_predictions(tmp_path: Path) -> None:
         assert table is not None
         return [row[0] for row in table.rows]
 
-    assert marks(run) == ["", "~"]
+    assert marks(run) == ["1-2", "1-2"]
     assert marks(Run(tmp_path / "run" / "record.json", run.record)) == ["", ""]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from itertools import combinations, permutations
+from math import comb
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from harness.precision import PRECISIONS
 from harness.predictions import Predictions
@@ -19,14 +23,15 @@ from tests.records import case_result, expected, pairing, predictions_of, run_re
 ALL = np.arange(1000)
 
 TABLE = """\
-   model     weights         top-1  published    diff    top-5  published    diff  params  GMACs  images/s  outcome
-   own       IMAGENET1K_V1  72.000          -       -  100.000          -       -   11.7M   1.81     1,234  FAILED
-~  vgg16     IMAGENET1K_V1  71.600     71.600  +0.000   90.400     90.400  +0.000   11.7M   1.81     1,234  passed
-   resnet18  IMAGENET1K_V1  69.800     69.800  +0.000   89.100     89.100  +0.000   11.7M   1.81     1,234  passed
-   alexnet   IMAGENET1K_V1  56.500     56.600  -0.100   79.000     79.000  +0.000   11.7M   1.81     1,234  FAILED
+rank  model     weights         top-1  published    diff    top-5  published    diff  params  GMACs  images/s  outcome
+1-2   own       IMAGENET1K_V1  72.000          -       -  100.000          -       -   11.7M   1.81     1,234  FAILED
+1-2   vgg16     IMAGENET1K_V1  71.600     71.600  +0.000   90.400     90.400  +0.000   11.7M   1.81     1,234  passed
+3     resnet18  IMAGENET1K_V1  69.800     69.800  +0.000   89.100     89.100  +0.000   11.7M   1.81     1,234  passed
+4     alexnet   IMAGENET1K_V1  56.500     56.600  -0.100   79.000     79.000  +0.000   11.7M   1.81     1,234  FAILED
   googlenet-IMAGENET1K_V1-fp32: not run
   vgg11-IMAGENET1K_V1-fp32: ERROR, no result (see above)
-~ not significantly different from the row above on the same images (top-1, exact McNemar test, p >= 0.05)
+rank: best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's \
+method)
 own-IMAGENET1K_V1-fp32: ran in batches of 8"""
 
 TABLE_OF_ONE = """\
@@ -53,7 +58,7 @@ def _correct(case: CaseResult, *images: range) -> Predictions:
 
 
 def test_table(tmp_path: Path) -> None:
-    """Rows by top-1, ties marked, dashes where nothing is published; then the missing cases and notes, one a line."""
+    """Rows by top-1, with ranks, dashes where nothing is published; then the missing cases and notes, one a line."""
     cases = [
         case_result("alexnet", (1000, 565, 790), expected=expected(1000, 566, 790)),
         case_result("vgg16", (1000, 716, 904)),
@@ -70,7 +75,7 @@ def test_table(tmp_path: Path) -> None:
 
 
 def test_table_of_one_case(tmp_path: Path) -> None:
-    """There is no row above to be tied to; judged on a subset, it says what that could miss."""
+    """A case alone has no rank; judged on a subset, it says what that could miss."""
     case = case_result("alexnet", (1000, 565, 790), expected=expected(50_000, 28_200, 39_500, origin="recorded"))
 
     [section] = run_sections(_run(tmp_path, case))
@@ -96,33 +101,75 @@ def test_rows_are_ordered_by_top1_then_by_id(order: list[int]) -> None:
     assert [line.split()[0] for line in _body(section)[1:4]] == ["c", "a", "b"]
 
 
+def _ranks(run: Run) -> dict[str, str]:
+    """Return the ranks in the table, by model."""
+    [section] = run_sections(run)
+    assert section.table is not None
+    assert "rank" == section.table.head[0]
+    return {row[1]: row[0] for row in section.table.rows}
+
+
 @pytest.mark.parametrize(
-    ("only_above", "only_below", "tied"),
+    ("only_above", "only_below", "ranks"),
     [
-        pytest.param(0, 0, True, id="the same predictions"),
-        pytest.param(5, 0, True, id="p = 0.0625"),
-        pytest.param(6, 0, False, id="p = 0.03125"),
-        pytest.param(60, 41, True, id="p = 0.073"),
-        pytest.param(60, 39, False, id="p = 0.044"),
+        pytest.param(0, 0, ["1-2", "1-2"], id="the same predictions"),
+        pytest.param(5, 0, ["1-2", "1-2"], id="p = 0.0625"),
+        pytest.param(6, 0, ["1", "2"], id="p = 0.03125"),
+        pytest.param(60, 41, ["1-2", "1-2"], id="p = 0.073"),
+        pytest.param(60, 39, ["1", "2"], id="p = 0.044"),
     ],
 )
-def test_ties_are_decided_image_by_image(only_above: int, only_below: int, tied: bool, tmp_path: Path) -> None:
-    """Neighbours are tied unless the images that only one of them gets right differ by more than chance, p < 0.05."""
+def test_ranks_are_decided_image_by_image(only_above: int, only_below: int, ranks: list[str], tmp_path: Path) -> None:
+    """Two cases share their ranks unless the images that only one of them gets right differ by more than chance."""
     above = case_result("above", (1000, 500 + only_above, 900))
     below = case_result("below", (1000, 500 + only_below, 900))
     others = _correct(below, range(500), range(500 + only_above, 500 + only_above + only_below))
 
     run = _run(tmp_path, above, below, below=others)
 
-    assert _body(run_sections(run)[0])[2].startswith("~  below") == tied
-    assert _body(run_sections(Run(run.path / "record.json", run.record))[0])[2].startswith("  below")
+    assert ranks == list(_ranks(run).values())
+    assert _body(run_sections(Run(run.path / "record.json", run.record))[0])[0].startswith("  model")
 
 
-def test_a_tie_is_with_the_row_above_alone(tmp_path: Path) -> None:
-    """A mark compares a row with the one above it, not with the best."""
-    run = _run(tmp_path, *(case_result(f"model{step}", (1000, 700 - 4 * step, 900)) for step in range(3)))
+def test_neighbours_that_cannot_be_told_apart_do_not_make_the_ends_equal(tmp_path: Path) -> None:
+    """Of four in a row each is like the next (p = 0.06), while the first is better than the last (p = 6e-5)."""
+    run = _run(tmp_path, *(case_result(name, (1000, 700 - 5 * step, 900)) for step, name in enumerate("abcd")))
 
-    assert [line[0] for line in _body(run_sections(run)[0])[1:4]] == [" ", "~", "~"]
+    assert {"a": "1-2", "b": "1-3", "c": "2-4", "d": "3-4"} == _ranks(run)
+
+
+@pytest.mark.parametrize("images", [300, 1_000, 4_000])
+def test_ranks_of_real_predictions_are_those_of_holms_method_written_out(
+    images: int, study: dict[str, NDArray[np.int16]], tmp_path: Path
+) -> None:
+    """For torchvision's six models on the first images of ImageNet, by whole numbers."""
+    names = [name for name in study if name != "label"]
+    correct = {name: (study[name][:images, 0] == study["label"][:images]).tolist() for name in names}
+    cases = [case_result(name, (images, sum(correct[name]), images)) for name in names]
+    known = {case.model: predictions_of(case, np.array(correct[case.model])) for case in cases}
+
+    found = _ranks(_run(tmp_path, *cases, **known))
+
+    p = {}
+    for one, other in permutations(names, 2):
+        turned = [(a, b) for a, b in zip(correct[one], correct[other], strict=True) if a != b]
+        wins = sum(a for a, _ in turned)
+        heads = sum(comb(len(turned), k) for k in range(wins, len(turned) + 1))
+        p[one, other] = min(Fraction(1), Fraction(2 * heads, 2 ** len(turned)))
+    better = set()
+    pairs = sorted(combinations(names, 2), key=lambda pair: min(p[pair], p[pair[::-1]]))
+    for index, pair in enumerate(pairs):
+        winner = min(pair, pair[::-1], key=p.__getitem__)
+        if p[winner] >= Fraction(5, 100 * (len(pairs) - index)):
+            break
+        better.add(winner)
+    expected = {}
+    for name in names:
+        low = 1 + sum(loser == name for _, loser in better)
+        high = len(names) - sum(winner == name for winner, _ in better)
+        expected[name] = f"{low}-{high}" if low < high else f"{low}"
+    assert expected == found
+    assert any("-" in rank for rank in found.values())
 
 
 def test_another_setting_is_named(tmp_path: Path) -> None:

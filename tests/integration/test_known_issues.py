@@ -1,0 +1,145 @@
+"""``--known-issues``: failures that are expected until a date, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.compare.compare import compare
+from harness.records.results import CaseResult
+from harness.records.run_folder import read_run
+from harness.report.report import report_on
+from harness.verdict import FAILED, PASSED, WARNING
+from tests.colours import EXPECTED
+from tests.integration.conftest import Gate
+from tests.records import case_result, expected, run_record, write_run
+
+MODELS = """\
+  - model: known
+    weights: V1
+    builder: tests.colours:nearest_colour
+    preset: *preset
+    colours: &off {acc@1: 50, acc@5: 87.5}
+  - {model: more, weights: V1, builder: tests.colours:nearest_colour, preset: *preset, colours: {acc@1: 50, acc@5: 80}}
+  - {model: old, weights: V1, builder: tests.colours:nearest_colour, preset: *preset, colours: *off}
+  - {model: over, weights: V1, builder: tests.colours:nearest_colour, preset: *preset, colours: *values}
+  - {model: nan, weights: V1, builder: tests.colours:always_nan, preset: *preset, colours: *values}
+"""
+ISSUE = "{{case: '{}', check: {}, reason: rounds down, url: 'https://example.org/{}', until: {}}}"
+ISSUES = [
+    ISSUE.format("KNOWN-v1-*", "top-1", 1, "2999-12-31"),
+    ISSUE.format("more-V1-fp32", "top-1", 2, "2999-12-31"),
+    ISSUE.format("old-*", "top-1", 3, "2020-01-31"),
+    ISSUE.format("over-*", "top-1", 4, "2999-12-31"),
+    ISSUE.format("nan-*", "top-1", 5, "2999-12-31"),
+    ISSUE.format("nearest-*", "baseline", 6, "2999-12-31"),
+]
+REASON = "rounds down (https://example.org/1), until 2999-12-31"
+
+
+@pytest.mark.parametrize("workers", [[], pytest.param(["-n=2"], marks=pytest.mark.slow)], ids=["one", "xdist"])
+def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: list[str]) -> None:
+    """Not another check of the case, an issue that expired or no longer occurs, or an error; the record has the truth.
+
+    An issue of a check that was not made, here of a baseline, says nothing about the case.
+    """
+    (project / "expected_accuracy.yaml").write_text(EXPECTED + MODELS)
+    (project / "issues.yaml").write_text("".join(f"- {issue}\n" for issue in ISSUES))
+
+    result = gate("--imagenet=colours", "--models=all", "--known-issues=issues.yaml", "--results=run", "-rxf", *workers)
+
+    result.assert_outcomes(passed=1, xfailed=1, failed=3, errors=1)
+    result.stdout.fnmatch_lines_random(
+        [
+            f"XFAIL *known-V1-fp32* - top-1: {REASON}",
+            "known issue of top-1 has expired, repair it or accept it for longer: rounds down (*/3), until 2020-01-31",
+            "known issue of top-1 no longer occurs, remove it from --known-issues: rounds down (*/4), until *",
+            f"warning: known-V1-fp32: top-1: known issue: {REASON}; measured 75.000, published 50.000*",
+        ]
+    )
+    record = read_run(project / "run").record
+    known = {case.model: (case.outcome, list(case.known_issues), len(case.failures)) for case in record.cases}
+    assert {
+        "nearest": (PASSED, [], 0),
+        "known": (FAILED, ["top-1"], 0),
+        "more": (FAILED, ["top-1"], 1),
+        "old": (FAILED, [], 1),
+        "over": (PASSED, [], 0),
+    } == known
+    assert ["nan-V1-fp32"] == [missing.id for missing in record.missing]
+
+
+def test_a_subset_that_could_miss_the_failure_does_not_end_an_issue(gate: Gate, project: Path) -> None:
+    """And a run whose failures are all known ends with success."""
+    (project / "issues.yaml").write_text(f"[{ISSUE.format('*', 'top-1', 1, '2999-12-31')}]")
+
+    subset = gate("--imagenet=colours", "--limit=12", "--known-issues=issues.yaml")
+    (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 50"))
+    whole = gate("--imagenet=colours", "--known-issues=issues.yaml")
+
+    subset.assert_outcomes(passed=1)
+    whole.assert_outcomes(xfailed=1)
+    assert (0, 0) == (subset.ret, whole.ret)
+
+
+def test_a_team_s_own_failure_with_the_result_is_not_known(gate: Gate, project: Path) -> None:
+    """Though the checks of the same case that failed all are."""
+    (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 50"))
+    (project / "issues.yaml").write_text(f"[{ISSUE.format('*', 'top-1', 1, '2999-12-31')}]")
+    (project / "test_own.py").write_text(
+        "import pytest\n\n@pytest.mark.imagenet\ndef test_own(result):\n    assert result.counts.top1 == 0\n"
+    )
+
+    result = gate("--imagenet=colours", "--known-issues=issues.yaml", "test_own.py")
+
+    result.assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "cannot be read: No such file"),
+        ("- {case: a", "not valid YAML"),
+        ("case: a", "expected a list of case, check, reason, url and until (a date): Expected `array`"),
+        ("- {case: a, check: top-1, reason: r, url: 'https://a', until: soon}", "Invalid RFC3339 encoded date"),
+        ("- {case: a, check: top-1, reason: r, url: none, until: 2999-01-01}", "matching regex"),
+        ("- {case: a, check: top-1, reason: r, url: 'https://a'}", "missing required field `until`"),
+        ("- {case: a, check: b, reason: r, url: 'https://a', until: 2999-01-01, extra: 1}", "unknown field `extra`"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_a_usage_error(gate: Gate, project: Path, text: str | None, reason: str) -> None:
+    """Before anything is evaluated."""
+    if text is not None:
+        (project / "issues.yaml").write_text(text)
+
+    result = gate("--imagenet=colours", "--known-issues=issues.yaml")
+
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    [line] = [line for line in result.errlines if "--known-issues issues.yaml: " in line]
+    assert reason in line
+
+
+def _case(model: str, **changes: object) -> CaseResult:
+    return case_result(model, (1000, 700, 900), expected=expected(1000, 750, 900), **changes)
+
+
+def test_compare_and_report_do_not_fail_by_what_is_known(tmp_path: Path) -> None:
+    """A known failure is a warning with its reason, another one fails; an issue of a baseline is of that one alone."""
+    issues = {"top-1": REASON, "baseline": REASON}
+    good, bad = _case("resnet18", known_issues=issues), _case("vgg16")
+    old = write_run(tmp_path / "old", run_record([good, bad]))
+    known = write_run(tmp_path / "known", run_record([good]))
+    both = write_run(tmp_path / "both", run_record([good, bad]))
+
+    assert [] == [name for name, _ in compare(known, known).failures()]
+    assert ["vgg16-IMAGENET1K_V1-fp32"] == [name for name, _ in compare(old, both).failures()]
+    headline = report_on([known]).headline
+    assert (WARNING, ((good.id, f"top-1: known issue: {REASON}; {good.verdict.checks[0].detail}"),)) == (
+        headline.outcome,
+        headline.reasons,
+    )
+    weights = msgspec.structs.replace(good, weights_sha256="other")
+    other = write_run(tmp_path / "other", run_record([weights]))
+    assert ["weights: "] == [why[:9] for _, why in compare(known, other).failures()]
