@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from harness.ab.rounds import looks
 from harness.compare.compare import confidence_of_each
 from harness.compare.statistics import ratio_of_pairs, wilson_interval
-from harness.records.evidence import SpeedTrial
 from harness.records.run_folder import read_run
+from harness.records.speed import SpeedTrial
 from harness.verdict import FAILED, NOT_JUDGED, judge_trial
 
 Draw = Callable[[np.random.Generator, int, int], NDArray[np.float64]]

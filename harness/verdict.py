@@ -26,10 +26,9 @@ from harness.records.evidence import (
     Expected,
     NoiseFloor,
     Pairing,
-    SpeedChange,
-    SpeedTrial,
     Unpaired,
 )
+from harness.records.speed import SpeedChange, SpeedTrial
 from harness.stats import all_among, binomial_tail, images_needed, sampling_band
 
 PASSED, WARNING, FAILED = "passed", "warning", "failed"
@@ -143,8 +142,8 @@ def _check_published(metric: str, expected: Expected, measured: Counts, alone: b
     if inside and band.could_miss > (largest := LARGEST_MISS * whole.percent(metric)):
         needed = images_needed(*population, ALPHA, largest) or whole.images
         outcome, or_else = (FAILED, ", or give --baseline DIR") if alone else (NOT_JUDGED, "")
-        too_few = f"too few images: raise --limit to {needed:,}{or_else}; {detail}"
-        return Check(name, outcome, too_few, band.could_miss, needed)
+        detail = f"too few images: raise --limit to {needed:,}{or_else}; {detail}"
+        return Check(name, outcome, detail, band.could_miss, needed)
     return Check(name, PASSED if inside else FAILED, detail, band.could_miss)
 
 

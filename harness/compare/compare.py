@@ -13,9 +13,10 @@ import numpy as np
 from harness.baseline.pairing import changed_predictions, on_images_of, pair, side_of
 from harness.compare.statistics import ratio_of_medians
 from harness.errors import RecordError
-from harness.records.evidence import ChangedPrediction, Pairing, Policy, SpeedChange, Unpaired, disturbances
+from harness.records.evidence import ChangedPrediction, Pairing, Policy, Unpaired
 from harness.records.results import CaseResult, Record, TimingResult
 from harness.records.run_folder import Run
+from harness.records.speed import SpeedChange, disturbances
 from harness.verdict import BASELINE, FAILED, NOT_JUDGED, judge_speed
 
 FAILURES = ("accuracy", "speed", "missing")

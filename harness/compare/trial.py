@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from harness.compare.compare import FAILURES, MAX_SLOWDOWN, confidence_of_each
 from harness.compare.statistics import ratio_of_pairs
 from harness.errors import RecordError
-from harness.records.evidence import SpeedTrial
 from harness.records.results import TimingResult
 from harness.records.run_folder import Run
+from harness.records.speed import SpeedTrial
 from harness.verdict import FAILED, NOT_JUDGED, judge_trial
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from harness.compare.compare import FAILURES, AccuracyPair, Comparison, compare, confidence_of_each
 from harness.compare.trial import Trial
-from harness.records.evidence import ARITHMETIC, METRICS, SpeedChange, SpeedTrial, Unpaired, disturbances
+from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
 from harness.records.run_folder import Run
+from harness.records.speed import SpeedChange, SpeedTrial, disturbances
 from harness.report.run import CHANGED, outcome_of, shown
 from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
 from harness.verdict import FAILED, NOT_JUDGED, PASSED, judge_trial, worst

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.precision import DEFAULT
-from harness.records.evidence import METRICS, Pairing, disturbances
+from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult
 from harness.records.run_folder import Run
+from harness.records.speed import disturbances
 from harness.report.sections import Section, counted, number, reason_lines, table_of
 from harness.stats import binomial_tail
 from harness.verdict import BASELINE, FAILED, NOT_JUDGED, WARNING

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from harness.dataset import SYNTHETIC
 from harness.predictions import Predictions, count
 from harness.records.accuracy_file import read_expected
-from harness.records.evidence import Bounds, Counts, Expected, Pairing, Policy, SpeedChange, Unpaired
+from harness.records.evidence import Bounds, Counts, Expected, Pairing, Policy, Unpaired
+from harness.records.speed import SpeedChange
 from harness.stats import sampling_band
 from harness.verdict import ALPHA, Check, Verdict, judge, judge_speed, worst
 from tests.records import pairing
