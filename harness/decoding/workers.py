@@ -20,6 +20,7 @@ def warm_up() -> None:
 
 def process_pool(workers: int, scratch: Path | None = None) -> ProcessPoolExecutor:
     """Return a pool of processes with torchvision imported; if this one is killed, they remove the folder scratch."""
+    warm_up()  # in this thread, see orphan.py
     return ProcessPoolExecutor(workers, mp_context=_context(), initializer=start_worker, initargs=(scratch,))
 
 
@@ -28,7 +29,7 @@ def _context() -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.decoding.store"])
+    context.set_forkserver_preload(["harness.decoding.orphan", "harness.decoding.store"])
     return context
 
 

@@ -1,0 +1,179 @@
+"""Ends runs of the gate at random moments, and reports what was lost or left behind: ``python -m tests.fuzz.kills``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.records.run_folder import read_run
+
+ROOT = Path(__file__).parents[2]
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", "imagenet"]
+GATE = ["--imagenet=synthetic", "--limit=100", "--workers=1", "--results=run"]
+RANKS = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", *PYTEST]
+WAYS = {
+    "plain": [*PYTEST, *GATE, "--models=alexnet,resnet18"],
+    "no-store": [*PYTEST, *GATE, "--models=alexnet,resnet18", "--no-store"],
+    "vgg16": [*PYTEST, *GATE, "--models=vgg16"],
+    "workers": [*PYTEST, *GATE, "--models=alexnet,resnet18,googlenet", "-n2"],
+    "ranks": [*RANKS, *GATE, "--models=alexnet,resnet18"],
+    "build": [sys.executable, "-m", "harness", "store", "build", "synthetic", "--models=alexnet"],
+}
+
+
+class Trial:
+    """One run in a folder of its own, which is ended by a signal."""
+
+    def __init__(self, folder: Path, way: str, environment: dict[str, str]) -> None:
+        self.folder, self.way = folder, way
+        for name in ("temporary", "store"):
+            (folder / name).mkdir(exist_ok=True)
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(folder / "temporary"),
+            "IMAGENET_STORE": str(folder / "store"),
+            **environment,
+        }
+
+    def run(self, number: signal.Signals | None, after: float, *, at_rank: bool = False) -> dict[str, object]:
+        """Start, send the signal after so many seconds, and return what happened."""
+        results = self.folder / "run"
+        before = _content(results)
+        output = self.folder / "output"
+        command = [f"--results={results}" if part == "--results=run" else part for part in WAYS[self.way]]
+        with output.open("w") as file:
+            started = time.monotonic()
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=file, stderr=file, start_new_session=True
+            )
+            try:
+                process.wait(None if number is None else after)
+            except subprocess.TimeoutExpired:
+                assert number is not None
+                os.kill(_rank(process.pid) if at_rank else process.pid, number)
+            sent = time.monotonic()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        seconds = time.monotonic() - sent
+        return {
+            "way": self.way,
+            "after": round(after, 2),
+            "whole": round(sent - started, 2),
+            "seconds": round(seconds, 2),
+            "status": process.wait(),
+            "traceback": "Traceback" in output.read_text(),
+            "processes": _left(process.pid),
+            "left": [
+                path.name
+                for path in (*(self.folder / "temporary").iterdir(), *self.folder.glob("run?*"))
+                if not path.name.startswith(("torchinductor_", "pytest-of-"))
+            ],  # of torch and of pytest
+            "results": "as before" if _content(results) == before else _read(results),
+            "last": output.read_text().strip().splitlines()[-1:],
+        }
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _read(folder: Path) -> str:
+    """Return what a run folder holds, read as every command reads it."""
+    try:
+        run = read_run(folder)
+        for case in run.record.cases:
+            run.predictions(case)
+    except HarnessError as error:
+        return f"LOST: {error}"
+    return f"{len(run.record.cases)} cases, {len(run.record.missing_cases)} missing"
+
+
+def _members(leader: int) -> list[int]:
+    """Return the processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return sorted(found)
+
+
+def _rank(leader: int) -> int:
+    """Return one of the ranks, at random; the leader if none has been started."""
+    ranks = []
+    for pid in _members(leader):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"\0LOCAL_RANK=" in environment and b"pytest" in command:
+            ranks.append(pid)
+    return random.choice(ranks or [leader])
+
+
+def _left(leader: int) -> int:
+    """Return how many processes of the session are there two seconds later."""
+    deadline = time.monotonic() + 2
+    while (left := _members(leader)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return len(left)
+
+
+def _show(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run trials and print a line for each, and what they have in common."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("way", choices=WAYS)
+    parser.add_argument("--signals", nargs="+", default=["SIGTERM", "SIGINT"])
+    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--at-rank", action="store_true")
+    parser.add_argument("--from-second", type=float, default=0)
+    parser.add_argument("--fresh", action="store_true")
+    options = parser.parse_args()
+    random.seed(options.seed)
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as root:
+        trial = Trial(Path(root), options.way, {})
+        whole = trial.run(None, 0)
+        _show(json.dumps(whole))
+        for number in range(options.trials):
+            folder = Path(root) / str(number) if options.fresh else Path(root)
+            folder.mkdir(exist_ok=True)
+            name = options.signals[number % len(options.signals)]
+            after = random.uniform(options.from_second, float(str(whole["whole"])))
+            found = Trial(folder, options.way, {}).run(signal.Signals[name], after, at_rank=options.at_rank)
+            _show(f"{name} {json.dumps(found)}")
+            counts[f"status {found['status']}"] += 1
+            counts["over 2 s"] += float(str(found["seconds"])) > 2
+            counts["left behind"] += bool(found["left"] or found["processes"])
+            counts["lost"] += "LOST" in str(found["results"])
+            counts["tracebacks"] += bool(found["traceback"])
+    _show(str(dict(counts)))
+
+
+if __name__ == "__main__":
+    main()
