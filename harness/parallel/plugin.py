@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.decoding.workers import temporary_folder
 from harness.errors import HarnessError
 from harness.options import ACCURACY, THROUGHPUT, Process, is_selected, positive, require_selected
 from harness.parallel.processes import device_of, gpu_count, interleaved, share_threads
@@ -198,6 +200,7 @@ class Ending:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._temporary = temporary_folder()
         self._is_interrupted = self._is_over = False
         self._ended = threading.Event()
         self._woken, wakes = socket.socketpair()
@@ -232,6 +235,7 @@ class Ending:
             gate.finish()
             if gate.run is not None:
                 gate.run.discard()
+            shutil.rmtree(self._temporary, ignore_errors=True)
             if (capture := self._config.pluginmanager.get_plugin("capturemanager")) is not None:
                 capture.suspend_global_capture(in_=True)
             sys.stdout.write(f"\n{_ended_by(woken[0])}{gate.written and f'; {gate.written}'}\n")
