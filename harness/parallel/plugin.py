@@ -248,8 +248,9 @@ class Ending:
         """Show where the run was interrupted only: pytest parses the whole source of each frame, seconds in torch."""
         if not self._config.getoption("fulltrace"):
             excinfo.traceback = excinfo.traceback.filter(excinfo)[-1:]
-        if (xdist := self._config.pluginmanager.get_plugin("dsession")) is not None:
-            xdist.nodemanager.EXIT_TIMEOUT = 0.2  # for workers, which are in the middle of a case
+        xdist = self._config.pluginmanager.get_plugin("dsession")
+        if (nodes := getattr(xdist, "nodemanager", None)) is not None:
+            nodes.EXIT_TIMEOUT = 0.2  # seconds, for workers in the middle of a case
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
