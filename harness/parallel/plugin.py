@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,11 +209,11 @@ class Ending:
         config.add_cleanup(stack.close)
         for number in _SIGNALS:
             stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
-            atexit.register(signal.signal, number, signal.SIG_IGN)  # the interpreter takes a while to end
         stack.callback(self._ended.set)
         stack.callback(wakes.close)  # which ends the thread
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False))
         threading.Thread(target=self._watch, daemon=True).start()
+        atexit.register(self._leave)
 
     def _interrupt(self, number: int, _frame: object) -> None:
         __tracebackhide__ = True
@@ -241,6 +241,16 @@ class Ending:
             sys.stdout.write(f"\n{_ended_by(woken[0])}{gate.written and f'; {gate.written}'}\n")
             sys.stdout.flush()
         finally:
+            os._exit(pytest.ExitCode.INTERRUPTED)
+
+    def _leave(self) -> None:
+        """Ignore signals while the interpreter ends; after one, do not wait for that: it takes a second with torch."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        if self._is_interrupted:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            with suppress(OSError):  # nobody reads on
+                sys.stdout.flush()
             os._exit(pytest.ExitCode.INTERRUPTED)
 
     @pytest.hookimpl(tryfirst=True)

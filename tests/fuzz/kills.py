@@ -79,7 +79,7 @@ class Trial:
             "left": [
                 path.name
                 for path in (*(self.folder / "temporary").iterdir(), *self.folder.glob("run?*"))
-                if not path.name.startswith(("torchinductor_", "pytest-of-"))
+                if not path.name.startswith(("torchinductor_", "torchelastic_", "pytest-of-"))
             ],  # of torch and of pytest
             "results": "as before" if _content(results) == before else _read(results),
             "last": output.read_text().strip().splitlines()[-1:],
