@@ -82,7 +82,7 @@ faults: $(READY)
 fuzz: $(READY)
 	$(PYTHON) -m pytest tests/fuzz tests/integration/test_odd_options.py -m "slow or not slow" $(ARGS)
 	for way in plain no-store workers ranks; do $(PYTHON) -m tests.fuzz.kills $$way --trials 25 || exit; done
-	$(PYTHON) -m tests.fuzz.kills build --signals SIGKILL --trials 100
+	$(PYTHON) -m tests.fuzz.kills build --trials 100
 
 .PHONY: docs
 docs: $(READY)

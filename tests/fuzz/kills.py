@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import torch
+
+from harness.dataset import open_dataset
+from harness.decoding import store
+from harness.decoding.decoders import decoder_on
+from harness.decoding.upkeep import list_stores, verify
+from harness.decoding.workers import warm_up
 from harness.errors import HarnessError
+from harness.preset import Geometry
 from harness.records.run_folder import read_run
 
 ROOT = Path(__file__).parents[2]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", "imagenet"]
 GATE = ["--imagenet=synthetic", "--limit=100", "--workers=1", "--results=run"]
 RANKS = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", *PYTEST]
+FILES = ("pixels", "hashes", "ids.json")
 WAYS = {
     "plain": [*PYTEST, *GATE, "--models=alexnet,resnet18"],
     "no-store": [*PYTEST, *GATE, "--models=alexnet,resnet18", "--no-store"],
     "vgg16": [*PYTEST, *GATE, "--models=vgg16"],
     "workers": [*PYTEST, *GATE, "--models=alexnet,resnet18,googlenet", "-n2"],
     "ranks": [*RANKS, *GATE, "--models=alexnet,resnet18"],
-    "build": [sys.executable, "-m", "harness", "store", "build", "synthetic", "--models=alexnet"],
 }
 
 
@@ -84,6 +95,49 @@ class Trial:
             "results": "as before" if _content(results) == before else _read(results),
             "last": output.read_text().strip().splitlines()[-1:],
         }
+
+
+def _build(folder: Path) -> None:
+    """Build a store, with threads for its processes, so that it takes a second from the start."""
+    vars(store)["process_pool"] = ThreadPoolExecutor
+    dataset = open_dataset("synthetic").subset(100)
+    decoder = decoder_on("pillow", torch.device("cpu"))
+    images = store.DecodedImages(dataset, Geometry(256, 224, "bilinear"), decoder, folder, 2)
+    images.finish()
+    images.close()
+
+
+def kill_builds(root: Path, trials: int) -> Counter[str]:
+    """Kill builds of a store, each where the one before was killed, and compare what is there with a sound one."""
+    warm_up()
+    context = multiprocessing.get_context("forkserver")
+    for name in ("first", "sound"):  # the first waits for the forkserver
+        started = time.monotonic()
+        process = context.Process(target=_build, args=(root / name,))
+        process.start()
+        process.join()
+    whole = time.monotonic() - started
+    [sound] = list_stores(root / "sound")
+    counts: Counter[str] = Counter()
+    built, before = root / "built", 0
+    while counts["kills"] < trials:
+        process = context.Process(target=_build, args=(built,))
+        process.start()
+        process.join(random.uniform(0.3, 1.1) * whole)
+        process.kill()
+        process.join()
+        counts["kills"] += process.exitcode == -signal.SIGKILL
+        for info in list_stores(built):
+            counts["kills with rows lost"] += info.decoded < before
+            counts["damaged rows"] += len(verify(info, lambda *_: None))
+            before = info.decoded
+            if process.exitcode == 0:
+                same = [(info.folder / name).read_bytes() == (sound.folder / name).read_bytes() for name in FILES]
+                counts["whole stores"] += 1
+                counts["other stores"] += not all(same)
+                shutil.rmtree(built)
+                before = 0
+    return counts
 
 
 def _content(folder: Path) -> dict[str, bytes]:
@@ -146,7 +200,7 @@ def _show(line: str) -> None:
 def main() -> None:
     """Run trials and print a line for each, and what they have in common."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("way", choices=WAYS)
+    parser.add_argument("way", choices=[*WAYS, "build"])
     parser.add_argument("--signals", nargs="+", default=["SIGTERM", "SIGINT"])
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
@@ -157,6 +211,8 @@ def main() -> None:
     random.seed(options.seed)
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as root:
+        if options.way == "build":
+            return _show(str(dict(kill_builds(Path(root), options.trials))))
         trial = Trial(Path(root), options.way, {})
         whole = trial.run(None, 0)
         _show(json.dumps(whole))
@@ -172,7 +228,7 @@ def main() -> None:
             counts["left behind"] += bool(found["left"] or found["processes"])
             counts["lost"] += "LOST" in str(found["results"])
             counts["tracebacks"] += bool(found["traceback"])
-    _show(str(dict(counts)))
+    return _show(str(dict(counts)))
 
 
 if __name__ == "__main__":
