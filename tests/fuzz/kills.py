@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -72,10 +73,10 @@ class Trial:
                 process.wait(None if number is None else after)
             except subprocess.TimeoutExpired:
                 assert number is not None
-                os.kill(_rank(process.pid) if at_rank else process.pid, number)
+                os.kill(_rank(self.folder / "temporary", process.pid) if at_rank else process.pid, number)
             sent = time.monotonic()
             try:
-                process.wait(60)
+                process.wait(100)
             except subprocess.TimeoutExpired:
                 process.kill()
         seconds = time.monotonic() - sent
@@ -86,7 +87,7 @@ class Trial:
             "seconds": round(seconds, 2),
             "status": process.wait(),
             "traceback": "Traceback" in output.read_text(),
-            "processes": _left(process.pid),
+            "processes": _left(self.folder / "temporary"),
             "left": [
                 path.name
                 for path in (*(self.folder / "temporary").iterdir(), *self.folder.glob("run?*"))
@@ -155,38 +156,27 @@ def _read(folder: Path) -> str:
     return f"{len(run.record.cases)} cases, {len(run.record.missing_cases)} missing"
 
 
-def _members(leader: int) -> list[int]:
-    """Return the processes of a session."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == leader and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return sorted(found)
+def _members(temporary: Path) -> dict[int, bool]:
+    """Return the processes that have this temporary folder (torchrun starts sessions), and whether each is a rank."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"TMPDIR={temporary}\0".encode() in (environment := (path / "environ").read_bytes()):
+                is_rank = b"\0LOCAL_RANK=" in environment
+                found[int(path.name)] = is_rank and b"pytest" in (path / "cmdline").read_bytes()
+    return found
 
 
-def _rank(leader: int) -> int:
+def _rank(temporary: Path, leader: int) -> int:
     """Return one of the ranks, at random; the leader if none has been started."""
-    ranks = []
-    for pid in _members(leader):
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"\0LOCAL_RANK=" in environment and b"pytest" in command:
-            ranks.append(pid)
-    return random.choice(ranks or [leader])
+    return random.choice([pid for pid, is_rank in _members(temporary).items() if is_rank] or [leader])
 
 
-def _left(leader: int) -> int:
-    """Return how many processes of the session are there two seconds later."""
-    deadline = time.monotonic() + 2
-    while (left := _members(leader)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+def _left(temporary: Path) -> int:
+    """Return how many processes are there five seconds later, in which ranks miss each other."""
+    deadline = time.monotonic() + 5
+    while (left := _members(temporary)) and time.monotonic() < deadline:
+        time.sleep(0.1)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     return len(left)
