@@ -8,6 +8,7 @@
 #   make gpu           what a GPU computes: a table of checks, and gpu.json; without one, those that a CPU can run
 #   make wheelhouse    what make gpu needs on a machine without network: wheels of what it lacks beside torch
 #   make faults        what planted faults do, on the real images in $IMAGENET_DIR and on the synthetic dataset; half an hour
+#   make fuzz          damaged inputs of every kind, random command lines, and runs that are killed; an hour
 #   make docs          the site of README.md and docs/, with the Python API, in build/docs
 #   make test          formatting, lint, types, layers, workflows, and all tests
 #
@@ -28,7 +29,7 @@ TOOLS := $(READY).tools
 
 .PHONY: help
 help:
-	@sed -n '3,13s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,14s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: gate
 gate: $(READY)
@@ -70,6 +71,13 @@ wheelhouse:
 faults: $(TOOLS)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check 'simplejpeg>=1.7'
 	$(PYTHON) -m tests.faults --imagenet "$${IMAGENET_DIR-}" $(ARGS)
+
+# Each input is made from its number, so that one that fails can be made again.
+.PHONY: fuzz
+fuzz: $(READY)
+	$(PYTHON) -m pytest tests/fuzz tests/integration/test_odd_options.py -m "slow or not slow" $(ARGS)
+	for way in plain no-store workers ranks; do $(PYTHON) -m tests.fuzz.kills $$way --trials 25 || exit; done
+	$(PYTHON) -m tests.fuzz.kills build --trials 100
 
 .PHONY: docs
 docs: $(READY)

@@ -170,12 +170,11 @@ def open_dataset(path: str | os.PathLike[str], named: str = "--imagenet") -> Ima
         from harness.synthetic.images import open_synthetic
 
         return open_synthetic()
-    root = Path(path).expanduser()
-    if not root.exists():
-        raise DatasetError(
-            f"{named} {os.fspath(path)!r}: expected a folder or archive of images, found nothing at {root.absolute()}"
-        )
+    root = Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's fails where there is no such user
     try:
+        if not root.exists():
+            expected = "expected a folder or archive of images"
+            raise DatasetError(f"{named} {os.fspath(path)!r}: {expected}, found nothing at {root.absolute()}")
         root = snapshot(root)
         for reader in FORMATS:
             if (dataset := reader.read(root)) is not None:

@@ -10,7 +10,8 @@ class HarnessError(Exception):
     """A user's mistake or a broken environment; shown without a traceback."""
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = printable(super().__str__())
+        return text if len(text) < 2000 else f"{text[:1000]} ... {text[-900:]}"  # of what a damaged file quotes
 
 
 class ExpectedError(HarnessError, ValueError):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import signal
 import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -12,7 +10,6 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -95,17 +92,18 @@ class Gate:
         self.options = Options()
         self.cases: tuple[Case, ...] = ()  # the selected ones, in the order of evaluation
         self.evaluator: Evaluator | None = None  # None unless accuracy tests are selected
-        self._run: NewRun | None = None
+        self.run: NewRun | None = None
         self._evaluated: dict[str, CaseResult] = {}
         self._due: dict[str, str] = {}
         self._results: dict[str, CaseResult | TimingResult] = {}
         self._errors: dict[str, Missing] = {}
-        self._written = ""
+        self.written = ""  # where the run was written, or why not
+        self.finishing = threading.RLock()  # held while that happens
 
     @property
     def staging(self) -> Path | None:
         """The folder in which the run's files are collected."""
-        return self._run.staging if self._run else self.options.process.staging
+        return self.run.staging if self.run else self.options.process.staging
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -137,14 +135,10 @@ class Gate:
         """Open the run's folder, the dataset and the device; what is opened is closed when pytest ends."""
         stack = ExitStack()
         self.config.add_cleanup(stack.close)
-        if threading.current_thread() is threading.main_thread():
-            # A cancelled job gets SIGTERM: end as by Ctrl-C, with the table and without leftovers.
-            before = signal.signal(signal.SIGTERM, _end_soon)
-            stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
         if self.options.process.rank == 0 and self.options.process.staging is None:
             destination = self.config.hook.pytest_imagenet_destination(config=self.config)
-            self._run = NewRun(*(destination or (self.options.results, "--results")))
-            stack.callback(self._run.discard)
+            self.run = NewRun(*(destination or (self.options.results, "--results")))
+            stack.callback(self.run.discard)
         if ACCURACY in self.selected:
             from harness.decoding.workers import warm_up
 
@@ -168,7 +162,7 @@ class Gate:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note which results are due."""
-        for item in session.items:
+        for item in (item for item in session.items if case_id(item.nodeid)):  # others have no result
             self._due |= {case_id(item.nodeid): mark for mark in self.selected if item.get_closest_marker(mark)}
 
     @pytest.hookimpl(optionalhook=True)
@@ -247,24 +241,23 @@ class Gate:
             commands=(command_of(typed_by_user(self.config.invocation_params.args), self.options.process, os.environ),),
         )
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Show where the run was interrupted only: pytest parses the whole source of each frame, seconds in torch."""
-        if not self.config.getoption("fulltrace"):
-            excinfo.traceback = excinfo.traceback.filter(excinfo)[-1:]
-
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the run, whatever its outcome."""
-        run = self._run
-        if run is None or (record := self.record()) is None:
-            return
-        if run.folder is not None:
-            self._written, is_written = self._write(record, run)
-            if not is_written:
-                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
-        path = run.folder if run.folder is not None and not run.staging.exists() else run.staging
-        self.config.hook.pytest_imagenet_finished(config=self.config, run=Run(path, record))
+        if not self.finish():
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+    def finish(self) -> bool:
+        """Write the run, and return whether the exit status may be success."""
+        with self.finishing:
+            run, is_written = self.run, True
+            if run is None or not run.staging.exists() or (record := self.record()) is None:
+                return True
+            if run.folder is not None:
+                self.written, is_written = self._write(record, run)
+            path = run.folder if run.folder is not None and not run.staging.exists() else run.staging
+            self.config.hook.pytest_imagenet_finished(config=self.config, run=Run(path, record))
+            return is_written
 
     def _write(self, record: Record, run: NewRun) -> tuple[str, bool]:
         """Write the run; return a line that says where, or why not, and whether the exit status may be success."""
@@ -281,15 +274,8 @@ class Gate:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Say where the run was written, or why it was not."""
-        if self._written:
-            terminalreporter.write_line(self._written)
-
-
-def _end_soon(number: int, frame: FrameType | None) -> None:
-    """End as by Ctrl-C; pytest collects garbage several times at its end, seconds with torch's objects."""
-    __tracebackhide__ = True
-    gc.freeze()
-    signal.default_int_handler(number, frame)
+        if self.written:
+            terminalreporter.write_line(self.written)
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -73,9 +73,9 @@ def pytest_configure(config: pytest.Config) -> None:
         plugin = BaselinePlugin(path, policy, accept_failed=config.getoption("baseline_accept_failed"))
         config.pluginmanager.register(plugin, "imagenet-baseline")
     name, images = config.getoption("reference"), config.getoption("reference_images")
-    if images and not name:
+    if images and name is None:
         raise pytest.UsageError("--reference-images has no effect without --reference")
-    if name and is_selected(config, ACCURACY) and not config.getoption("collectonly"):
+    if name is not None and is_selected(config, ACCURACY) and not config.getoption("collectonly"):
         from harness.baseline.reference import ReferencePlugin
 
         config.pluginmanager.register(ReferencePlugin(name, images or _REFERENCE_IMAGES), "imagenet-reference")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from harness.dataset import ImageDataset
 from harness.decoding import decoders
 from harness.decoding.folder import Description, Files, Pixels, hash_of, make_store
-from harness.decoding.workers import process_pool
+from harness.decoding.workers import process_pool, temporary_folder
 from harness.errors import DatasetError, StoreError
 from harness.formats.sources import Source
 from harness.options import Decoder
@@ -74,12 +74,12 @@ class DecodedImages:
         self._dataset, self._workers = dataset, workers
         self._resources, self._scratch = ExitStack(), None
         if folder is None:
-            temporary = tempfile.TemporaryDirectory(prefix="imagenet-gate-", ignore_cleanup_errors=True)
+            temporary = tempfile.TemporaryDirectory(dir=temporary_folder(), ignore_cleanup_errors=True)
             folder = self._scratch = Path(self._resources.enter_context(temporary))
         self._root, self._description = folder, describe(dataset, geometry, decoder)
         self._files = self._description.files(folder / self._description.key)
         # A device is used by a thread, as only this process can use it.
-        self._pool: Executor = ThreadPoolExecutor(1) if decoder.device else process_pool(workers, self._scratch)
+        self._pool: Executor = ThreadPoolExecutor(1) if decoder.device else process_pool(workers)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._task: Future[None] | None = None
         self._pixels: Pixels | None = None  # opened by the thread, as soon as the files exist

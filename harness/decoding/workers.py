@@ -7,10 +7,46 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import forkserver
+from contextlib import suppress
+from functools import cache
+from multiprocessing import forkserver, util
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_NEW_SECONDS = 10  # in which a process has locked its folder
+
+
+@cache
+def temporary_folder() -> Path:
+    """Return this process's own temporary folder, and remove those of processes that were killed.
+
+    A lock tells them apart, which the system releases however a process ends.
+    """
+    for file in Path(tempfile.gettempdir()).glob("imagenet-gate-tmp-*/lock"):
+        with suppress(OSError, Timeout):
+            if time.time() - file.stat().st_mtime > _NEW_SECONDS:
+                with FileLock(file, timeout=0):
+                    shutil.rmtree(file.parent)
+    folder = Path(tempfile.mkdtemp(prefix="imagenet-gate-tmp-"))
+    lock = FileLock(folder / "lock")
+    lock.acquire()
+
+    def remove() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+    util.Finalize(None, remove, exitpriority=-101)  # after multiprocessing has removed its own
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        util.get_temp_dir()  # multiprocessing makes its folder here
+    finally:
+        tempfile.tempdir = before
+    return folder
 
 
 def warm_up() -> None:
@@ -19,9 +55,11 @@ def warm_up() -> None:
         forkserver.ensure_running()
 
 
-def process_pool(workers: int, scratch: Path | None = None) -> ProcessPoolExecutor:
-    """Return a pool of processes with torchvision imported; if this one is killed, they remove the folder scratch."""
-    return ProcessPoolExecutor(workers, mp_context=_context(), initializer=start_worker, initargs=(scratch,))
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """Return a pool of processes with torchvision imported; if this one is killed, they remove its temporary folder."""
+    folder = temporary_folder()
+    warm_up()  # in this thread, see orphan.py
+    return ProcessPoolExecutor(workers, mp_context=_context(), initializer=start_worker, initargs=(folder,))
 
 
 def _context() -> multiprocessing.context.BaseContext:
@@ -29,23 +67,22 @@ def _context() -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.decoding.store"])
+    context.set_forkserver_preload(["harness.decoding.orphan", "harness.decoding.store"])
     return context
 
 
-def start_worker(scratch: Path | None) -> None:
+def start_worker(temporary: Path) -> None:
     """Limit a worker to one thread, as there is one worker a core, and leave Ctrl-C to the process that waits."""
     import torch  # imported already: this module must not import it, for warm_up to be early
 
     torch.set_num_threads(1)
     gc.freeze()  # a collection would write to all that torch has in memory, and so copy it: 0.7 s at the first image
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, args=(scratch,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(temporary,), daemon=True).start()
 
 
-def _exit_with_parent(scratch: Path | None) -> None:
+def _exit_with_parent(temporary: Path) -> None:
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         os._exit(1)

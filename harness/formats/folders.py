@@ -85,7 +85,7 @@ def read_folders(root: Path, targets: dict[str, int], format_: str) -> ImageData
     """Read the images in folders whose class indices are known by the folders' names."""
     rows, ignored = [], [f"{name}/" for name in os.listdir(root) if is_system(name) and (root / name).is_dir()]
     for folder, target in targets.items():
-        for path, entry in _files_below(root / folder, folder):
+        for path, entry in _files_below(root / folder, folder, (root,)):
             if is_image(entry.name) and not path.endswith("/"):
                 rows.append(Row(path, FileSource.of(entry.path), target))
             else:
@@ -116,15 +116,18 @@ def list_images(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
     return images, ignored
 
 
-def _files_below(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _files_below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield all files below a folder with their paths, which begin with ``prefix``; links are followed.
 
-    A system's folder is yielded itself, its path with a slash at the end.
+    A system's folder is yielded itself, its path with a slash at the end. The folders ``above`` must not be met again.
     """
+    if again := [outer for outer in above if folder.is_symlink() and folder.samefile(outer)]:
+        raise DatasetError(f"{folder}: expected images, found a link to {again[0]}, in which it lies; remove the link")
     with os.scandir(folder) as entries:
         for entry in entries:
             path = f"{prefix}/{entry.name}"
             if entry.is_dir():
-                yield from [(f"{path}/", entry)] if is_system(entry.name) else _files_below(Path(entry.path), path)
+                below = [(f"{path}/", entry)] if is_system(entry.name) else None
+                yield from below or _files_below(Path(entry.path), path, (*above, folder))
             else:
                 yield path, entry

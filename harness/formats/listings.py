@@ -13,6 +13,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ Rows = Sequence[Sequence[Any]]
 FORMAT = 3
 
 
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,9})[-_]of[-_]([0-9]{1,9})(?:[^0-9].*)?")
 _SPLITS = {"val": {"val", "valid", "validation"}, "train": {"train", "training"}, "test": {"test"}}
 
 
@@ -77,6 +79,7 @@ def read_shards(
     chosen = choose_validation(shards)
     if not path.is_file():
         _require_all_shards(chosen)
+    single = _NUMBERED.fullmatch(path.name) if path.is_file() else None
     found = []
     for shard in chosen:
         file = FileSource.of(shard)
@@ -89,7 +92,8 @@ def read_shards(
     rows = [row for row, _ in images]
     if len({row.id for row in rows}) < len(rows):  # such as sample000000 in each shard
         rows = [row._replace(id=f"{place}/{row.id.rpartition('/')[2]}") for row, place in images]
-    return dataset_of(rows, path, f"{kind} shards", name=name, ignored=ignored)
+    dataset = dataset_of(rows, path, f"{kind} shards", name=name, ignored=ignored)
+    return replace(dataset, caveat=f"it is one shard of {int(single[3])}") if single and int(single[3]) > 1 else dataset
 
 
 def _require_all_shards(shards: Sequence[Path]) -> None:
@@ -97,7 +101,7 @@ def _require_all_shards(shards: Sequence[Path]) -> None:
     numbers: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
     sizes: defaultdict[int, list[Path]] = defaultdict(list)
     for shard in shards:
-        if named := re.fullmatch(r"(.*?)([0-9]{1,9})[-_]of[-_]([0-9]{1,9})(?:[^0-9].*)?", shard.name):
+        if named := _NUMBERED.fullmatch(shard.name):
             numbers[named[1], int(named[3])].add(int(named[2]))
         for other in sizes[size := shard.stat().st_size]:
             if filecmp.cmp(shard, other, shallow=False):

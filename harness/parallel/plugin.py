@@ -1,16 +1,23 @@
-"""The pytest plugin of several processes: workers of xdist, each with a GPU, and ranks of torchrun."""
+"""The pytest plugin of several processes, workers of xdist and ranks of torchrun, and of how a process ends."""
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
+import shutil
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.decoding.workers import temporary_folder
 from harness.errors import HarnessError
 from harness.options import ACCURACY, THROUGHPUT, Process, is_selected, positive, require_selected
 from harness.parallel.processes import device_of, gpu_count, interleaved, share_threads
@@ -26,6 +33,8 @@ _INPUT = "imagenet_process"
 _COMPARED = ("models", "precision", "memory_format", "compile", "batch_size", "decoder", "keyword", "maxfail")
 # Set by torchrun for each process that it starts (torch.distributed.run, "Environment Variables").
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SECONDS_TO_END = 1.4  # after a signal; what is left to the two seconds is for writing the run
 _SOFTWARE = ("torch", "torchvision", "numpy", "pillow", "libjpeg_turbo", "cuda", "cudnn", "device")
 
 
@@ -44,6 +53,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the plugin object, silence all ranks but the first, and refuse what processes cannot share."""
     require_selected(config, {"--rank-timeout": (ACCURACY,)})
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and (is_selected(config, ACCURACY) or is_selected(config, THROUGHPUT)):
+        config.pluginmanager.register(Ending(config), "imagenet-ending")
     if not is_selected(config, ACCURACY):
         return
     worker, controller = hasattr(config, "workerinput"), config.getoption("dist", "no") != "no"
@@ -100,7 +112,6 @@ class Parallel:
                 yield
             except pytest.UsageError as error:
                 problem = str(error)
-            signal.signal(signal.SIGTERM, _end_with_the_others)
             ranks.gather("its images and its device", check_opened)
             ranks.agree(self._facts())
         except HarnessError as error:
@@ -168,16 +179,9 @@ class Parallel:
         """Take the number back."""
         self._slots.pop(node.gateway.id, None)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        """Let the run be written, though torchrun ends all ranks once one has failed; it waits for 30 s."""
-        if self._ranks is not None:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
     def pytest_unconfigure(self) -> None:
         """Let the first rank end first."""
         if self._ranks is not None and self._ranks.process.rank > 0:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # also where the session was not opened
             self._ranks.outlast_the_first()
 
     def pytest_internalerror(self, excrepr: object) -> None:
@@ -185,6 +189,83 @@ class Parallel:
         if self._rank is not None and self._rank.rank > 0 and sys.__stderr__ is not None:
             sys.__stderr__.write(f"rank {self._rank.rank}: {excrepr}\n")
             self._ranks = None
+
+
+class Ending:
+    """SIGINT and SIGTERM end the process within two seconds, with what was measured so far.
+
+    A signal interrupts pytest, as Ctrl-C does, once the model's layer, or other code, returns to Python. If that takes
+    too long, a thread does what is left.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._temporary = temporary_folder()
+        self._is_interrupted = self._is_over = False
+        self._ended = threading.Event()
+        self._woken, wakes = socket.socketpair()
+        wakes.setblocking(False)
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        for number in _SIGNALS:
+            stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
+        stack.callback(self._ended.set)
+        stack.callback(wakes.close)  # which ends the thread
+        stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False))
+        threading.Thread(target=self._watch, daemon=True).start()
+        atexit.register(self._leave)
+
+    def _interrupt(self, number: int, _frame: object) -> None:
+        __tracebackhide__ = True
+        if not (self._is_interrupted or self._is_over):  # another one must not stop what is done for the first
+            self._is_interrupted = True
+            gc.freeze()  # pytest collects garbage several times at its end, seconds with torch's objects
+            raise KeyboardInterrupt(_ended_by(number))
+
+    def _watch(self) -> None:
+        with self._woken:
+            woken = self._woken.recv(1)
+            while woken and (woken[0] not in _SIGNALS or self._is_over):
+                woken = self._woken.recv(1)
+        if not woken or self._ended.wait(_SECONDS_TO_END):
+            return
+        gate = gate_of(self._config)
+        try:
+            gate.finishing.acquire()  # for ever: pytest cannot go on with it
+            gate.finish()
+            if gate.run is not None:
+                gate.run.discard()
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            if (capture := self._config.pluginmanager.get_plugin("capturemanager")) is not None:
+                capture.suspend_global_capture(in_=True)
+            sys.stdout.write(f"\n{_ended_by(woken[0])}{gate.written and f'; {gate.written}'}\n")
+            sys.stdout.flush()
+        finally:
+            os._exit(pytest.ExitCode.INTERRUPTED)
+
+    def _leave(self) -> None:
+        """Ignore signals while the interpreter ends; after one, do not wait for that: it takes a second with torch."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        if self._is_interrupted:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            with suppress(OSError):  # nobody reads on
+                sys.stdout.flush()
+            os._exit(pytest.ExitCode.INTERRUPTED)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Show where the run was interrupted only: pytest parses the whole source of each frame, seconds in torch."""
+        if not self._config.getoption("fulltrace"):
+            excinfo.traceback = excinfo.traceback.filter(excinfo)[-1:]
+        xdist = self._config.pluginmanager.get_plugin("dsession")
+        if (nodes := getattr(xdist, "nodemanager", None)) is not None:
+            nodes.EXIT_TIMEOUT = 0.2  # seconds, for workers in the middle of a case
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Let the run be written, though torchrun ends all ranks once one has failed; it waits for 30 s."""
+        self._is_over = True
 
 
 def process_of_torchrun(environ: Mapping[str, str]) -> Process | None:
@@ -195,5 +276,6 @@ def process_of_torchrun(environ: Mapping[str, str]) -> Process | None:
     return Process(rank, world_size, local_rank, local_world_size)
 
 
-def _end_with_the_others(_signal: int, _frame: object) -> None:
-    pytest.exit("the job was cancelled, or another rank has ended; see torchrun's output below", 1)
+def _ended_by(number: int) -> str:
+    other = "; the job was cancelled, or another rank has ended: see torchrun's output below"
+    return f"ended by {signal.Signals(number).name}{other if process_of_torchrun(os.environ) else ''}"

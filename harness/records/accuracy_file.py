@@ -6,7 +6,8 @@ import importlib
 import reprlib
 import traceback
 from collections.abc import Mapping
-from decimal import Decimal
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,6 +132,15 @@ def read_yaml(path: Path) -> Any:
 
 class _Loader(yaml.BaseLoader):
     """YAML whose scalars all stay text, to be converted by the schema; a key that is repeated is an error."""
+
+    def construct_scalar(self, node: Any) -> Any:
+        text = super().construct_scalar(node)
+        if "_" in text or not text.isascii():
+            with suppress(InvalidOperation):
+                Decimal(text)  # reads underscores, as YAML 1.1 does, and the digits of all scripts
+                line = node.start_mark.line + 1
+                raise yaml.YAMLError(f"expected a number in the digits 0 to 9 in line {line}, found {text!r}")
+        return text
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

@@ -11,6 +11,7 @@ import hashlib
 import io
 import lzma
 import math
+import multiprocessing.util
 import os
 import secrets
 import shutil
@@ -60,7 +61,7 @@ class NewRun:
         """
         if folder is None:
             self.folder = None
-            self.staging = Path(tempfile.mkdtemp(prefix="imagenet-gate-run-"))
+            self.staging = Path(tempfile.mkdtemp(dir=multiprocessing.util.get_temp_dir()))  # this process's own
             return
         self.folder = folder.resolve()
         if self.folder.exists() and not self.folder.is_dir():

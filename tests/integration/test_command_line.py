@@ -129,7 +129,9 @@ class Decoding:
             assert self.process.poll() is None
         # After the mark of the store, which is there before anything is decoded.
         wait_until(
-            lambda: any(any(file.read_bytes()[HASH_BYTES:]) for file in self.temporary.glob("imagenet-gate-*/*/hashes"))
+            lambda: any(
+                any(file.read_bytes()[HASH_BYTES:]) for file in self.temporary.glob("imagenet-gate-*/*/*/hashes")
+            )
         )
 
 
@@ -153,7 +155,7 @@ def decoding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[signal.S
 def test_a_run_that_is_killed_leaves_nothing_behind(
     number: signal.Signals, decoding: dict[signal.Signals, Decoding]
 ) -> None:
-    """Killed while it decodes, the gate leaves neither pixels in the temporary folder nor processes."""
+    """Killed while it decodes, the gate leaves nothing in the temporary folder, and no processes."""
     run = decoding[number]
     run.wait_for_pixels()
 
@@ -161,7 +163,8 @@ def test_a_run_that_is_killed_leaves_nothing_behind(
 
     output, _ = run.process.communicate(timeout=30)
     wait_until(lambda: not group_exists(run.process.pid))
-    assert list(run.temporary.glob("imagenet-gate-*/*/pixels")) == []
+    left = [path.name for path in run.temporary.iterdir()]
+    assert [name for name in left if not name.startswith("torchinductor_")] == []  # which torch keeps
     assert run.process.returncode != 0, output
 
 

@@ -10,6 +10,7 @@ import pytest
 import torchvision
 
 from harness.models import load
+from harness.records.run_folder import read_run
 from tests.colours import EXPECTED
 from tests.integration.conftest import Gate
 
@@ -281,6 +282,36 @@ def test_a_cancelled_job_keeps_the_earlier_run(
     result = pytester.run(sys.executable, *command)
 
     assert pytest.ExitCode.INTERRUPTED == result.ret
-    result.stdout.re_match_lines([r".*/conftest\.py:\d+: KeyboardInterrupt$"])
+    result.stdout.re_match_lines([r".*/conftest\.py:\d+: KeyboardInterrupt: ended by SIGTERM$"])
     assert before == {path.name: path.read_bytes() for path in (project / "run").iterdir() if path.is_file()}
     assert ["run"] == [path.name for path in project.iterdir() if path.name.startswith(("run", ".run"))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_what_does_not_end(number: str, project: Path, pytester: pytest.Pytester) -> None:
+    """Where nothing comes of the interrupt, as in a long layer of a model, what was measured before is kept."""
+    second = (
+        "  - {model: second, weights: V1, builder: 'tests.colours:nearest_colour', preset: *preset, colours: *values}"
+    )
+    (project / "expected_accuracy.yaml").write_text(f"{EXPECTED}{second}\n")
+    (project / "conftest.py").write_text(
+        (project / "conftest.py").read_text()
+        + "\nimport os, signal, time\n"
+        + "def pytest_imagenet_progress(phase, case):\n"
+        + "    try:\n"
+        + "        if (phase, case) == ('forward', 'second-V1-fp32'):\n"
+        + f"            os.kill(os.getpid(), signal.{number})\n"
+        + "    except KeyboardInterrupt:\n        time.sleep(60)\n"
+    )
+    command = ["-m", "imagenet", "--imagenet=colours", "--models=all", "--results=run"]
+
+    result = pytester.run(sys.executable, "-m", "pytest", *command, timeout=40)
+
+    assert pytest.ExitCode.INTERRUPTED == result.ret
+    assert f"ended by {number}; results: {project / 'run'}" == result.outlines[-1]
+    record = read_run(project / "run").record
+    assert [["nearest-V1-fp32"], ["second-V1-fp32"]] == [
+        [case.id for case in cases] for cases in (record.cases, record.missing_cases)
+    ]
+    assert [] == list(project.glob("run.*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 from multiprocessing.connection import wait
@@ -298,3 +299,23 @@ def test_workers_give_the_results_of_one_process(gate: Gate, project: Path) -> N
     for case in workers.record.cases:
         np.testing.assert_array_equal(one.predictions(case).top, workers.predictions(case).top)
     assert (1, 2) == (one.record.environment.processes, workers.record.environment.processes)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_leaves_its_case_without_a_result(gate: Gate, project: Path) -> None:
+    """Named, with what happened; the others are evaluated, and the run is no success."""
+    model = "  - {{model: {}, weights: V1, builder: 'tests.colours:{}', preset: *preset, colours: *values}}\n"
+    killed, sound = model.format("killed", "killed_in_a_worker"), model.format("sound", "nearest_colour")
+    (project / "expected_accuracy.yaml").write_text(EXPECTED + killed + sound)
+
+    result = gate("--imagenet=colours", "--models=all", "--results=run", "-n2", "-p", "xdist")
+
+    assert pytest.ExitCode.TESTS_FAILED == result.ret
+    result.assert_outcomes(passed=2, failed=1)
+    run = read_run(project / "run")
+    assert {CASE: "passed", "sound-V1-fp32": "passed"} == {case.id: str(case.outcome) for case in run.record.cases}
+    [missing] = run.record.missing_cases
+    assert ("killed-V1-fp32", "error") == (missing.id, missing.outcome)
+    assert re.fullmatch(r"worker 'gw\d' crashed while running '.*\[killed-V1-fp32\]'", missing.detail)
+    result.stdout.fnmatch_lines(["*killed-V1-fp32: ERROR, no result (see above)"])
+    assert ["run"] == [path.name for path in project.glob("run*")]

@@ -73,6 +73,8 @@ BAD = {
     "Python in YAML": ("source: here", "source: !!python/object/apply:os.getcwd []", "at `$.datasets[...].source`"),
     "octal": ("images: 500,", "images: 0500,", "Expected `int`, got `str`"),
     "sexagesimal": ("acc@1: 44.8", "acc@1: 1:09.758", "Invalid decimal string"),
+    "underscores": ("tolerance: 0.4", "tolerance: 0_4", "expected a number in the digits 0 to 9 in line "),
+    "other digits": ("acc@1: 44.8", "acc@1: \uff144.8", "expected a number in the digits 0 to 9 in line "),
     "tagged as a number": ("images: 500,", 'images: !!int "",', "Expected `int`, got `str`"),
     "tagged as a date": ("tolerance: 0.4", 'tolerance: !!timestamp "x"', "Invalid decimal string; found 'x'"),
     "endless aliases": (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,3 +23,45 @@ def test_workers_use_one_thread_and_leave_interrupts_alone(monkeypatch: pytest.M
     workers.start_worker(tmp_path)
 
     assert calls == [1, (signal.SIGINT, signal.SIG_IGN)]
+
+
+PROGRAM = """
+import sys
+from harness.decoding.workers import temporary_folder
+print(temporary_folder(), flush=True)
+sys.stdin.read()
+"""
+
+
+def start(temporary: Path) -> tuple[subprocess.Popen[str], Path]:
+    """Start a process that has a temporary folder; return both."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_folders_of_killed_processes_are_removed_by_the_next(tmp_path: Path) -> None:
+    """And neither those of processes that run, nor what somebody else has there."""
+    killed, left = start(tmp_path)
+    running, used = start(tmp_path)
+    killed.kill()
+    killed.wait()
+    foreign = tmp_path / "imagenet-gate-tmp-of-another-kind"
+    foreign.mkdir()
+    for folder in (left, used):
+        os.utime(folder / "lock", (0, 0))  # long ago
+
+    ending, own = start(tmp_path)
+
+    assert sorted([used, own, foreign]) == sorted(tmp_path.iterdir())
+    for process in (ending, running):
+        process.communicate("")
+    assert [foreign] == list(tmp_path.iterdir())
+    for process in (killed, running, ending):
+        process.communicate()

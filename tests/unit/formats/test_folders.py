@@ -46,3 +46,19 @@ def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(DatasetError, match=r": the name '\\udcff.JPEG' is not UTF-8; rename the image"):
         folders.read(tmp_path)
+
+
+def test_folders_that_lie_in_themselves_are_an_error(tmp_path: Path) -> None:
+    """By links, of which two would be followed 2^40 times; a link to a folder elsewhere is followed."""
+    write_files(tmp_path / "set", "n01440764/a.JPEG")
+    write_files(tmp_path, "elsewhere/b.JPEG")
+    (tmp_path / "set/n01440764/more").symlink_to(tmp_path / "elsewhere")
+    dataset = folders.read(tmp_path / "set")
+    (tmp_path / "elsewhere/one").symlink_to(tmp_path / "set/n01440764")
+    (tmp_path / "elsewhere/two").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(DatasetError, match=r"/more/(one|two): expected images, found a link to .*, in which it lies"):
+        folders.read(tmp_path / "set")
+
+    assert dataset is not None
+    assert dataset.ids == ("a.JPEG", "b.JPEG")

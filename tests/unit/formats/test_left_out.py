@@ -114,6 +114,17 @@ def test_shards_that_are_all_there_are_read(tmp_path: Path, first: int) -> None:
     assert len(open_dataset(tmp_path)) == 2
 
 
+@pytest.mark.parametrize(("total", "caveat"), [("00001", ""), ("00002", "it is one shard of 2")])
+@pytest.mark.parametrize("kind", ["WebDataset", "Parquet"])
+def test_a_single_shard_of_several_is_called_one(tmp_path: Path, kind: str, total: str, caveat: str) -> None:
+    """It can be evaluated, and is not taken for the whole."""
+    path = write(tmp_path / "written", kind, "a.jpg")
+
+    dataset = open_dataset(path.rename(tmp_path / f"val-00000-of-{total}{path.suffix}"))
+
+    assert caveat == dataset.caveat
+
+
 @pytest.mark.parametrize("names", [("", ""), ("a/x.JPEG", "b/x.JPEG", "b/x.JPEG"), (None, "y.JPEG")])
 def test_rows_whose_names_do_not_distinguish_them_are_called_by_their_place(
     tmp_path: Path, names: tuple[str | None, ...]

@@ -1,0 +1,16 @@
+"""Imported by the forkserver before anything else: it ends with the gate, though it may be importing torch for seconds.
+
+Where the system cannot do that, the forkserver ends once all is imported. It ends with the thread that started it, and
+is then started again when it is needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

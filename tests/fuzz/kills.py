@@ -1,0 +1,225 @@
+"""Ends runs of the gate at random moments, and reports what was lost or left behind: ``python -m tests.fuzz.kills``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from harness.dataset import open_dataset
+from harness.decoding import store
+from harness.decoding.decoders import decoder_on
+from harness.decoding.upkeep import list_stores, verify
+from harness.decoding.workers import warm_up
+from harness.errors import HarnessError
+from harness.preset import Geometry
+from harness.records.run_folder import read_run
+
+ROOT = Path(__file__).parents[2]
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", "imagenet"]
+GATE = ["--imagenet=synthetic", "--limit=100", "--workers=1", "--results=run"]
+RANKS = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", *PYTEST]
+FILES = ("pixels", "hashes", "ids.json")
+WAYS = {
+    "plain": [*PYTEST, *GATE, "--models=alexnet,resnet18"],
+    "no-store": [*PYTEST, *GATE, "--models=alexnet,resnet18", "--no-store"],
+    "vgg16": [*PYTEST, *GATE, "--models=vgg16"],
+    "workers": [*PYTEST, *GATE, "--models=alexnet,resnet18,googlenet", "-n2"],
+    "ranks": [*RANKS, *GATE, "--models=alexnet,resnet18"],
+}
+
+
+class Trial:
+    """One run in a folder of its own, which is ended by a signal."""
+
+    def __init__(self, folder: Path, way: str, environment: dict[str, str]) -> None:
+        self.folder, self.way = folder, way
+        for name in ("temporary", "store"):
+            (folder / name).mkdir(exist_ok=True)
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(folder / "temporary"),
+            "IMAGENET_STORE": str(folder / "store"),
+            **environment,
+        }
+
+    def run(self, number: signal.Signals | None, after: float, *, at_rank: bool = False) -> dict[str, object]:
+        """Start, send the signal after so many seconds, and return what happened."""
+        results = self.folder / "run"
+        before = _content(results)
+        output = self.folder / "output"
+        command = [f"--results={results}" if part == "--results=run" else part for part in WAYS[self.way]]
+        with output.open("w") as file:
+            started = time.monotonic()
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=file, stderr=file, start_new_session=True
+            )
+            try:
+                process.wait(None if number is None else after)
+            except subprocess.TimeoutExpired:
+                assert number is not None
+                os.kill(_rank(self.folder / "temporary", process.pid) if at_rank else process.pid, number)
+            sent = time.monotonic()
+            try:
+                process.wait(100)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        seconds = time.monotonic() - sent
+        return {
+            "way": self.way,
+            "after": round(after, 2),
+            "whole": round(sent - started, 2),
+            "seconds": round(seconds, 2),
+            "status": process.wait(),
+            "traceback": "Traceback" in output.read_text(),
+            "processes": _left(self.folder / "temporary"),
+            "left": [
+                path.name
+                for path in (*(self.folder / "temporary").iterdir(), *self.folder.glob("run?*"))
+                if not path.name.startswith(("torchinductor_", "torchelastic_", "pytest-of-"))
+            ],  # of torch and of pytest
+            "results": "as before" if _content(results) == before else _read(results),
+            "last": output.read_text().strip().splitlines()[-1:],
+        }
+
+
+def _build(folder: Path) -> None:
+    """Build a store, with threads for its processes, so that it takes a second from the start."""
+    vars(store)["process_pool"] = ThreadPoolExecutor
+    dataset = open_dataset("synthetic").subset(100)
+    decoder = decoder_on("pillow", torch.device("cpu"))
+    images = store.DecodedImages(dataset, Geometry(256, 224, "bilinear"), decoder, folder, 2)
+    images.finish()
+    images.close()
+
+
+def kill_builds(root: Path, trials: int) -> Counter[str]:
+    """Kill builds of a store, each where the one before was killed, and compare what is there with a sound one."""
+    warm_up()
+    context = multiprocessing.get_context("forkserver")
+    for name in ("first", "sound"):  # the first waits for the forkserver
+        started = time.monotonic()
+        process = context.Process(target=_build, args=(root / name,))
+        process.start()
+        process.join()
+    whole = time.monotonic() - started
+    [sound] = list_stores(root / "sound")
+    counts: Counter[str] = Counter()
+    built, before = root / "built", 0
+    while counts["kills"] < trials:
+        process = context.Process(target=_build, args=(built,))
+        process.start()
+        process.join(random.uniform(0.3, 1.1) * whole)
+        process.kill()
+        process.join()
+        counts["kills"] += process.exitcode == -signal.SIGKILL
+        for info in list_stores(built):
+            counts["kills with rows lost"] += info.decoded < before
+            counts["damaged rows"] += len(verify(info, lambda *_: None))
+            before = info.decoded
+            if process.exitcode == 0:
+                same = [(info.folder / name).read_bytes() == (sound.folder / name).read_bytes() for name in FILES]
+                counts["whole stores"] += 1
+                counts["other stores"] += not all(same)
+                shutil.rmtree(built)
+                before = 0
+    return counts
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _read(folder: Path) -> str:
+    """Return what a run folder holds, read as every command reads it."""
+    try:
+        run = read_run(folder)
+        for case in run.record.cases:
+            run.predictions(case)
+    except HarnessError as error:
+        return f"LOST: {error}"
+    return f"{len(run.record.cases)} cases, {len(run.record.missing_cases)} missing"
+
+
+def _members(temporary: Path) -> dict[int, bool]:
+    """Return the processes that have this temporary folder (torchrun starts sessions), and whether each is a rank."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"TMPDIR={temporary}\0".encode() in (environment := (path / "environ").read_bytes()):
+                is_rank = b"\0LOCAL_RANK=" in environment
+                found[int(path.name)] = is_rank and b"pytest" in (path / "cmdline").read_bytes()
+    return found
+
+
+def _rank(temporary: Path, leader: int) -> int:
+    """Return one of the ranks, at random; the leader if none has been started."""
+    return random.choice([pid for pid, is_rank in _members(temporary).items() if is_rank] or [leader])
+
+
+def _left(temporary: Path) -> int:
+    """Return how many processes are there five seconds later, in which ranks miss each other."""
+    deadline = time.monotonic() + 5
+    while (left := _members(temporary)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return len(left)
+
+
+def _show(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run trials and print a line for each, and what they have in common."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("way", choices=[*WAYS, "build"])
+    parser.add_argument("--signals", nargs="+", default=["SIGTERM", "SIGINT"])
+    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--at-rank", action="store_true")
+    parser.add_argument("--from-second", type=float, default=0)
+    parser.add_argument("--fresh", action="store_true")
+    options = parser.parse_args()
+    random.seed(options.seed)
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as root:
+        if options.way == "build":
+            return _show(str(dict(kill_builds(Path(root), options.trials))))
+        trial = Trial(Path(root), options.way, {})
+        whole = trial.run(None, 0)
+        _show(json.dumps(whole))
+        for number in range(options.trials):
+            folder = Path(root) / str(number) if options.fresh else Path(root)
+            folder.mkdir(exist_ok=True)
+            name = options.signals[number % len(options.signals)]
+            after = random.uniform(options.from_second, float(str(whole["whole"])))
+            found = Trial(folder, options.way, {}).run(signal.Signals[name], after, at_rank=options.at_rank)
+            _show(f"{name} {json.dumps(found)}")
+            counts[f"status {found['status']}"] += 1
+            counts["over 2 s"] += float(str(found["seconds"])) > 2
+            counts["left behind"] += bool(found["left"] or found["processes"])
+            counts["lost"] += "LOST" in str(found["results"])
+            counts["tracebacks"] += bool(found["traceback"])
+    return _show(str(dict(counts)))
+
+
+if __name__ == "__main__":
+    main()
