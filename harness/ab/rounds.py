@@ -22,7 +22,7 @@ def looks(rounds: int) -> tuple[int, ...]:
     """Return after which rounds to look: few, since each look widens the intervals of all.
 
     >>> looks(10), looks(20)
-    ((5, 7, 10), (5, 7, 9, 12, 16, 20))
+    ((5, 7, 9, 10), (5, 7, 9, 12, 16, 20))
     """
     found = [FEWEST]
     while (later := int(found[-1] * _GROWTH)) < rounds:
