@@ -123,8 +123,8 @@ class BaselinePlugin:
         """Compare a case with the baseline."""
         if self.reference is None or self._evaluator is None:
             return None
-        total, environment = self._evaluator.dataset.total, self._evaluator.environment()
-        return self.reference.compare(Side(result, predictions, targets, total, environment))
+        dataset, environment = self._evaluator.dataset, self._evaluator.environment()
+        return self.reference.compare(Side(result, predictions, targets, dataset.total, environment, dataset.classes))
 
     def pytest_imagenet_write_error(self, record: Record) -> str | None:
         """Keep a baseline that the run must not replace."""

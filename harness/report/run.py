@@ -134,7 +134,7 @@ def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, st
     for case in cases:
         checks = [check for check in case.verdict.checks if check.outcome == outcome]
         for check in sorted(checks, key=lambda check: check.name != BASELINE):
-            yield case.id, f"{check.name}: {check.detail}"
+            yield case.id, check.reason
 
 
 def shown(outcome: str) -> str:

@@ -93,9 +93,9 @@ def test_a_red_night_never_becomes_the_baseline(tmp_path: Path) -> None:
     red = nights.night(EXPECTED.replace("nearest_colour\n", "nearest_colour_brighter\n"))
 
     assert red.returncode == 1, red.stdout
-    assert nights.title().startswith(f"FAILED: 1 of 1 result: {CASE}: baseline: weights: their sha256 is ")
+    assert nights.title().startswith(f"FAILED: 1 of 1 result: {CASE}: the model has other weights (sha256 ")
     assert nights.good() == good
-    assert nights.summary.read_text().count("\n### FAILED: 1 of 1 result: nearest-V1-fp32: baseline: weights") == 1
+    assert nights.summary.read_text().count("\n### FAILED: 1 of 1 result: nearest-V1-fp32: the model has") == 1
     assert "baseline: weights" in (latest / "report.html").read_text()
     assert 'failures="1"' in (latest / "junit.xml").read_text()
 

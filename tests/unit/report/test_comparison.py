@@ -69,20 +69,20 @@ changed: images with another top-1 prediction; beyond noise: those that arithmet
   image moved at most, in units of the logit scale
 resnet18-IMAGENET1K_V1-fp32: arithmetic: torch 2.9.1 -> 2.14.1; the rest is the same
 resnet18-IMAGENET1K_V1-fp32: 6 now wrong, 3 now correct
-    01.JPEG: class 0 -> 1, now correct, margin 5.0e-01
-    02.JPEG: class 0 -> 1, now wrong, margin 5.0e-01
-    03.JPEG: class 0 -> 1, margin 5.0e-01
-    04.JPEG: class 0 -> 1, now wrong, margin 5.0e-01
-    05.JPEG: class 0 -> 1, now correct, margin 5.0e-01
-    06.JPEG: class 0 -> 1, now wrong, margin 5.0e-01
-    07.JPEG: class 0 -> 1, margin 5.0e-01
-    08.JPEG: class 0 -> 1, now wrong, margin 5.0e-01
-    09.JPEG: class 0 -> 1, now correct, margin 5.0e-01
-    10.JPEG: class 0 -> 1, now wrong, margin 5.0e-01
+    01.JPEG: class 0 -> class 1, now correct, margin 5.0e-01
+    02.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    03.JPEG: class 0 -> class 1, margin 5.0e-01
+    04.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    05.JPEG: class 0 -> class 1, now correct, margin 5.0e-01
+    06.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    07.JPEG: class 0 -> class 1, margin 5.0e-01
+    08.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    09.JPEG: class 0 -> class 1, now correct, margin 5.0e-01
+    10.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
     and 2 more
 resnet18-IMAGENET1K_V1-fp32: 20 other top-5 sets, 15 beyond noise; 4 now wrong, 2 now correct, p =
   0.69
-    09.JPEG: top-5: class 3 -> 7, now wrong, margin 1.0e-02
+    09.JPEG: top-5: class 3 -> class 7, now wrong, margin 1.0e-02
 
 speed: images/s from the median call
 speed                                old    new   change        interval  machine  verdict
@@ -99,10 +99,8 @@ not significant: relative to the machine, the whole interval or the fastest call
 
 FAILED: 3 of 12 results
 resnet18-IMAGENET1K_V1-fp32: arithmetic: torch 2.9.1 -> 2.14.1; the rest is the same
-    12 of 50,000 predictions changed: 11 beyond noise, 1 near-ties, largest margin 5.0e-01; 6 now
-      wrong, 3 now correct, p = 0.51
-    20 of 50,000 top-5 sets changed: 15 beyond noise, 5 near-ties; 4 now wrong, 2 now correct, p =
-      0.69
+    effect: 12 of 50,000 predictions changed, 11 beyond noise; 6 now wrong, 3 now correct
+    example: 09.JPEG: top-5: class 3 -> class 7, now wrong, margin 1.0e-02
 resnet18-IMAGENET1K_V1-fp32-b1: takes 25.0 % longer by the yardstick, allowed 5 %
 resnet18-IMAGENET1K_V1-fp32-b256: takes 25.0 % longer, allowed 5 %"""
 

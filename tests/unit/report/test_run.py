@@ -179,8 +179,9 @@ resnet18-IMAGENET1K_V1-fp32        0             0     0       0  1   0 (0)     
 changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain
 top-5: images with another set of five highest classes, in brackets those beyond noise
 drift: of the logits of an image, in units of the logit scale; noise floor: what arithmetic moves at most
-warning: resnet18-IMAGENET1K_V1-fp32: baseline: decoded inputs: 2 of 1,000 images have other pixels
-    0 of 1,000 predictions changed
+warning: resnet18-IMAGENET1K_V1-fp32: decoded inputs: 2 of 1,000 images have other pixels
+    effect: 0 of 1,000 predictions changed
+    top-1 70.000 -> 70.000, top-5 90.000 -> 90.000
     no logits in the baseline: near-ties are margins of this run of up to 2.0e-04"""
 
 
