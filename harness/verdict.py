@@ -92,7 +92,8 @@ class Verdict(msgspec.Struct, frozen=True):
 def wrapped(line: str) -> str:
     """Return a line, wrapped to the width of a terminal, never inside a word."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.fill(line, COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(COLUMNS, "", indent, break_long_words=False, break_on_hyphens=False)
+    return wrapper.fill(line.replace(" %", "\u00a0%")).replace("\u00a0%", " %")  # a percentage stays in one line
 
 
 def worst(outcomes: Iterable[str]) -> str:

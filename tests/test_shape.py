@@ -34,7 +34,7 @@ def _lines(pattern: str) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize(("pattern", "limit"), [("*.py", 2_800), ("**/*.py", 11_600)], ids=["core", "all"])
+@pytest.mark.parametrize(("pattern", "limit"), [("*.py", 2_800), ("**/*.py", 14_000)], ids=["core", "all"])
 def test_the_harness_is_small(pattern: str, limit: int) -> None:
     """The core, and the core with all other packages."""
     lines = _lines(pattern)

@@ -46,8 +46,8 @@ def test_a_dataset_without_published_values_is_judged_by_its_baseline(gate: Gate
     paired.stdout.re_match_lines(
         [
             r"baseline: base, of \d{4}-\d\d-\d\d, torch ",
-            r"against the baseline +changed +beyond noise +lost +gained +p +top-5 +drift: median +99 % +largest ",
-            rf"{CASE} +0 +0 +0 +0 +1 +0 \(0\) +0e\+00 +0e\+00 +0e\+00 +1e-04$",
+            r"against the baseline +changed +beyond noise +lost +gained +top-5 +drift$",
+            r"nearest +0 +0 +0 +0 +0 \(0\) +0e\+00$",
         ]
     )
 
@@ -258,7 +258,7 @@ def test_a_damaged_baseline_is_an_error_and_can_be_replaced(gate: Gate, project:
     assert compared.ret == pytest.ExitCode.USAGE_ERROR
     compared.stderr.fnmatch_lines(["ERROR: base/inputs/*.npz: damaged (*); the run cannot be compared image by image"])
     replaced.assert_outcomes(passed=1)
-    replaced.stdout.fnmatch_lines([f"warning: {CASE}: recorded without pairing: base/inputs/*.npz: damaged *"])
+    replaced.stdout.fnmatch_lines([f"warning: {CASE}: recorded without pairing:*"])
     gate("--imagenet=colours", BASE, "--strict-drift").assert_outcomes(passed=1)
 
 
@@ -269,7 +269,9 @@ def test_another_setting_is_compared_with_the_default_one(gate: Gate) -> None:
     result = gate("--imagenet=colours", BASE, "--memory-format=contiguous", "--strict-drift")
 
     result.assert_outcomes(passed=1)
-    result.stdout.re_match_lines([rf"{CASE}-contiguous +0 +0 "])
+    result.stdout.re_match_lines(
+        [r"=+ accuracy in percent: colours, 16 images, fp32-contiguous =+$", r"nearest +0 +0 "]
+    )
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_flipped_byte_is_repaired(gate: Gate, project: Path) -> None:
 
     damaged, mended = gate("--imagenet=colours"), gate("--imagenet=colours")
 
-    note = "*1 of 16 images had changed in the store and were decoded again, the first of them 05.JPEG"
+    note = "*1 of 16 images had changed in the store and were decoded*"
     damaged.stdout.fnmatch_lines([note])
     mended.stdout.no_fnmatch_line(note)
     assert table_line(first) == table_line(damaged) == table_line(mended)
