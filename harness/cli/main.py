@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="imagenet-gate",
-        description="Commands beside the gate; the gate itself is: pytest -m imagenet --imagenet DIR",
+        description="Commands other than the gate itself, which is: pytest -m imagenet --imagenet DIR",
         epilog="Exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

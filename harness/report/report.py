@@ -114,6 +114,8 @@ def headline(
     failed = {identity for identity, _ in own}
     wrong = own + [(identity, why) for identity, why in failures if identity not in failed]
     but = "".join(f"; {caveat}" for caveat in caveats)
+    warnings = tuple(reasons(record.cases, WARNING))
+    warned = f"; {counted(len(warnings), 'warning')}" if warnings else ""
     if wrong:
         identity, why = wrong[0]
         # The first sentence without its example.
@@ -122,14 +124,11 @@ def headline(
         more = f" (and {len(ids) - 1} more)" if len(ids) > 1 else ""
         # A result that this run lacks counts as well.
         sentence = f"FAILED: {len(ids)} of {counted(len(ids | results), 'result')}: {identity}: {short}{more}{but}"
-        return Headline(FAILED, sentence, tuple(wrong))
-    warnings = tuple(reasons(record.cases, WARNING))
+        return Headline(FAILED, f"{sentence}{warned}", tuple(wrong))
     sentence = f"PASSED: {_measured(record)}, torch {record.environment.torch}"
     if against:
-        sentence += f"; no failure compared with {against}{but}"
-    if warnings:
-        sentence += f"; {counted(len(warnings), 'warning')}"
-    return Headline(WARNING if warnings else PASSED, sentence, warnings)
+        sentence += f"; compared with {against}{but}"
+    return Headline(WARNING if warnings else PASSED, f"{sentence}{warned}", warnings)
 
 
 def _measured(record: Record) -> str:

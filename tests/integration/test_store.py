@@ -182,5 +182,7 @@ def test_a_full_disk_is_noticed_before_decoding(many: Path, tmp_path: Path) -> N
 
     place = tmp_path / "store"
     needed = f"{IMAGES * 224 * 224 * 3:,} bytes are needed"
-    assert str(error).startswith(f"no room to keep decoded images in {place} (No space left on device): {needed} and ")
+    assert str(error).startswith(
+        f"not enough disk space for decoded images in {place} (No space left on device): {needed} and "
+    )
     assert left == [place]

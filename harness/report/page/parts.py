@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.compare.statistics import wilson_interval
+from harness.dataset import SYNTHETIC
 from harness.records.results import CaseResult, TimingResult, ranking
 from harness.records.run_folder import Run
 from harness.report.comparison import differences, environment_section, series_sections
@@ -18,7 +19,7 @@ from harness.report.report import Report
 from harness.report.run import TIE, TIE_NOTE, accuracy_sections, short_names, throughput_section, tied_cases
 from harness.report.sections import Section, table_of
 
-_MOST_ROWS, _MOST_LINES = 80, 8
+_MOST_ROWS, _MOST_LINES, _FEWEST_MODELS = 80, 8, 3
 # The axes of a series go at least so far up and down, so that noise looks like noise.
 _LEAST_POINTS, _LEAST_PERCENT = 0.05, 5.0
 
@@ -43,7 +44,9 @@ def parts_of(report: Report) -> Iterator[Part]:
     if "missing" in compared:
         yield Part("missing", "In one run only, or without a result", [compared["missing"]])
     if record.cases:
-        charts = list(_trade_offs(record.cases, record.timings))
+        is_real = record.dataset is not None and record.dataset.name != SYNTHETIC
+        draws = is_real and len({case.model for case in record.cases}) >= _FEWEST_MODELS
+        charts = list(_trade_offs(record.cases, record.timings)) if draws else []
         yield Part("models", "Models compared", [_models(record.cases, tied)], charts)
     if record.timings or record.missing_timings:
         speed = [compared["speed"]] if "speed" in compared else []

@@ -23,7 +23,7 @@ def test_a_run_that_passed() -> None:
     record = run_record([ALEXNET, VGG], [timing_result()])
 
     assert headline(record).sentence == "PASSED: 2 cases and 1 timing on imagenet-1k, 1,000 images, torch 2.9.1"
-    assert headline(record, (), "runs/old").sentence.endswith("torch 2.9.1; no failure compared with runs/old")
+    assert headline(record, (), "runs/old").sentence.endswith("torch 2.9.1; compared with runs/old")
     assert (headline(record).outcome, headline(record).reasons) == ("passed", ())
 
 
@@ -82,6 +82,16 @@ def test_a_warning_is_told_and_holds() -> None:
     [(identity, why)] = found.reasons
     assert identity == ALEXNET.id
     assert why.startswith("the model was shown other pixels (9 of 10 images)\n    likely cause: pillow 12 -> 13")
+
+
+def test_warnings_are_counted_beside_failures() -> None:
+    """They would otherwise be seen only once the failure is mended."""
+    warned = msgspec.structs.replace(ALEXNET, baseline=SAME)
+
+    found = headline(run_record([warned, case_result("resnet18", expected=WRONG)]))
+
+    assert found.sentence.startswith("FAILED: 1 of 2 results: resnet18")
+    assert found.sentence.endswith("; 1 warning")
 
 
 def test_a_comparison_that_fails_is_a_failure() -> None:
