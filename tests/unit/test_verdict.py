@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.dataset import SYNTHETIC
 from harness.predictions import Predictions, count
 from harness.records.accuracy_file import read_expected
-from harness.records.evidence import Bounds, Counts, Expected, Pairing, Policy, SpeedChange, Unpaired
+from harness.records.evidence import Bounds, Counts, Diagnosis, Expected, Pairing, Policy, SpeedChange, Unpaired
 from harness.stats import sampling_band
 from harness.verdict import ALPHA, Check, Verdict, judge, judge_speed, worst
 from tests.records import pairing
@@ -101,6 +101,19 @@ def test_message_of_a_failure() -> None:
         "top-1: passed: measured 69.758, published 69.758 (+0.000 points, allowed ±0.05)\n"
         "    +0 of 50,000 images, allowed ±25"
     )
+
+
+def test_a_message_has_the_cause_before_its_effects_in_80_columns() -> None:
+    """The comparison with the baseline comes before the accuracy, whose change it explains, and what passed is last."""
+    other = Diagnosis("weights", "the model has other weights", cause="another file of weights " * 8)
+    evidence = pairing(images=50_000, changed=9, lost=9, diagnosis=other)
+
+    lines = str(judge(Counts(50_000, 32_980, 44_539), RESNET18, "", evidence)).split("\n")
+
+    assert lines[0] == "the model has other weights"
+    assert [line.partition(":")[0] for line in lines if not line.startswith(" ")][1:] == ["top-1", "top-5"]
+    assert "    top-1 65.978 -> 65.960, top-5 89.078 -> 89.078" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_recorded_values_are_not_called_published() -> None:
