@@ -69,7 +69,7 @@ class ImageDataset:
         ordered = sorted(rows, key=lambda row: row.id)
         for one, other in pairwise(ordered):
             if one.id == other.id:
-                raise DatasetError(f"{root}: two images are called {one.id!r}: {one.source} and {other.source}")
+                raise DatasetError(f"{root}: two images have the id {one.id!r}: {one.source} and {other.source}")
         fingerprint = hashlib.sha256()
         for row in ordered:
             if _CONTROL.search(row.id):

@@ -41,7 +41,7 @@ def resolve_device(name: str, option: str = "--device") -> torch.device:
         return torch.device("cpu")
     if device.type in ("mps", "xpu"):
         if not _is_available(device.type):
-            raise DeviceError(f"{option} {name}: torch {torch.__version__} finds no such device here; use {option} cpu")
+            raise DeviceError(f"{option} {name}: torch {torch.__version__} does not find this device; use {option} cpu")
         return device
     if not torch.cuda.is_available():
         built = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "was built without CUDA"

@@ -77,13 +77,13 @@ def load(
         module: the model with its weights, instead of what a builder would return.
 
     Raises:
-        DeviceError: the device has no memory for the model.
+        DeviceError: the device ran out of memory for the model.
         EvaluationError: the model takes no float32 images.
         ExpectedError: torchvision has no such model or weights, or the builder cannot be imported.
         WeightsError: the weights file is missing and cannot be downloaded, or is not the published one.
     """
     preset, weights = preset_and_weights(spec)
-    with memory_for(f"{spec}: {device} has no memory for the model"):
+    with memory_for(f"{spec}: {device} ran out of memory for the model"):
         if weights is None:
             module = _built(spec) if module is None else module
         else:
@@ -125,7 +125,7 @@ def in_setting(model: Model, device: torch.device, setting: Setting) -> Model:
 
     A device without memory for it is a DeviceError.
     """
-    with memory_for(f"{model.name}: {device} has no memory for the model"):
+    with memory_for(f"{model.name}: {device} ran out of memory for the model"):
         module: Any = model.module.to(device).to(memory_format=getattr(torch, MEMORY_FORMATS[setting.memory_format]))
     if setting.compiled:
         torch.compiler.reset()  # compiled code is cached by code object: the ninth model of a family would run eager

@@ -121,7 +121,7 @@ def add_options(parser: pytest.Parser) -> None:
     images = "images per forward call, halved when memory runs out (default: 256 on CUDA, 32 on a CPU)"
     add("--batch-size", metavar="N", type=positive, help=images)
     add("--limit", metavar="N", type=positive, help="evaluate a fixed, class-balanced subset of N images")
-    cores = f"one per available CPU core, {available_cores()} here, shared among -n"
+    cores = f"one per available CPU core, {available_cores()} here, divided among the workers of -n"
     add("--workers", metavar="N", type=positive, help=f"decoding processes (default: {cores})")
     decoders = "pillow (used for the published values), torchvision or nvjpeg (default: %(default)s)"
     add("--decoder", metavar="DECODER", choices=DECODERS, default=DECODERS[0], help=decoders)

@@ -126,7 +126,7 @@ def predict(
                 if batch_size == 1 and not released:
                     reason = str(error).partition("\n")[0]
                     raise DeviceError(
-                        f"{device} has no memory to evaluate even one image at a time: {reason}"
+                        f"{device} ran out of memory evaluating even one image at a time: {reason}"
                     ) from error
             # Out here the traceback is gone, and with it the references to the tensors of the failed attempt.
             if not released:

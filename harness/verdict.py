@@ -7,6 +7,7 @@ Evidence is stored with the result, so that it can be judged again later.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -32,6 +33,8 @@ from harness.records.speed import SpeedChange, SpeedTrial
 from harness.stats import all_among, binomial_tail, images_needed, sampling_band
 
 PASSED, WARNING, FAILED = "passed", "warning", "failed"
+COLUMNS = 80
+"""Width of a terminal: text for people is wrapped to it."""
 NOT_JUDGED = "not judged"
 """Outcome of a check that too few images were evaluated for; a case needs another check then."""
 BASELINE = "baseline"
@@ -58,9 +61,14 @@ class Check(msgspec.Struct, frozen=True):
 
     name: str
     outcome: str  # PASSED, WARNING, FAILED or NOT_JUDGED
-    detail: str  # measured and expected values, difference and what is allowed; lines may follow the first
+    detail: str  # what was found, in one sentence; lines with more may follow
     could_miss: float = 0.0  # the largest drop, in points, that would pass on a subset; 0 where all images were judged
     needed: int = 0  # images that the check needs; 0 where it judged
+
+    @property
+    def reason(self) -> str:
+        """The detail after the check's name; that of a comparison with a baseline is complete without."""
+        return self.detail if self.name == BASELINE else f"{self.name}: {self.detail}"
 
     def __str__(self) -> str:
         outcome = self.outcome if self.outcome in (PASSED, NOT_JUDGED) else self.outcome.upper()
@@ -78,7 +86,18 @@ class Verdict(msgspec.Struct, frozen=True):
         return worst(check.outcome for check in self.checks if check.outcome != NOT_JUDGED)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.checks))
+        """What failed, its cause first, in lines of at most 80 columns but for the first."""
+        first, *others = sorted(self.checks, key=lambda check: (check.outcome != FAILED, check.name != BASELINE))
+        texts = [first.reason if first.outcome == FAILED else str(first), *map(str, others)]
+        sentence, *lines = "\n".join(texts).split("\n")
+        return "\n".join([sentence, *(wrapped(line) for line in lines)])
+
+
+def wrapped(line: str) -> str:
+    """Return a line, wrapped to the width of a terminal, never inside a word."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    wrapper = textwrap.TextWrapper(COLUMNS, "", indent, break_long_words=False, break_on_hyphens=False)
+    return wrapper.fill(line.replace(" %", "\u00a0%")).replace("\u00a0%", " %")  # a percentage stays in one line
 
 
 def worst(outcomes: Iterable[str]) -> str:
@@ -106,14 +125,11 @@ def judge(
         judged = expected if all(check.outcome != NOT_JUDGED for check in checks) else None
         checks.append(_check_baseline(counts, judged, baseline))
     if not checks:
-        measured = ", ".join(
-            f"{name} {counts.percent(metric):.3f} ({counts.correct(metric)} correct)"
-            for metric, name in METRICS.items()
-        )
+        measured = ", ".join(f"{METRICS[m]} {counts.percent(m):.3f} ({counts.correct(m)} correct)" for m in METRICS)
         detail = (
-            f"{unpublished}. Measured on {counts.images:,} images: {measured}. Point --imagenet at a dataset with "
-            "published values, add this one to a file for --expected, or record this run as a baseline to compare "
-            "with: --baseline DIR --baseline-update"
+            f"{unpublished}\n    measured on {counts.images:,} images: {measured}\n    next: point --imagenet at a "
+            "dataset with published values, add this one to a file for --expected, or record this run as a baseline: "
+            "--baseline DIR --baseline-update"
         )
         checks.append(Check(PUBLISHED, FAILED, detail))
     return Verdict((*checks, *map(_check_bounds, bounds)))
@@ -121,28 +137,27 @@ def judge(
 
 def _check_published(metric: str, expected: Expected, measured: Counts, alone: bool) -> Check:
     whole, name, correct = expected.counts, METRICS[metric], measured.correct(metric)
-    values = f"measured {measured.percent(metric):.3f}, {expected.origin} {whole.percent(metric):.3f}"
+    found, known = f"measured {measured.percent(metric):.3f}", f"{expected.origin} {whole.percent(metric):.3f}"
     allowed = expected.tolerance_images
     if measured.images == whole.images:
         difference = correct - whole.correct(metric)
         detail = (
-            f"{values}, difference {100 * difference / measured.images:+.3f} points = {difference:+,} of "
-            f"{measured.images:,} images, tolerance ±{expected.tolerance} points = {allowed} images"
+            f"{found}, {known} ({100 * difference / measured.images:+.3f} points, allowed ±{expected.tolerance})\n"
+            f"    {difference:+,} of {measured.images:,} images, allowed ±{allowed}"
         )
         return Check(name, PASSED if abs(difference) <= allowed else FAILED, detail)
     population = (whole.images, whole.correct(metric), allowed)
     band = sampling_band(*population, measured.images, ALPHA)
     detail = (
-        f"{values}; allowed on {measured.images:,} of {whole.images:,} images "
-        f"{100 * band.low / measured.images:.2f} to {100 * band.high / measured.images:.2f} "
-        f"({band.low} to {band.high} correct, measured {correct}); a drop of up to {band.could_miss:.2f} points could "
-        "be missed"
+        f"{found}, allowed {100 * band.low / measured.images:.2f} to {100 * band.high / measured.images:.2f} on "
+        f"{measured.images:,} of {whole.images:,} images\n    {known}; {correct} correct, allowed {band.low} to "
+        f"{band.high}; a drop of up to {band.could_miss:.2f} points could be missed"
     )
     inside = band.low <= correct <= band.high
     if inside and band.could_miss > (largest := LARGEST_MISS * whole.percent(metric)):
         needed = images_needed(*population, ALPHA, largest) or whole.images
         outcome, or_else = (FAILED, ", or give --baseline DIR") if alone else (NOT_JUDGED, "")
-        detail = f"too few images: raise --limit to {needed:,}{or_else}; {detail}"
+        detail = f"too few images: raise --limit to {needed:,}{or_else}\n    {detail}"
         return Check(name, outcome, detail, band.could_miss, needed)
     return Check(name, PASSED if inside else FAILED, detail, band.could_miss)
 
@@ -158,7 +173,7 @@ def _check_baseline(counts: Counts, expected: Expected | None, evidence: Pairing
     if isinstance(evidence, Unpaired):
         outcome, detail = _judge_unpaired(counts, expected, evidence)
     else:
-        outcome, detail = _judge_pairing(evidence)[0], "\n    ".join(_pairing_lines(evidence))
+        outcome, detail = _judge_pairing(evidence)[0], "\n    ".join(_pairing_lines(counts, evidence))
     damaged = isinstance(evidence, Unpaired) and evidence.why == "damaged"
     if evidence.policy.updating and outcome != PASSED and not damaged:
         return Check(BASELINE, WARNING, f"will be replaced despite differences: {detail}")
@@ -205,18 +220,25 @@ def is_beyond(drift: Drift, images: int, floor: NoiseFloor) -> bool:
     return bool(drift.beyond) and all_among(drift.beyond, images, floor.images) < ALPHA
 
 
-def _pairing_lines(pairing: Pairing) -> Iterator[str]:
+def _pairing_lines(counts: Counts, pairing: Pairing) -> Iterator[str]:
+    """Yield what differs, its likely cause, its effect and examples, and then the figures."""
     outcome, reason = _judge_pairing(pairing)
-    passed = outcome == PASSED
-    if not passed:
-        yield str(pairing.diagnosis)
-    elif pairing.environment:
-        yield f"unchanged, despite {', '.join(pairing.environment)}"
+    if outcome == PASSED:
+        if pairing.environment:
+            yield f"unchanged, despite {', '.join(pairing.environment)}"
+        yield from (pairing.effect, *pairing.figures)
+        return
+    yield pairing.diagnosis.sentence
+    if pairing.diagnosis.cause:
+        yield f"likely cause: {pairing.diagnosis.cause}"
     if reason:
         yield reason
-    yield from pairing.figures()
-    if not passed:
-        yield from map(str, pairing.examples)
+    yield f"effect: {pairing.effect}"
+    yield from (f"example: {example}" for example in pairing.examples)
+    yield ", ".join(f"{METRICS[m]} {pairing.old_percent(m, counts):.3f} -> {counts.percent(m):.3f}" for m in METRICS)
+    yield from pairing.figures
+    if pairing.diagnosis.details:
+        yield pairing.diagnosis.details
 
 
 def _judge_unpaired(counts: Counts, expected: Expected | None, unpaired: Unpaired) -> tuple[str, str]:

@@ -12,4 +12,4 @@ from harness.verdict import FAILED
 def test_accuracy(result: CaseResult) -> None:
     """Top-1 and top-5 are those expected of the model, within the tolerance, neither below nor above."""
     if result.verdict.outcome == FAILED:
-        pytest.fail(f"{result.id} on {result.dataset}\n{result.verdict}", pytrace=False)
+        pytest.fail(f"{result.model}: {result.verdict}", pytrace=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,10 +20,17 @@ _ON_A_GPU = ("cuda", "driver", "device")  # what else can, if the GPU decodes
 _NORMALIZING = ("mean", "std")
 
 
-def first_difference(old: Side, new: Side) -> Diagnosis:
+class _Found(NamedTuple):
+    finding: str
+    cause: str
+    details: str = ""
+
+
+def first_difference(old: Side, new: Side, moved: float | None = None) -> Diagnosis:
     """Return the first stage in which two evaluations of the same images differ; arithmetic if none before it does.
 
-    Counts that are not those of the predictions come first: whatever else differs, they are wrong.
+    Counts that are not those of the predictions come first: whatever else differs, they are wrong. ``moved`` is the
+    largest drift of the logits, where it is known.
     """
     stages = (
         (COUNTING, _counting),
@@ -32,14 +39,15 @@ def first_difference(old: Side, new: Side) -> Diagnosis:
         (INPUTS, _inputs),
         (NORMALIZATION, _normalization),
     )
-    first = next(((stage, finding) for stage, find in stages if (finding := find(old, new))), None)
+    first = next(((stage, found) for stage, find in stages if (found := find(old, new))), None)
     if first is None:
-        return arithmetic(old, new)
-    stage, finding = first
-    return Diagnosis(stage, finding, explained=stage == INPUTS and _other_decoder(old, new))
+        return arithmetic(old, new, moved)
+    stage, found = first
+    explained = stage == INPUTS and _other_decoder(old, new)
+    return Diagnosis(stage, found.finding, explained, found.cause, found.details)
 
 
-def arithmetic(old: Side, new: Side) -> Diagnosis:
+def arithmetic(old: Side, new: Side, moved: float | None = None) -> Diagnosis:
     """Return what may have changed the arithmetic of two evaluations of the same inputs."""
     changes = changes_between(old.result.conditions, new.result.conditions)
     facts = changes_between(old.environment.facts, new.environment.facts)
@@ -48,14 +56,22 @@ def arithmetic(old: Side, new: Side) -> Diagnosis:
     changes += [change for change in facts if change not in idle]
     known = {WEIGHTS: old.result.weights_sha256, INPUTS: same_pixels, NORMALIZATION: old.result.preparation}
     same = ", ".join(stage for stage in (WEIGHTS, LABELS, IMAGES, INPUTS, NORMALIZATION) if known.get(stage, True))
+    finding = "nothing before the arithmetic is known to differ"
+    if moved is not None:
+        finding = (
+            f"the arithmetic differs: logits moved by up to {moved:.1e} of the logit scale"
+            if moved
+            else "no logit moved"
+        )
     if changes:
-        return Diagnosis(ARITHMETIC, f"{', '.join(changes + idle)}; {same} are the same")
-    besides = f", besides {', '.join(idle)} (which can change pixels only)," if idle else ""
+        return Diagnosis(ARITHMETIC, finding, cause=", ".join(changes + idle), details=f"{same} are the same")
+    besides = f" but for {', '.join(idle)}, which can change pixels only" if idle else ""
     return Diagnosis(
         ARITHMETIC,
-        f"{same}, versions, hardware and switches{besides} are the same: the code of the model or of this harness "
-        "differs, or a computation is not reproducible",
+        finding,
         explained=False,
+        cause="other code of the model or of this harness, or a computation that is not reproducible",
+        details=f"{same}, versions, hardware and switches are the same{besides}",
     )
 
 
@@ -93,50 +109,63 @@ def _text(value: object) -> str:
     return f"({', '.join(f'{part:.6g}' for part in value)})" if isinstance(value, (list, tuple)) else str(value)
 
 
-def _counting(_old: Side, new: Side) -> str:
+def class_name(index: int, names: Sequence[str]) -> str:
+    """Return the name of a class, in English for a wnid; ``class N`` where it is not known."""
+    from harness.formats.imagenet import class_names  # where a class has to be named
+
+    return class_names().get(names[index], names[index]) if index < len(names) else f"class {index}"
+
+
+def _counting(_old: Side, new: Side) -> _Found | None:
     recounted, counted = count(new.predictions, new.targets), new.result.counts
     if recounted == counted:
-        return ""
-    return (
-        f"{counted.top1:,} (top-1) and {counted.top5:,} (top-5) correct of {counted.images:,} images were counted, the "
-        f"predictions give {recounted.top1:,} and {recounted.top5:,} of {recounted.images:,}"
+        return None
+    return _Found(
+        f"{counted.top1:,} (top-1) and {counted.top5:,} (top-5) correct of {counted.images:,} were counted, but the "
+        f"predictions give {recounted.top1:,} and {recounted.top5:,} of {recounted.images:,}",
+        "counters that were not reset, or images that were counted twice",
     )
 
 
-def _weights(old: Side, new: Side) -> str:
+def _weights(old: Side, new: Side) -> _Found | None:
     before, after = old.result.weights_sha256, new.result.weights_sha256
-    return f"their sha256 is {after[:16]}..., before {before[:16]}..." if before and before != after else ""
+    if not before or before == after:
+        return None
+    finding = f"the model has other weights (sha256 {after[:8]}, before {before[:8]})"
+    return _Found(finding, "another file of weights, or code that changes them after loading")
 
 
-def _labels(old: Side, new: Side) -> str:
+def _labels(old: Side, new: Side) -> _Found | None:
     differ = np.flatnonzero(old.targets != new.targets)
     if not len(differ):
-        return ""
+        return None
     first = differ[0]
-    return (
-        f"{len(differ):,} of {len(new.targets):,} images have another class, such as {new.predictions.ids[first]}: "
-        f"{new.targets[first]}, before {old.targets[first]}"
+    after, before = class_name(int(new.targets[first]), new.classes), class_name(int(old.targets[first]), old.classes)
+    return _Found(
+        f"{len(differ):,} of {len(new.targets):,} images have another label",
+        "another file of labels, or code that reads it differently",
+        f"such as {new.predictions.ids[first]}: {after}, before {before}",
     )
 
 
-def _inputs(old: Side, new: Side) -> str:
+def _inputs(old: Side, new: Side) -> _Found | None:
     before, after = old.predictions, new.predictions
     if before.hashes is None or before.samples is None or after.hashes is None or after.samples is None:
-        return ""
+        return None
     differ = (before.hashes != after.hashes).any(axis=1)
     if not differ.any():
-        return ""
+        return None
     levels = np.abs(before.samples[differ].astype(np.int16) - after.samples[differ])
     moved = levels[levels > 0]
     percent = 100 * len(moved) / levels.size
-    what = (
+    up_to = f", up to {moved.max()} of 255 levels" if len(moved) else ""
+    mean = f", by {moved.mean():.1f} levels on average" if len(moved) else ""
+    return _Found(
+        f"the model was shown other pixels ({differ.sum():,} of {len(after):,} images{up_to})",
         ", ".join(_changed_recipe(old, new) + _changed_libraries(old, new))
-        or "decoder, recipe and versions are the same: other files, or other code"
-    )
-    return (
-        f"{differ.sum():,} of {len(after):,} images have other pixels, such as {after.ids[differ.argmax()]}: "
-        f"{format(percent, '.0f' if percent >= 10 else '.2g')} % of their sampled values, by up to "
-        f"{moved.max(initial=0)} of 255 levels (mean {moved.mean() if len(moved) else 0.0:.1f}); {what}"
+        or "other image files or other code, since decoder, recipe and versions are the same",
+        f"{format(percent, '.0f' if percent >= 10 else '.2g')} % of their sampled values differ{mean}; the first image "
+        f"is {after.ids[differ.argmax()]}",
     )
 
 
@@ -158,13 +187,16 @@ def _other_decoder(old: Side, new: Side) -> bool:
     return only_the_decoder and bool(recipe or _changed_libraries(old, new))
 
 
-def _normalization(old: Side, new: Side) -> str:
+def _normalization(old: Side, new: Side) -> _Found | None:
     normalizing = {name: value for name, value in old.result.preparation.items() if name in _NORMALIZING}
     changes = ", ".join(changes_between(normalizing, new.result.preparation))
     before, after = old.result.first_input, new.result.first_input
-    if before.get("id") != after.get("id") or before.get("sha256") == after.get("sha256"):
-        return changes
-    return (
-        f"the same pixels of {after['id']} reach the model as values from {after['low']:.4g} to {after['high']:.4g}, "
-        f"before from {before['low']:.4g} to {before['high']:.4g}; {changes or 'mean and std are the same'}"
+    differ = before.get("id") == after.get("id") and before.get("sha256") != after.get("sha256")
+    if not (changes or differ):
+        return None
+    values = f" ({after['low']:.3g} to {after['high']:.3g}, before {before['low']:.3g} to {before['high']:.3g})"
+    return _Found(
+        f"the same pixels were normalized differently{values if differ else ''}",
+        changes or "other code, since mean and std are the same",
+        f"the values are those of {after['id']}" if differ else "",
     )

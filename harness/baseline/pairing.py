@@ -9,14 +9,14 @@ at most twice the noise floor decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.baseline.diagnosis import arithmetic, changes_between, first_difference, images_missing
+from harness.baseline.diagnosis import arithmetic, changes_between, class_name, first_difference, images_missing
 from harness.errors import RecordError
 from harness.predictions import Predictions, count
 from harness.records.environment import Environment
@@ -58,12 +58,14 @@ class Side(NamedTuple):
     targets: NDArray[np.int16]  # (N,) class indices of the labels
     total: int  # number of images of the whole dataset
     environment: Environment
+    classes: Sequence[str] = ()  # names of all classes, by class index; empty where they are not known
 
 
 def side_of(run: Run, case: CaseResult) -> Side:
     """Return what a run folder holds about one of its cases, or raise a RecordError if its files are damaged."""
     assert run.record.dataset is not None  # a record with cases has one
-    return Side(case, run.predictions(case), run.labels[1], run.record.dataset.total, run.record.environment)
+    facts = run.record.dataset
+    return Side(case, run.predictions(case), run.labels[1], facts.total, run.record.environment, facts.class_names)
 
 
 def require_counts(side: Side) -> None:
@@ -73,7 +75,7 @@ def require_counts(side: Side) -> None:
         raise RecordError(
             f"the earlier run's predictions of {side.result.id} give {recounted.top1:,} (top-1) and {recounted.top5:,} "
             f"(top-5) correct of {recounted.images:,}, its record {recorded.top1:,} and {recorded.top5:,} of "
-            f"{recorded.images:,}; one of them was changed"
+            f"{recorded.images:,}; one of them was modified"
         )
 
 
@@ -88,8 +90,8 @@ def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:
         return Unpaired("different", missing, policy=policy)
     old = on_images_of(old, new)
     noise_floor = noise_floor_of(before.precision, after.precision, measured=policy.noise_floors)
-    both = (old.predictions, new.predictions, old.targets, new.targets, noise_floor)
-    top1, top5 = changed_predictions(*both), changed_predictions(*both, metric="top5")
+    both, names = (old.predictions, new.predictions, old.targets, new.targets, noise_floor), new.classes or old.classes
+    top1, top5 = changed_predictions(*both, names=names), changed_predictions(*both, "top5", names)
     beyond, top5_beyond = (
         sorted((change for change in changed if not change.near_tie), key=lambda change: -(change.margin or 0.0))
         for changed in (top1, top5)
@@ -134,7 +136,7 @@ def _turned(old: Side, new: Side, rank: int) -> tuple[int, int]:
 
 def _diagnosis(old: Side, new: Side, moved: NDArray[np.float64] | None, noise_floor: NoiseFloor) -> Diagnosis:
     """Return the first difference; a named one of the pixels does not explain drift where the pixels are the same."""
-    first = first_difference(old, new)
+    first = first_difference(old, new, None if moved is None else float(moved.max()))
     before, after = old.predictions.hashes, new.predictions.hashes
     if first.stage != INPUTS or moved is None or before is None or after is None:
         return first
@@ -142,8 +144,8 @@ def _diagnosis(old: Side, new: Side, moved: NDArray[np.float64] | None, noise_fl
     if not len(same) or not is_beyond(drift_of(same, noise_floor), len(same), noise_floor):
         return first
     rest = arithmetic(old, new)
-    finding = f"{first.finding}; logits moved where pixels are the same too: {rest.finding}"
-    return Diagnosis(INPUTS, finding, explained=first.explained and rest.explained)
+    cause = f"{first.cause}; logits moved where pixels are the same too: {rest.cause}"
+    return Diagnosis(INPUTS, first.finding, first.explained and rest.explained, cause, first.details)
 
 
 def changed_predictions(
@@ -153,11 +155,12 @@ def changed_predictions(
     new_targets: NDArray[np.int16],
     noise_floor: NoiseFloor,
     metric: Literal["top1", "top5"] = "top1",
+    names: Sequence[str] = (),
 ) -> tuple[ChangedPrediction, ...]:
     """Return the images whose predictions differ between two runs of N images, in the order of their ids.
 
     Targets are (N,) class indices of the labels. ``top5`` compares the sets of the five highest classes. The noise
-    floor tells near-ties from changes beyond noise.
+    floor tells near-ties from changes beyond noise. ``names`` are those of all classes, where they are known.
     """
     rank = _RANKS[metric]
     here, there = old.top[:, :rank], new.top[:, :rank]
@@ -170,11 +173,14 @@ def changed_predictions(
         gone, come = here[index, left[index]].tolist(), there[index, entered[index]].tolist()
         margin = None if margins is None else float(margins[index])
         near_tie = margin is not None and margin <= noise_floor.margin
+        before, after = was if was in gone else gone[0], now if now in come else come[0]
         changed.append(
             ChangedPrediction(
                 id=str(old.ids[index]),
-                old=was if was in gone else gone[0],
-                new=now if now in come else come[0],
+                old=before,
+                new=after,
+                old_name=class_name(before, names) if names else "",
+                new_name=class_name(after, names) if names else "",
                 was_correct=was in here[index],
                 is_correct=now in there[index],
                 margin=margin,

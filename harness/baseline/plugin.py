@@ -123,8 +123,8 @@ class BaselinePlugin:
         """Compare a case with the baseline."""
         if self.reference is None or self._evaluator is None:
             return None
-        total, environment = self._evaluator.dataset.total, self._evaluator.environment()
-        return self.reference.compare(Side(result, predictions, targets, total, environment))
+        dataset, environment = self._evaluator.dataset, self._evaluator.environment()
+        return self.reference.compare(Side(result, predictions, targets, dataset.total, environment, dataset.classes))
 
     def pytest_imagenet_write_error(self, record: Record) -> str | None:
         """Keep a baseline that the run must not replace."""
@@ -268,7 +268,7 @@ def open_reference(dataset: ImageDataset, path: Path, policy: Policy) -> Referen
     new = len(np.setdiff1d(np.array(dataset.ids), ids))
     if new == len(dataset):
         raise RecordError(
-            f"--baseline {path}: is of {name}, {len(ids):,} images, and none of them is among the {len(dataset):,} of "
+            f"--baseline {path}: has {len(ids):,} images of {name}, none of which is among the {len(dataset):,} of "
             f"{dataset.name}; name another folder"
         )
     if policy.updating and name != dataset.name and new:
@@ -278,7 +278,7 @@ def open_reference(dataset: ImageDataset, path: Path, policy: Policy) -> Referen
         )
     if policy.updating and dataset.is_subset and len(dataset) < len(ids):
         raise ResultsError(
-            f"--baseline-update: {path} holds {len(ids):,} images and would keep {len(dataset):,} of them; leave out "
+            f"--baseline-update: {path} holds {len(ids):,} images and would be reduced to {len(dataset):,}; leave out "
             "--limit, or name another folder"
         )
     return Reference(path, policy, run)

@@ -37,7 +37,7 @@ class SecondDevice:
         """Return the predictions of the case's model, neither compiled nor cast, for the images at ``indices``.
 
         Raises:
-            HarnessError: its weights, images or logits cannot be used, or the device has no memory for it.
+            HarnessError: its weights, images or logits cannot be used, or the device ran out of memory for it.
         """
         model = load(case.spec, self.device)
         if self._double:  # normalization stays in float32, as published, and so the input is the same bit for bit

@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "compare",
-        help="say what differs between two runs, or in a series of many; exit 1 if something fails",
+        help="show what differs between two runs, or in a series of many; exit 1 if something fails",
         description="Compare two runs: environment, accuracy image by image, by the rules of pytest --baseline, and "
         "speed with an interval. Exit 1 if something fails, 2 if they cannot be compared. With more than two runs, "
         "print what each measured, by case, and compare each with the first and with the one before.",

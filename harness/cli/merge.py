@@ -1,4 +1,4 @@
-"""``imagenet-gate merge``: runs that were made apart come together in one folder; imports no torch."""
+"""``imagenet-gate merge``: runs made separately come together in one folder; imports no torch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "merge",
-        help="merge runs that were made apart; exit 1 if a case failed or has no result",
-        description="Merge runs that were made apart, such as by the jobs of a Slurm array, into one run folder, and "
+        help="merge runs made separately; exit 1 if a case failed or has no result",
+        description="Merge runs made separately, such as by the jobs of a Slurm array, into one run folder, and "
         "print its tables. They must be of the same images and the same environment, and agree where they overlap. "
         "Exit 1 if a case failed or a test has no result, 2 if they cannot be merged.",
     )

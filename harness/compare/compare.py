@@ -61,7 +61,7 @@ class AccuracyPair:
         # The comparison has the diagnosis, the published values only the effect.
         check = min(self.new.failures, key=lambda check: check.name != BASELINE, default=None)
         if check is None or check.name != BASELINE:
-            return f"{check.name}: {check.detail}" if check else ""
+            return check.reason if check else ""
         if isinstance(self.evidence, Unpaired) and self.evidence.why == "different":
             return self.evidence.reason
         return "\n".join(check.detail.split("\n")[:3])

@@ -189,7 +189,7 @@ def _decode_on_device(sources: Sequence[Source], geometry: Geometry, device: str
             continue
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceError(
-                f"{device} has no memory to decode images beside the model: give a smaller --batch-size, or another "
+                f"{device} ran out of memory decoding images beside the model: give a smaller --batch-size, or another "
                 "--decoder"
             ) from error
     return crops

@@ -176,9 +176,9 @@ class Pixels(ExitStack):
             if not present:
                 shutil.rmtree(folder)  # it was made for nothing
             raise StoreError(
-                f"no room to keep decoded images in {folder.parent} ({os.strerror(error.errno)}): {needed:,} bytes are "
-                f"needed and {free:,} are free; point --store at a larger disk (or TMPDIR), make room by "
-                "`imagenet-gate store prune`, or keep nothing by --no-store, one geometry at a time"
+                f"not enough disk space for decoded images in {folder.parent} ({os.strerror(error.errno)}): "
+                f"{needed:,} bytes are needed and {free:,} are free; point --store at a larger disk (or "
+                "TMPDIR), free space with `imagenet-gate store prune`, or give --no-store"
             ) from error
 
 

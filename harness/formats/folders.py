@@ -27,7 +27,7 @@ def read(path: Path) -> ImageDataset | None:
     if unknown := [name for name in folders if name not in index]:
         raise DatasetError(
             f"{root.absolute()} holds folder {unknown[0]!r}, which is not one of the {len(index):,} classes "
-            f"({len(unknown)} such among {len(folders)} folders); move it away or point --imagenet at the images"
+            f"({len(unknown)} such among {len(folders)} folders); remove it or point --imagenet at the images"
         )
     return read_folders(root, targets, "class folders")
 

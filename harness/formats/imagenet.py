@@ -187,7 +187,7 @@ def _check_ground_truth(ground_truth: bytes, where: str) -> None:
         if not 1 <= identity <= len(classes) or classes[identity - 1] != known:
             raise DatasetError(
                 f"{where}: line {number}: expected {classes.index(known) + 1}, the devkit's id of "
-                f"{wnids()[known]}, found {identity}; unpack the devkit again, or move it away to use the "
+                f"{wnids()[known]}, found {identity}; unpack the devkit again, or remove it to use the "
                 "known labels"
             )
 

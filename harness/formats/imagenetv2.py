@@ -33,7 +33,7 @@ def read(path: Path) -> ImageDataset | None:
     last = len(imagenet.wnids()) - 1
     if unknown := [name for name in folders if str(int(name)) != name or int(name) > last]:
         # Without folder 1000 the rest would be read, each class by another's images.
-        todo = "rename it or move it away"
+        todo = "rename it or remove it"
         if unknown == [f"{last + 1}"] and "0" not in folders:
             todo = "if these are the devkit's ids, sort the images into folders named by wnid"
         raise DatasetError(

@@ -59,7 +59,7 @@ def _read_solution(table: Path) -> dict[str, int]:
             if (target := imagenet.class_indices().get(wnid)) is None:
                 raise DatasetError(f"{where}: expected a wnid at the start of PredictionString, found {wnid!r}")
             if targets.setdefault(Path(imagenet.canonical_id(image)).stem, target) != target:
-                raise DatasetError(f"{where} has a second row with another wnid")
+                raise DatasetError(f"{where} has two rows with different wnids")
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{table} cannot be read as a CSV in UTF-8: {error}") from None
     return targets

@@ -11,7 +11,7 @@ from harness.dataset import ImageDataset
 from harness.errors import DatasetError
 from harness.formats import folders, imagenet
 
-_AGAIN = "delete it and let torchvision.datasets.ImageNet make it again"
+_AGAIN = "delete it and let torchvision.datasets.ImageNet recreate it"
 # All that torch.load raises on damaged files.
 _DAMAGED = (UnpicklingError, struct.error, EOFError, RuntimeError, AttributeError, LookupError, TypeError, ValueError)
 # torchvision's has 1 MB; more would be something else, or made to fill the memory.

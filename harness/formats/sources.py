@@ -83,7 +83,7 @@ class FileSource:
         except OSError:
             return cls(os.fspath(path), -1, -1)
         if not stat.S_ISREG(found.st_mode):
-            raise DatasetError(f"{path}: expected a regular file, found {kind_of(found.st_mode)}; move it away")
+            raise DatasetError(f"{path}: expected a regular file, found {kind_of(found.st_mode)}; remove it")
         return cls(os.fspath(path), found.st_size, found.st_mtime_ns)
 
     def __str__(self) -> str:

@@ -144,7 +144,7 @@ def _headers(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             yield from headers
     except imagenet.DAMAGED_TAR as error:
         reason = str(error) or type(error).__name__
-        raise DatasetError(f"{path} cannot be read as a tar archive: {reason}; download or make it again") from None
+        raise DatasetError(f"{path} cannot be read as a tar archive: {reason}; download or recreate it") from None
     _check_end(path, file, headers.offset)
 
 
@@ -170,7 +170,7 @@ def _check_end(path: Path, file: BinaryIO, end: int) -> None:
     if rest.strip(b"\0"):
         raise DatasetError(
             f"{path}: expected nothing but zeros from its end at byte {end:,} on, found other bytes; it is damaged, "
-            "or several archives were joined; download or make it again"
+            "or several archives were joined; download or recreate it"
         )
     if len(rest) < (marker := 2 * tarfile.BLOCKSIZE):
         raise DatasetError(

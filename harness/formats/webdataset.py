@@ -43,14 +43,14 @@ def _find_samples(archive: FileSource) -> list[tuple[Any, ...]]:
         if kind != "image" and kind not in LABELS:
             continue
         if (first := parts[key].setdefault(kind, member)) is not member:
-            raise DatasetError(f"{archive}: {first.name!r} and {member.name!r} have one key; make the shard again")
+            raise DatasetError(f"{archive}: {first.name!r} and {member.name!r} have the same key; recreate the shard")
     with Path(archive.path).open("rb") as file:
         return [_sample(f"{archive}: key {key!r}", members, file) for key, members in parts.items()] + left_out
 
 
 def _sample(key: str, members: dict[str, ArchiveSource], file: BinaryIO) -> tuple[Any, ...]:
     if "image" not in members:
-        raise DatasetError(f"{key} has a label but no image; make the shard again")
+        raise DatasetError(f"{key} has a label but no image; recreate the shard")
     if len(members) == 1:
         raise DatasetError(f"{key} has an image but no .cls or .json; {_todo(members['image'])}")
     image, labels = members["image"], []
@@ -70,7 +70,7 @@ def _sample(key: str, members: dict[str, ArchiveSource], file: BinaryIO) -> tupl
         if not isinstance(name, str) or not name.rpartition("/")[2]:
             raise DatasetError(f"{where}: expected the image's file name as 'filename', found {name!r}")
     if len(set(labels)) > 1:
-        raise DatasetError(f"{key} has labels that differ: {labels}; make the shard again")
+        raise DatasetError(f"{key} has labels that differ: {labels}; recreate the shard")
     return name, labels[0], f"{folder}/{name}", image.name, image.offset, image.size
 
 
@@ -79,7 +79,7 @@ def _todo(image: ArchiveSource) -> str:
     name, shard = image.name.rpartition("/")[2], Path(image.archive.path).stem
     if re.match(r"n[0-9]{8}_[0-9]+\.", name) or shard in imagenet.class_indices():
         return "archives of one class each are the training set's; point --imagenet at the validation set"
-    return "make the shard again"
+    return "recreate the shard"
 
 
 def _read_json(label: ArchiveSource, file: BinaryIO) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Several processes: workers of xdist, ranks of torchrun, and merging runs that were made apart."""
+"""Several processes: workers of xdist, ranks of torchrun, and merging runs made separately."""

@@ -1,4 +1,4 @@
-"""Runs that were made apart, such as by the jobs of a Slurm array, merged into one run."""
+"""Runs made separately, such as by the jobs of a Slurm array, merged into one run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def merge(runs: Sequence[Run], staging: Path) -> Record:
         if count(predictions, targets) != case.counts:
             raise RecordError(
                 f"{first.path}: its predictions of {case.id} do not give the counts in its record; one of them was "
-                "changed"
+                "modified"
             )
         write_predictions(staging, case.id, predictions, targets)
     for (first, timing), *others_timed in timings:
@@ -87,8 +87,8 @@ def _check_environment(first: Run, run: Run) -> None:
     ]
     if facts:
         raise RecordError(
-            f"{first.path} and {run.path} were made in different environments: {', '.join(facts)}; such runs are "
-            f"compared, not merged: imagenet-gate compare {first.path} {run.path}"
+            f"{first.path} and {run.path} were made in different environments: {', '.join(facts)}; compare "
+            f"them instead: imagenet-gate compare {first.path} {run.path}"
         )
 
 

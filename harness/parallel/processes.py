@@ -20,7 +20,7 @@ def device_of(process: Process, device: str) -> str:
     By its number: hiding the others by ``CUDA_VISIBLE_DEVICES`` is too late where counting starts CUDA, as in WSL.
 
     Raises:
-        DeviceError: there are more processes than GPUs, or all of them were told to use the same one.
+        DeviceError: there are more processes than GPUs, or all of them were configured to use the same one.
     """
     if process.local_world_size == 1 or (device not in ("auto", "cuda") and not device.startswith("cuda:")):
         return device

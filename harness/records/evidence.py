@@ -98,15 +98,22 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """The first stage of the pipeline that differs between two evaluations, and the finding there in one sentence."""
+    """The first stage of the pipeline that differs between two evaluations, and what was found there."""
 
     stage: str
-    finding: str
+    finding: str  # what differs, in one sentence
     # Whether a named difference of the environment or the command explains it; records that do not say are older.
     explained: bool = True
+    cause: str = ""  # what may have caused it; older records have it in the finding
+    details: str = ""  # figures and an example
+
+    @property
+    def sentence(self) -> str:
+        """The finding; in an older record it says nothing without the stage."""
+        return self.finding if self.cause else f"{self.stage}: {self.finding}"
 
     def __str__(self) -> str:
-        return f"{self.stage}: {self.finding}"
+        return f"{self.sentence}; likely cause: {self.cause}" if self.cause else self.sentence
 
 
 WEIGHTS, LABELS, INPUTS, NORMALIZATION = "weights", "labels", "decoded inputs", "normalization"
@@ -135,12 +142,15 @@ class ChangedPrediction(msgspec.Struct, frozen=True):
     margin: float | None
     near_tie: bool  # whether arithmetic alone may have changed it
     metric: Literal["top1", "top5"] = "top1"
+    old_name: str = ""  # name of the class ``old``; empty where it is not known
+    new_name: str = ""  # name of the class ``new``; empty where it is not known
 
     def __str__(self) -> str:
         turn = "" if self.was_correct == self.is_correct else ", now wrong" if self.was_correct else ", now correct"
         margin = "" if self.margin is None else f", margin {self.margin:.1e}"
         top5 = "top-5: " if self.metric == "top5" else ""
-        return f"{self.id}: {top5}class {self.old} -> {self.new}{turn}{margin}{', near-tie' if self.near_tie else ''}"
+        classes = f"{self.old_name or f'class {self.old}'} -> {self.new_name or f'class {self.new}'}"
+        return f"{self.id}: {top5}{classes}{turn}{margin}{', near-tie' if self.near_tie else ''}"
 
 
 class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
@@ -189,6 +199,41 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
             f"predictions have a margin below {floor.margin:.1e} and may change by it"
         )
 
+    def old_percent(self, metric: str, counts: Counts) -> float:
+        """Return the accuracy of the earlier run on the same images, in percent; ``counts`` are of the new run."""
+        lost, gained = (self.lost, self.gained) if metric == "top1" else (self.top5_lost, self.top5_gained)
+        return 100 * (counts.correct(metric) + lost - gained) / counts.images
+
+    @property
+    def effect(self) -> str:
+        """How many top-1 predictions changed, in one sentence."""
+        beyond = f", {self.beyond_noise:,} beyond noise" if self.changed else ""
+        return f"{self.changed:,} of {self.images:,} predictions changed{beyond}{_turned(self.lost, self.gained)}"
+
+    @property
+    def figures(self) -> Iterator[str]:
+        """Sentences with the figures behind the verdict."""
+        if self.changed:
+            margin = "" if self.largest_margin is None else f", largest margin {self.largest_margin:.1e}"
+            yield f"top-1: p = {self.p:.2g} by McNemar's exact test{margin}"
+        if self.top5_changed or self.top5_lost or self.top5_gained:
+            beyond = "" if self.top5_near_ties is None else f", {self.top5_beyond_noise:,} beyond noise"
+            turned = _turned(self.top5_lost, self.top5_gained)
+            sets = f"{self.top5_changed:,} of {self.images:,} sets changed"
+            yield f"top-5: {sets}{beyond}{turned}; p = {self.top5_p:.2g}"
+        floor, moved = self.noise_floor, self.drift
+        if moved is None:
+            yield f"no logits in the baseline: near-ties are margins of this run of up to {floor.margin:.1e}"
+        else:
+            images = "image" if moved.beyond == 1 else "images"
+            beyond = f", {moved.beyond:,} {images} beyond it" if moved.beyond else ""
+            yield (
+                f"logits moved by {moved.median:.1e} (median), {moved.p99:.1e} (99 %), {moved.largest:.1e} (largest) "
+                f"of the logit scale; noise floor {floor.median:.1e} (median), {floor.largest:.1e} (largest){beyond}"
+            )
+        if self.blind:
+            yield self.blind
+
     @property
     def top5_beyond_noise(self) -> int:
         """The number of changed top-5 sets that arithmetic alone cannot explain."""
@@ -199,34 +244,9 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
         """The p-value of the exact McNemar test on ``top5_lost`` and ``top5_gained``."""
         return mcnemar(self.top5_lost, self.top5_gained)
 
-    def figures(self) -> Iterator[str]:
-        """Yield what was counted and measured, in a few lines."""
-        margin = "" if self.largest_margin is None else f", largest margin {self.largest_margin:.1e}"
-        turned = _turned(self.lost, self.gained, self.p)
-        yield f"{self._changed(self.changed, 'predictions', self.near_ties, margin)}{turned}"
-        if (turned := _turned(self.top5_lost, self.top5_gained, self.top5_p)) or self.top5_changed:
-            yield f"{self._changed(self.top5_changed, 'top-5 sets', self.top5_near_ties)}{turned}"
-        floor = self.noise_floor
-        if (drift := self.drift) is None:
-            yield f"no logits in the baseline: near-ties are margins of this run of up to {floor.margin:.1e}"
-        else:
-            images = "image" if drift.beyond == 1 else "images"
-            beyond = f", {drift.beyond:,} {images} beyond it" if drift.beyond else ""
-            yield (
-                f"logits moved by {drift.median:.1e} of the logit scale (median), {drift.p99:.1e} (99 %), "
-                f"{drift.largest:.1e} (largest); noise floor {floor.median:.1e} (median), {floor.largest:.1e} "
-                f"(largest){beyond}"
-            )
-        if self.blind:
-            yield self.blind
 
-    def _changed(self, changed: int, what: str, near_ties: int | None, margin: str = "") -> str:
-        kinds = "" if near_ties is None else f": {changed - near_ties:,} beyond noise, {near_ties:,} near-ties{margin}"
-        return f"{changed:,} of {self.images:,} {what} changed{kinds if changed else ''}"
-
-
-def _turned(lost: int, gained: int, p: float) -> str:
-    return f"; {lost:,} now wrong, {gained:,} now correct, p = {p:.2g}" if lost or gained else ""
+def _turned(lost: int, gained: int) -> str:
+    return f"; {lost:,} now wrong, {gained:,} now correct" if lost or gained else ""
 
 
 class Unpaired(msgspec.Struct, frozen=True, tag="unpaired", tag_field="kind"):

@@ -270,7 +270,7 @@ def parse_record(content: bytes) -> Record:
     # Not what the rules of today make of the evidence: they may change, and a pinned baseline is still to be read.
     for stored, case in zip(values.get("cases", ()), record.cases, strict=False):
         if "outcome" in stored and "checks" in stored and stored["outcome"] != _outcome_of(stored["checks"]):
-            raise RecordError(f"the outcome of {case.id} does not follow from its checks: one of them was changed")
+            raise RecordError(f"the outcome of {case.id} does not follow from its checks: one of them was modified")
     return record
 
 

@@ -156,7 +156,7 @@ class Run:
                 f"{path}: expected ids sorted and unique, found others; it was not written by this harness"
             )
         if dataset is not None and digest_of(ids.tolist(), targets) != dataset.digest:
-            raise RecordError(f"{path}: its digest differs from that in {RECORD}: one of them was changed")
+            raise RecordError(f"{path}: its digest differs from that in {RECORD}: one of them was modified")
         return ids, targets
 
     def predictions(self, case: CaseResult) -> Predictions:
@@ -169,7 +169,7 @@ class Run:
             arrays |= self._arrays(INPUTS, inputs)
         predictions = Predictions(ids, **arrays)
         if predictions.inputs_digest != case.inputs_digest:
-            raise RecordError(f"{inputs}: its digest differs from that in {RECORD}: one of them was changed")
+            raise RecordError(f"{inputs}: its digest differs from that in {RECORD}: one of them was modified")
         if wrong := predictions.wrong(len(self.record.dataset.class_names) if self.record.dataset else 0):
             raise RecordError(f"{path}: {wrong}; it may be damaged")
         return predictions
@@ -282,7 +282,7 @@ def _read_arrays(kind: str, path: Path, n: int | None, sha256: str | None) -> di
     except (*_DAMAGED, zlib.error, lzma.LZMAError, tokenize.TokenError) as error:
         raise RecordError(f"{path}: damaged ({shorten(error)}); the run cannot be compared image by image") from error
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise RecordError(f"{path}: its sha256 differs from that in {RECORD}: one of them was changed")
+        raise RecordError(f"{path}: its sha256 differs from that in {RECORD}: one of them was modified")
     return arrays
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ from harness.errors import HarnessError, RecordError
 from harness.options import ACCURACY, is_selected, require_selected
 from harness.plugin import gate_of
 from harness.records.run_folder import RECORD, Run
-from harness.report.run import run_sections
+from harness.report.run import reasons_in_short, run_sections
 from harness.report.sections import Section
+from harness.verdict import FAILED
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
@@ -85,18 +87,33 @@ class _Terminal:
 
     def pytest_imagenet_finished(self, run: Run) -> None:
         """Make the tables, while the run's files are there."""
+        verbosity, cases = self._config.get_verbosity(), run.record.cases
+        if verbosity < 0:
+            self._sections = [Section("", None, tuple(reasons_in_short(cases)))]
+            return
         try:
-            self._sections = run_sections(run)
+            self._sections = run_sections(run, wide=verbosity > 0)
         except RecordError as error:
-            without = run_sections(Run(run.path / RECORD, run.record))  # like a file, which holds no predictions
+            # Like a file, which holds no predictions.
+            without = run_sections(Run(run.path / RECORD, run.record), wide=verbosity > 0)
             self._sections = [*without, Section("", None, (f"tables without predictions: {error}",))]
+        if any(case.outcome == FAILED for case in cases):
+            self._sections.append(Section("", None, (self._next_step(),)))
+
+    def _next_step(self) -> str:
+        """Return what to do about a failure."""
+        baseline, results = self._config.getoption("baseline"), self._config.getoption("results")
+        if baseline is None:
+            return "next: give --baseline DIR, a run that passed, to learn what differs"
+        first = "" if results else "run again with --results DIR, then "
+        return f"next: {first}{shlex.join(['imagenet-gate', 'report', str(baseline), str(results or 'DIR')])}"
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Show the tables."""
         for section in self._sections:
             if section.title:
                 terminalreporter.write_sep("=", section.title)
-            else:
+            elif section.table:
                 terminalreporter.write_line("")
             for line in section.body():
                 terminalreporter.write_line(line)

@@ -123,6 +123,8 @@ def headline(
     failed = {identity for identity, _ in own}
     wrong = own + [(identity, why) for identity, why in failures if identity not in failed]
     but = "".join(f"; {caveat}" for caveat in caveats)
+    warnings = tuple(reasons(record.cases, WARNING))
+    warned = f"; {counted(len(warnings), 'warning')}" if warnings else ""
     if wrong:
         identity, why = wrong[0]
         # The first sentence without its example.
@@ -131,14 +133,11 @@ def headline(
         more = f" (and {len(ids) - 1} more)" if len(ids) > 1 else ""
         # A result that this run lacks counts as well.
         sentence = f"FAILED: {len(ids)} of {counted(len(ids | results), 'result')}: {identity}: {short}{more}{but}"
-        return Headline(FAILED, sentence, tuple(wrong))
-    warnings = tuple(reasons(record.cases, WARNING))
+        return Headline(FAILED, f"{sentence}{warned}", tuple(wrong))
     sentence = f"PASSED: {_measured(record)}, torch {record.environment.torch}"
     if against:
-        sentence += f"; no failure compared with {against}{but}"
-    if warnings:
-        sentence += f"; {counted(len(warnings), 'warning')}"
-    return Headline(WARNING if warnings else PASSED, sentence, warnings)
+        sentence += f"; compared with {against}{but}"
+    return Headline(WARNING if warnings else PASSED, f"{sentence}{warned}", warnings)
 
 
 def _measured(record: Record) -> str:
@@ -155,7 +154,7 @@ def report_sections(report: Report) -> list[Section]:
     return [
         Section(report.headline.sentence, None, tuple(reason_lines(report.headline.reasons))),
         environment_section(report.newest, report.comparison),
-        *run_sections(report.newest),
+        *run_sections(report.newest, wide=True),
         *(differences(report.comparison).values() if report.comparison else ()),
         *(series_sections(report.runs) if report.is_series else ()),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 
 from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
-from harness.records.results import ERROR, CaseResult, Missing, Record, TimingResult
+from harness.records.results import ERROR, CaseResult, Missing, Phases, Record, TimingResult
 from harness.records.run_folder import Run
 from harness.records.speed import disturbances
 from harness.report.sections import Section, counted, number, reason_lines, table_of
-from harness.stats import binomial_tail
-from harness.verdict import BASELINE, FAILED, NOT_JUDGED, WARNING
+from harness.stats import binomial_tail, sampling_band
+from harness.verdict import ALPHA, BASELINE, FAILED, NOT_JUDGED, WARNING
 
 RANK_NOTE = (
     "rank: best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's "
@@ -25,23 +26,32 @@ RANK_NOTE = (
 CHANGED = "changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
 _TOP5 = "top-5: images with another set of five highest classes, in brackets those beyond noise"
 _DRIFT = "drift: of the logits of an image, in units of the logit scale; noise floor: what arithmetic moves at most"
+_LARGEST_DRIFT = "drift: largest of the logits of an image, in units of the logit scale"
+_AGAINST = {
+    "diff": "points above or below the {origin} accuracy",
+    "baseline": "accuracy of the baseline on the same images",
+    "allowed": "range in which a random subset lies, given the {origin} accuracy",
+}
 _SIGNIFICANT = 0.05  # the probability that any rank of a table is wrong
 
 
-def run_sections(run: Run) -> list[Section]:
-    """Return all tables of one run.
+def run_sections(run: Run, *, wide: bool = False) -> list[Section]:
+    """Return all tables of one run; those of its cases in at most 80 columns, or ``wide`` with more of them.
 
     Raises:
         RecordError: predictions cannot be read.
     """
     record = run.record
-    accuracy = accuracy_sections(run, rank_ranges(run)) if record.cases or record.missing_cases else []
+    accuracy = accuracy_sections(run, rank_ranges(run), wide=wide) if record.cases or record.missing_cases else []
     return [*accuracy, *([throughput_section(run)] if record.timings or record.missing_timings else [])]
 
 
-def accuracy_sections(run: Run, ranks: Mapping[str, str]) -> list[Section]:
-    """Return the tables of a run's cases: accuracy, settings, and the comparison with its baseline."""
-    found = [_accuracy_section(run, ranks), _settings_section(run), _baseline_section(run.record.cases)]
+def accuracy_sections(run: Run, ranks: Mapping[str, str], *, wide: bool = False) -> list[Section]:
+    """Return the tables of a run's cases, accuracy, settings, and the comparison with its baseline, and the reasons."""
+    ranked = ranking(run.record.cases)
+    baseline = _baseline_section(ranked, wide=wide)
+    found = [_accuracy_section(run, ranks, wide=wide), _settings_section(run, wide=wide), baseline]
+    found.append(Section("", None, tuple(reasons_in_short(ranked))))
     return [section for section in found if section.table or section.lines or section.title]
 
 
@@ -113,25 +123,39 @@ def _throughput_notes(record: Record, legend: str) -> Iterator[str]:
             yield f"{timing.id}: the GPU is throttled by {', '.join(map(str, reasons))}"
 
 
-def _accuracy_section(run: Run, ranks: Mapping[str, str]) -> Section:
+def _accuracy_section(run: Run, ranks: Mapping[str, str], *, wide: bool) -> Section:
     """Return a table of the cases, best top-1 first, then the missing ones."""
     ranked, dataset = ranking(run.record.cases), run.record.dataset
     where = f"{dataset.name}, {dataset.images:,} images" if ranked and dataset else "nothing was evaluated"
+    settings = {str(case.setting): case.setting for case in ranked}
+    if len(settings) == 1 and DEFAULT not in settings.values():
+        where += f", {next(iter(settings))}"
     origin = next((case.expected.origin for case in ranked if case.expected), "expected")
+    names, against = short_names(ranked), _compared_with(ranked)
     rows = []
     for case in ranked:
-        setting = "" if case.setting == DEFAULT else f" {case.setting}"
-        row = [("<rank" if ranks else "<", ranks.get(case.id, ""))]
-        row += [("<model", case.model), ("<weights", f"{case.weights}{setting}")]
+        row = [("<rank" if ranks else "<", ranks.get(case.id, "")), ("<model", case.model if wide else names[case.id])]
+        outcome = ("<outcome", shown(outcome_of(case)))
+        if wide:
+            setting = "" if case.setting == DEFAULT else f" {case.setting}"
+            row += [outcome, ("<weights", f"{case.weights}{setting}")]
         for metric, name in METRICS.items():
             percent = case.counts.percent(metric)
             expected = case.expected.counts.percent(metric) if case.expected else None
-            difference = None if expected is None else percent - expected
-            row += [(name, f"{percent:.3f}"), (origin, number(expected, ".3f")), ("diff", number(difference, "+.3f"))]
-        row += [("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")]
-        rows.append([*row, ("images/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(outcome_of(case)))])
+            row.append((name, f"{percent:.3f}"))
+            if wide:
+                difference = None if expected is None else percent - expected
+                row += [(origin, number(expected, ".3f")), ("diff", number(difference, "+.3f"))]
+            else:
+                row.append((against, _comparison_cell(case, metric, against)))
+        if wide:
+            row += [("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")]
+        speed = f"{case.images_per_second:,.0f}"
+        rows.append([*row, *([("images/s", speed)] if wide else [("img/s", speed), outcome])])
     lines = list(_missing_lines(run.record.missing_cases))
     lines += [RANK_NOTE] if ranks else []
+    if rows and not wide and any(cell != "-" for row in rows for heading, cell in row if heading == against):
+        lines.append(f"{against}: {_AGAINST[against].format(origin=origin)}")
     could_miss: dict[str, float] = {}
     checks = [check for case in ranked for check in case.verdict.checks]
     for check in (check for check in checks if check.could_miss and not check.needed):
@@ -143,7 +167,53 @@ def _accuracy_section(run: Run, ranks: Mapping[str, str]) -> Section:
         needed = max(check.needed for check in too_few)
         lines.append(f"not judged, too few images: {counted(len(too_few), 'check')}; --limit {needed:,} judges all")
     lines += [f"{case.id}: {note}" for case in ranked for note in case.notes]
+    if ranked:
+        seconds = {name: sum(getattr(case.seconds, name) for case in ranked) for name in Phases.__struct_fields__}
+        lines.append(", ".join(f"{name} {spent:,.1f} s" for name, spent in seconds.items()))
     return Section(f"accuracy in percent: {where}", table_of(rows), tuple(lines))
+
+
+def _compared_with(cases: Sequence[CaseResult]) -> str:
+    """Return what the accuracies of a table are compared with: the heading of a column."""
+    if any(case.expected and case.expected.counts.images == case.counts.images for case in cases):
+        return "diff"
+    return "baseline" if any(isinstance(case.baseline, Pairing) for case in cases) else "allowed"
+
+
+def _comparison_cell(case: CaseResult, metric: str, against: str) -> str:
+    if against == "baseline":
+        return f"{case.baseline.old_percent(metric, case.counts):.3f}" if isinstance(case.baseline, Pairing) else "-"
+    if (expected := case.expected) is None:
+        return "-"
+    if against == "diff":
+        return f"{case.counts.percent(metric) - expected.counts.percent(metric):+.3f}"
+    images, whole = case.counts.images, expected.counts
+    band = sampling_band(whole.images, whole.correct(metric), expected.tolerance_images, images, ALPHA)
+    return f"{100 * band.low / images:.1f}-{100 * band.high / images:.1f}"
+
+
+def short_names(results: Sequence[CaseResult | TimingResult]) -> dict[str, str]:
+    """Return names by id: the model, and the parts of the id in which results of one model differ."""
+    parts: dict[str, dict[str, list[str]]] = {}
+    for result in results:
+        parts.setdefault(result.model, {})[result.id] = re.split("[-_]", result.id.removeprefix(result.model))
+    names = {}
+    for model, by_id in parts.items():
+        common = set.intersection(*map(set, by_id.values()))
+        for identity, found in by_id.items():
+            names[identity] = " ".join([model, *(part for part in found if part and part not in common)])
+    return names
+
+
+def reasons_in_short(cases: Sequence[CaseResult]) -> Iterator[str]:
+    """Yield all warnings, and for each failure its first sentence, once for the cases that share it."""
+    yield from reason_lines((f"warning: {identity}", why) for identity, why in reasons(cases, WARNING))
+    failed: dict[str, str] = {}
+    for identity, why in reasons(cases, FAILED):
+        failed.setdefault(identity, why.partition("\n")[0])
+    for sentence in dict.fromkeys(failed.values()):
+        first, *others = (identity for identity, found in failed.items() if found == sentence)
+        yield f"failed: {first}{f' and {len(others):,} more' if others else ''}: {sentence}"
 
 
 def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, str]]:
@@ -155,7 +225,7 @@ def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, st
         for check in sorted(case.verdict.checks, key=lambda check: check.name != BASELINE):
             issue = case.known_issues.get(check.name) if check.outcome == FAILED else None
             if outcome == (WARNING if issue else check.outcome):
-                yield case.id, f"{check.name}: {f'known issue: {issue}; ' if issue else ''}{check.detail}"
+                yield case.id, f"{check.name}: known issue: {issue}; {check.detail}" if issue else check.reason
 
 
 def outcome_of(case: CaseResult) -> str:
@@ -168,14 +238,17 @@ def shown(outcome: str) -> str:
     return outcome.upper() if outcome == FAILED else outcome
 
 
-def _settings_section(run: Run) -> Section:
+def _settings_section(run: Run, *, wide: bool) -> Section:
     """Return a table of the models that were evaluated in several settings, each compared with its first."""
     by_model: dict[tuple[str, str], list[CaseResult]] = {}
     for case in sorted(run.record.cases, key=lambda case: case.setting_order):
         by_model.setdefault((case.model, case.weights), []).append(case)
     rows = []
     for case, first in ((case, cases[0]) for cases in by_model.values() for case in cases if len(cases) > 1):
-        row = [("<model", case.model), ("<weights", case.weights), ("<setting", str(case.setting))]
+        several = len({weights for model, weights in by_model if model == case.model}) > 1
+        row = [("<model", f"{case.model} {case.weights}" if several and not wide else case.model)]
+        row += [("<weights", case.weights)] if wide else []
+        row.append(("<setting", str(case.setting)))
         row += [(name, f"{case.counts.percent(metric):.3f}") for metric, name in METRICS.items()]
         differences, changed, speed_up = ["-", "-"], "-", "-"
         if case is not first:
@@ -193,24 +266,28 @@ def _settings_section(run: Run) -> Section:
     return Section("", table_of(rows), tuple(lines if rows else ()))
 
 
-def _baseline_section(cases: Sequence[CaseResult]) -> Section:
-    """Return a table of the cases that were compared with a baseline, and all warnings."""
-    rows, headings = [], ("drift: median", "99 %", "largest")
-    for identity, pairing in ((case.id, case.baseline) for case in cases):
+def _baseline_section(cases: Sequence[CaseResult], *, wide: bool) -> Section:
+    """Return a table of the cases that were compared with a baseline."""
+    rows, headings, names = [], ("drift: median", "99 %", "largest"), short_names(cases)
+    for case, pairing in ((case, case.baseline) for case in cases):
         if isinstance(pairing, Pairing):
             drift = pairing.drift
             moved = (None, None, None) if drift is None else (drift.median, drift.p99, drift.largest)
-            row = [("<against the baseline", identity), ("changed", f"{pairing.changed:,}")]
+            row = [("<against the baseline", case.id if wide else names[case.id]), ("changed", f"{pairing.changed:,}")]
             row += [("beyond noise", f"{pairing.beyond_noise:,}")]
             row += [("lost", f"{pairing.lost:,}"), ("gained", f"{pairing.gained:,}")]
-            row += [("p", f"{pairing.p:.2g}"), ("top-5", f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})")]
-            row += [(heading, number(part, ".0e")) for heading, part in zip(headings, moved, strict=True)]
-            rows.append([*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}")])
-    warnings = ((f"warning: {identity}", why) for identity, why in reasons(cases, WARNING))
+            row += [("p", f"{pairing.p:.2g}")] if wide else []
+            row.append(("top-5", f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})"))
+            if wide:
+                row += [(heading, number(part, ".0e")) for heading, part in zip(headings, moved, strict=True)]
+                row.append(("noise floor", f"{pairing.noise_floor.largest:.0e}"))
+            else:
+                row.append(("drift", number(moved[2], ".0e")))
+            rows.append(row)
     blind = {case.baseline.blind: case.id for case in cases if isinstance(case.baseline, Pairing)}
     unseen = (f"{identity}: {sentence}" for sentence, identity in blind.items() if sentence)
-    notes = (CHANGED, _TOP5, _DRIFT, *unseen) if rows else ()
-    return Section("", table_of(rows), (*notes, *reason_lines(warnings)))
+    notes = (CHANGED, _TOP5, _DRIFT if wide else _LARGEST_DRIFT, *unseen) if rows else ()
+    return Section("", table_of(rows), notes)
 
 
 def _missing_lines(missing: Sequence[Missing]) -> Iterator[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-_WIDTH = 100
+from harness.verdict import wrapped
 
 Row: TypeAlias = Sequence[tuple[str, str]]
 """The cells of a row, each after the heading of its column; a heading that begins with ``<`` aligns it left."""
@@ -65,9 +64,10 @@ class Section:
     lines: tuple[str, ...] = ()
 
     def body(self) -> Iterator[str]:
-        """Yield the lines below the title, for a terminal of any width."""
+        """Yield the lines below the title, for a terminal."""
         yield from self.table.lines() if self.table else ()
-        yield from self.lines
+        for line in self.lines:
+            yield from wrapped(line).split("\n")
 
 
 def reason_lines(reasons: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -83,10 +83,9 @@ def as_text(sections: Sequence[Section]) -> Iterator[str]:
     for index, section in enumerate(sections):
         if index:
             yield ""
-        yield from _wrapped(section.title)
-        yield from section.table.lines() if section.table else ()
-        for line in section.lines:
-            yield from _wrapped(line)
+        if section.title:
+            yield wrapped(section.title)
+        yield from section.body()
 
 
 def as_markdown(sections: Sequence[Section]) -> Iterator[str]:
@@ -105,9 +104,3 @@ def as_markdown(sections: Sequence[Section]) -> Iterator[str]:
 def _escaped(text: str) -> str:
     """Return text that Markdown shows unchanged."""
     return re.sub(r"[\\`*_\[\]<>|~#]", r"\\\g<0>", text)
-
-
-def _wrapped(line: str) -> list[str]:
-    indent = " " * (len(line) - len(line.lstrip()))
-    wrapper = textwrap.TextWrapper(_WIDTH, indent, f"{indent}  ", break_long_words=False, break_on_hyphens=False)
-    return wrapper.wrap(line.strip())

@@ -42,8 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.getoption("dist", "no") != "no" or hasattr(config, "workerinput"):
         raise pytest.UsageError(
-            f"-m {THROUGHPUT} times one model at a time; processes beside each other would slow each other down: "
-            "leave out -n"
+            f"-m {THROUGHPUT} times one model at a time; parallel processes would slow each other down: leave out -n"
         )
     if not config.getoption("collectonly"):
         config.pluginmanager.register(_Throughput(), _NAME)

@@ -130,7 +130,7 @@ class Bench:
         reset_peak_memory(self.device)
         with conditions(case.setting, self.device):
             with memory_for(
-                f"{self.device} has no memory for batches of {case.batch_size}: give smaller --batch-sizes"
+                f"{self.device} ran out of memory for batches of {case.batch_size}: give smaller --batch-sizes"
             ):
                 timed = TimedForward(model, self.device, case, self._peaks[precision])
                 timed.warm_up()  # after the yardstick, whose threads stay busy for a while
@@ -147,7 +147,9 @@ def conditions(setting: Setting, device: torch.device) -> Iterator[None]:
 def require_finite(logits: Tensor) -> None:
     """Raise an EvaluationError if logits, (B, classes), are not finite: the time they took means nothing."""
     if bad := int((~logits.isfinite().all(dim=1)).sum()):
-        raise EvaluationError(f"{bad:,} of {len(logits):,} images got logits that are not finite: no speed to report")
+        raise EvaluationError(
+            f"{bad:,} of {len(logits):,} images have non-finite logits, so there is no speed to report"
+        )
 
 
 def peak_tflops(setting: Setting, device: torch.device) -> float:

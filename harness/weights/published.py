@@ -31,7 +31,7 @@ def load_published(spec: ModelSpec, weights: Any) -> nn.Module:
         module: nn.Module = torchvision.models.get_model(spec.model, weights=weights, progress=False)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{spec}: expected a weights file with tensors only, found other objects; fetch it again"
+            f"{spec}: expected a weights file with tensors only, found other objects; download it again"
         ) from error
     finally:
         _set_variables(before)

@@ -67,6 +67,8 @@ class Outcome:
         """The stage that was named, ``refused``, or empty where the check passed."""
         if self.outcome == REFUSED:
             return REFUSED
+        if self.pairing is not None and self.outcome != PASSED:
+            return self.pairing.diagnosis.stage
         return "" if self.outcome == PASSED else self.detail.partition(":")[0]
 
 

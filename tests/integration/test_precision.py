@@ -27,9 +27,9 @@ def test_each_precision_is_a_case_with_its_own_tolerance(gate: Gate, project: Pa
     assert ["bfloat16", "bfloat16, 7 bits", "bfloat16, 7 bits"] == seen[1]
     result.stdout.re_match_lines(
         [
-            r"^model +weights +setting +top-1 +top-5 +diff +diff +changed +images/s +speed-up$",
-            r"^nearest +V1 +fp32 +75.000 +87.500 +- +- +- +[\d,]+ +-$",
-            r"^nearest +V1 +bf16 +75.000 +87.500 +\+0.000 +\+0.000 +0 +[\d,]+ +\d+\.\d\d$",
+            r"^model +setting +top-1 +top-5 +diff +diff +changed +images/s +speed-up$",
+            r"^nearest +fp32 +75.000 +87.500 +- +- +- +[\d,]+ +-$",
+            r"^nearest +bf16 +75.000 +87.500 +\+0.000 +\+0.000 +0 +[\d,]+ +\d+\.\d\d$",
         ],
         consecutive=True,
     )

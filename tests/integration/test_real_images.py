@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,8 @@ from harness.models import geometry_of
 from harness.preset import Geometry
 from harness.records.accuracy_file import read_expected
 from tests import independent_loop
+from tests.faults.plant import FAULT, FAULT_ROOT, TRACE
+from tests.faults.runs import ROOT, SITE
 
 EXPECTED = Path(__file__).parents[2] / "expected_accuracy.yaml"
 IMAGES = 12
@@ -48,6 +53,33 @@ def test_class_indices_do_not_depend_on_the_folders_that_exist(real_images: Path
     assert (len(dataset), len(set(dataset.targets.tolist())), dataset.caveat) == (500, 500, "")
     folders = [Path(str(source)).parent.name for source in dataset.sources]
     assert folders == [imagenet.wnids()[target] for target in dataset.targets]
+
+
+@pytest.mark.slow
+def test_the_failure_in_the_readme_is_real(real_images: Path, tmp_path: Path) -> None:
+    """Though its top-1 is higher: the lines are those of a run in which a resize without antialias was planted."""
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the extra lite is not installed")
+    gate = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-m",
+        "imagenet",
+        f"--imagenet={real_images}",
+        "--assert=plain",
+        "--limit=128",
+    ]
+    gate += ["--models=efficientnet_lite0", f"--baseline={tmp_path / 'base'}", "--no-store", "-p", "no:cacheprovider"]
+    fault = {FAULT: "resize without antialias", FAULT_ROOT: str(ROOT), TRACE: str(tmp_path / "planted")}
+    path = {"PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)]), "COLUMNS": "80"}
+    readme = (ROOT / "README.md").read_text()
+    shown = readme[readme.index("efficientnet_lite0: the model") : readme.index("\n```\n\nThe diagnosis")]
+
+    recorded = subprocess.run([*gate, "--baseline-update"], cwd=ROOT, env={**os.environ, **path}, check=False)
+    failed = subprocess.run(gate, cwd=ROOT, env={**os.environ, **path, **fault}, capture_output=True, check=False)
+
+    assert (recorded.returncode, failed.returncode) == (0, 1)
+    assert shown in failed.stdout.decode()
 
 
 @pytest.mark.slow

@@ -186,7 +186,7 @@ def test_a_memory_format_is_a_case_of_its_own(gate: Gate, project: Path) -> None
 
     result.assert_outcomes(passed=2)
     assert [case.id for case in read_run(project / "run").record.cases] == [CASE, f"{CASE}-contiguous"]
-    result.stdout.re_match_lines([r"1-2 +nearest  V1 .* passed$", r"1-2 +nearest  V1 fp32-contiguous .* passed$"])
+    result.stdout.re_match_lines([r"1-2 +nearest  .* passed$", r"1-2 +nearest contiguous .* passed$"])
 
 
 def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,10 +215,10 @@ def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest
 
     assert (same, altered, mismatch, changed) == (0, 2, 1, 1)
     assert "its sha256 differs from that in record.json" in refused
-    assert "counting: 12 (top-1) and 14 (top-5) correct of 16 images were counted, the predictions give 11" in damaged
+    assert ": 12 (top-1) and 14 (top-5) correct of 16 were" in damaged
     assert re.search(rf"^{CASE} .* equal  passed$", equal, re.MULTILINE)
     [line] = [line for line in report.splitlines() if "03.JPEG" in line]
-    assert line.startswith("    03.JPEG: class 375 -> ")
+    assert line.startswith("    03.JPEG: colobus -> ")
     assert "1 now wrong, 0 now correct" in report
     assert "03.JPEG" in (project / "report.md").read_text()
 

@@ -133,5 +133,5 @@ def test_two_images_of_one_name_are_errors() -> None:
     """An id names one image; both that bear it are named."""
     rows = [Row("a", FileSource(path, 1, 2), 0) for path in ("x/a", "y/a")]
 
-    with pytest.raises(DatasetError, match=r"^nowhere: two images are called 'a': x/a and y/a$"):
+    with pytest.raises(DatasetError, match=r"^nowhere: two images have the id 'a': x/a and y/a$"):
         dataset_of(rows, classes=1)

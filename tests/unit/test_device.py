@@ -56,7 +56,7 @@ def test_an_accelerator_that_is_not_here_is_an_error(monkeypatch: pytest.MonkeyP
     module = torch.backends.mps if name == "mps" else torch.xpu
     monkeypatch.setattr(module, "is_available", lambda: False)
 
-    with pytest.raises(DeviceError, match=rf"--device {name}: torch .* finds no such device here; use --device cpu"):
+    with pytest.raises(DeviceError, match=rf"--device {name}: torch .* does not find this device; use --device cpu"):
         resolve_device(name)
 
 

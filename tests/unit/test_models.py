@@ -494,10 +494,10 @@ def test_a_device_without_memory_for_the_model_is_an_error(monkeypatch: pytest.M
         monkeypatch.setattr(nn.Module, "to", to)
 
     fail(torch.cuda.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(DeviceError, match=r"^mine-V1: cpu has no memory for the model$"):
+    with pytest.raises(DeviceError, match=r"^mine-V1: cpu ran out of memory for the model$"):
         load(built("tiny"), CPU)
     fail(RuntimeError("another"))
     with pytest.raises(RuntimeError, match=r"^another$"):
         load(built("tiny"), CPU)
-    with pytest.raises(DeviceError, match=r"^mine-V1: cpu has no memory for the model$"):
+    with pytest.raises(DeviceError, match=r"^mine-V1: cpu ran out of memory for the model$"):
         load(built("no_memory"), CPU)

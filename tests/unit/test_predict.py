@@ -266,7 +266,7 @@ def test_what_is_kept_on_the_device_is_released_first(monkeypatch: pytest.Monkey
 
 def test_no_memory_for_one_image_is_an_error() -> None:
     """Halving ends at one image, and torch's own words are shown; another error is not taken for a lack of memory."""
-    message = "^cpu has no memory to evaluate even one image at a time: CUDA out of memory$"
+    message = "^cpu ran out of memory evaluating even one image at a time: CUDA out of memory$"
     with pytest.raises(DeviceError, match=message):
         run(Hungry(0), decoded(3))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):

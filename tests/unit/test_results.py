@@ -270,7 +270,9 @@ def test_a_verdict_follows_from_the_evidence() -> None:
     assert case_result(bounds=(low,)).outcome == "failed"
     assert case_result(expected=expected(1000, 700, 899, "0.05")).outcome == "failed"
     assert case_result(expected=expected(1000, 700, 899, "0.1")).outcome == "passed"
-    assert case_result(expected=None, unpublished="why").verdict.checks[0].detail.startswith("why. Measured on 1,000 ")
+    assert (
+        case_result(expected=None, unpublished="why").verdict.checks[0].detail.startswith("why\n    measured on 1,000 ")
+    )
 
 
 def test_what_follows_from_the_calls() -> None:

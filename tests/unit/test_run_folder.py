@@ -365,7 +365,7 @@ def test_altered_samples_and_classes_that_do_not_exist_are_an_error(tmp_path: Pa
     with np.load(file) as arrays:
         np.savez(file, **{**arrays, "samples": arrays["samples"] + np.uint8(1)})
 
-    with pytest.raises(RecordError, match=r"its sha256 differs from that in record\.json: one of them was changed"):
+    with pytest.raises(RecordError, match=r"its sha256 differs from that in record\.json: one of them was modified"):
         read_run(run.path).predictions(CASE)
 
 

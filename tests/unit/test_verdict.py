@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.dataset import SYNTHETIC
 from harness.predictions import Predictions, count
 from harness.records.accuracy_file import read_expected
-from harness.records.evidence import Bounds, Counts, Expected, Pairing, Policy, Unpaired
+from harness.records.evidence import Bounds, Counts, Diagnosis, Expected, Pairing, Policy, Unpaired
 from harness.records.speed import SpeedChange
 from harness.stats import sampling_band
 from harness.verdict import ALPHA, Check, Verdict, judge, judge_speed, worst
@@ -87,21 +87,34 @@ def test_a_tolerance_is_in_whole_images(tolerance: str, allowed: int, sign: int)
 def test_message_of_a_pass() -> None:
     """For each metric what was measured, published and allowed, in points and images."""
     assert str(verdict_on(Counts(50_000, 34_879, 44_538))) == (
-        "top-1: passed: measured 69.758, published 69.758, difference +0.000 points = +0 of 50,000 images, "
-        "tolerance ±0.05 points = 25 images\n"
-        "top-5: passed: measured 89.076, published 89.078, difference -0.002 points = -1 of 50,000 images, "
-        "tolerance ±0.05 points = 25 images"
+        "top-1: passed: measured 69.758, published 69.758 (+0.000 points, allowed ±0.05)\n"
+        "    +0 of 50,000 images, allowed ±25\n"
+        "top-5: passed: measured 89.076, published 89.078 (-0.002 points, allowed ±0.05)\n"
+        "    -1 of 50,000 images, allowed ±25"
     )
 
 
 def test_message_of_a_failure() -> None:
-    """Which metric failed, by how much, and in which direction."""
-    assert str(verdict_on(Counts(50_000, 32_980, 44_565))) == (
-        "top-1: FAILED: measured 65.960, published 69.758, difference -3.798 points = -1,899 of 50,000 images, "
-        "tolerance ±0.05 points = 25 images\n"
-        "top-5: FAILED: measured 89.130, published 89.078, difference +0.052 points = +26 of 50,000 images, "
-        "tolerance ±0.05 points = 25 images"
+    """What failed comes first, in one sentence: which metric, by how much, and in which direction."""
+    assert str(verdict_on(Counts(50_000, 34_879, 44_565))) == (
+        "top-5: measured 89.130, published 89.078 (+0.052 points, allowed ±0.05)\n"
+        "    +26 of 50,000 images, allowed ±25\n"
+        "top-1: passed: measured 69.758, published 69.758 (+0.000 points, allowed ±0.05)\n"
+        "    +0 of 50,000 images, allowed ±25"
     )
+
+
+def test_a_message_has_the_cause_before_its_effects_in_80_columns() -> None:
+    """The comparison with the baseline comes before the accuracy, whose change it explains, and what passed is last."""
+    other = Diagnosis("weights", "the model has other weights", cause="another file of weights " * 8)
+    evidence = pairing(images=50_000, changed=9, lost=9, diagnosis=other)
+
+    lines = str(judge(Counts(50_000, 32_980, 44_539), RESNET18, "", evidence)).split("\n")
+
+    assert lines[0] == "the model has other weights"
+    assert [line.partition(":")[0] for line in lines if not line.startswith(" ")][1:] == ["top-1", "top-5"]
+    assert "    top-1 65.978 -> 65.960, top-5 89.078 -> 89.078" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_recorded_values_are_not_called_published() -> None:
@@ -143,10 +156,12 @@ def test_message_on_a_subset_says_what_it_could_miss() -> None:
     verdict = verdict_on(Counts(500, 307, 445))
 
     assert str(verdict) == (
-        "top-1: FAILED: measured 61.400, published 69.758; allowed on 500 of 50,000 images 61.60 to 77.60 "
-        "(308 to 388 correct, measured 307); a drop of up to 13.37 points could be missed\n"
-        "top-5: passed: measured 89.000, published 89.078; allowed on 500 of 50,000 images 83.20 to 94.20 "
-        "(416 to 471 correct, measured 445); a drop of up to 10.11 points could be missed"
+        "top-1: measured 61.400, allowed 61.60 to 77.60 on 500 of 50,000 images\n"
+        "    published 69.758; 307 correct, allowed 308 to 388; a drop of up to 13.37\n"
+        "      points could be missed\n"
+        "top-5: passed: measured 89.000, allowed 83.20 to 94.20 on 500 of 50,000 images\n"
+        "    published 89.078; 445 correct, allowed 416 to 471; a drop of up to 10.11\n"
+        "      points could be missed"
     )
     assert [round(check.could_miss, 2) for check in verdict.checks] == [13.37, 10.11]
 
@@ -170,10 +185,10 @@ def test_a_subset_that_could_miss_half_of_the_accuracy_judges_nothing(
 
     assert [check.outcome for check in verdict.checks[:2]] == [published] * 2
     assert verdict.outcome == outcome
-    assert str(verdict).startswith(
-        f"top-1: {'FAILED' if published == 'failed' else published}: too few images: raise --limit to 76"
-        f"{', or give --baseline DIR' if published == 'failed' else ''}; measured 30.000, published 69.758; "
-    )
+    assert verdict.checks[0].detail.splitlines()[:2] == [
+        f"too few images: raise --limit to 76{', or give --baseline DIR' if published == 'failed' else ''}",
+        "    measured 30.000, allowed 10.00 to 100.00 on 10 of 50,000 images",
+    ]
 
 
 @pytest.mark.parametrize(("metric", "needed"), [("top1", 76), ("top5", 38)])
@@ -185,7 +200,7 @@ def test_the_number_of_images_that_is_said_to_be_needed_is_enough(metric: str, n
         next(check for check in verdict_on(count).checks if check.name[-1] == metric[-1]) for count in counts
     )
 
-    assert f"raise --limit to {needed}," in few.detail
+    assert f"raise --limit to {needed}, or" in few.detail
     assert "too few" not in enough.detail
     assert enough.could_miss <= PUBLISHED.percent(metric) / 2 < few.could_miss
 
@@ -206,10 +221,12 @@ def test_nothing_to_compare_with_is_a_failure() -> None:
 
     assert verdict.outcome == "failed"
     assert str(verdict) == (
-        "published values: FAILED: none for resnet18-IMAGENET1K_V1 on holiday-pictures. Measured on 300 images: top-1 "
-        "66.667 (200 correct), top-5 83.333 (250 correct). Point --imagenet at a dataset with published values, add "
-        "this one to a file for --expected, or record this run as a baseline to compare with: --baseline DIR "
-        "--baseline-update"
+        "published values: none for resnet18-IMAGENET1K_V1 on holiday-pictures\n"
+        "    measured on 300 images: top-1 66.667 (200 correct), top-5 83.333 (250\n"
+        "      correct)\n"
+        "    next: point --imagenet at a dataset with published values, add this one to a\n"
+        "      file for --expected, or record this run as a baseline: --baseline DIR\n"
+        "      --baseline-update"
     )
 
 

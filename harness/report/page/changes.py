@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from harness.baseline.diagnosis import class_name
 from harness.baseline.pairing import Side, margins_of, on_images_of, side_of
 from harness.compare.compare import AccuracyPair, Comparison
 from harness.dataset import ImageDataset
-from harness.formats.imagenet import class_names
 from harness.formats.sources import Source, open_bounded
 from harness.records.evidence import ChangedPrediction
 from harness.report.sections import Table, table_of
@@ -77,7 +77,9 @@ def changes(comparison: Comparison, thumbnails: Thumbnails, names: Sequence[str]
         cards = []
         for change in chosen:
             index = int(np.searchsorted(new.predictions.ids, change.id))
-            label, before, now = (_name(number, names) for number in (int(new.targets[index]), change.old, change.new))
+            label, before, now = (
+                class_name(number, names) for number in (int(new.targets[index]), change.old, change.new)
+            )
             old_margin, new_margin = (None if margin is None else float(margin[index]) for margin in margins)
             cards.append(Card(change, label, before, now, old_margin, new_margin, thumbnails.of(change.id)))
         found.append(CaseChanges(pair, cards, len(pair.changed) - len(cards), _by_class(old, new, names)))
@@ -105,14 +107,13 @@ def _by_class(old: Side, new: Side, names: Sequence[str]) -> Table | None:
     most += [index for index in order[::-1][:_CLASSES] if gained[index] > 0]
     rows = []
     for index in map(int, most):
-        row = [("<class", _name(index, names)), ("images", str(images[index])), ("correct before", str(before[index]))]
+        row = [
+            ("<class", class_name(index, names)),
+            ("images", str(images[index])),
+            ("correct before", str(before[index])),
+        ]
         rows.append([*row, ("correct now", str(after[index])), ("diff", f"{gained[index]:+}")])
     return table_of(rows)
-
-
-def _name(index: int, names: Sequence[str]) -> str:
-    """Return the name of a class, or its index if that is not known."""
-    return class_names().get(names[index], names[index]) if index < len(names) else f"class {index}"
 
 
 def _picture(source: Source) -> str:

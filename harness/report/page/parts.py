@@ -9,16 +9,17 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.compare.statistics import wilson_interval
+from harness.dataset import SYNTHETIC
 from harness.records.results import CaseResult, TimingResult
 from harness.records.run_folder import Run
 from harness.report.comparison import differences, environment_section, series_sections
 from harness.report.page.architectures import architecture_of
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.run import RANK_NOTE, accuracy_sections, rank_ranges, ranking, throughput_section
+from harness.report.run import RANK_NOTE, accuracy_sections, rank_ranges, ranking, short_names, throughput_section
 from harness.report.sections import Section, table_of
 
-_MOST_ROWS, _MOST_LINES = 80, 8
+_MOST_ROWS, _MOST_LINES, _FEWEST_MODELS = 80, 8, 3
 # The axes of a series go at least so far up and down, so that noise looks like noise.
 _LEAST_POINTS, _LEAST_PERCENT = 0.05, 5.0
 
@@ -39,11 +40,13 @@ def parts_of(report: Report) -> Iterator[Part]:
     yield Part("environment", "Environment", [environment_section(report.newest, report.comparison)])
     if record.cases or record.missing_cases:
         accuracy = [_without_images(compared["accuracy"])] if "accuracy" in compared else []
-        yield Part("cases", "Cases", [*accuracy_sections(report.newest, ranks), *accuracy])
+        yield Part("cases", "Cases", [*accuracy_sections(report.newest, ranks, wide=True), *accuracy])
     if "missing" in compared:
         yield Part("missing", "In one run only, or without a result", [compared["missing"]])
     if record.cases:
-        charts = list(_trade_offs(record.cases, record.timings, ranks))
+        is_real = record.dataset is not None and record.dataset.name != SYNTHETIC
+        draws = is_real and len({case.model for case in record.cases}) >= _FEWEST_MODELS
+        charts = list(_trade_offs(record.cases, record.timings, ranks)) if draws else []
         yield Part("models", "Models compared", [_models(record.cases, ranks)], charts)
     if record.timings or record.missing_timings:
         speed = [compared["speed"]] if "speed" in compared else []
@@ -59,7 +62,7 @@ def _without_images(section: Section) -> Section:
 
 def _models(cases: Sequence[CaseResult], ranks: Mapping[str, str]) -> Section:
     """Return the ranking, with size, year and idea of each model."""
-    names, rows = _short(cases), []
+    names, rows = short_names(cases), []
     for position, case in enumerate(ranking(cases), start=1):
         low, high = wilson_interval(case.counts.top1, case.counts.images)
         year, idea = architecture_of(case.model) or ("-", "-")
@@ -79,7 +82,7 @@ def _models(cases: Sequence[CaseResult], ranks: Mapping[str, str]) -> Section:
 def _trade_offs(
     cases: Sequence[CaseResult], timings: Sequence[TimingResult], ranks: Mapping[str, str]
 ) -> Iterator[Chart]:
-    names = _short(cases)
+    names = short_names(cases)
     by_batch_size = sorted(timings, key=lambda timing: timing.batch_size)
     largest = {timing.id.rpartition("-b")[0]: timing for timing in by_batch_size}
     by_gmacs, by_speed = [], []
@@ -104,7 +107,7 @@ def _trade_offs(
 def _speed_charts(report: Report) -> Iterator[Chart]:
     timings = report.record.timings
     old = {} if report.comparison is None else {pair.new.id: pair.old for pair in report.comparison.speed}
-    names, bars = _short(timings[:_MOST_ROWS]), []
+    names, bars = short_names(timings[:_MOST_ROWS]), []
     for timing in timings[:_MOST_ROWS]:
         if timing.id in old:
             bars.append(Bar(names[timing.id], "before", *_speeds(old[timing.id])))
@@ -123,8 +126,8 @@ def _series_charts(runs: Sequence[Run]) -> Iterator[Chart]:
     labels = [f"[{number}] {run.record.created[5:10]}" for number, run in enumerate(runs, start=1)]
     top1 = [{case.id: case.counts.percent("top1") for case in run.record.cases} for run in runs]
     rates = [{timing.id: timing.images_per_second for timing in run.record.timings} for run in runs]
-    cases = _short([case for run in runs for case in run.record.cases])
-    timings = _short([timing for run in runs for timing in run.record.timings])
+    cases = short_names([case for run in runs for case in run.record.cases])
+    timings = short_names([timing for run in runs for timing in run.record.timings])
     if points := _moved_most(top1, lambda value, first: value - first, cases):
         yield series("top-1, in points against the first run", points, labels, "points", least=_LEAST_POINTS)
     if shares := _moved_most(rates, lambda value, first: 100 * (value / first - 1), timings):
@@ -141,16 +144,3 @@ def _moved_most(
         lines[name] = tuple(difference(found[key], first) if key in found else None for found in by_run)
     most = sorted(lines, key=lambda name: -max(abs(value) for value in lines[name] if value is not None))
     return {name: lines[name] for name in most[:_MOST_LINES]}
-
-
-def _short(results: Sequence[CaseResult | TimingResult]) -> dict[str, str]:
-    """Return names by id: the model, and the parts of the id in which results of one model differ."""
-    parts: dict[str, dict[str, list[str]]] = {}
-    for result in results:
-        parts.setdefault(result.model, {})[result.id] = result.id.removeprefix(result.model).split("-")
-    names = {}
-    for model, by_id in parts.items():
-        common = set.intersection(*map(set, by_id.values()))
-        for identity, found in by_id.items():
-            names[identity] = " ".join([model, *(part for part in found if part and part not in common)])
-    return names

@@ -10,6 +10,7 @@ import pytest
 
 from harness.baseline.diagnosis import first_difference, images_missing
 from harness.baseline.pairing import Side
+from harness.formats.imagenet import wnids
 from harness.predictions import Predictions, count
 from harness.records.environment import Environment
 from harness.records.evidence import Counts
@@ -63,15 +64,19 @@ OLD = side()
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"weights_sha256": "b" * 64}, "weights: their sha256 is bbbbbbbbbbbbbbbb..., before aaaaaaaaaaaaaaaa..."),
+        (
+            {"weights_sha256": "b" * 64},
+            "the model has other weights (sha256 bbbbbbbb, before aaaaaaaa); likely cause: another file of weights, or "
+            "code that changes them after loading",
+        ),
         (
             {"targets": OTHER_TARGETS},
-            "labels: 1 of 6 images have another class, such as 4.JPEG: 15, before 14",
+            "1 of 6 images have another label; likely cause: another file of labels, or code that reads it differently",
         ),
         (
             {"predictions": other_pixels(2, 3), "environment": {**ENVIRONMENT, "pillow": "13.0.0"}},
-            "decoded inputs: 2 of 6 images have other pixels, such as 0.JPEG: 6.2 % of their sampled values, by up "
-            "to 3 of 255 levels (mean 3.0); pillow 12.0.0 -> 13.0.0",
+            "the model was shown other pixels (2 of 6 images, up to 3 of 255 levels); likely cause: pillow 12.0.0 -> "
+            "13.0.0",
         ),
         (
             {
@@ -79,48 +84,47 @@ OLD = side()
                 "preparation": {**PREPARATION, "resize": 232, "decoder": "torchvision"},
                 "environment": {**ENVIRONMENT, "torch": "2.14.1"},
             },
-            "decoded inputs: 6 of 6 images have other pixels, such as 0.JPEG: 6.2 % of their sampled values, by up "
-            "to 40 of 255 levels (mean 40.0); decoder pillow -> torchvision, resize 256 -> 232",
+            "the model was shown other pixels (6 of 6 images, up to 40 of 255 levels); likely cause: decoder pillow -> "
+            "torchvision, resize 256 -> 232",
         ),
         (
             {"predictions": other_pixels(1, 0)},
-            "decoded inputs: 1 of 6 images have other pixels, such as 0.JPEG: 0 % of their sampled values, by up "
-            "to 0 of 255 levels (mean 0.0); decoder, recipe and versions are the same: other files, or other code",
+            "the model was shown other pixels (1 of 6 images); likely cause: other image files or other code, since "
+            "decoder, recipe and versions are the same",
         ),
         (
             {"preparation": {**PREPARATION, "mean": [0.4]},
              "first_input": {**FIRST_INPUT, "sha256": "bb", "low": 0.0, "high": 255.0}},
-            "normalization: the same pixels of 0.JPEG reach the model as values from 0 to 255, before from -2 to "
-            "2.5; mean (0.5) -> (0.4)",
+            "the same pixels were normalized differently (0 to 255, before -2 to 2.5); likely cause: mean (0.5) -> "
+            "(0.4)",
         ),
         (
             {"first_input": {**FIRST_INPUT, "sha256": "bb"}},
-            "normalization: the same pixels of 0.JPEG reach the model as values from -2 to 2.5, before from -2 to "
-            "2.5; mean and std are the same",
+            "the same pixels were normalized differently (-2 to 2.5, before -2 to 2.5); likely cause: other code, "
+            "since mean and std are the same",
         ),
         (
             {"first_input": {**FIRST_INPUT, "id": "3.JPEG"}, "preparation": {**PREPARATION, "std": [1.0]}},
-            "normalization: std (0.25) -> (1)",
+            "the same pixels were normalized differently; likely cause: std (0.25) -> (1)",
         ),
         (
             {"counts": Counts(N, 3, 5)},
-            "counting: 3 (top-1) and 5 (top-5) correct of 6 images were counted, the predictions give 4 and 5 of 6",
+            "3 (top-1) and 5 (top-5) correct of 6 were counted, but the predictions give 4 and 5 of 6; likely cause: "
+            "counters that were not reset, or images that were counted twice",
         ),
         (
             {"switches": {"cudnn.allow_tf32": True}, "environment": {**ENVIRONMENT, "torch": "2.14.1"}},
-            "arithmetic: cudnn.allow_tf32 False -> True, torch 2.9.1 -> 2.14.1; weights, labels, set of images, "
-            "decoded inputs, normalization are the same",
+            "nothing before the arithmetic is known to differ; likely cause: cudnn.allow_tf32 False -> True, "
+            "torch 2.9.1 -> 2.14.1",
         ),
         (
             {"batch_size": 32},
-            "arithmetic: batch size 256 -> 32; weights, labels, set of images, decoded inputs, normalization are the "
-            "same",
+            "nothing before the arithmetic is known to differ; likely cause: batch size 256 -> 32",
         ),
         (
             {},
-            "arithmetic: weights, labels, set of images, decoded inputs, normalization, versions, hardware and "
-            "switches are the same: the code of the model or of this harness differs, or a computation is not "
-            "reproducible",
+            "nothing before the arithmetic is known to differ; likely cause: other code of the model or of this "
+            "harness, or a computation that is not reproducible",
         ),
     ],
     ids=[
@@ -129,8 +133,17 @@ OLD = side()
     ],
 )  # fmt: skip
 def test_the_first_stage_that_differs_is_diagnosed(changes: dict[str, Any], sentence: str) -> None:
-    """With the finding in one sentence."""
+    """With the finding in one sentence, and its likely cause."""
     assert sentence == str(first_difference(OLD, side(**changes)))
+
+
+def test_a_label_that_differs_is_named() -> None:
+    """By the names of its classes, in English where they are wnids."""
+    old, new = (side(targets=targets)._replace(classes=wnids()) for targets in (TARGETS, OTHER_TARGETS))
+
+    found = first_difference(old, new)
+
+    assert found.details == "such as 4.JPEG: robin, before indigo bunting"
 
 
 def test_sampled_values_are_compared_up_and_down() -> None:
@@ -143,9 +156,9 @@ def test_sampled_values_are_compared_up_and_down() -> None:
 
     found = first_difference(side(old), side(replace(old, hashes=hashes, samples=samples)))
 
-    assert str(found).startswith(
-        "decoded inputs: 2 of 6 images have other pixels, such as 1.JPEG: 3.1 % of their sampled values, by up to 150 "
-        "of 255 levels (mean 51.0)"
+    assert found.sentence == "the model was shown other pixels (2 of 6 images, up to 150 of 255 levels)"
+    assert found.details == (
+        "3.1 % of their sampled values differ, by 51.0 levels on average; the first image is 1.JPEG"
     )
 
 
@@ -174,7 +187,10 @@ def test_what_the_baseline_does_not_know_is_neither_different_nor_the_same() -> 
     classes = Predictions(PREDICTIONS.ids, PREDICTIONS.top)
     old = side(classes, weights_sha256="", preparation={}, first_input={}, switches={}, environment={"torch": "0.4.1"})
 
-    assert str(first_difference(old, OLD)) == "arithmetic: torch 0.4.1 -> 2.9.1; labels, set of images are the same"
+    found = first_difference(old, OLD)
+
+    assert str(found) == "nothing before the arithmetic is known to differ; likely cause: torch 0.4.1 -> 2.9.1"
+    assert found.details == "labels, set of images are the same"
 
 
 @pytest.mark.parametrize(

@@ -340,9 +340,9 @@ def test_a_change_fails_unless_arithmetic_explains_it(rank: int, margin: float, 
 
     check = check_of(side(from_logits(logits)), side(from_logits(changed), environment={"torch": "2.14.1"}))
 
-    kind = {"passed": "0 beyond noise, 1 near-ties", "failed": "1 beyond noise, 0 near-ties"}[outcome]
+    changed_what = "1 of 40 predictions changed" if rank == 1 else "top-5: 1 of 40 sets changed"
     assert check.outcome == outcome
-    assert f"1 of 40 {'predictions' if rank == 1 else 'top-5 sets'} changed: {kind}" in check.detail
+    assert f"{changed_what}, {int(outcome == 'failed')} beyond noise; " in check.detail
 
 
 def test_other_classes_at_rank_five_fail_though_every_logit_is_the_same() -> None:
@@ -356,9 +356,10 @@ def test_other_classes_at_rank_five_fail_though_every_logit_is_the_same() -> Non
     without_logits = check_of(side(replace(old, logits=None, hashes=None), targets), side(new, targets))
 
     assert (check.outcome, without_logits.outcome) == ("failed", "failed")
-    line = "top-5 sets changed: 30 beyond noise, 0 near-ties; 30 now wrong, 0 now correct, p = 1.9e-09"
-    assert check.detail.splitlines()[2] == f"    30 of 1,000 {line}"
-    assert check.detail.splitlines()[-1] == "    0002.JPEG: top-5: class 4 -> 11, now wrong, margin 2.5e-01"
+    lines = check.detail.splitlines()
+    assert "    top-5: 30 of 1,000 sets changed, 30 beyond noise; 30 now wrong, 0 now correct; p = 1.9e-09" in lines
+    assert "    example: 0002.JPEG: top-5: class 4 -> class 11, now wrong, margin 2.5e-01" in lines
+    assert "    top-1 97.000 -> 97.000, top-5 100.000 -> 97.000" in lines
 
 
 @pytest.mark.parametrize(("lost", "outcome"), [(15, "warning"), (16, "failed")])
@@ -433,7 +434,7 @@ def test_other_weights_fail_whatever_they_change(allow: bool) -> None:
     check = check_of(OLD, side(flat(), weights_sha256="b" * 64), Policy(allow_drift=allow))
 
     assert check.outcome == "failed"
-    assert check.detail.startswith("weights: their sha256 is bbbb")
+    assert check.detail.startswith("the model has other weights (sha256 bbbb")
     assert "0 of 40 predictions changed" in check.detail
 
 
@@ -445,7 +446,8 @@ def test_other_labels_fail_whatever_they_change() -> None:
     check = check_of(side(flat(), before), side(flat(), after))
 
     assert check.outcome == "failed"
-    assert check.detail.startswith("labels: 1 of 40 images have another class, such as 0005.JPEG: 78, before 77")
+    assert check.detail.startswith("1 of 40 images have another label\n")
+    assert check.detail.endswith("\n    such as 0005.JPEG: class 78, before class 77")
 
 
 def test_counts_that_are_not_those_of_the_predictions_fail() -> None:
@@ -453,7 +455,7 @@ def test_counts_that_are_not_those_of_the_predictions_fail() -> None:
     check = check_of(OLD, side(flat(), counts=Counts(N, 39, 40)))
 
     assert check.outcome == "failed"
-    assert check.detail.startswith("counting: 39 (top-1) and 40 (top-5) correct of 40 images were counted, ")
+    assert check.detail.startswith("39 (top-1) and 40 (top-5) correct of 40 were counted, but the predictions give ")
 
 
 def test_an_earlier_run_with_other_counts_than_its_predictions_is_damaged() -> None:
@@ -484,7 +486,7 @@ def test_other_pixels_that_change_nothing_need_a_named_cause(
     check = check_of(before, after)
 
     assert _policies(before, after) == ["warning" if explained else "failed", "failed", "warning"]
-    assert check.detail.startswith("decoded inputs: 40 of 40 images have other pixels")
+    assert check.detail.startswith("the model was shown other pixels (40 of 40 images)\n    likely cause: ")
     assert ("no named difference of the environment or the command explains" in check.detail) == (not explained)
 
 
@@ -522,27 +524,30 @@ def test_other_versions_that_change_nothing_pass_and_are_named() -> None:
     assert check.detail.splitlines() == [
         "unchanged, despite torch 2.9.1 -> 2.14.1",
         "    0 of 40 predictions changed",
-        "    logits moved by 0.0e+00 of the logit scale (median), 0.0e+00 (99 %), 0.0e+00 (largest); noise floor "
+        "    logits moved by 0.0e+00 (median), 0.0e+00 (99 %), 0.0e+00 (largest) of the logit scale; noise floor "
         "1.0e-03 (median), 1.0e-02 (largest)",
     ]
 
 
 @pytest.mark.parametrize(("updating", "prefix"), [(False, ""), (True, "will be replaced despite differences: ")])
 def test_a_failure_has_the_diagnosis_first_and_then_the_numbers(updating: bool, prefix: str) -> None:
-    """One sentence, then changed predictions, drift, and the changes with the largest margins."""
+    """One sentence, its likely cause, the effect, the changes with the largest margins, accuracy, and figures."""
     new = side(moved(swapped(flat(), slice(12)), 0.5))
 
     check = check_of(OLD, new, Policy(updating=updating))
 
-    first, changed, drift, *examples = check.detail.splitlines()
+    first, cause, effect, *examples, accuracy, figures, drift, same = check.detail.splitlines()
     assert check.outcome == ("warning" if updating else "failed")
-    assert first.startswith(f"{prefix}arithmetic: weights, labels, set of images, decoded inputs, versions, hardware")
-    assert changed == (
-        "    12 of 40 predictions changed: 12 beyond noise, 0 near-ties, largest margin 2.5e-01; 12 now wrong, 0 now "
-        "correct, p = 0.00049"
-    )
-    assert drift.startswith("    logits moved by 5.0e-01 of the logit scale (median)")
-    assert examples == [f"    {number:04}.JPEG: class 0 -> 1, now wrong, margin 2.5e-01" for number in range(3)]
+    assert first == f"{prefix}the arithmetic differs: logits moved by up to 7.5e-01 of the logit scale"
+    assert cause.startswith("    likely cause: other code of the model or of this harness")
+    assert effect == "    effect: 12 of 40 predictions changed, 12 beyond noise; 12 now wrong, 0 now correct"
+    assert examples == [
+        f"    example: {number:04}.JPEG: class 0 -> class 1, now wrong, margin 2.5e-01" for number in range(3)
+    ]
+    assert accuracy == "    top-1 100.000 -> 70.000, top-5 100.000 -> 100.000"
+    assert figures == "    top-1: p = 0.00049 by McNemar's exact test, largest margin 2.5e-01"
+    assert drift.startswith("    logits moved by 5.0e-01 (median)")
+    assert same.startswith("    weights, labels, set of images, decoded inputs, versions, hardware")
 
 
 def test_a_subset_is_paired_with_its_part_of_the_baseline() -> None:

@@ -124,7 +124,7 @@ def test_an_error_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["merge", "a", "b", "--results", "all"])
 
     sentence = (
-        "a and b were made in different environments: torch 2.9.1 and 2.14.1; such runs are compared, not merged: "
+        "a and b were made in different environments: torch 2.9.1 and 2.14.1; compare them instead: "
         "imagenet-gate compare a b"
     )
     assert (status, *capsys.readouterr()) == (2, "", f"error: {sentence}\n")

@@ -128,8 +128,8 @@ def test_a_new_result_is_no_failure() -> None:
     ("swapped", "lead", "outcome", "first"),
     [
         ([], 1.0, "passed", ""),
-        ([3], 1.0, "failed", "arithmetic: weights, "),  # 1 real change, whatever the tolerance allows
-        ([3], 1e-5, "failed", "arithmetic: weights, "),  # the old margin decides, which is 0.25
+        ([3], 1.0, "failed", "the arithmetic differs: "),  # 1 real change, whatever the tolerance allows
+        ([3], 1e-5, "failed", "the arithmetic differs: "),  # the old margin decides, which is 0.25
     ],
 )
 def test_the_new_case_is_judged_with_the_old_one_as_its_baseline(
@@ -171,11 +171,12 @@ def test_labels_and_pixels_are_named(tmp_path: Path) -> None:
 
     found = [why for new in (labels, pixels, weights) for _, why in _failures(compare(old, new))]
 
-    assert found[0].startswith("labels: 1 of 1,000 images have another class, such as 0999.JPEG: 5, before 1\n")
-    assert found[1].startswith("decoded inputs: 1,000 of 1,000 images have other pixels, such as 0000.JPEG: ")
-    assert found[2].startswith(
-        "weights: their sha256 is 0ther..., before 5ha256...\n    0 of 1,000 predictions changed"
-    )
+    assert [why.split("\n")[0] for why in found] == [
+        "1 of 1,000 images have another label",
+        "the model was shown other pixels (1,000 of 1,000 images)",
+        "the model has other weights (sha256 0ther, before 5ha256)",
+    ]
+    assert found[2].endswith("\n    effect: 0 of 1,000 predictions changed")
 
 
 def test_a_subset_is_paired_with_the_whole(tmp_path: Path) -> None:

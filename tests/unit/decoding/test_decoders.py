@@ -179,7 +179,9 @@ def test_a_device_without_room_for_a_batch_decodes_one_image_at_a_time(
     assert not any(image.by_pillow for image in decoded)
     assert all(equal(one.crop, other.crop) for one, other in zip(expected, decoded, strict=True))
     nvjpeg.room = 0
-    with pytest.raises(DeviceError, match=r"^cuda:0 has no memory to decode images beside the model: give a smaller"):
+    with pytest.raises(
+        DeviceError, match=r"^cuda:0 ran out of memory decoding images beside the model: give a smaller"
+    ):
         decode(sources, GEOMETRY, Decoder("nvjpeg", "cuda:0"))
 
 

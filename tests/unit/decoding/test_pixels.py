@@ -205,7 +205,7 @@ def test_a_full_disk_is_reported_before_anything_is_written(tmp_path: Path, monk
     large(tmp_path).prepare()
     disk_is_left(2_999_999, monkeypatch)
 
-    message = r"^no room .* \(No space left on device\): 3,000,000 bytes are needed and 2,999,999 are free; point --st"
+    message = r"^not enough disk space .* \(No space left on device\): 3,000,000 bytes are needed and 2,999,999 are"
     with Pixels(large(tmp_path)) as pixels, pytest.raises(StoreError, match=message):
         pixels.reserve(rows(*range(100)))
     assert not tmp_path.exists()
@@ -232,7 +232,7 @@ def test_a_quota_is_reported_too(pixels: Pixels, number: int, monkeypatch: pytes
 
     monkeypatch.setattr(os, "posix_fallocate", fail)
 
-    with pytest.raises(StoreError, match=r"^no room to keep decoded images"):
+    with pytest.raises(StoreError, match=r"^not enough disk space for decoded images"):
         pixels.reserve(rows(0, 2, 4))
 
 

@@ -501,7 +501,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(
     decoded = opened()
 
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"^no room to keep decoded images in .*/store \("):
+        with pytest.raises(StoreError, match=r"^not enough disk space for decoded images in .*/store \("):
             decoded.finish()
 
     assert not key.exists()

@@ -77,7 +77,7 @@ def test_a_devkit_that_contradicts_the_table_is_an_error(
     with pytest.raises(DatasetError) as raised:
         check_devkit([tmp_path])
 
-    assert str(raised.value) == (f"{file}: {message}; unpack the devkit again, or move it away to use the known labels")
+    assert str(raised.value) == (f"{file}: {message}; unpack the devkit again, or remove it to use the known labels")
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_one_image_in_two_spellings_is_an_error(tmp_path: Path) -> None:
     """Two files with one id are not both counted."""
     write_files(tmp_path, ONE, ONE.replace("JPEG", "jpg"))
 
-    with pytest.raises(DatasetError, match=f"two images are called '{ONE}'"):
+    with pytest.raises(DatasetError, match=f"two images have the id '{ONE}'"):
         flat.read(tmp_path)
 
 

@@ -189,12 +189,12 @@ def test_a_number_that_is_no_class_index_is_an_error(tmp_path: Path, stranger: s
 
     assert str(raised.value) == (
         f"{tmp_path}: expected class folders named 0 to 999 without leading zeros, found {stranger!r}; "
-        "rename it or move it away"
+        "rename it or remove it"
     )
 
 
 def test_folders_by_devkit_id_are_errors(tmp_path: Path) -> None:
-    """Without folder 1000 the others would be read, each as another class, so no message says to move it away."""
+    """Without folder 1000 the others would be read, each as another class, so no message says to remove it."""
     write_files(tmp_path, "1/a.jpeg", "1000/b.jpeg")
 
     with pytest.raises(DatasetError, match="found '1000'; if these are the devkit's ids, sort the images into folders"):

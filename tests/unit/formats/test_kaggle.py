@@ -89,7 +89,7 @@ def test_another_format_is_left_to_others(tmp_path: Path) -> None:
         ),
         (
             HEADER + ROWS + b"ILSVRC2012_val_00000001,n09193705\n",
-            "line 5: image 'ILSVRC2012_val_00000001' has a second row with another wnid",
+            "line 5: image 'ILSVRC2012_val_00000001' has two rows with different wnids",
         ),
         (b"image,label\n" + ROWS, r"expected the columns ImageId, PredictionString, found \['image', 'label'\]"),
         (b"", "expected the columns ImageId, PredictionString, found None"),

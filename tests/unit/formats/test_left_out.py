@@ -146,7 +146,7 @@ def test_a_pipe_in_a_dataset_is_an_error(tmp_path: Path, name: str) -> None:
     pipe = tmp_path / WNID / name if name == "a.JPEG" else tmp_path / name
     os.mkfifo(pipe)
 
-    assert error_of(tmp_path) == f"{pipe}: expected a regular file, found a pipe; move it away"
+    assert error_of(tmp_path) == f"{pipe}: expected a regular file, found a pipe; remove it"
 
 
 def test_a_pipe_as_the_dataset_is_an_error(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_meta_file_of_other_things_is_an_error(root: Path, contents: object) -
 
     assert str(raised.value) == (
         f"{root}/meta.bin: expected classes and 50,000 wnids, found something else; "
-        "delete it and let torchvision.datasets.ImageNet make it again"
+        "delete it and let torchvision.datasets.ImageNet recreate it"
     )
 
 

@@ -62,7 +62,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     """What is no regular file is an error before it is opened."""
     os.mkfifo(tmp_path / "pipe")
 
-    with pytest.raises(DatasetError, match="pipe: expected a regular file, found a pipe; move it away"):
+    with pytest.raises(DatasetError, match="pipe: expected a regular file, found a pipe; remove it"):
         FileSource.of(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
         FileSource(str(tmp_path / "pipe"), 0, 0).read()

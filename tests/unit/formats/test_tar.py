@@ -66,7 +66,7 @@ def test_one_image_twice_in_an_archive_is_an_error(tmp_path: Path) -> None:
     """Two members with one id are not both counted."""
     path = write_tar(tmp_path / "ILSVRC2012_img_val.tar", {ONE: b"", f"val/{ONE}": b""})
 
-    with pytest.raises(DatasetError, match=f"two images are called '{ONE}'"):
+    with pytest.raises(DatasetError, match=f"two images have the id '{ONE}'"):
         tar.read(path)
 
 

@@ -171,7 +171,7 @@ def test_joined_archives_are_errors(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", FILES)
     path.write_bytes(2 * path.read_bytes())
 
-    assert "or several archives were joined; download or make it again" in error_of(path)
+    assert "or several archives were joined; download or recreate it" in error_of(path)
 
 
 @pytest.mark.parametrize("data", [b"", b"no archive" * 100])
@@ -181,7 +181,7 @@ def test_what_is_no_archive_is_an_error(tmp_path: Path, data: bytes) -> None:
 
     message = error_of(tmp_path / "x.tar")
 
-    assert re.fullmatch(r" cannot be read as a tar archive: .*; download or make it again", message)
+    assert re.fullmatch(r" cannot be read as a tar archive: .*; download or recreate it", message)
 
 
 def test_a_negative_size_is_an_error(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_long_header_of_an_impossible_size_is_not_read(tmp_path: Path, size: i
     block = header("name", kind, size=size).tobuf(tarfile.GNU_FORMAT)
     (tmp_path / "x.tar").write_bytes(block + write_tar(tmp_path / "sound.tar", FILES).read_bytes())
 
-    message = f" cannot be read as a tar archive: a header of {size} bytes; download or make it again"
+    message = f" cannot be read as a tar archive: a header of {size} bytes; download or recreate it"
     assert error_of(tmp_path / "x.tar") == message
 
 
@@ -220,4 +220,4 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     """To open a pipe would wait for ever."""
     os.mkfifo(tmp_path / "x.tar")
 
-    assert error_of(tmp_path / "x.tar") == ": expected a regular file, found a pipe; move it away"
+    assert error_of(tmp_path / "x.tar") == ": expected a regular file, found a pipe; remove it"

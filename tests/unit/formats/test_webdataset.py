@@ -76,11 +76,11 @@ def test_another_format_is_left_to_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"k.jpg": b""}, "x.tar: key 'k' has an image but no .cls or .json; make the shard again"),
-        ({"k.cls": b"0"}, "x.tar: key 'k' has a label but no image; make the shard again"),
+        ({"k.jpg": b""}, "x.tar: key 'k' has an image but no .cls or .json; recreate the shard"),
+        ({"k.cls": b"0"}, "x.tar: key 'k' has a label but no image; recreate the shard"),
         (
             {"k.jpg": b"", "k.png": b"", "k.cls": b"0"},
-            "x.tar: 'k.jpg' and 'k.png' have one key; make the shard again",
+            "x.tar: 'k.jpg' and 'k.png' have the same key; recreate the shard",
         ),
         ({"k.jpg": b"", "k.cls": b"fox"}, "x.tar: k.cls: expected a class index as text, found 'fox'"),
         ({"k.jpg": b"", "k.cls": b"\xff\xfe"}, "x.tar: k.cls: expected a class index as text, found '\ufffd\ufffd'"),
@@ -108,7 +108,7 @@ def test_another_format_is_left_to_others(tmp_path: Path) -> None:
         ),
         (
             {"k.jpg": b"", "k.cls": b"1", "k.json": b'{"label": 2}'},
-            "x.tar: key 'k' has labels that differ: [1, 2]; make the shard again",
+            "x.tar: key 'k' has labels that differ: [1, 2]; recreate the shard",
         ),
     ],
 )

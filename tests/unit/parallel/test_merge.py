@@ -175,7 +175,7 @@ def test_runs_of_different_environments_are_an_error(tmp_path: Path) -> None:
 
     message = (
         "TMP/a and TMP/b were made in different environments: torch 2.9.1 and 2.14.1, cudnn 91300 and none, driver "
-        "580.65.06 and 575; such runs are compared, not merged: imagenet-gate compare TMP/a TMP/b"
+        "580.65.06 and 575; compare them instead: imagenet-gate compare TMP/a TMP/b"
     )
     assert message == _error(runs)
 
@@ -188,7 +188,7 @@ def test_how_a_machine_was_shared_matters_to_timings_only(tmp_path: Path) -> Non
 
     assert [RESNET.id, VGG.id] == [case.id for case in record.cases]
     timed = [write_run(tmp_path / "timed", run_record([], [TIMING])), write_run(tmp_path / "shared", shared)]
-    assert "in different environments: threads 16 and 8, processes 1 and 2; such runs are compared" in _error(timed)
+    assert "in different environments: threads 16 and 8, processes 1 and 2; compare them instead" in _error(timed)
 
 
 @pytest.mark.parametrize(
@@ -301,5 +301,5 @@ def test_predictions_that_do_not_give_the_counts_are_an_error(tmp_path: Path) ->
     """One of the files was changed, as by hand."""
     run = write_run(tmp_path / "a", run_record([RESNET]), resnet18=predictions_of(case_result(counts=(1000, 700, 899))))
 
-    message = f"TMP/a: its predictions of {RESNET.id} do not give the counts in its record; one of them was changed"
+    message = f"TMP/a: its predictions of {RESNET.id} do not give the counts in its record; one of them was modified"
     assert message == _error([run])

@@ -12,7 +12,7 @@ from tests.records import DATASET, case_result, expected, pairing, run_record, t
 ALEXNET, VGG = case_result("alexnet"), case_result("vgg16")
 SAME = pairing(
     images=10,
-    diagnosis=Diagnosis("decoded inputs", "9 of 10 images have other pixels, such as a.JPEG: 40 %; pillow 12 -> 13"),
+    diagnosis=Diagnosis("decoded inputs", "the model was shown other pixels (9 of 10 images)", cause="pillow 12 -> 13"),
 )
 PIXELS = msgspec.structs.replace(SAME, changed=9)
 WRONG = expected(1000, 703, 900)
@@ -23,7 +23,7 @@ def test_a_run_that_passed() -> None:
     record = run_record([ALEXNET, VGG], [timing_result()])
 
     assert headline(record).sentence == "PASSED: 2 cases and 1 timing on imagenet-1k, 1,000 images, torch 2.9.1"
-    assert headline(record, (), "runs/old").sentence.endswith("torch 2.9.1; no failure compared with runs/old")
+    assert headline(record, (), "runs/old").sentence.endswith("torch 2.9.1; compared with runs/old")
     assert (headline(record).outcome, headline(record).reasons) == ("passed", ())
 
 
@@ -44,11 +44,15 @@ def test_a_failure_names_the_first_cause() -> None:
 
     assert found.outcome == "failed"
     assert found.sentence == (
-        "FAILED: 2 of 3 results: vgg16-IMAGENET1K_V1-fp32: baseline: decoded inputs: 9 of 10 images have other pixels "
-        "(and 1 more)"
+        "FAILED: 2 of 3 results: vgg16-IMAGENET1K_V1-fp32: the model was shown other pixels (9 of 10 images) (and 1 "
+        "more)"
     )
-    assert [why.partition(":")[0] for _, why in found.reasons] == ["baseline", "top-1", "top-1"]
-    assert "\n    9 of 10 predictions changed: 9 beyond noise" in found.reasons[0][1]
+    assert [why.partition(":")[0] for _, why in found.reasons] == [
+        "the model was shown other pixels (9 of 10 images)\n    likely cause",
+        "top-1",
+        "top-1",
+    ]
+    assert "\n    effect: 9 of 10 predictions changed, 9 beyond noise" in found.reasons[0][1]
 
 
 def test_what_has_no_values_is_a_failure() -> None:
@@ -77,7 +81,17 @@ def test_a_warning_is_told_and_holds() -> None:
     assert found.sentence == "PASSED: 2 cases on imagenet-1k, 1,000 images, torch 2.9.1; 1 warning"
     [(identity, why)] = found.reasons
     assert identity == ALEXNET.id
-    assert why.startswith("baseline: decoded inputs: 9 of 10 images have other pixels")
+    assert why.startswith("the model was shown other pixels (9 of 10 images)\n    likely cause: pillow 12 -> 13")
+
+
+def test_warnings_are_counted_beside_failures() -> None:
+    """They would otherwise be seen only once the failure is mended."""
+    warned = msgspec.structs.replace(ALEXNET, baseline=SAME)
+
+    found = headline(run_record([warned, case_result("resnet18", expected=WRONG)]))
+
+    assert found.sentence.startswith("FAILED: 1 of 2 results: resnet18")
+    assert found.sentence.endswith("; 1 warning")
 
 
 def test_a_comparison_that_fails_is_a_failure() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def _terminal(monkeypatch: pytest.MonkeyPatch, rank: int = 0, world_size: int = 1) -> _Terminal:
-    config: Any = None
+    config: Any = SimpleNamespace(get_verbosity=lambda: 0, getoption=lambda _name: None)
     terminal = _Terminal(config)
     terminal.__dict__["_console"] = object()
 

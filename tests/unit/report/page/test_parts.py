@@ -107,19 +107,33 @@ def test_top1_stands_against_gmacs_and_images_a_second(drawn: dict[str, Any]) ->
 
 def test_without_timings_the_gates_own_speed_will_do(drawn: dict[str, Any]) -> None:
     """It has no interval; the title says what it is; a model of which none is known has no point."""
-    _parts(run_record([VGG, msgspec.structs.replace(RESNET, images_per_second=0.0)]))
+    unknown = [msgspec.structs.replace(case, images_per_second=0.0) for case in (RESNET, ALEXNET)]
+    _parts(run_record([VGG, *unknown]))
 
     [points, *_] = drawn["top-1 against images/s: the whole loop, in the gate"]
     assert points == [Point("vgg16", 100.0, 100.0, 100.0, 71.6, *_interval(VGG))]
 
 
+def test_fewer_than_three_models_or_synthetic_weights_are_not_drawn(drawn: dict[str, Any]) -> None:
+    """Two points show no trade-off, and accuracies of synthetic weights say nothing about an architecture."""
+    synthetic = run_record([RESNET, VGG, ALEXNET])
+    assert synthetic.dataset is not None
+    facts = msgspec.structs.replace(synthetic.dataset, name="synthetic")
+
+    _parts(run_record([RESNET, VGG]))
+    _parts(msgspec.structs.replace(synthetic, dataset=facts))
+
+    assert [] == [title for title in drawn if title.startswith("top-1 against")]
+
+
 def test_names_tell_results_of_a_model_apart(drawn: dict[str, Any]) -> None:
     """Precision, weights or batch size stand there only where they differ for one model."""
     half = msgspec.structs.replace(RESNET, id="resnet18-IMAGENET1K_V1-bf16", precision="bf16")
-    _parts(run_record([RESNET, half, VGG], [_timing("resnet18", 1), _timing("resnet18", 32)]))
+    _parts(run_record([RESNET, half, VGG, ALEXNET], [_timing("resnet18", 1), _timing("resnet18", 32)]))
 
     assert [point.name for point in drawn["top-1 against GMACs"][0]] == [
         "vgg16",
+        "alexnet",
         "resnet18 bf16",
         "resnet18 fp32",
     ]

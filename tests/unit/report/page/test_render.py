@@ -108,21 +108,21 @@ def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
 
 
 def test_parts_are_in_the_order_in_which_they_are_read(tmp_path: Path) -> None:
-    """Verdict, environment, cases, models, speed, series, changed predictions, how to reproduce."""
+    """Verdict, changed predictions, environment, cases, models, speed, series, how to reproduce."""
     old, new = _changed(tmp_path)
 
     page = _page(old, old, new)
 
     assert page.headings == [
+        "Changed predictions",
         "Environment",
         "Cases",
         "Models compared",
         "Speed",
         "Across runs",
-        "Changed predictions",
         "How to reproduce",
     ]
-    assert page.tags["svg"] == 2 * (2 + 1 + 2)
+    assert page.tags["svg"] == 2 * (1 + 2)
     assert page.text.index("FAILED: 1 of 4 results: resnet18-IMAGENET1K_V1-fp32: top-1: measured") < 500
     assert "resnet18-IMAGENET1K_V1-fp32: 10 of 1,000 predictions changed, 10 beyond noise; 10 now wrong" in page.text
 
