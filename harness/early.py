@@ -13,10 +13,8 @@ import argparse
 import os
 import re
 import shlex
-import signal
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +49,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     if _ASKED_FOR.search(early_config.known_args_namespace.markexpr or "") or _OWN_OPTIONS.intersection(args):
         for plugin in PLUGINS:
             early_config.pluginmanager.import_plugin(plugin)
-        if threading.current_thread() is threading.main_thread():
-            stack = ExitStack()
-            early_config.add_cleanup(stack.close)
-            for number in (signal.SIGINT, signal.SIGTERM):  # until a plugin takes over
-                stack.callback(signal.signal, number, signal.signal(number, _end))
+        import_module("harness.parallel.plugin").end_at_once_by_signals(early_config)
         if any(map(early_config.getini, INI)):
             from harness.records.ini_file import IniDefaults
 
@@ -76,11 +70,6 @@ def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_ADDOPTS", shlex.join(addopts))
         return pytest.main([*RESTARTED, *args], plugins=config.invocation_params.plugins)
-
-
-def _end(number: int, _frame: object) -> None:
-    os.write(2, f"ended by {signal.Signals(number).name}\n".encode())
-    os._exit(2)
 
 
 def typed_by_user(arguments: Sequence[Any]) -> list[str]:

@@ -1,13 +1,11 @@
 """The rules that turn evidence about a case or a timing into passed, warning or failed.
 
-Everything that judges a result uses this module: the gate, ``compare``, ``merge``, ``report`` and ``ci/nightly``.
-Evidence is stored with the result, so that it can be judged again later.
+Whatever judges uses this module: the gate, compare, merge, report and nightly. Stored evidence can be judged again.
 """
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -28,13 +26,12 @@ from harness.records.evidence import (
     NoiseFloor,
     Pairing,
     Unpaired,
+    wrapped,
 )
 from harness.records.speed import SpeedChange, SpeedTrial
 from harness.stats import all_among, binomial_tail, images_needed, sampling_band
 
 PASSED, WARNING, FAILED = "passed", "warning", "failed"
-COLUMNS = 80
-"""Width of a terminal: text for people is wrapped to it."""
 NOT_JUDGED = "not judged"
 """Outcome of a check that too few images were evaluated for; a case needs another check then."""
 BASELINE = "baseline"
@@ -91,13 +88,6 @@ class Verdict(msgspec.Struct, frozen=True):
         texts = [first.reason if first.outcome == FAILED else str(first), *map(str, others)]
         sentence, *lines = "\n".join(texts).split("\n")
         return "\n".join([sentence, *(wrapped(line) for line in lines)])
-
-
-def wrapped(line: str) -> str:
-    """Return a line, wrapped to the width of a terminal, never inside a word."""
-    indent = " " * (len(line) - len(line.lstrip()) + 2)
-    wrapper = textwrap.TextWrapper(COLUMNS, "", indent, break_long_words=False, break_on_hyphens=False)
-    return wrapper.fill(line.replace(" %", "\u00a0%")).replace("\u00a0%", " %")  # a percentage stays in one line
 
 
 def worst(outcomes: Iterable[str]) -> str:

@@ -268,6 +268,20 @@ class Ending:
         self._is_over = True
 
 
+def end_at_once_by_signals(config: pytest.Config) -> None:
+    """Let signals end the process while nothing is measured yet, until ``Ending`` takes over."""
+    if threading.current_thread() is threading.main_thread():
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        for number in _SIGNALS:
+            stack.callback(signal.signal, number, signal.signal(number, _end_at_once))
+
+
+def _end_at_once(number: int, _frame: object) -> None:
+    os.write(2, f"ended by {signal.Signals(number).name}\n".encode())
+    os._exit(pytest.ExitCode.INTERRUPTED)
+
+
 def process_of_torchrun(environ: Mapping[str, str]) -> Process | None:
     """Return the process as torchrun numbers it; None for one that it did not start."""
     if "TORCHELASTIC_RUN_ID" not in environ:

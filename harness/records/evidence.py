@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
@@ -13,6 +14,8 @@ from harness.stats import mcnemar
 MOST_IMAGES = 20_000_000
 """More than any set in use has; the exact tests take seconds for that many."""
 METRICS = {"top1": "top-1", "top5": "top-5"}
+COLUMNS = 80
+"""Width of a terminal: text for people is wrapped to it."""
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 """Text without control characters, which no table or chart could show."""
@@ -258,3 +261,10 @@ class Unpaired(msgspec.Struct, frozen=True, tag="unpaired", tag_field="kind"):
     reason: str  # in one sentence
     old: Counts | None = None  # the earlier run's counts, where only these are known
     policy: Policy = Policy()  # how strictly the comparison is judged
+
+
+def wrapped(line: str) -> str:
+    """Return a line, wrapped to the width of a terminal, never inside a word."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    wrapper = textwrap.TextWrapper(COLUMNS, "", indent, break_long_words=False, break_on_hyphens=False)
+    return wrapper.fill(line.replace(" %", "\u00a0%")).replace("\u00a0%", " %")  # a percentage stays in one line

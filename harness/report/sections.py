@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from harness.verdict import wrapped
+from harness.records.evidence import wrapped
 
 Row: TypeAlias = Sequence[tuple[str, str]]
 """The cells of a row, each after the heading of its column; a heading that begins with ``<`` aligns it left."""

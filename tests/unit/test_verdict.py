@@ -212,7 +212,7 @@ def test_what_lies_outside_the_band_fails_however_few_the_images() -> None:
     verdict = judge(Counts(32, 21, 30), recorded, "", pairing(images=32))
 
     assert [("top-1", "failed")] == [(check.name, check.outcome) for check in verdict.checks[:1]]
-    assert verdict.checks[0].detail.startswith("measured 65.625, recorded 5.000; allowed on 32 of 500 images 0.00 to")
+    assert verdict.checks[0].detail.startswith("measured 65.625, allowed 0.00 to 25.00 on 32 of 500 images\n")
 
 
 def test_nothing_to_compare_with_is_a_failure() -> None:

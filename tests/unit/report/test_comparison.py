@@ -101,8 +101,9 @@ interval: 99.88 %, from the calls of both runs; machine: the same work by numpy
   beside them
 not significant: relative to the machine, the whole interval or the fastest
   calls are within 5 %
-one run a side shows slowdowns of 5.0 % or more in each of these timings: a smaller --max-slowdown
-  changes nothing, and imagenet-gate ab, with several runs a side, shows less
+one run a side shows slowdowns of 5.0 % or more in each of these timings: a
+  smaller --max-slowdown changes nothing, and imagenet-gate ab, with several
+  runs a side, shows less
 
 FAILED: 3 of 12 results
 resnet18-IMAGENET1K_V1-fp32: arithmetic: torch 2.9.1 -> 2.14.1; the rest is the

@@ -23,25 +23,25 @@ from tests.records import case_result, expected, pairing, predictions_of, run_re
 ALL = np.arange(1000)
 
 TABLE = """\
-   model      top-1    diff    top-5    diff  img/s  outcome
-   own       72.000       -  100.000       -  1,234  FAILED
-~  vgg16     71.600  +0.000   90.400  +0.000  1,234  passed
-   resnet18  69.800  +0.000   89.100  +0.000  1,234  passed
-   alexnet   56.500  -0.100   79.000  +0.000  1,234  FAILED
+rank  model      top-1    diff    top-5    diff  img/s  outcome
+1-2   own       72.000       -  100.000       -  1,234  FAILED
+1-2   vgg16     71.600  +0.000   90.400  +0.000  1,234  passed
+3     resnet18  69.800  +0.000   89.100  +0.000  1,234  passed
+4     alexnet   56.500  -0.100   79.000  +0.000  1,234  FAILED
   googlenet-IMAGENET1K_V1-fp32: not run
   vgg11-IMAGENET1K_V1-fp32: ERROR, no result (see above)
-~ not significantly different from the row above on the same images (top-1,
-  exact McNemar test, p >= 0.05)
+rank: best and worst by top-1 that these images allow, with 95 % confidence for
+  all (exact McNemar tests, Holm's method)
 diff: points above or below the published accuracy
 own-IMAGENET1K_V1-fp32: ran in batches of 8
 decode 1.0 s, load 2.0 s, transfer 0.5 s, forward 3.0 s, total 7.0 s"""
 
 WIDE = """\
-   model     outcome  weights         top-1  published    diff    top-5  published    diff  params  GMACs  images/s
-   own       FAILED   IMAGENET1K_V1  72.000          -       -  100.000          -       -   11.7M   1.81     1,234
-~  vgg16     passed   IMAGENET1K_V1  71.600     71.600  +0.000   90.400     90.400  +0.000   11.7M   1.81     1,234
-   resnet18  passed   IMAGENET1K_V1  69.800     69.800  +0.000   89.100     89.100  +0.000   11.7M   1.81     1,234
-   alexnet   FAILED   IMAGENET1K_V1  56.500     56.600  -0.100   79.000     79.000  +0.000   11.7M   1.81     1,234"""
+rank  model     outcome  weights         top-1  published    diff    top-5  published    diff  params  GMACs  images/s
+1-2   own       FAILED   IMAGENET1K_V1  72.000          -       -  100.000          -       -   11.7M   1.81     1,234
+1-2   vgg16     passed   IMAGENET1K_V1  71.600     71.600  +0.000   90.400     90.400  +0.000   11.7M   1.81     1,234
+3     resnet18  passed   IMAGENET1K_V1  69.800     69.800  +0.000   89.100     89.100  +0.000   11.7M   1.81     1,234
+4     alexnet   FAILED   IMAGENET1K_V1  56.500     56.600  -0.100   79.000     79.000  +0.000   11.7M   1.81     1,234"""
 
 TABLE_OF_ONE = """\
   model     top-1    allowed   top-5    allowed  img/s  outcome
@@ -328,7 +328,8 @@ images/s from the median call; spread: interquartile range over median; GMACs:
   multiply-adds of one image, two operations each; peak: 0.500 TFLOP/s in fp32
   by a product of large matrices
   vgg16-IMAGENET1K_V1-fp32-b32: not run
-resnet18-IMAGENET1K_V1-fp32-b32: disturbed: the middle half of the calls spreads over 50 % of the median
+resnet18-IMAGENET1K_V1-fp32-b32: disturbed: the middle half of the calls spreads
+  over 50 % of the median
 resnet18-IMAGENET1K_V1-fp32-b32: disturbed: not stable after 5.1 s of warm-up
 resnet18-IMAGENET1K_V1-fp32-b32: the GPU is throttled by power cap"""
 
