@@ -157,7 +157,7 @@ def _accuracy_pair(old: Run, new: Run, before: CaseResult, after: CaseResult, po
         if isinstance(evidence, Pairing):
             here = on_images_of(here, there)
             known = (here.predictions, there.predictions, here.targets, there.targets)
-            changed = changed_predictions(*known, evidence.noise_floor)
+            changed = changed_predictions(*known, evidence.noise_floor, names=there.classes or here.classes)
     elif before.weights_sha256 and after.weights_sha256 and before.weights_sha256 != after.weights_sha256:
         reason = f"weights: their sha256 is {after.weights_sha256[:16]}..., before {before.weights_sha256[:16]}..."
         evidence = Unpaired("different", reason, policy=policy)

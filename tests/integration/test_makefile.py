@@ -47,7 +47,7 @@ def test_what_is_under_test_stays_as_it_is(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "extras"), [("gate", ""), ("throughput", ""), ("test", "[examples,lite,parquet,report,test]")]
+    ("target", "extras"), [("gate", ""), ("throughput", ""), ("test", "[examples,lite,nightly,parquet,test]")]
 )
 def test_the_gate_installs_what_it_needs(target: str, extras: str) -> None:
     """The project and what it depends on; tools where they are used."""

@@ -254,7 +254,7 @@ def test_nothing_is_kept_without_a_folder(
 ) -> None:
     """One geometry at a time is in the temporary folder, and nothing after that."""
     (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr("harness.decoding.store.temporary_folder", lambda: tmp_path / "tmp")
 
     with Store(dataset, Decoder(), None, workers=1) as store:
         store.decoded(GEOMETRY, ignore).finish()
