@@ -92,10 +92,12 @@ class Reader:
         parser = _parser()
         _forbid_abbreviations(parser)
         try:
-            parser.parse_args(words)
+            options, more = parser.parse_known_args(words)
         except SystemExit as end:
             return "not understood" if end.code else ""
-        return ""
+        if "takes_more" in options:
+            return self._pytest_line(["-m", "imagenet", *more])
+        return f"not understood: {more}" if more else ""
 
     def _make(self, words: Sequence[str]) -> str:
         variables = dict(word.split("=", 1) for word in words if "=" in word)
