@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from harness.formats import imagenet
+from harness.records.run_folder import read_run
 
 ROOT = Path(__file__).parents[1]
 ENTRY = """
@@ -74,11 +75,9 @@ def run_gate(dataset: Path, models: list[str], temporary: Path) -> tuple[Counts,
     entries = "".join(ENTRY.format(name=name) for name in models)
     expected.write_text(f"schema_version: 2\ntolerance: 0.05\ndatasets: {{}}\nmodels:{entries}")
     command = [sys.executable, "-m", "pytest", "-m", "imagenet", f"--imagenet={dataset}", f"--expected={expected}"]
-    output, seconds = _timed([*command, "--models=all", "--no-store"])
-    lines = re.findall(
-        r"none for (\w+)-SEEDED on .* top-1 [\d.]+ \((\d+) correct\), top-5 [\d.]+ \((\d+) correct\)", output
-    )
-    return {name: (int(top1), int(top5)) for name, top1, top5 in lines}, seconds
+    _, seconds = _timed([*command, "--models=all", "--no-store", f"--results={temporary / 'run'}"])
+    cases = read_run(temporary / "run").record.cases
+    return {case.model: (case.counts.top1, case.counts.top5) for case in cases}, seconds
 
 
 def _timed(command: list[str]) -> tuple[str, float]:

@@ -194,9 +194,9 @@ def _normalization(old: Side, new: Side) -> _Found | None:
     differ = before.get("id") == after.get("id") and before.get("sha256") != after.get("sha256")
     if not (changes or differ):
         return None
-    values = f" ({after['low']:.3g} to {after['high']:.3g}, before {before['low']:.3g} to {before['high']:.3g})"
-    return _Found(
-        f"the same pixels were normalized differently{values if differ else ''}",
-        changes or "other code, since mean and std are the same",
-        f"the values are those of {after['id']}" if differ else "",
-    )
+    values, of = "", ""
+    if differ and before and after:
+        values = f" ({after['low']:.3g} to {after['high']:.3g}, before {before['low']:.3g} to {before['high']:.3g})"
+        of = f"the values are those of {after['id']}"
+    cause = changes or "other code, since mean and std are the same"
+    return _Found(f"the same pixels were normalized differently{values}", cause, of)

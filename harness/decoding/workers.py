@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _NEW_SECONDS = 10  # in which a process has locked its folder
+_LONGEST = 107 - len("/pymp-01234567/listener-01234567")  # a socket's path has at most 107 bytes (man 7 unix)
 
 
 @cache
@@ -41,9 +42,10 @@ def temporary_folder() -> Path:
         lock.release()
 
     util.Finalize(None, remove, exitpriority=-101)  # after multiprocessing has removed its own
-    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    before = tempfile.tempdir
+    tempfile.tempdir = str(folder) if len(os.fsencode(folder)) <= _LONGEST else "/tmp"
     try:
-        util.get_temp_dir()  # multiprocessing makes its folder here
+        util.get_temp_dir()  # multiprocessing makes its folder there, with its sockets
     finally:
         tempfile.tempdir = before
     return folder

@@ -125,8 +125,10 @@ class Decoding:
     def wait_for_pixels(self) -> None:
         """Wait until it has decoded something."""
         assert self.process.stdout is not None
-        while "collected " not in self.process.stdout.readline():
-            assert self.process.poll() is None
+        lines = []
+        while "collected " not in "".join(lines[-1:]):
+            lines.append(self.process.stdout.readline())
+            assert self.process.poll() is None, "".join(lines) + self.process.stdout.read()
         # After the mark of the store, which is there before anything is decoded.
         wait_until(
             lambda: any(

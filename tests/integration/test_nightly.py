@@ -105,11 +105,11 @@ def test_only_a_person_pins_a_run(tmp_path: Path) -> None:
     assert red.returncode == 1, red.stdout
     assert nights.title().startswith(f"FAILED: 1 of 1 result: {CASE}: the model has other weights (sha256 ")
     assert nights.summary.read_text().count("\n### FAILED: 1 of 1 result: nearest-V1-fp32: the model has") == 1
-    assert "baseline: weights" in (latest / "report.html").read_text()
+    assert "the model has other weights" in (latest / "report.html").read_text()
     assert 'failures="1"' in (latest / "junit.xml").read_text()
     refused = nights.accept()
     assert 1 == refused.returncode, refused.stdout
-    assert "not pinned: the run failed: 1 of 1 result: nearest-V1-fp32: baseline: weights" in refused.stdout
+    assert "not pinned: the run failed: 1 of 1 result: nearest-V1-fp32: the model has other weights" in refused.stdout
     assert nights.pinned() == pinned
 
     missing = nights.night(images=tmp_path / "nowhere")

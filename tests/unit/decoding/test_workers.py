@@ -65,3 +65,21 @@ def test_folders_of_killed_processes_are_removed_by_the_next(tmp_path: Path) -> 
     assert [foreign] == list(tmp_path.iterdir())
     for process in (killed, running, ending):
         process.communicate()
+
+
+@pytest.mark.parametrize("length", [40, 70, 100])
+def test_a_long_path_of_the_temporary_folder_starts_workers(
+    length: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A socket's path has at most 107 bytes."""
+    root = tmp_path_factory.getbasetemp().parent
+    temporary = root / "x".ljust(max(length - len(str(root)) - 1, 1), "x")
+    temporary.mkdir(exist_ok=True)
+    code = "from harness.decoding import workers; print(workers.process_pool(1).submit(workers.os.getpid).result())"
+
+    run = subprocess.run(
+        [sys.executable, "-c", f"if __name__ == '__main__':\n  {code}"],
+        env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert run.stdout.strip().isdecimal(), run.stderr
