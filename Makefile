@@ -75,7 +75,7 @@ faults: $(TOOLS)
 # Each input is made from its number, so that one that fails can be made again.
 .PHONY: fuzz
 fuzz: $(READY)
-	$(PYTHON) -m pytest tests/fuzz tests/integration/test_odd_options.py -m "slow or not slow" $(ARGS)
+	$(PYTHON) -m pytest tests/fuzz tests/integration/test_odd_options.py -m "fuzz or not fuzz" $(ARGS)
 	for way in plain no-store workers ranks; do $(PYTHON) -m tests.fuzz.kills $$way --trials 25 || exit; done
 	$(PYTHON) -m tests.fuzz.kills build --trials 100
 
@@ -93,7 +93,7 @@ test: $(TOOLS)
 	$(PYTHON) -m check_jsonschema --builtin-schema vendor.github-actions action.yml
 	$(dir $(PYTHON))shellcheck ci/* .ci/run
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
-	$(PYTHON) -m pytest -n auto --dist worksteal -m "not imagenet and not throughput and not gpu" $(ARGS)
+	$(PYTHON) -m pytest -n auto --dist worksteal -m "not imagenet and not throughput and not fuzz and not gpu" $(ARGS)
 
 $(TOOLS): EXTRAS := [examples,lite,nightly,parquet,test]
 # Python compiles what it imports; compiling all of torch takes longer than the rest of the installation.

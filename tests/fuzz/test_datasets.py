@@ -119,7 +119,7 @@ def damage(data: bytes, rng: random.Random, *, is_tar: bool) -> bytes:
 
 
 @pytest.mark.parametrize("write", [write_images, write_shard, write_table])
-@pytest.mark.parametrize("inputs", [150, pytest.param(5_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("inputs", [150, pytest.param(5_000, marks=pytest.mark.fuzz)])
 def test_a_damaged_file_opens_or_is_an_error(tmp_path: Path, write: Callable[[Path], Path], inputs: int) -> None:
     """Never a traceback, never a wait, and never a label that contradicts the image's number."""
     path = write(tmp_path)

@@ -45,7 +45,7 @@ def damage(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("seeds", [range(1_400, 1_700), pytest.param(range(10_000), marks=pytest.mark.slow)], ids=len)
+@pytest.mark.parametrize("seeds", [range(1_400, 1_700), pytest.param(range(10_000), marks=pytest.mark.fuzz)], ids=len)
 def test_a_damaged_expected_file_is_read_or_an_error(tmp_path: Path, seeds: range) -> None:
     """Counts are of the dataset, and messages of one line."""
     path, text = tmp_path / "expected.yaml", EXPECTED.encode()
@@ -82,8 +82,8 @@ def write_prepared(root: Path) -> Path:
     [
         (write_kaggle, 300),
         (write_prepared, 20),
-        pytest.param(write_kaggle, 10_000, marks=pytest.mark.slow),
-        pytest.param(write_prepared, 500, marks=pytest.mark.slow),
+        pytest.param(write_kaggle, 10_000, marks=pytest.mark.fuzz),
+        pytest.param(write_prepared, 500, marks=pytest.mark.fuzz),
     ],
 )
 def test_damaged_labels_are_an_error_or_right(tmp_path: Path, write: Callable[[Path], Path], inputs: int) -> None:
@@ -105,7 +105,7 @@ def test_damaged_labels_are_an_error_or_right(tmp_path: Path, write: Callable[[P
     assert [text for text in messages if not text.isprintable() or len(text) > 2000] == []
 
 
-@pytest.mark.parametrize("inputs", [10, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("inputs", [10, pytest.param(300, marks=pytest.mark.fuzz)])
 def test_damaged_weights_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: int) -> None:
     """A file in the cache is compared with the hash in its name before anything is read of it."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

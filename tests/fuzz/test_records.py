@@ -157,7 +157,7 @@ def _damaged(sound: Path, folder: Path, kind: str, chance: random.Random) -> Pat
     return folder / pattern if kind == "benchmarks" else folder
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 60))])
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.fuzz) for n in range(3, 60))])
 @pytest.mark.parametrize("kind", MUTATIONS)
 def test_a_mutated_run_is_read_or_refused_in_one_sentence(
     kind: str, seed: int, sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

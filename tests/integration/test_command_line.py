@@ -125,7 +125,7 @@ class Decoding:
     def wait_for_pixels(self) -> None:
         """Wait until it has decoded something."""
         assert self.process.stdout is not None
-        lines = []
+        lines: list[str] = []
         while "collected " not in "".join(lines[-1:]):
             lines.append(self.process.stdout.readline())
             assert self.process.poll() is None, "".join(lines) + self.process.stdout.read()

@@ -57,7 +57,7 @@ def _command(chance: random.Random) -> tuple[list[str], bool]:
     return [f"{name}={chance.choice(ODD[name] if name in odd else SOUND[name])}" for name in names], bool(odd)
 
 
-@pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 300), marks=pytest.mark.slow)], ids=["few", "many"])
+@pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 300), marks=pytest.mark.fuzz)], ids=["few", "many"])
 def test_random_options_end_in_a_sentence(seeds: range, gate: Gate, project: Path) -> None:
     """A usage error is a few lines; the images and the file of expected accuracies are as they were."""
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
@@ -84,7 +84,7 @@ WORDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("seeds", [range(150), pytest.param(range(5_000), marks=pytest.mark.slow)], ids=["few", "many"])
+@pytest.mark.parametrize("seeds", [range(150), pytest.param(range(5_000), marks=pytest.mark.fuzz)], ids=["few", "many"])
 def test_random_commands_end_in_a_sentence(
     seeds: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
