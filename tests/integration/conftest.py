@@ -28,6 +28,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("IMAGENET_DIR", raising=False)
     monkeypatch.setenv("IMAGENET_STORE", str(pytester.path / "store"))
     root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", str(root))  # for runs in processes of their own
     pytester.makeconftest((root / "conftest.py").read_text())
     pytester.makepyfile(test_accuracy=(root / "tests" / "test_accuracy.py").read_text())
     (pytester.path / "expected_accuracy.yaml").write_text(EXPECTED)

@@ -69,7 +69,7 @@ def test_csv(folder: Path, tmp_path: Path) -> None:
     """A file, with the published value where the whole dataset was evaluated."""
     assert main(["export", str(folder), "--format=csv", "-o", str(tmp_path / "run.csv")]) == 0
 
-    rows = list(csv.DictReader((tmp_path / "run.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "run.csv").read_text().splitlines()))
 
     assert 5 == len(rows)
     assert {
