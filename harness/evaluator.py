@@ -53,7 +53,8 @@ class Evaluator:
         self.dataset = dataset if options.limit is None else dataset.subset(options.limit)
         self.shard = self.dataset.shard(options.process.rank, options.process.world_size)
         self._decoder = decoder_on(options.decoder, self.device)
-        self._keeps_memory = self.device.type == "cpu" and keep_freed_memory()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._batch_size = options.batch_size or default_batch_size(self.device)
         self._prefetch, self._loader = Prefetch(self.device), Loader(self.device)
         self._store = Store(self.shard, self._decoder, options.store, options.decoding_processes)
@@ -84,12 +85,11 @@ class Evaluator:
         settings = ", ".join(map(str, options.settings))
         found = ", no GPU found" if options.device == "auto" and self.device.type == "cpu" else ""
         processes = f", {options.process.total} processes" if options.process.total > 1 else ""
-        decoding = f"on {self._decoder.device}" if self._decoder.device else f"{options.decoding_processes} processes"
+        decoding = f"on {self._decoder.device}" if self._decoder.device else f"--workers {options.decoding_processes}"
         kept = f"kept in {options.store}" if options.store else "not kept"
         return [
             *lines,
-            f"device: {describe_device(self.device)}{found}, {settings}, batches of {self._batch_size}"
-            f"{', freed memory kept' if self._keeps_memory else ''}{processes}",
+            f"device: {describe_device(self.device)}{found}, {settings}, batches of {self._batch_size}{processes}",
             f"decoder: {self._decoder.name}, {decoding}, decoded images {kept}",
             f"versions: {describe_versions()}",
         ]

@@ -45,7 +45,7 @@ def read_noise_floors(path: Path) -> NoiseFloors:
         return msgspec.json.decode(read_whole(path), type=NoiseFloors)
     except OSError as error:
         raise RecordError(
-            f"{path}: expected a file written by imagenet-gate noise -o, found {error.strerror}"
+            f"{path}: expected a file written by imagenet-gate noise -o, but it cannot be read ({error.strerror})"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: expected a file written by imagenet-gate noise -o: {error}") from error

@@ -19,6 +19,7 @@ from harness.records.run_folder import Run, read_run
 
 _ROOT = Path(__file__).parents[2]
 _LAST_LINES = 5
+_USAGE_ERROR = 4  # pytest's exit status
 
 
 class SkippedError(Exception):
@@ -100,6 +101,8 @@ def gate_run(environment: Path, arguments: Sequence[str], results: Path) -> Run:
         )  # fmt: skip
         if not results.exists():
             last = [line for line in ended.stdout.splitlines() if line.strip()][-_LAST_LINES:]
+            if ended.returncode == _USAGE_ERROR:
+                raise HarnessError(f"the gate refuses its options: {last[-1].removeprefix('ERROR: ')}")
             raise SkippedError("the gate ended with status {}: {}".format(ended.returncode, " | ".join(last)))
     try:
         run = read_run(results)

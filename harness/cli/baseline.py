@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "baseline",
         help="pin the run that nights are compared with",
-        description="Pin the run that imagenet-gate nightly compares with. No night does so by itself.",
+        description="Pin the run that imagenet-gate nightly compares with. Nightly runs never pin one themselves.",
     )
     subcommands = command.add_subparsers(metavar="COMMAND", required=True)
     accept = subcommands.add_parser(

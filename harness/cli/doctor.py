@@ -23,7 +23,7 @@ from harness.records.environment import describe_versions, driver_version, libjp
 if TYPE_CHECKING:
     import torch
 
-OK, SLOW, FIX = "ok", "slow", "FIX"
+OK, NONE, SLOW, FIX = "ok", "none", "slow", "FIX"
 _CODECS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WEBP"}  # Pillow's names, and those of the formats
 _STORE_BYTES = 50_000 * 3 * 224**2
 
@@ -44,7 +44,7 @@ def _run(_options: argparse.Namespace) -> int:
 
 
 def findings() -> Iterator[tuple[str, str]]:
-    """Yield OK, SLOW or FIX, and a sentence: what was found and, unless that is fine, what to do."""
+    """Yield OK, NONE, SLOW or FIX, and a sentence: what was found and, unless that is fine, what to do."""
     try:
         import torch
         import torchvision  # noqa: F401
@@ -77,7 +77,7 @@ def _precision(name: str, device: torch.device) -> tuple[str, str]:
     try:
         require_supported([name], device)
     except DeviceError:
-        return OK, f"precision {name}: not supported by {device}"
+        return NONE, f"precision {name}: not supported by {device}"
     times = slowdown(name, device) if device.type == "cpu" else 1.0
     if times < 2:
         return OK, f"precision {name}"

@@ -129,7 +129,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _prune(options: argparse.Namespace) -> int:
     if options.older_than is None and options.max_size is None:
-        options.usage("give --older-than or --max-size, or both; nothing is removed without")
+        options.usage("give --older-than or --max-size, or both; without them nothing is removed")
     stores = list_stores(options.store, _to_stderr)
     freed, status = 0, 0
     for store, kept in prune(stores, older_than=options.older_than, max_size=options.max_size):
@@ -148,11 +148,12 @@ def _to_stderr(*lines: str) -> None:
 def _describe(store: StoreInfo) -> str:
     about = store.description
     images = f"{about.images:,}" if store.decoded == about.images else f"{store.decoded:,} of {about.images:,}"
-    images += ", of an older version" if about.format != FORMAT else ""
+    older = ", unusable since an older version wrote it" if about.format != FORMAT else ""
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     return (
         f"{store.folder.name}  {_as_size(store.size):>8}  used {_ago(time.time() - store.used)}  "
-        f"{about.dataset}, {images} images, {about.geometry}\n    of {about.root} by {about.decoder} ({versions})"
+        f"{about.dataset}, {images} images, {about.geometry}{older}\n"
+        f"    of {about.root} by {about.decoder} ({versions})"
     )
 
 

@@ -15,7 +15,7 @@ from harness.records.accuracy_file import read_expected
 
 _ACTIONS = {
     "list": "show size, sha256, whether each file is there, and its URL",
-    "fetch": "download what is missing, and verify all; exit 1 if a file cannot be had",
+    "fetch": "download what is missing, and verify all; exit 1 if a file cannot be obtained",
     "verify": "compare each file with its sha256; exit 1 if one is missing or differs",
 }
 
@@ -36,8 +36,10 @@ def _chosen(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     from harness.models import preset_and_weights  # imports torch
 
     for case in select_cases(read_expected(options.expected), listed(options.models), [DEFAULT], synthetic=False):
-        if (weights := preset_and_weights(case.spec)[1]) is not None:  # a builder brings its own
+        if (weights := preset_and_weights(case.spec)[1]) is not None:
             yield str(case.spec), weights
+        else:
+            print(f"{case.spec}: not checked, since its builder brings its weights")
 
 
 def _list(options: argparse.Namespace) -> int:

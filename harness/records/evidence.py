@@ -198,8 +198,8 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
             return ""
         floor = self.noise_floor
         return (
-            f"not seen: what moves logits by less than {floor.largest:.1e}; {self.close:,} of {self.images:,} "
-            f"predictions have a margin below {floor.margin:.1e} and may change by it"
+            f"changes of logits below {floor.largest:.1e} cannot be told from noise here; {self.close:,} of "
+            f"{self.images:,} predictions have a margin below {floor.margin:.1e} and could change unnoticed"
         )
 
     def old_percent(self, metric: str, counts: Counts) -> float:
@@ -209,9 +209,11 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
 
     @property
     def effect(self) -> str:
-        """How many top-1 predictions changed, in one sentence."""
+        """How many predictions changed, in one sentence."""
         beyond = f", {self.beyond_noise:,} beyond noise" if self.changed else ""
-        return f"{self.changed:,} of {self.images:,} predictions changed{beyond}{_turned(self.lost, self.gained)}"
+        found = f"{self.changed:,} of {self.images:,} predictions changed{beyond}{_turned(self.lost, self.gained)}"
+        sets = "set" if self.top5_beyond_noise == 1 else "sets"
+        return found + (f"; {self.top5_beyond_noise:,} top-5 {sets} beyond noise" if self.top5_beyond_noise else "")
 
     @property
     def figures(self) -> Iterator[str]:

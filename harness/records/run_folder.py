@@ -186,8 +186,7 @@ def read_run(path: Path) -> Run:
     file = path / RECORD if path.is_dir() else path
     if not file.exists():
         raise RecordError(
-            f"{path}: expected a run folder, found no {RECORD} in it; a run that was killed leaves such a folder, "
-            "which can be deleted"
+            f"{path}: expected a run folder (--results), found no {RECORD} in it; a run that was killed leaves none"
         )
     try:
         return Run(path, parse_record(read_whole(file)))

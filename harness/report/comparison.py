@@ -79,7 +79,7 @@ def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], max_slowdo
 def caveats_of(comparison: Comparison, fail_on: Sequence[str]) -> list[str]:
     """Return what the verdict on a comparison does not cover."""
     ignored = [kind for kind in FAILURES if kind not in fail_on]
-    caveats = [f"not counting {' and '.join(ignored)}"] if ignored else []
+    caveats = [f"ignored: {', '.join(ignored)}"] if ignored else []
     if disturbed := sum(bool(pair.evidence.disturbed) for pair in comparison.speed):
         caveats.append(f"{disturbed} of {counted(len(comparison.speed), 'timing')} not judged: disturbed")
     return [*caveats, "speed was not compared"] if comparison.speed_error else caveats
@@ -223,7 +223,8 @@ def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
         if pairing.top5_changed:
             beyond, p = pairing.top5_beyond_noise, pairing.top5_p
             turned = f"{pairing.top5_lost:,} now wrong, {pairing.top5_gained:,} now correct, p = {p:.2g}"
-            yield f"{pair.new.id}: {pairing.top5_changed:,} other top-5 sets, {beyond:,} beyond noise; {turned}"
+            sets = counted(pairing.top5_changed, "top-5 set")
+            yield f"{pair.new.id}: {sets} changed, {beyond:,} beyond noise; {turned}"
             yield from (f"    {change}" for change in pairing.examples if change.metric == "top5")
 
 

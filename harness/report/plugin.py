@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from harness.errors import HarnessError, RecordError
 from harness.options import ACCURACY, is_selected, require_selected
 from harness.plugin import gate_of
+from harness.records.evidence import Pairing
+from harness.records.results import CaseResult
 from harness.records.run_folder import RECORD, Run
 from harness.report.run import reasons_in_short, run_sections
 from harness.report.sections import Section
@@ -97,16 +100,18 @@ class _Terminal:
             # Like a file, which holds no predictions.
             without = run_sections(Run(run.path / RECORD, run.record), wide=verbosity > 0)
             self._sections = [*without, Section("", None, (f"tables without predictions: {error}",))]
-        if any(case.outcome == FAILED for case in cases):
-            self._sections.append(Section("", None, (self._next_step(),)))
+        if step := self._next_step([case for case in cases if case.outcome == FAILED]):
+            self._sections.append(Section("", None, (f"next: {step}",)))
 
-    def _next_step(self) -> str:
-        """Return what to do about a failure."""
+    def _next_step(self, failed: Sequence[CaseResult]) -> str:
+        """Return how to learn more about failures; empty where their messages say what to do."""
         baseline, results = self._config.getoption("baseline"), self._config.getoption("results")
-        if baseline is None:
-            return "next: give --baseline DIR, a run that passed, to learn what differs"
-        first = "" if results else "run again with --results DIR, then "
-        return f"next: {first}{shlex.join(['imagenet-gate', 'report', str(baseline), str(results or 'DIR')])}"
+        if any(case.expected for case in failed) and all(case.baseline is None for case in failed):
+            return "run where this passes, with --baseline DIR --baseline-update, then here with --baseline DIR"
+        if baseline is None or not any(isinstance(case.baseline, Pairing) for case in failed):
+            return ""
+        page = ["imagenet-gate", "report", str(baseline), str(results or "DIR"), "-o", "report.html"]
+        return f"{'' if results else 'run again with --results DIR, then '}{shlex.join(page)}"
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Show the tables."""

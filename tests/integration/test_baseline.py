@@ -278,7 +278,10 @@ def test_another_setting_is_compared_with_the_default_one(gate: Gate) -> None:
     ("arguments", "sentence"),
     [
         ((BASE,), "--baseline base: expected a run folder * found nothing; record one by --baseline-update"),
-        (("--baseline=colours",), "--baseline colours: expected a run folder, found no record.json in it; *"),
+        (
+            ("--baseline=colours",),
+            "--baseline colours: expected a run folder *, found no record.json in it; *",
+        ),
         (("--baseline=expected_accuracy.yaml",), "--baseline expected_accuracy.yaml: expected JSON *"),
         ((UPDATE,), "--baseline-update needs --baseline DIR: the folder to write"),
         ((BASE, UPDATE, "--results=run"), "--baseline-update writes the run to --baseline: leave out --results"),

@@ -100,6 +100,10 @@ def test_versions_that_change_nothing(command: list[str], capsys: pytest.Capture
     assert main([argument.replace("--bad=1.5", "--bad=1.2") for argument in command]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "offset 1.2 changes nothing against 1.0"
 
+    assert main([argument.replace("--imagenet=colours", "--imagenet=nowhere") for argument in command]) == 2
+    refused = capsys.readouterr().err
+    assert refused.startswith("error: the gate refuses its options: ")
+    assert "nowhere" in refused
     assert main([argument.replace("--bad=1.5", "--bad=2.0") for argument in command]) == 2
     assert capsys.readouterr().err == (
         "error: --good 1.0 --bad 2.0: expected two versions of offset, old first, of 1.0, ..., 1.3, 1.4, 1.5\n"

@@ -120,7 +120,9 @@ def test_a_pipe_is_a_usage_error(gate: Gate, project: Path) -> None:
     assert "a regular file, found a pipe" in result.stderr.str()
 
 
-@pytest.mark.parametrize(("text", "reason"), [(None, "found No such file"), ("[]", "Expected `object`, got `array`")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [(None, "(No such file or directory)"), ("[]", "Expected `object`, got `array`")]
+)
 def test_a_file_without_noise_floors_is_a_usage_error(
     gate: Gate, project: Path, capsys: pytest.CaptureFixture[str], text: str | None, reason: str
 ) -> None:

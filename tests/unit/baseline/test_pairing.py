@@ -423,8 +423,8 @@ def test_a_high_noise_floor_says_what_it_cannot_see(monkeypatch: pytest.MonkeyPa
 
     assert check.outcome == "passed"
     assert check.detail.splitlines()[-1] == (
-        "    not seen: what moves logits by less than 4.0e-01; 40 of 40 predictions have a margin below 8.0e-01 and "
-        "may change by it"
+        "    changes of logits below 4.0e-01 cannot be told from noise here; 40 of 40 predictions have a margin below "
+        "8.0e-01 and could change unnoticed"
     )
 
 

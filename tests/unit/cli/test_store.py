@@ -136,7 +136,7 @@ def test_prune_says_what_it_removed(store: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give --older-than or --max-size, or both; nothing is removed without"),
+        ([], "give --older-than or --max-size, or both; without them nothing is removed"),
         (["--max-size", "3"], "argument --max-size: expected a size such as 500MB or 50GB, found '3'"),
         (["--older-than", "month"], "argument --older-than: expected an age such as 12h, 30d or 8w, found 'month'"),
     ],
