@@ -35,7 +35,7 @@ def test_a_second_run_decodes_nothing(gate: Gate) -> None:
 
     assert [bool(decoding_lines(run)) for run in (first, second, without)] == [True, False, True]
     assert table_line(first) == table_line(second) == table_line(without)
-    without.stdout.fnmatch_lines(["decoder: pillow, 2 processes, decoded images not kept"])
+    without.stdout.fnmatch_lines(["decoder: pillow, --workers 2, decoded images not kept"])
 
 
 def test_a_fault_in_decoding_fails_on_a_store_that_sound_code_filled(
@@ -105,7 +105,7 @@ def test_another_decoder_has_a_store_of_its_own(gate: Gate, project: Path) -> No
     result = gate("--imagenet=colours", "--decoder=torchvision")
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["decoder: torchvision, 2 processes, *"])
+    result.stdout.fnmatch_lines(["decoder: torchvision, --workers 2, *"])
     assert len(list_stores(project / "store")) == 2
 
 
