@@ -128,7 +128,7 @@ def steps_sections(runs: Sequence[Run], steps: Sequence[Step], fail_on: Sequence
             row += _step_cells(heading, found.get((index, old)))
         rows.append(row)
     failed = {step.new for step in steps if step.failures}
-    verdict = f"FAILED: {len(failed)} of {counted(len(runs) - 1, 'comparison')}" if failed else "passed"
+    verdict = f"FAILED: {len(failed)} of {counted(len(runs) - 1, 'later run')}" if failed else "passed"
     caveats = dict.fromkeys(caveat for step in steps for caveat in caveats_of(step.comparison, fail_on))
     lines: list[str] = []
     for step in steps:

@@ -177,7 +177,7 @@ def test_many_runs_are_a_series_and_fail_as_pairs_do(
         "changed: images with another top-1 prediction; beyond noise: those that",
         "  arithmetic alone cannot explain",
         "",
-        "FAILED: 2 of 2 comparisons",
+        "FAILED: 2 of 2 later runs",
         "[2] against [1]: resnet18-IMAGENET1K_V1-fp32-b32: takes 19.8 % longer, allowed",
         "  5 %",
         "[3] against [1]: resnet18-IMAGENET1K_V1-fp32: is not in the new run",
@@ -205,7 +205,7 @@ def test_a_series_shows_what_changed_since_the_first_and_since_the_run_before(
         ["[2]", "passed", "FAILED", "2", "2", "FAILED", "2", "2"],
         ["[3]", "passed", "FAILED", "1", "1", "FAILED", "1", "1"],
     ]
-    assert "FAILED: 2 of 2 comparisons" in lines
+    assert "FAILED: 2 of 2 later runs" in lines
     assert main(["compare", paths[0], paths[0], paths[0]]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "passed"
 
