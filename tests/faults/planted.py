@@ -261,7 +261,7 @@ def _other_rank_five(original: Replacement) -> Replacement:
         loop = original(*arguments, **keywords)
         top = loop.predictions.top.copy()
         for row in top:
-            row[4] = next(index for index in range(999, 0, -1) if index not in row)
+            row[4] = next(index for index in range(99, 0, -1) if index not in row)
         return loop._replace(predictions=dataclasses.replace(loop.predictions, top=top))
 
     return faulty
