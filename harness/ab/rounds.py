@@ -1,4 +1,4 @@
-"""Runs of ``pytest -m throughput`` in two environments by turns, each in a process of its own."""
+"""Runs of ``pytest -m throughput`` in two environments in turns, each in a process of its own."""
 
 from __future__ import annotations
 

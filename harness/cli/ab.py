@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
         "ab",
         usage="%(prog)s [options] OLD_PYTHON NEW_PYTHON [pytest options]",
         help="time two environments in turns, until each case is decided; exit 1 if one is slower",
-        description="Run `pytest -m throughput` in two environments by turns (A B B A ...), each time in a new "
+        description="Run `pytest -m throughput` in two environments in turns (A B B A ...), each time in a new "
         "process, and compare the medians pair by pair. It ends as soon as each case is decided: slower by more than "
         "allowed, or certainly not. Exit 1 if one is slower, 2 if a process fails.",
         allow_abbrev=False,

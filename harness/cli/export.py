@@ -73,7 +73,7 @@ def hud(record: Record) -> str:
         if isinstance(result, TimingResult):
             details["batch_size"] = str(result.batch_size)
         target = {} if expected is None else {"target_value": expected}
-        model = {"name": result.model, "type": "image classification", "origins": ["torchvision"]}
+        model = {"name": result.model, "type": "image classification"}
         records.append({
             "benchmark": {
                 "name": "imagenet-gate", "mode": "inference", "dtype": result.precision, "extra_info": details,

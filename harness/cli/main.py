@@ -34,7 +34,9 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted."""
-    parser = _parser()
+    words = sys.argv[1:] if arguments is None else arguments
+    # The others are imported for the help only.
+    parser = _parser([command for command in COMMANDS if command in words[:1]] or COMMANDS)
     options, more = parser.parse_known_args(arguments)
     options.more = more  # what another program reads
     if more and not getattr(options, "takes_more", False):
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="imagenet-gate",
         description="The gate (run, the same as pytest -m imagenet), and commands beside it.",
@@ -66,6 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"imagenet-gate {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for command in names:
         import_module(f"harness.cli.{command}").add(commands)
     return parser

@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
         help="run gate and timings, compare with the pinned run and all nights before; exit 1 if something fails",
         description="Run the gate and the timings, and compare accuracy and speed with the run that imagenet-gate "
         "baseline accept pinned, and speed with all nights before as well. The title, the last line printed, is the "
-        "verdict. Exit 1 if something fails, 2 if there is no verdict, as long as no run is pinned, for example.",
+        "verdict. Exit 1 if something fails, 2 without a verdict, or while no run is pinned.",
     )
     add_nightly(command)
     command.add_argument("pytest_options", metavar="OPTION", nargs="*", help="options for pytest, after --")

@@ -28,7 +28,7 @@ def locked(state: Path) -> Iterator[None]:
         state.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise ResultsError(f"another night is under way in {state}") from None
+        raise ResultsError(f"another nightly run is using {state}; wait for it, or name another folder") from None
     except OSError as error:
         raise ResultsError(f"{state} cannot be written: {error.strerror}") from error
     try:

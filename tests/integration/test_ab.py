@@ -56,7 +56,7 @@ def _calls(folder: Path) -> list[list[str]]:
 def test_an_environment_that_is_slower_fails_as_soon_as_all_is_decided(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After five rounds by turns, each in a new process; the other case is ruled out to be slower."""
+    """After five rounds in turns, each in a new process; the other case is ruled out to be slower."""
     old, new = _interpreter(tmp_path, "old"), _interpreter(tmp_path, "new", (1.1, 1.0), torch="2.14.1")
 
     status = main(["ab", "--keep", str(tmp_path / "kept"), old, new, "--models", "alexnet,resnet18", "tests"])

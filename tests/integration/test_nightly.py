@@ -190,7 +190,8 @@ def test_a_second_night_leaves_the_first_alone(tmp_path: Path) -> None:
 
         second = nights.night()
 
-    assert (second.returncode, second.stdout) == (2, f"NO RUN: another night is under way in {nights.state}\n")
+    in_use = f"NO RUN: another nightly run is using {nights.state}; wait for it, or name another folder\n"
+    assert (second.returncode, second.stdout) == (2, in_use)
     assert (nights.state / "latest" / "log.txt").read_text() == "so far"
 
 

@@ -261,7 +261,7 @@ class Sized(nn.Module):
 
 
 def test_all_models_of_a_family_are_compiled(compiled_shapes: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dynamo compiles a piece of code for eight models, and runs the ninth eager unless it is told to forget them."""
+    """Dynamo compiles a piece of code for eight models, and runs the ninth eager unless it is reset."""
     bench = Bench("cpu", ["fp32"])
 
     for number in range(12):
