@@ -98,11 +98,6 @@ class ImageDataset:
         """The number of images of the whole dataset."""
         return len(self.whole or self)
 
-    @property
-    def is_subset(self) -> bool:
-        """Whether images were left out."""
-        return len(self) < self.total
-
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """(N,) indices of the images in the whole dataset."""

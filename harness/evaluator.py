@@ -76,7 +76,7 @@ class Evaluator:
     def describe(self) -> list[str]:
         """Return lines that say what is evaluated, on which device, and with which versions."""
         dataset, options = self.dataset, self.options
-        images = f"{len(dataset):,} of {dataset.total:,} images" if dataset.is_subset else f"{len(dataset):,} images"
+        images = f"{f'{len(dataset):,} of ' if len(dataset) < dataset.total else ''}{dataset.total:,} images"
         lines = [f"dataset: {dataset.name} ({dataset.root}), {images}, {len(np.unique(dataset.targets)):,} classes"]
         if dataset.caveat:
             lines.append(f"dataset: not judged as the published one: {dataset.caveat}")

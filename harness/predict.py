@@ -118,7 +118,8 @@ def predict(
         while True:
             try:
                 normalize = Normalize(preset, device, setting.memory_format)
-                return _predict(model, crops, normalize, prefetch, batch_size, classes, switches, progress)
+                compiled = setting.compiled
+                return _predict(model, crops, normalize, prefetch, batch_size, classes, compiled, switches, progress)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -142,6 +143,7 @@ def _predict(
     prefetch: Prefetch,
     batch_size: int,
     classes: int,
+    compiled: bool,
     switches: Mapping[str, Any],
     progress: Callable[[int, int], None],
 ) -> Loop:
@@ -157,7 +159,9 @@ def _predict(
     waits: list[float] = []
     progress(0, images)
     for batch in _timed(prefetch.batches(crops, batch_size), waits):
-        logits = forward(model if first else recorded, normalize, batch).float()
+        # For the size of a short last batch the model would be compiled again, to another program.
+        shown = nn.functional.pad(batch, (*[0] * 7, batch_size - len(batch))) if compiled and first else batch
+        logits = forward(model if first else recorded, normalize, shown)[: len(batch)].float()
         if logits.shape[1] != classes:
             raise EvaluationError(
                 f"the model gives {logits.shape[1]:,} logits, and the dataset has {classes:,} classes: its class "

@@ -276,7 +276,7 @@ def open_reference(dataset: ImageDataset, path: Path, policy: Policy) -> Referen
             f"--baseline-update: {path} is of {name}, and {new:,} of the {len(dataset):,} images of {dataset.name} are "
             f"not among its {len(ids):,}; name another folder"
         )
-    if policy.updating and dataset.is_subset and len(dataset) < len(ids):
+    if policy.updating and len(dataset) < min(dataset.total, len(ids)):
         raise ResultsError(
             f"--baseline-update: {path} holds {len(ids):,} images and would be reduced to {len(dataset):,}; leave out "
             "--limit, or name another folder"

@@ -171,6 +171,19 @@ def test_every_image_is_evaluated_once_in_its_row(images: int, classes: int) -> 
     assert loop.batch_size == 4
 
 
+@pytest.mark.parametrize(("images", "batches"), [(3, [3]), (4, [4]), (5, [4, 4]), (11, [4, 4, 4])])
+def test_a_compiled_model_sees_batches_of_one_size(images: int, batches: list[int]) -> None:
+    """A short last batch is filled up instead of compiling again; what it is filled with gives no prediction."""
+    model, crops = Linear(), decoded(images)
+
+    loop = run(model, crops, setting=Setting(compiled=True))
+
+    assert batches == model.batches
+    expected = run(Linear(), crops).predictions
+    np.testing.assert_array_equal(expected.top, loop.predictions.top)
+    np.testing.assert_allclose(expected.logits, loop.predictions.logits, rtol=1e-5)  # type: ignore[arg-type]
+
+
 class Given(nn.Module):
     """Gives fixed logits, a row for each image."""
 
