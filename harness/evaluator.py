@@ -133,18 +133,17 @@ class Evaluator:
         started = time.perf_counter()
         setting, spec = case.setting, case.spec
         crops = self.crops(spec, lambda done, images: progress(phase="decoding", done=done, images=images))
-        waited = crops.seconds
         crops.begin()  # while the weights are loaded
         self._prefetch.keep_only(crops)
         begun = time.perf_counter()
         model = self._loader.load(spec, setting, module)
-        load_seconds = time.perf_counter() - begun
+        loaded = time.perf_counter()
+        crops.finish()  # before the loop, whose images/s would otherwise be the decoder's, or exclude the device's work
+        decoded = time.perf_counter()
         if model.transform is not None and self._decoder.name == "pillow":
             [crop] = crops.read(slice(0, 1))
             encoded, first = self.shard.sources[0].read(), self.shard.ids[0]
             check_against_torchvision(model.preset, model.transform, crop, encoded, first)
-        if self.device.type == "cpu":
-            crops.finish()  # overlapping it with the model on the same cores saves no time and would distort images/s
         loop = predict(
             model.module,
             crops,
@@ -171,13 +170,13 @@ class Evaluator:
             parameters=model.parameters,
             gmacs=model.gmacs,
             seconds=Phases(
-                decode=crops.seconds - waited,
-                load=load_seconds,
+                decode=decoded - loaded,
+                load=loaded - begun,
                 transfer=loop.transfer,
-                forward=loop.seconds - loop.waited - loop.transfer,
+                forward=loop.seconds - loop.transfer,
                 total=time.perf_counter() - started,
             ),
-            images_per_second=len(self.shard) / (loop.seconds - loop.waited),
+            images_per_second=len(self.shard) / loop.seconds,
             weights_sha256=model.sha256,
             weights_bytes=model.weights_bytes,
             inputs_digest=loop.predictions.inputs_digest,

@@ -27,7 +27,6 @@ class Loop(NamedTuple):
     predictions: Predictions
     batch_size: int  # images per forward call; smaller than requested if memory ran out
     seconds: float  # wall clock from the first batch's read until all predictions are on the host
-    waited: float  # seconds of it spent waiting for images to be decoded
     transfer: float  # seconds of it spent reading crops and moving them to the device, as the host sees it
     switches: Mapping[str, Any]  # as in CaseResult
     first_input: Mapping[str, Any]  # as in CaseResult
@@ -147,7 +146,7 @@ def _predict(
     switches: Mapping[str, Any],
     progress: Callable[[int, int], None],
 ) -> Loop:
-    started, waited = time.perf_counter(), crops.seconds
+    started = time.perf_counter()
     images, device, kept = len(crops.ids), prefetch.device, min(KEPT, classes)
     top = torch.empty((images, kept), dtype=torch.int16, device=device)
     highest = torch.empty((images, kept), dtype=torch.float32, device=device)
@@ -182,13 +181,11 @@ def _predict(
     arrays = top.cpu().numpy(), highest.cpu().numpy(), logsumexp.cpu().numpy()
     _check_images(finite.cpu(), crops.ids, "not finite")
     _check_images(varied.cpu(), crops.ids, "all equal")
-    waited = crops.seconds - waited
     return Loop(
         Predictions(np.array(crops.ids), *arrays, crops.hashes, crops.samples),
         batch_size=batch_size,
         seconds=time.perf_counter() - started,
-        waited=waited,
-        transfer=sum(waits) - waited,
+        transfer=sum(waits),
         switches=switches,
         first_input={"id": crops.ids[0], **recorded.facts()},
     )

@@ -22,7 +22,6 @@ class Crops(Protocol):
 
     ids: tuple[str, ...]
     geometry: Geometry
-    seconds: float
     hashes: NDArray[np.uint8]
     samples: NDArray[np.uint8]
 

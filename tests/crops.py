@@ -15,7 +15,6 @@ class InMemory:
     def __init__(self, images: NDArray[np.uint8], geometry: Geometry) -> None:
         self.ids = tuple(f"image-{i}" for i in range(len(images)))
         self.geometry = geometry
-        self.seconds = 0.0
         self.images = images
         self.hashes = np.arange(len(images), dtype=np.uint8).repeat(HASH_BYTES).reshape(-1, HASH_BYTES)
         self.samples = np.zeros((len(images), GRID, GRID, 3), np.uint8)

@@ -86,7 +86,7 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
     parameters: Count = 0  # number of weights and biases
     gmacs: Size = 0.0  # multiply-adds of one image, in 10^9
     seconds: Phases = Phases(0.0, 0.0, 0.0, 0.0)
-    images_per_second: Size = 0.0  # speed of the whole loop, without the time spent waiting for images to be decoded
+    images_per_second: Size = 0.0  # speed of the whole loop, on images that are decoded
     weights_sha256: str = ""  # digest of all parameters and buffers
     weights_bytes: Count | None = None  # size of all parameters and buffers
     inputs_digest: str = ""  # digest of the decoded pixels of all images

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -309,23 +308,6 @@ def test_a_failed_attempt_leaves_nothing_in_memory() -> None:
         gc.enable()
 
     assert alive[:2] == [[], [False]]
-
-
-def test_waiting_for_the_decoder_is_known() -> None:
-    """Apart from the transfer, so that it can be left out of the images/s."""
-
-    class Slow(InMemory):
-        def read(self, rows: slice, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-            self.seconds += 1000.0
-            return super().read(rows, into)
-
-    crops = Slow(decoded(10).images, PRESET.geometry)
-    crops.seconds = 5.0
-
-    loop = run(Linear(), crops)
-
-    assert loop.waited == 3000.0
-    assert -3000.0 < loop.transfer < loop.seconds - 3000.0
 
 
 def test_the_precision_is_applied_in_the_forward_pass_only() -> None:
