@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -83,6 +84,7 @@ def device_facts(device: torch.device) -> dict[str, str | int | None]:
     the kernel's.
     """
     on_cuda = device.type == "cuda"
+    onednn = re.search(r"(?:MKL-DNN|oneDNN) v([\d.]+)", torch.__config__.show())  # torch has no other way to ask
     return {
         "cuda": torch.version.cuda if on_cuda else None,
         "hip": torch.version.hip if on_cuda else None,
@@ -90,6 +92,8 @@ def device_facts(device: torch.device) -> dict[str, str | int | None]:
         "driver": driver_version() if on_cuda else None,
         "device": torch.cuda.get_device_name(device) if on_cuda else device.type,
         "capability": ".".join(map(str, torch.cuda.get_device_capability(device))) if on_cuda else None,
+        "onednn": onednn[1] if onednn and device.type == "cpu" else None,
+        "instructions": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
     }

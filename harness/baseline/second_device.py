@@ -59,7 +59,7 @@ class _Sample:
     def __init__(self, crops: Crops, indices: Sequence[int]) -> None:
         self._pixels = np.concatenate([crops.read(slice(index, index + 1)) for index in indices])
         self.ids = tuple(crops.ids[index] for index in indices)
-        self.geometry, self.seconds = crops.geometry, 0.0
+        self.geometry = crops.geometry
         self.hashes, self.samples = crops.hashes[list(indices)], crops.samples[list(indices)]
 
     def read(self, rows: slice, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:

@@ -43,6 +43,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     driver: Name | None = None
     device: Name | None = None
     capability: Name | None = None
+    onednn: Name | None = None  # the library of a CPU's convolutions and products; not known on other devices
+    instructions: Name | None = None  # the vector instructions that torch's own kernels use on a CPU
     cpu: Name | None = None
     threads: int | None = None  # torch's threads in each process
     processes: int | None = 1  # number of processes that evaluated at the same time, on all machines

@@ -98,3 +98,14 @@ def test_the_harness_is_named_by_its_commit(tmp_path: Path) -> None:
     assert [f"{version} {commit} False {options}", f"{version} ({commit[:12]})", ""] == clean
     assert [f"{version} {commit} True {options}", f"{version} ({commit[:12]}, changed)", ""] == changed
     assert [f"{version} None None {options}", version, ""] == elsewhere == without_git
+
+
+def test_what_a_cpu_computes_with_is_recorded() -> None:
+    """Another set of instructions changes the last digits of a logit under the same name of the processor."""
+    program = (
+        "import torch; from harness.device import device_facts; facts = device_facts(torch.device('cpu')); "
+        "print(facts['instructions'] in ('DEFAULT', 'NO AVX'), f\"v{facts['onednn']} \" in torch.__config__.show())"
+    )
+    environ = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
+
+    assert "True True\n" == subprocess.check_output([sys.executable, "-c", program], env=environ, text=True)
