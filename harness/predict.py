@@ -65,17 +65,21 @@ def forward(model: Callable[[Tensor], Tensor], normalize: Normalize, crops: Tens
 
     Raises:
         EvaluationError: the output is not a matrix with one row per image and at least five columns, or the model
-            cannot be run in this memory format.
+            cannot be run in this memory format, or cannot be compiled.
     """
     try:
         logits = model(normalize(crops))
     except RuntimeError as error:
-        if "view size is not compatible" not in str(error):
+        reason, remedy = str(error).partition("\n")[0], ""
+        if "view size is not compatible" in reason:
+            reason = "the model calls view() on values in channels_last, which it needs contiguous"
+            remedy = "use --memory-format contiguous, or reshape() in the model"
+        elif type(error).__module__.startswith(("torch._dynamo", "torch._inductor")) and not is_out_of_memory(error):
+            reason = f"the model cannot be compiled as one graph ({reason.strip()})"
+            remedy = "leave out --compile, or let torch.compile(model, fullgraph=True) tell where it breaks"
+        if not remedy:
             raise
-        raise EvaluationError(
-            "the model calls view() on values in channels_last, which it needs contiguous: use --memory-format "
-            "contiguous, or reshape() in the model"
-        ) from error
+        raise EvaluationError(f"{reason}: {remedy}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(crops) or logits.shape[1] < 5:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise EvaluationError(f"expected logits of shape ({len(crops)}, 5 or more classes), the model gave {found}")
@@ -116,9 +120,7 @@ def predict(
     with applied(PRECISIONS[setting.precision], device) as switches, torch.inference_mode(), current(device):
         while True:
             try:
-                normalize = Normalize(preset, device, setting.memory_format)
-                compiled = setting.compiled
-                return _predict(model, crops, normalize, prefetch, batch_size, classes, compiled, switches, progress)
+                return _predict(model, crops, preset, prefetch, batch_size, classes, setting, switches, progress)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -138,16 +140,17 @@ def predict(
 def _predict(
     model: nn.Module,
     crops: Crops,
-    normalize: Normalize,
+    preset: Preset,
     prefetch: Prefetch,
     batch_size: int,
     classes: int,
-    compiled: bool,
+    setting: Setting,
     switches: Mapping[str, Any],
     progress: Callable[[int, int], None],
 ) -> Loop:
     started = time.perf_counter()
     images, device, kept = len(crops.ids), prefetch.device, min(KEPT, classes)
+    normalize = Normalize(preset, device, setting.memory_format)
     top = torch.empty((images, kept), dtype=torch.int16, device=device)
     highest = torch.empty((images, kept), dtype=torch.float32, device=device)
     logsumexp = torch.empty(images, dtype=torch.float32, device=device)
@@ -159,7 +162,7 @@ def _predict(
     progress(0, images)
     for batch in _timed(prefetch.batches(crops, batch_size), waits):
         # For the size of a short last batch the model would be compiled again, to another program.
-        shown = nn.functional.pad(batch, (*[0] * 7, batch_size - len(batch))) if compiled and first else batch
+        shown = nn.functional.pad(batch, (*[0] * 7, batch_size - len(batch))) if setting.compiled and first else batch
         logits = forward(model if first else recorded, normalize, shown)[: len(batch)].float()
         if logits.shape[1] != classes:
             raise EvaluationError(
@@ -179,8 +182,8 @@ def _predict(
         raise RuntimeError(f"{first} of {images} images were passed to the model")
     # The loop above only queued work; these copies are where the host waits for all of it.
     arrays = top.cpu().numpy(), highest.cpu().numpy(), logsumexp.cpu().numpy()
-    _check_images(finite.cpu(), crops.ids, "not finite")
-    _check_images(varied.cpu(), crops.ids, "all equal")
+    _check_images(~finite.cpu(), crops.ids, "not finite")
+    _check_images(~varied.cpu(), crops.ids, "all equal")
     return Loop(
         Predictions(np.array(crops.ids), *arrays, crops.hashes, crops.samples),
         batch_size=batch_size,
@@ -219,10 +222,9 @@ def _timed(batches: Iterator[Tensor], waits: list[float]) -> Iterator[Tensor]:
         started = time.perf_counter()
 
 
-def _check_images(good: Tensor, ids: tuple[str, ...], what: str) -> None:
+def _check_images(bad: Tensor, ids: tuple[str, ...], what: str) -> None:
     """Raise for images that were not classified at all, naming the first."""
-    if not good.all():
-        bad = ~good
+    if bad.any():
         raise EvaluationError(
             f"the logits of {int(bad.sum()):,} of {len(ids):,} images are {what}, the first of them "
             f"{ids[int(bad.int().argmax())]}"

@@ -85,9 +85,8 @@ def sampling_band(
         raise ValueError(f"no sample of {sample} among {population}")
     low = _quantile(population, max(correct - tolerance, 0), sample, alpha / 2)
     high = _quantile(population, min(correct + tolerance, population), sample, 1 - alpha / 2)
-    return Band(
-        low, high, could_miss=100 * (correct - _fewest_missed(population, correct, sample, low, power)) / population
-    )
+    missed = _fewest_missed(population, correct, sample, low, power)
+    return Band(low, high, could_miss=100 * (correct - missed) / population)
 
 
 @cache

@@ -441,8 +441,23 @@ def test_a_model_that_dynamo_leaves_eager_is_not_a_compiled_one() -> None:
     """Its accuracy and its speed would be another's under that name."""
     model = load(built("Uncompiled"), CPU, Setting(compiled=True)).module
 
-    with pytest.raises(torch._dynamo.exc.Unsupported):
-        model(torch.zeros(1, 3, 8, 8))
+    normalize = Normalize(Preset(Geometry(8, 8, "bilinear"), (0.0,) * 3, (1.0,) * 3), CPU)
+
+    with pytest.raises(
+        EvaluationError, match=r"^the model cannot be compiled as one graph \(.+\): leave out --compile"
+    ):
+        forward(model, normalize, torch.zeros((1, 8, 8, 3), dtype=torch.uint8))
+
+
+def test_a_model_that_needs_contiguous_values_is_an_error_that_says_so() -> None:
+    """In channels_last ``view`` fails in it; another RuntimeError of a model keeps its traceback."""
+    crops, channels_last = torch.zeros((2, 8, 8, 3), dtype=torch.uint8), Setting().memory_format
+    normalize = Normalize(Preset(Geometry(8, 8, "bilinear"), (0.0,) * 3, (1.0,) * 3), CPU, channels_last)
+
+    with pytest.raises(EvaluationError, match=r"^the model calls view\(\) .*: use --memory-format contiguous, or"):
+        forward(lambda images: images.view(2, -1), normalize, crops)
+    with pytest.raises(RuntimeError, match="shape"):
+        forward(lambda images: images.reshape(7, 7), normalize, crops)
 
 
 def test_the_last_model_is_kept_for_its_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
