@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -53,10 +54,13 @@ def test_a_dataset_without_published_values_is_judged_by_its_baseline(gate: Gate
 
 
 def test_the_record_holds_the_comparison(gate: Gate, project: Path) -> None:
-    """The evidence, the outcome of each check (eight images judge no top-1), and what determined the input."""
+    """The evidence, the outcome of each check (eight images judge no top-1), and what determined the input.
+
+    A few scalars of it are properties of the test in JUnit's XML.
+    """
     gate("--imagenet=colours", BASE, UPDATE)
 
-    gate("--imagenet=colours", BASE, "--results=run", "--limit=8")
+    gate("--imagenet=colours", BASE, "--results=run", "--limit=8", "--junitxml=junit.xml")
 
     [case] = json.loads((project / "run" / "record.json").read_text())["cases"]
     assert [(check["name"], check["outcome"]) for check in case["checks"]] == [
@@ -70,6 +74,12 @@ def test_the_record_holds_the_comparison(gate: Gate, project: Path) -> None:
     }  # fmt: skip
     assert case["switches"]["cudnn.allow_tf32"] is False
     assert -1 < case["first_input"]["low"] < case["first_input"]["high"] < 1
+    scalars = ElementTree.parse(project / "junit.xml").findall(".//property")
+    percent = {metric: str(100 * case["counts"][metric] / 8) for metric in ("top1", "top5")}
+    diagnosis = "no logit moved; likely cause: options --workers 2 -> --limit 8 --workers 2"
+    assert {"outcome": "passed", **percent, "diagnosis": diagnosis} == {
+        scalar.get("name"): scalar.get("value") for scalar in scalars
+    }
 
 
 def _other_weights(project: Path) -> None:

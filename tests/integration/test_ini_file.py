@@ -72,7 +72,7 @@ def test_what_precedes_the_ini_file(configured: Path, gate: Gate, monkeypatch: p
 @pytest.mark.usefixtures("configured")
 def test_workers_have_the_options_of_the_controller(gate: Gate) -> None:
     """Not the defaults that the command line has replaced."""
-    result = gate(*EARLY, "--precision=bf16,fp32", "-o", "imagenet_baseline=", "-n", "2")
+    result = gate(*EARLY, "--precision=bf16,fp32", "-o", "imagenet_baseline=", "-n", "1")
 
     result.assert_outcomes(passed=2)
     assert "--precision=fp32" not in defaults(result)

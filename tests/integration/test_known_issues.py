@@ -39,7 +39,7 @@ ISSUES = [
 REASON = "rounds down (https://example.org/1), until 2999-12-31"
 
 
-@pytest.mark.parametrize("workers", [[], pytest.param(["-n=2"], marks=pytest.mark.slow)], ids=["one", "xdist"])
+@pytest.mark.parametrize("workers", [[], pytest.param(["-n=1"], marks=pytest.mark.slow)], ids=["one", "xdist"])
 def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: list[str]) -> None:
     """Not another check of the case, an issue that expired or no longer occurs, or an error; the record has the truth.
 

@@ -26,7 +26,7 @@ from harness.records.run_folder import NewRun, Run, read_run, write_predictions
 from harness.verdict import FAILED, NOT_JUDGED, PASSED, WARNING, Verdict
 from tests.records import ENVIRONMENT, case_result, expected
 
-PAIRS = 1000
+PAIRS = 400
 CLASSES = 20
 NO_VERDICT = "no verdict"
 """Both refuse to compare: the runs have no image in common, or the earlier one is damaged."""

@@ -61,25 +61,6 @@ def test_ranks_give_the_result_of_one_process(images: int, world_size: int, gate
     assert (1, world_size) == (one.record.environment.processes, ranks.record.environment.processes)
 
 
-@pytest.mark.slow
-def test_only_the_first_rank_reports(project: Path) -> None:
-    """The others print nothing, write nothing, and fail with it where a check fails."""
-    expected = (project / "expected_accuracy.yaml").read_text()
-    (project / "expected_accuracy.yaml").write_text(expected.replace("acc@1: 75.0", "acc@1: 50.0"))
-    first = [*COMMAND, "--results=run", "--junitxml=report.xml"]
-    second = [*COMMAND, "--results=run", "--junitxml=silent.xml", "--baseline=on-the-first-machine-alone"]
-
-    statuses = run_pytest(project, first, second, out=project)
-
-    assert [1, 1] == statuses
-    output = _output(project, rank=0)
-    assert ": top-1: measured 75.000, published 50.000" in output
-    assert "2 processes" in output
-    assert "" == _output(project, rank=1)
-    assert (project / "report.xml").read_text().count("<testcase") == 1
-    assert not (project / "silent.xml").exists()
-
-
 def run_with_every_line(folder: Path, command: list[str], out: Path) -> None:
     """Run pytest in this process, a rank, with all progress, however soon the work is over."""
     progress._LINE_EVERY_SECONDS = 0.0
@@ -87,16 +68,27 @@ def run_with_every_line(folder: Path, command: list[str], out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_first_rank_shows_its_progress(project: Path) -> None:
-    """With its own share of the images, and saying so; the others show nothing."""
-    processes = start(run_with_every_line, [(project, COMMAND, project)] * 2)
+def test_only_the_first_rank_reports(project: Path) -> None:
+    """With the progress of its own share; the others print nothing, write nothing, and fail with it."""
+    expected = (project / "expected_accuracy.yaml").read_text()
+    (project / "expected_accuracy.yaml").write_text(expected.replace("acc@1: 75.0", "acc@1: 50.0"))
+    first = [*COMMAND, "--results=run", "--junitxml=report.xml"]
+    second = [*COMMAND, "--results=run", "--junitxml=silent.xml", "--baseline=on-the-first-machine-alone"]
+
+    processes = start(run_with_every_line, [(project, command, project) for command in (first, second)])
 
     for process in processes:
         process.join(timeout=60)
-    lines = [line.partition(" images, ")[0] for line in _output(project, rank=0).splitlines()]
+    assert [1, 1] == [process.exitcode for process in processes]
+    output = _output(project, rank=0)
+    lines = [line.partition(" images, ")[0] for line in output.splitlines()]
     assert f"rank 0 of 2, {CASE}: decoding: 0 of 8" in lines
     assert f"rank 0 of 2, {CASE}: forward: 0 of 8" in lines
+    assert ": top-1: measured 75.000, published 50.000" in output
+    assert "2 processes" in output
     assert "" == _output(project, rank=1)
+    assert (project / "report.xml").read_text().count("<testcase") == 1
+    assert not (project / "silent.xml").exists()
 
 
 @pytest.mark.slow
@@ -154,9 +146,19 @@ def test_a_rank_that_dies_ends_the_run_with_what_was_done_before(project: Path) 
 @pytest.mark.parametrize(
     ("old", "new", "mistake"),
     [
-        ("colours", "nowhere", "--imagenet 'nowhere': expected a folder or archive of images, found nothing at {}"),
-        ("--workers=1", "--models=none", "--models: 'none' "),
+        (
+            "colours",
+            "nowhere",
+            "rank 1 of 2 ({host}): --imagenet 'nowhere': expected a folder or archive of images, found nothing at {}",
+        ),
+        ("--workers=1", "--models=none", "rank 1 of 2 ({host}): --models: 'none' "),
+        (
+            "--workers=1",
+            "--limit=8",
+            "rank 1 was not started like rank 0: the dataset is 'colours, 8 images, labels ",
+        ),
     ],
+    ids=["dataset", "models", "other options"],
 )
 def test_a_mistake_on_one_rank_ends_all(old: str, new: str, mistake: str, project: Path) -> None:
     """One message names the rank, its machine and the mistake, and nothing is evaluated."""
@@ -165,22 +167,9 @@ def test_a_mistake_on_one_rank_ends_all(old: str, new: str, mistake: str, projec
     statuses = run_pytest(project, [*COMMAND, "--results=run"], [*there, "--results=run"], out=project)
 
     assert [4, 4] == statuses
-    output = _output(project, rank=0)
-    assert f"ERROR: rank 1 of 2 ({socket.gethostname()}): {mistake.format(project / 'nowhere')}" in output
+    assert f"ERROR: {mistake.format(project / 'nowhere', host=socket.gethostname())}" in _output(project, rank=0)
     assert "" == _output(project, rank=1)
     assert not list(project.glob("run*"))
-
-
-@pytest.mark.slow
-def test_ranks_with_different_options_are_a_usage_error(project: Path) -> None:
-    """They would evaluate different images as one run."""
-    statuses = run_pytest(project, COMMAND, [*COMMAND, "--limit=8"], out=project)
-
-    assert [4, 4] == statuses
-    assert "ERROR: rank 1 was not started like rank 0: the dataset is 'colours, 8 images, labels " in _output(
-        project, rank=0
-    )
-    assert "" == _output(project, rank=1)
 
 
 def test_xdist_under_torchrun_is_a_usage_error(project: Path) -> None:
@@ -280,25 +269,6 @@ def test_each_worker_has_its_gpu_and_the_controller_none(monkeypatch: pytest.Mon
         seen.append(config.option.device)
 
     assert ["auto", "cuda:0", "cuda:2"] == seen
-
-
-@pytest.mark.slow
-def test_workers_give_the_results_of_one_process(gate: Gate, project: Path) -> None:
-    """Each case is evaluated once, by one of them, and the run holds the predictions of all."""
-    model = (
-        "  - {{model: m{}, weights: V1, builder: 'tests.colours:nearest_colour', preset: *preset, colours: *values}}\n"
-    )
-    (project / "expected_accuracy.yaml").write_text(EXPECTED + "".join(map(model.format, range(4))))
-    gate("--imagenet=colours", "--models=all", "--results=one")
-
-    result = gate("--imagenet=colours", "--models=all", "--results=workers", "-n2", "-p", "xdist")
-
-    result.assert_outcomes(passed=5)
-    one, workers = (read_run(project / name) for name in ("one", "workers"))
-    assert sorted(map(str, _cases(one.path))) == sorted(map(str, _cases(workers.path)))
-    for case in workers.record.cases:
-        np.testing.assert_array_equal(one.predictions(case).top, workers.predictions(case).top)
-    assert (1, 2) == (one.record.environment.processes, workers.record.environment.processes)
 
 
 @pytest.mark.slow

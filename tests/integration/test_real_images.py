@@ -24,6 +24,7 @@ from harness.records.accuracy_file import read_expected
 from tests import independent_loop
 from tests.faults.plant import FAULT, FAULT_ROOT, TRACE
 from tests.faults.runs import ROOT, SITE
+from tests.integration.conftest import Gate
 
 EXPECTED = Path(__file__).parents[2] / "expected_accuracy.yaml"
 IMAGES = 12
@@ -56,29 +57,21 @@ def test_class_indices_do_not_depend_on_the_folders_that_exist(real_images: Path
 
 
 @pytest.mark.slow
-def test_the_failure_in_the_readme_is_real(real_images: Path, tmp_path: Path) -> None:
+def test_the_failure_in_the_readme_is_real(real_images: Path, gate: Gate, project: Path) -> None:
     """Though its top-1 is higher: the lines are those of a run in which a resize without antialias was planted."""
     pytest.importorskip("efficientnet_lite_pytorch", reason="the extra lite is not installed")
-    gate = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-m",
-        "imagenet",
-        f"--imagenet={real_images}",
-        "--assert=plain",
-        "--limit=128",
-    ]
-    gate += ["--models=efficientnet_lite0", f"--baseline={tmp_path / 'base'}", "--no-store", "-p", "no:cacheprovider"]
-    fault = {FAULT: "resize without antialias", FAULT_ROOT: str(ROOT), TRACE: str(tmp_path / "planted")}
+    options = [f"--imagenet={real_images}", "--limit=128", "--models=efficientnet_lite0", "--no-store"]
+    options += [f"--expected={EXPECTED}", f"--baseline={project / 'base'}"]
+    command = [sys.executable, "-m", "pytest", "-m", "imagenet", *options, "--assert=plain", "-p", "no:cacheprovider"]
+    fault = {FAULT: "resize without antialias", FAULT_ROOT: str(ROOT), TRACE: str(project / "planted")}
     path = {"PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)]), "COLUMNS": "80"}
     readme = (ROOT / "README.md").read_text()
     shown = readme[readme.index("efficientnet_lite0: the model") : readme.index("\n```\n\nThe diagnosis")]
 
-    recorded = subprocess.run([*gate, "--baseline-update"], cwd=ROOT, env={**os.environ, **path}, check=False)
-    failed = subprocess.run(gate, cwd=ROOT, env={**os.environ, **path, **fault}, capture_output=True, check=False)
+    recorded = gate(*options, "--baseline-update")
+    failed = subprocess.run(command, cwd=ROOT, env={**os.environ, **path, **fault}, capture_output=True, check=False)
 
-    assert (recorded.returncode, failed.returncode) == (0, 1)
+    assert (recorded.ret, failed.returncode) == (0, 1)
     assert shown in failed.stdout.decode()
 
 

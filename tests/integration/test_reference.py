@@ -79,15 +79,6 @@ def test_normalization_is_that_of_the_reference_too(gate: Gate, monkeypatch: pyt
     result.stdout.fnmatch_lines(["*normalization on cpu does not give the same bits as torchvision*"])
 
 
-@pytest.mark.slow
-def test_each_worker_has_a_reference(gate: Gate) -> None:
-    """The evidence reaches the run that the controller writes."""
-    result = gate(*IMAGES, "--reference=cpu:fp64", "-n2", "-p", "xdist")
-
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["nearest-V1-fp32: * of 0.0001, largest drift from float64 on cpu, *"])
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

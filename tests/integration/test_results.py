@@ -23,6 +23,7 @@ from tests.integration.conftest import Gate, table_line
 
 ROOT = Path(__file__).parents[2]
 CASE = "nearest-V1-fp32"
+REFERENCE = "--reference=cpu:fp64"
 MORE = """\
   - {model: again, weights: V1, builder: tests.colours:nearest_colour, preset: *preset}
   - {model: nan, weights: V1, builder: tests.colours:always_nan, preset: *preset}
@@ -82,16 +83,23 @@ def test_workers_of_xdist_write_one_record(gate: Gate, project: Path) -> None:
     """The same results and predictions as without ``-n``, but for the time they took, in one folder.
 
     Two workers need the same pixels at once: there is one store. Each compares its cases with the single run as a
-    baseline, which also judges the one that has no published values.
+    baseline, which also judges the one that has no published values, and with float64.
     """
     (project / "expected_accuracy.yaml").write_text(EXPECTED + MORE)
-    single = gate("--imagenet=colours", "--models=all", "--results=one", "--no-store")
+    single = gate("--imagenet=colours", "--models=all", "--results=one", "--no-store", REFERENCE)
 
-    both = gate("--imagenet=colours", "--models=all", "--results=two", "--baseline=one", "-n", "2", "-p", "xdist")
+    both = gate(
+        "--imagenet=colours", "--models=all", "--results=two", "--baseline=one", REFERENCE, "-n", "2", "-p", "xdist"
+    )
 
     both.assert_outcomes(passed=2, errors=1)
     both.stdout.re_match_lines(
-        [r"dataset: colours", r"1-2 +again .* 75.000 .* - .* passed$", r"1-2 +nearest .* passed$"]
+        [
+            r"dataset: colours",
+            r"nearest-V1-fp32: .* of 0.0001, largest drift from float64 on cpu, ",
+            r"1-2 +again .* 75.000 .* - .* passed$",
+            r"1-2 +nearest .* passed$",
+        ]
     )
     assert table_line(single) == table_line(both)
     assert [store.decoded for store in list_stores(project / "store")] == [16]

@@ -36,12 +36,9 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "arguments",
     [
-        "-m imagenet --imagenet=colours --store {}",
-        "-mimagenet --imagenet=colours --results {}",
-        "-m imagenet --imagenet {}/colours",
-        "-m imagenet --imagenet=colours --expected {}/expected_accuracy.yaml",
-        "-m throughput --batch-sizes=1 --store {}",
-        "-m throughput --batch-sizes=1 --benchmark-json {}/timings.json",
+        "-m imagenet --imagenet {}/colours --store {} --results {}/run --expected {}/expected_accuracy.yaml",
+        "-mimagenet --imagenet=colours --results {}/run",
+        "-m throughput --batch-sizes=1 --store {} --benchmark-json {}/timings.json",
         "--imagenet=colours {ADDOPTS}-m imagenet --store {}",
     ],
 )
@@ -53,7 +50,7 @@ def test_the_path_of_an_option_is_no_path_to_collect_from(arguments: str, projec
     for name in ("pytest.ini", "timings.json"):
         (other / name).touch()
     (project / "pytest.ini").touch()
-    typed, _, addopts = arguments.format(other, ADDOPTS="\0").partition("\0")
+    typed, _, addopts = arguments.replace("{}", str(other)).partition("{ADDOPTS}")
     environ = {**os.environ, "PYTEST_ADDOPTS": addopts, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
 
     run = subprocess.run(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
@@ -147,17 +144,3 @@ def test_small_things() -> None:
     assert case_id("tests/test_accuracy.py::test_accuracy[a-V1-fp32]") == "a-V1-fp32"
     assert case_id("tests/test_other.py::test_other") == ""
     assert Setting() == Options().settings[0]
-
-
-@pytest.mark.slow
-def test_a_few_scalars_reach_junit(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    """Outcome, top-1 and top-5, as properties of the test, and the diagnosis where there is a baseline."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={tmp_path / 'junit.xml'}"]
-    gate = ["-m", "imagenet", "--imagenet=synthetic", "--models=alexnet", "--limit=5"]
-
-    subprocess.run([*command, *gate], cwd=pytestconfig.rootpath, capture_output=True, check=False)
-
-    found = ElementTree.parse(tmp_path / "junit.xml").findall(".//property")
-    properties = {item.get("name"): item.get("value") for item in found}
-    assert {"outcome", "top1", "top5"} <= properties.keys() <= {"outcome", "top1", "top5", "diagnosis"}
-    assert float(properties["top1"] or "") % 20 == 0
