@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,29 +91,45 @@ def test_the_smallest_run_goes_through_little(tmp_path: Path) -> None:
     assert len(values["modules"]) <= 50, values["modules"]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import harness",
-        "import harness.verdict, harness.records.evidence, harness.stats, harness.predictions",
-        "import harness.records.results, harness.records.run_folder",
-        "import harness.plugin, harness.options, harness.expected",
-        "import harness.baseline.plugin, harness.parallel.plugin, harness.throughput.plugin, harness.report.plugin",
-        "import harness.compare.compare, harness.report.report",
-        "from harness.cli.main import main; main(['compare', '--help'])",
-        "from harness.cli.main import main; main(['report', '--help'])",
-        "import pytest; pytest.main(['--co', '-q', '-m', 'imagenet', '--models=all', '--imagenet=synthetic'])",
-    ],
-)
-def test_torch_is_imported_where_it_is_needed_only(statement: str) -> None:
-    """Not for collecting tests, parsing options, judging, comparing or reporting."""
-    program = (
-        "import atexit, sys\n"
-        "atexit.register(lambda: print('\\nTORCH:', 'torch' in sys.modules, 'harness' in sys.modules))\n"
-        f"{statement}"
-    )
+COMMANDS = """
+from harness.cli.main import main
+from tests.records import case_result, run_record, write_run
 
-    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+old, new = (str(write_run(Path(name), run_record([case_result(name)])).path) for name in ("a", "b"))
+main(["compare", old, old])
+main(["merge", old, new, "--results", "all"])
+main(["report", old, "--markdown", "report.md", *(["-o", "page.html"] if find_spec("altair") else [])])
+assert sorted(map(str, Path().iterdir()))[:3] == ["a", "all", "b"]
+"""
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        """
+import harness
+import harness.plugin, harness.options, harness.expected
+import harness.verdict, harness.records.evidence, harness.stats, harness.predictions
+import harness.records.results, harness.records.run_folder
+import harness.baseline.plugin, harness.parallel.plugin, harness.throughput.plugin, harness.report.plugin
+import harness.compare.compare, harness.report.report
+""",
+        COMMANDS,
+        f"import pytest; pytest.main(['--co', '-q', '-m', 'imagenet', '--imagenet=synthetic', '--rootdir={ROOT}', "
+        f"'{ROOT}/tests'])",
+    ],
+    ids=["import", "commands", "collect"],
+)
+def test_torch_is_imported_where_it_is_needed_only(statements: str, tmp_path: Path) -> None:
+    """Not for collecting tests, parsing options, judging, comparing, merging or reporting."""
+    program = (
+        "import atexit, sys\nfrom importlib.util import find_spec\nfrom pathlib import Path\n"
+        "atexit.register(lambda: print('\\nTORCH:', 'torch' in sys.modules, 'harness' in sys.modules))\n"
+        f"{statements}"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, text=True)
 
     assert run.returncode == 0, run.stderr
     assert run.stdout.endswith("\nTORCH: False True\n"), run.stdout

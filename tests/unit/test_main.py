@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -27,17 +28,42 @@ def test_module_can_be_run(pytestconfig: pytest.Config, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["expected"], ["store"], ["dataset"], ["expectd", "check"], ["expected", "check", "a", "b"]]
+    ("command", "sentence"),
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("expected", "the following arguments are required: "),
+        ("store", "the following arguments are required: ACTION"),
+        ("dataset", "the following arguments are required: DATASET"),
+        ("dataset x --workers=-1", "expected a whole number above 0, found '-1'"),
+        ("expectd check", "invalid choice: 'expectd'"),
+        ("expected check a b", "unrecognized arguments: b"),
+        ("compare OLD", "give two runs, OLD and NEW, or more for a series, or else --old"),
+        ("compare --old OLD", "give two runs, OLD and NEW, or more for a series, or else --old"),
+        ("compare OLD NEW --new NEW", "give two runs, OLD and NEW, or more for a series, or else --old"),
+        ("compare a b --fail-on=sped", "expected some of accuracy, speed, missing, or none; found 'sped'"),
+        ("compare a b --max-slowdown=fast", "expected a percentage such as 5%, found 'fast'"),
+        ("compare a b --max-slowdown=-1", "expected a percentage such as 5%, found '-1'"),
+        ("compare a b --max-slowdown=inf", "expected a percentage such as 5%, found 'inf'"),
+        ("compare a b --noise=nan", "expected a percentage such as 5%, found 'nan'"),
+        ("merge --results all", "the following arguments are required: RUN"),
+        ("merge a", "the following arguments are required: --results"),
+        ("merge '' --results all", "argument RUN: expected a folder, found nothing"),
+        ("report run", "give -o FILE for a page, --markdown FILE, or both"),
+        ("store build x --workers=0", "expected a whole number above 0, found '0'"),
+        ("store prune", "give --older-than or --max-size, or both; without them nothing is removed"),
+        ("store prune --max-size 3", "argument --max-size: expected a size such as 500MB or 50GB, found '3'"),
+        ("store prune --older-than month", "argument --older-than: expected an age such as 12h, 30d or 8w, found 'm"),
+    ],
 )
-def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A command that is missing, unknown or given too much is a usage error on stderr; exit status 2."""
+def test_wrong_usage(command: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is missing, unknown, given too much or no such value is a usage error on stderr; exit status 2."""
     with pytest.raises(SystemExit) as stop:
-        main(arguments)
+        main(shlex.split(command))
 
     output, errors = capsys.readouterr()
-    assert stop.value.code == 2
-    assert output == ""
+    assert (2, "") == (stop.value.code, output)
     assert errors.startswith("usage: imagenet-gate")
+    assert sentence in errors
 
 
 def test_a_bug_of_the_harness_is_no_failed_check(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,15 +72,6 @@ def test_a_disturbed_timing_is_counted_and_fails_if_that_is_asked_for(
     assert "; 1 of 1 timing not judged: disturbed" in shown
 
 
-@pytest.mark.parametrize("arguments", [["OLD"], ["--old", "OLD"], ["OLD", "NEW", "--new", "NEW"]])
-def test_runs_or_sides_but_not_both(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Rather than to leave something out in silence."""
-    with pytest.raises(SystemExit):
-        main(["compare", *arguments])
-
-    assert "give two runs, OLD and NEW, or more for a series, or else --old" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("cases", "options", "status"),
     [
@@ -101,25 +90,6 @@ def test_the_status_tells_of_accuracy_and_what_is_missing(
     paths = _pair(tmp_path, run_record([case_result()]), run_record(cases))
 
     assert main(["compare", *paths, *options]) == status
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["one"], "give two runs, OLD and NEW, or more for a series"),
-        (["a", "b", "--fail-on=sped"], "expected some of accuracy, speed, missing, or none; found 'sped'"),
-        (["a", "b", "--max-slowdown=fast"], "expected a percentage such as 5%, found 'fast'"),
-        (["a", "b", "--max-slowdown=-1"], "expected a percentage such as 5%, found '-1'"),
-        (["a", "b", "--noise=nan"], "expected a percentage such as 5%, found 'nan'"),
-    ],
-)
-def test_wrong_usage(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Told in a line, with status 2."""
-    with pytest.raises(SystemExit) as stop:
-        main(["compare", *arguments])
-
-    assert stop.value.code == 2
-    assert sentence in capsys.readouterr().err
 
 
 def test_what_is_no_run_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,14 +230,3 @@ def test_drift_fails_unless_something_named_explains_it(
 
     assert main(["compare", *paths, *options]) == status
     assert ("passed", "FAILED: 1 of 1 result")[status] in capsys.readouterr().out
-
-
-def test_no_torch_is_imported(tmp_path: Path) -> None:
-    """Two run folders are compared in half a second."""
-    paths = [str(write_run(tmp_path / name, run_record([case_result()])).path) for name in ("old", "new")]
-    program = (
-        f"import sys; from harness.cli.main import main; main(['compare', *{paths!r}]); "
-        "sys.exit('torch' in sys.modules)"
-    )
-
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

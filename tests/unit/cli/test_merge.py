@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,38 +154,3 @@ def test_an_interrupt_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert main(["merge", "a", "--results", "all"]) == 130
     assert _names() == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--results", "all"], "the following arguments are required: RUN"),
-        (["a"], "the following arguments are required: --results"),
-        (["", "--results", "all"], "argument RUN: expected a folder, found nothing"),
-    ],
-)
-def test_wrong_usage(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, with status 2."""
-    with pytest.raises(SystemExit) as stop:
-        main(["merge", *arguments])
-
-    assert stop.value.code == 2
-    assert sentence in capsys.readouterr().err
-
-
-def test_merging_needs_no_torch(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """The login node of a cluster need not have it."""
-    write_run(Path("a"), run_record([RESNET]))
-    write_run(Path("b"), run_record([VGG]))
-    Path("torch.py").write_text("raise ImportError('torch was imported while merging')")
-
-    result = subprocess.run(
-        [sys.executable, "-m", "harness", "merge", "a", "b", "--results", "all"],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{pytestconfig.rootpath}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (result.returncode, result.stderr) == (0, "")
-    assert f"results: {tmp_path}/all" in result.stdout.splitlines()

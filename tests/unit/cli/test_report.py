@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,26 +132,6 @@ def test_what_cannot_be_written_is_told(run: Path, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err == (
         f"error: --markdown {tmp_path}/none/r.md: cannot be written: No such file or directory\n"
     )
-
-
-def test_something_must_be_asked_for(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A report that goes nowhere is a mistake."""
-    with pytest.raises(SystemExit) as exit_status:
-        main(["report", str(run)])
-
-    assert exit_status.value.code == 2
-    assert capsys.readouterr().err.endswith("error: give -o FILE for a page, --markdown FILE, or both\n")
-
-
-def test_no_torch_is_imported(run: Path, tmp_path: Path) -> None:
-    """A page is made where there is none, as on a laptop."""
-    needs_extra()
-    program = (
-        "import sys; from harness.cli.main import main; "
-        f"main(['report', {str(run)!r}, '-o', {str(tmp_path / 'r.html')!r}]); sys.exit('torch' in sys.modules)"
-    )
-
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_only_a_file_is_replaced(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,16 +97,6 @@ def test_a_damaged_store_does_not_keep_others_from_use(
     assert err.splitlines()[-1].startswith(f"{store / 'damaged/store.json'} is not a store's description (")
 
 
-@pytest.mark.parametrize("arguments", [["store", "build", "x", "--workers=0"], ["dataset", "x", "--workers=-1"]])
-def test_no_workers_are_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Counts are whole numbers above 0; exit status 2."""
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-
-    assert stop.value.code == 2
-    assert "expected a whole number above 0, found " in capsys.readouterr().err
-
-
 def test_an_interrupt_is_one_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends a command without a traceback; exit status 130, as shells have it."""
 
@@ -131,23 +121,6 @@ def test_prune_says_what_it_removed(store: Path, capsys: pytest.CaptureFixture[s
     assert re.match(r"removed: [0-9a-f]{16} .*\n    of .*\n", after)
     assert re.search(rf"^{store}: \d+\.\d KB freed, 0 B left$", after, re.MULTILINE)
     assert list(store.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "give --older-than or --max-size, or both; without them nothing is removed"),
-        (["--max-size", "3"], "argument --max-size: expected a size such as 500MB or 50GB, found '3'"),
-        (["--older-than", "month"], "argument --older-than: expected an age such as 12h, 30d or 8w, found 'month'"),
-    ],
-)
-def test_prune_without_a_bound(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is removed by chance; exit status 2."""
-    with pytest.raises(SystemExit) as stop:
-        main(["store", "prune", *arguments])
-
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.endswith(f"error: {message}\n")
 
 
 def test_a_dataset_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
