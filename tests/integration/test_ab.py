@@ -25,7 +25,9 @@ with (here / "calls.txt").open("a") as calls:
     print(name, *sys.argv[1:], file=calls)
 number = len((here / "calls.txt").read_text().splitlines())
 if name == "broken":
-    sys.exit("ERROR: no module named torch")
+    sys.exit("Traceback\\nERROR: no module named torch")
+if name == "silent":
+    sys.exit(0)
 run = json.loads((here / name).with_suffix(".json").read_text())
 run[{key!r}]["created"] = f"2026-11-24T20:{{number:02}}:00+00:00"
 for benchmark, scale in zip(run["benchmarks"], {scales!r}):
@@ -108,6 +110,7 @@ def test_what_is_not_decided_is_said_after_each_look_and_in_the_end(
     ("arguments", "message"),
     [
         (["OLD", "BROKEN"], "broken -m pytest -m throughput --benchmark-json="),
+        (["OLD", "SILENT"], "expected exit status 0 and a JSON file, found status 0; its last lines:\n"),
         (["OLD", "FAILING"], "found status 1; its last lines:\nERROR: one failed"),
         (["OLD", "/nowhere/python"], "error: /nowhere/python: expected a Python interpreter, found none to start: No "),
         (["--rounds", "4", "OLD", "OLD"], "argument --rounds: expected 5 or more, found 4"),
@@ -116,13 +119,13 @@ def test_what_is_not_decided_is_said_after_each_look_and_in_the_end(
             "--max-slowdown=2% is not an option of pytest: give it before OLD_PYTHON",
         ),
     ],
-    ids=["a process fails", "a test fails", "no interpreter", "rounds", "option"],
+    ids=["a process fails", "no file", "a test fails", "no interpreter", "rounds", "option"],
 )
 def test_what_is_an_error(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and what to do; a process that fails shows its last lines."""
-    programs = {name.upper(): _interpreter(tmp_path, name) for name in ("old", "broken", "failing")}
+    programs = {name.upper(): _interpreter(tmp_path, name) for name in ("old", "broken", "silent", "failing")}
 
     try:
         status = main(["ab", *(programs.get(argument, argument) for argument in arguments)])
@@ -132,7 +135,7 @@ def test_what_is_an_error(
     shown = capsys.readouterr().err
     assert 2 == status
     assert message in shown
-    assert ("ERROR: no module named torch" in shown) == ("BROKEN" in arguments)
+    assert ("Traceback\nERROR: no module named torch" in shown) == ("BROKEN" in arguments)
 
 
 @pytest.mark.slow
@@ -140,10 +143,10 @@ def test_a_real_round_times_the_models_of_this_checkout(tmp_path: Path, monkeypa
     """Two processes of this harness, from another folder's environment."""
     monkeypatch.chdir(Path(__file__).parents[2])
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    options = ["--models=alexnet", "--batch-sizes=1", "--benchmark-max-time=0.05", f"--rootdir={os.getcwd()}"]
+    options = ["--models=squeezenet1_1", "--batch-sizes=1", "--benchmark-max-time=0.05", f"--rootdir={os.getcwd()}"]
 
     [(old, new)] = list(measured((sys.executable, sys.executable), options, 1, tmp_path))
 
-    assert [["alexnet-IMAGENET1K_V1-fp32-b1"]] * 2 == [
+    assert [["squeezenet1_1-IMAGENET1K_V1-fp32-b1"]] * 2 == [
         [timing.id for timing in run.record.timings] for run in (*old, *new)
     ]

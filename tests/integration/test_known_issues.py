@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
@@ -73,7 +74,8 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
 
 def test_a_subset_that_could_miss_the_failure_does_not_end_an_issue(gate: Gate, project: Path) -> None:
     """And a run whose failures are all known ends with success."""
-    (project / "issues.yaml").write_text(f"[{ISSUE.format('*', 'top-1', 1, '2999-12-31')}]")
+    today = datetime.now(timezone.utc).date()  # the last day on which it is accepted
+    (project / "issues.yaml").write_text(f"[{ISSUE.format('*', 'top-1', 1, today)}]")
 
     subset = gate("--imagenet=colours", "--limit=12", "--known-issues=issues.yaml")
     (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 50"))

@@ -80,7 +80,7 @@ class Nights:
 
 @pytest.mark.slow
 def test_only_a_person_pins_a_run(tmp_path: Path) -> None:
-    """A night without a pinned run, one with it, a failed one, one without a verdict, and one that is mended."""
+    """A night without a pinned run, a failed one, one without a dataset, and one that is mended."""
     pytest.importorskip("vl_convert", reason="needs the extra report")
     pytest.importorskip("asv", reason="needs the extra nightly")
     nights, latest = Nights(tmp_path), tmp_path / "nightly" / "latest"
@@ -121,34 +121,15 @@ def test_only_a_person_pins_a_run(tmp_path: Path) -> None:
     )
     assert "expected a folder or archive of images, found nothing" in (latest / "summary.md").read_text()
 
-    other = nights.night(EXPECTED, None, "--limit=15")
-
-    assert other.returncode == 2
-    assert "this night evaluated 15 images and the pinned run 16" in nights.title()
-    partial = nights.accept()
-    assert 1 == partial.returncode
-    assert "it has 15 images, and the pinned run 16; --force pins it all the same" in partial.stdout
     assert sorted(path.name for path in nights.state.iterdir() if path.name != "lock") == [
         "history", "latest", "pinned", "timings.jsonl",
     ]  # fmt: skip
     assert len(list((nights.state / "history").iterdir())) == 2
-    (nights.state / "history" / "20000101T000000Z.json").write_text("{")
 
     mended = nights.night()
 
     assert mended.returncode == 0, mended.stdout
-    assert "the page's series begins anew, the records of earlier nights are set aside: " in mended.stdout
-    [aside] = nights.state.glob("history.set-aside-*")
-    assert len(list(aside.iterdir())) == 3
-    for record in aside.glob("202*.json"):
-        record.rename(nights.state / "history" / record.name)
-
-    last = nights.night()
-
-    assert last.returncode == 0, last.stdout
     assert f"; compared with {nights.state}/pinned/2" in nights.title()
-    assert len(list((nights.state / "history").iterdir())) == 4
-    assert "<h2>Across runs</h2>" in (latest / "report.html").read_text()
     assert nights.pinned() == pinned
     assert 0 == nights.accept().returncode
     assert (latest / "run" / "record.json").read_text() == nights.pinned()

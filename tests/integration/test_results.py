@@ -56,7 +56,7 @@ def test_the_record_holds_what_was_measured(gate: Gate, project: Path) -> None:
     assert values["dataset"]["class_names"] == list(imagenet.wnids())
     assert case["weights_bytes"] == 4 * 4000
     [command] = values["commands"]
-    assert command.startswith("python -m pytest ")
+    assert "python -m pytest " in command  # after variables such as OMP_NUM_THREADS, if they are set
     assert command.endswith("--imagenet=colours --results=run")
     phases = case["seconds"]
     assert all(seconds > 0 for seconds in phases.values())

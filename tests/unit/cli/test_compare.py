@@ -154,6 +154,7 @@ def test_many_runs_are_a_series_and_fail_as_pairs_do(
         "[3] against [2]: resnet18-IMAGENET1K_V1-fp32: is not in the new run",
     ]
     assert main(["compare", *paths, "--fail-on=none"]) == 0
+    assert main(["compare", *paths[:2], paths[0]]) == 1  # though the last run is as the first
 
 
 def test_a_series_shows_what_changed_since_the_first_and_since_the_run_before(

@@ -47,6 +47,7 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     folders = ["decoded images", "weights"]
     assert ["versions", "device", *precisions, "decoder pillow", *folders] == subjects
     assert ["precision tf32: not supported by cpu"] == examine(capsys, "none ")[1]
+    assert [] == examine(capsys, "slow")[1]
 
 
 def test_what_is_slow_is_no_fault(machine: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,12 +16,13 @@ from tests.records import case_result, run_record, timing_result, write_run
 
 CASE = case_result("resnet18", (1000, 700, 900), images_per_second=50.0)
 TIMING = timing_result("alexnet", [0.25, 0.5, 0.125], precision="bf16", compiled=True)
+OTHER = timing_result("vgg16", [0.5], peak_memory=None)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run of one case and one timing."""
-    return write_run(tmp_path / "run", run_record([CASE], [TIMING])).path
+    """A run of one case and two timings, of which one has no peak of memory."""
+    return write_run(tmp_path / "run", run_record([CASE], [TIMING, OTHER])).path
 
 
 def exported(folder: Path, form: str, capsys: pytest.CaptureFixture[str], status: int = 0) -> str:
@@ -40,6 +41,7 @@ def test_the_benchmark_database_of_pytorch(folder: Path, capsys: pytest.CaptureF
         ("resnet18", "fp32", "eager", "images_per_second", [50.0]),
         ("alexnet", "bf16", "inductor", "images_per_second", [128.0, 64.0, 256.0]),
         ("alexnet", "bf16", "inductor", "peak_memory", [1.25e9]),
+        ("vgg16", "fp32", "eager", "images_per_second", [64.0]),
     ] == [
         (
             one["model"]["name"], one["benchmark"]["dtype"], one["model"]["backend"],
@@ -47,7 +49,7 @@ def test_the_benchmark_database_of_pytorch(folder: Path, capsys: pytest.CaptureF
         )
         for one in records
     ]  # fmt: skip
-    assert [70.0, 90.0, None, None, None] == [one["metric"].get("target_value") for one in records]
+    assert [70.0, 90.0, None, None, None, None] == [one["metric"].get("target_value") for one in records]
     for one in records:
         texts = [*one["benchmark"]["extra_info"].values(), *one["dependencies"].values()]
         assert all(isinstance(text, str) for text in texts)
@@ -62,6 +64,7 @@ def test_bencher_metric_format(folder: Path, capsys: pytest.CaptureFixture[str])
             "images_per_second": {"value": 128.0, "lower_value": 96.0, "upper_value": 192.0},
             "peak_memory": {"value": 1.25e9},
         },
+        OTHER.id: {"images_per_second": {"value": 64.0}},
     } == json.loads(exported(folder, "bmf", capsys))
 
 
@@ -71,7 +74,7 @@ def test_csv(folder: Path, tmp_path: Path) -> None:
 
     rows = list(csv.DictReader((tmp_path / "run.csv").read_text().splitlines()))
 
-    assert 5 == len(rows)
+    assert 6 == len(rows)
     assert {
         "id": CASE.id, "model": "resnet18", "precision": "fp32", "metric": "top-1", "unit": "percent",
         "value": "70.0", "expected": "70.0",

@@ -72,3 +72,12 @@ def test_a_file_that_cannot_be_fetched_does_not_stop_the_others(
     assert status == 1
     assert "could not be downloaded from file:///" in first
     assert "vgg16-IMAGENET1K_V1: has the published sha256" == second
+
+
+def test_weights_of_a_builder_are_not_checked(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says so."""
+    own = pytestconfig.rootpath / "expected_accuracy.yaml"
+
+    assert 0 == main(["weights", "verify", "--models=efficientnet_lite0", f"--expected={own}"])
+    sentence = "efficientnet_lite0-RELEASE: not checked, since its builder brings its weights\n"
+    assert sentence == capsys.readouterr().out

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,6 +28,7 @@ recorded = os.path.join(os.environ["RECORDED"], os.path.basename(results))
 if os.path.exists(recorded):
     shutil.copytree(recorded, results)
 print(" ".join(sys.argv))
+sys.exit(int(os.environ.get("STATUS", "0")))
 """
 TIMING = timing_result().id
 
@@ -112,6 +116,8 @@ def test_three_percent_slower_a_night_turns_red(nights: Nights) -> None:
 
     assert f"FAILED: 1 of 2 results: {TIMING}: speed: since the night of 2026-11-10 a call takes " in nights.title
     assert nights.title.endswith("allowed 5 %; changed that night: torch 2.9.1 to 2.10.0\n")
+    # Of two timings the faster one counts.
+    assert 0.25 * 1.03**3 == read_run(nights.state / "latest" / "run").record.timings[0].median
     assert "speed over all nights" in (nights.state / "latest" / "summary.md").read_text()
     assert 1 == nights.night(case_result(), 0.25 * 1.03**4, torch="2.10.0")
 
@@ -122,6 +128,55 @@ def test_three_percent_slower_a_night_turns_red(nights: Nights) -> None:
     assert f"-k {TIMING}" in log
     assert f"{TIMING}: 289.82 ms, timed again 250.00 ms" in log
     assert 8 + 5 == len((nights.state / "timings.jsonl").read_text().splitlines())
+
+
+@pytest.mark.slow
+def test_a_night_without_a_verdict_is_neither_green_nor_pinned(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It evaluated other images than the pinned run, or pytest's status is not explained by its results."""
+    nights.night(case_result())
+    assert 0 == nights.accept()
+
+    assert 2 == nights.night(case_result(counts=(900, 630, 810)))
+
+    assert "NO VERDICT: this night evaluated 900 images and the pinned run 1000; give" in nights.title
+    assert 1 == nights.accept()
+    assert "it has 900 images, and the pinned run 1,000; --force pins it all the same" in capsys.readouterr().out
+    monkeypatch.setenv("STATUS", "3")
+    assert 2 == nights.night(case_result())
+    assert "NO VERDICT: pytest ended with 3, though every result that it left passed\n" == nights.title
+
+
+@pytest.mark.slow
+def test_what_is_kept_of_earlier_nights(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The records of 30 nights for the page, set aside if one is damaged; pixels that were used within 14 days."""
+    nights.night(case_result())
+    assert 0 == nights.accept()
+    latest, history = nights.state / "latest", nights.state / "history"
+    for second in range(40):
+        shutil.copy(latest / "run" / "record.json", history / f"20261001T0000{second:02}Z.json")
+    (history / "20000101T000000Z.json").write_text("{")
+    commands: list[list[str]] = []
+    run = subprocess.run
+
+    def noted(command: list[str], **given: Any) -> Any:
+        commands.append(command)
+        return run(command, **given)
+
+    monkeypatch.setattr(subprocess, "run", noted)
+
+    assert 0 == nights.night(case_result())
+
+    assert "the page's series begins anew, the records of earlier nights" in (latest / "log.txt").read_text()
+    assert ["store", "prune", "--older-than", "14d"] == commands[-1][-4:]
+    [aside] = nights.state.glob("history.set-aside-*")
+    assert [42, 1] == [len(list(folder.iterdir())) for folder in (aside, history)]
+    for record in aside.glob("2026*.json"):
+        record.rename(history / record.name)
+    assert 0 == nights.night(case_result())
+    assert 30 == len(list(history.iterdir()))
+    assert "<h2>Across runs</h2>" in (latest / "report.html").read_text()
 
 
 def test_accept_shows_what_changes_and_refuses(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,9 +39,12 @@ def _found(nights: Sequence[Night], accepted: str = "", max_slowdown: float = 0.
 
 def test_a_step_names_its_night_and_what_changed() -> None:
     """On the second night that is slower: the first might have been disturbed."""
-    why = _found(_nights([1.0] * 20 + [1.08] * 4, changed=20))
+    nights = _nights([1.0] * 20 + [1.08] * 4, changed=20)
+
+    why = _found(nights)
 
     assert [False] * 21 + [True] * 3 == [bool(one) for one in why]
+    assert why[-1] == _found(nights, accepted=nights[19].created)[-1]  # the level that was accepted the night before
     for one in why[21:]:
         assert one.startswith("speed: since the night of 2026-09-21 a call takes ")
         assert one.endswith(
@@ -68,13 +71,23 @@ def test_a_creep_is_found_within_days(a_night: float, latest: int) -> None:
     [
         [1.0] * 20 + [1.3],
         [1.0] * 20 + [1.3] + [1.0] * 4,
+        [1.0] * 20 + [1.02, 1.3],
         [1.0] * 20 + [1.08] * 6 + [1.0] * 2,
         [1.0] * 20 + [1.08] * 6 + [1.0],
         [1.0] * 20 + [0.8] * 6,
         [1.0] * 20 + [1.04] * 6,
         [1.0] * 3 + [1.5] * 3,
     ],
-    ids=["outlier", "outlier before", "mended", "mended today", "faster", "within what is allowed", "too few nights"],
+    ids=[
+        "outlier",
+        "outlier before",
+        "outlier beside a slow night",
+        "mended",
+        "mended today",
+        "faster",
+        "within what is allowed",
+        "too few nights",
+    ],
 )
 def test_what_is_no_slowdown(factors: list[float]) -> None:
     """Of the last night: what was slower for a while and is mended, passes again."""
@@ -102,6 +115,13 @@ def test_a_night_counts_by_its_faster_timing_and_on_its_own_hardware() -> None:
     assert "" == _found([*nights[:-2], *again])[-1]
     [verdict] = judge_series([*nights[:-2], *elsewhere], "", 0.05)
     assert (2, "") == (verdict.nights, verdict.why)
+
+
+def test_120_nights_are_judged() -> None:
+    """The fit takes time that grows with their square."""
+    [verdict] = judge_series(_nights([1.0] * 130), "", 0.05)
+
+    assert 120 == verdict.nights
 
 
 def test_a_machine_that_became_slower_is_not_the_software() -> None:

@@ -137,6 +137,23 @@ def test_table_of_one_case(tmp_path: Path) -> None:
     assert "\n".join(_body(section)) == TABLE_OF_ONE
 
 
+def test_a_subset_is_described_by_its_worst_case() -> None:
+    """What it could miss at most, and how many images judge every check."""
+    worse = case_result("alexnet", (1000, 565, 790), expected=expected(50_000, 28_200, 39_500))
+    better = case_result("b", (1000, 300, 400), expected=expected(50_000, 15_000, 20_000))
+    few = case_result("c", (10, 2, 5), expected=expected(50_000, 10_000, 25_000), baseline=pairing())
+
+    section, _ = run_sections(_without_predictions(worse, better, few))
+
+    needed = [check.needed for check in few.verdict.checks if check.needed]
+    assert 2 == len(set(needed))
+    assert [line for line in section.lines if "could miss" in line or "too few" in line] == [
+        "judged on a subset of the images, which could miss a drop of top-1 by up to 9.79 points and of top-5 by up to "
+        "9.43 points",
+        f"not judged, too few images: 2 checks; --limit {max(needed)} judges all",
+    ]
+
+
 def test_missing_cases_are_never_left_out() -> None:
     """Also where nothing was measured at all."""
     [section] = run_sections(_without_predictions(Missing("alexnet-IMAGENET1K_V1-fp32")))

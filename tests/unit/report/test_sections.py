@@ -5,12 +5,12 @@ from __future__ import annotations
 from harness.report.sections import Section, as_markdown, as_text, reason_lines, table_of
 
 TABLE = table_of([[("<case", "alexnet"), ("images", "1,234")]])
-SECTION = Section("2 cases | <b>", TABLE, ("first_line", "    deeper"))
+SECTION = Section("2 cases | <b>", TABLE, ("first_line", "    # deeper"))
 
 
 def test_the_body_is_table_and_lines_as_they_are() -> None:
     """Without the title; a table without rows is left out, head and all."""
-    assert list(SECTION.body()) == ["case     images", "alexnet   1,234", "first_line", "    deeper"]
+    assert list(SECTION.body()) == ["case     images", "alexnet   1,234", "first_line", "    # deeper"]
     assert list(Section("title", table_of([]), ("none",)).body()) == ["none"]
 
 
@@ -29,7 +29,7 @@ def test_markdown_escapes_and_nests() -> None:
         "| alexnet | 1,234 |",
         "",
         r"- first\_line",
-        "  - deeper",
+        r"  - \# deeper",
         "",
     ]
 
