@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.decoding.workers import temporary_folder
+from harness.decoding.workers import PARENT, temporary_folder
 from harness.errors import HarnessError
 from harness.options import ACCURACY, THROUGHPUT, Process, is_selected, positive, require_selected
 from harness.parallel.processes import device_of, gpu_count, interleaved, share_threads
@@ -92,6 +92,10 @@ class Parallel:
         self._workers = sum(int(spec.partition("*")[0]) if "*" in spec else 1 for spec in specs)
         if self._workers and config.option.maxschedchunk is None:
             config.option.maxschedchunk = 1  # each case goes to whichever worker is free
+        if self._workers:
+            patch = pytest.MonkeyPatch()
+            patch.setenv(PARENT, str(temporary_folder()))
+            config.add_cleanup(patch.undo)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionstart(self) -> Generator[None, None, None]:
