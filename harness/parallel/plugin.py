@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import pytest
 from harness.decoding.workers import PARENT, temporary_folder
 from harness.errors import HarnessError
 from harness.options import ACCURACY, THROUGHPUT, Process, is_selected, positive, require_selected
-from harness.parallel.processes import device_of, gpu_count, interleaved, share_threads
+from harness.parallel.processes import device_of, gpu_count, interleaved, process_of_torchrun, share_threads
 from harness.plugin import gate_of
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _INPUT = "imagenet_process"
 """Key of an xdist worker's input: its number among the workers, how many there are, and the run's staging folder."""
 _COMPARED = ("models", "precision", "memory_format", "compile", "batch_size", "decoder", "keyword", "maxfail")
-# Set by torchrun for each process that it starts (torch.distributed.run, "Environment Variables").
-_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SECONDS_TO_END = 1.4  # after a signal; what is left to the two seconds is for writing the run
 _SOFTWARE = ("torch", "torchvision", "numpy", "pillow", "libjpeg_turbo", "cuda", "cudnn", "device")
@@ -209,10 +207,7 @@ class Ending:
         self._ended = threading.Event()
         self._woken, wakes = socket.socketpair()
         wakes.setblocking(False)
-        stack = ExitStack()
-        config.add_cleanup(stack.close)
-        for number in _SIGNALS:
-            stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
+        stack = _handled(config, self._interrupt)
         stack.callback(self._ended.set)
         stack.callback(wakes.close)  # which ends the thread
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False))
@@ -224,6 +219,7 @@ class Ending:
         if not (self._is_interrupted or self._is_over):  # another one must not stop what is done for the first
             self._is_interrupted = True
             gc.freeze()  # pytest collects garbage several times at its end, seconds with torch's objects
+            sys.unraisablehook = lambda _: None  # while an object is deleted nothing is raised, and the thread ends it
             raise KeyboardInterrupt(_ended_by(number))
 
     def _watch(self) -> None:
@@ -276,23 +272,21 @@ class Ending:
 def end_at_once_by_signals(config: pytest.Config) -> None:
     """Let signals end the process while nothing is measured yet, until ``Ending`` takes over."""
     if threading.current_thread() is threading.main_thread():
-        stack = ExitStack()
-        config.add_cleanup(stack.close)
-        for number in _SIGNALS:
-            stack.callback(signal.signal, number, signal.signal(number, _end_at_once))
+        _handled(config, _end_at_once)
+
+
+def _handled(config: pytest.Config, handler: Callable[[int, Any], None]) -> ExitStack:
+    """Handle signals until pytest ends, and return what is undone then."""
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    for number in _SIGNALS:
+        stack.callback(signal.signal, number, signal.signal(number, handler))
+    return stack
 
 
 def _end_at_once(number: int, _frame: object) -> None:
     os.write(2, f"ended by {signal.Signals(number).name}\n".encode())
     os._exit(pytest.ExitCode.INTERRUPTED)
-
-
-def process_of_torchrun(environ: Mapping[str, str]) -> Process | None:
-    """Return the process as torchrun numbers it; None for one that it did not start."""
-    if "TORCHELASTIC_RUN_ID" not in environ:
-        return None
-    rank, world_size, local_rank, local_world_size = (int(environ[name]) for name in _TORCHRUN)
-    return Process(rank, world_size, local_rank, local_world_size)
 
 
 def _ended_by(number: int) -> str:
