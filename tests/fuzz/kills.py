@@ -198,13 +198,15 @@ def _scheduled(pid: int) -> tuple[float, float]:
 
 
 def _unused_memory(since: float) -> list[str]:
-    """Return the names of shared memory made since then that no process has."""
-    made = [path for path in Path("/dev/shm").iterdir() if path.stat().st_mtime >= since]
-    mapped = []
-    for path in Path("/proc").glob("[0-9]*/maps") if made else ():
+    """Return the names of shared memory made since then that no process has, and that is still there after a second."""
+    shared = Path("/dev/shm")
+    unused = {path for path in shared.iterdir() if path.stat().st_mtime >= since}
+    for path in Path("/proc").glob("[0-9]*/maps") if unused else ():
         with suppress(OSError):
-            mapped.append(path.read_text())
-    return [path.name for path in made if path.exists() and not any(str(path) in text for text in mapped)]
+            mapped = path.read_text()
+            unused = {one for one in unused if str(one) not in mapped}
+    time.sleep(1 if unused else 0)
+    return sorted(path.name for path in unused if path.exists())
 
 
 def _show(line: str) -> None:
