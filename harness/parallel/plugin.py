@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import pytest
 from harness.decoding.workers import PARENT, temporary_folder
 from harness.errors import HarnessError
 from harness.options import ACCURACY, THROUGHPUT, Process, is_selected, positive, require_selected
-from harness.parallel.processes import device_of, gpu_count, interleaved, process_of_torchrun, share_threads
+from harness.parallel.processes import device_of, gpu_count, interleaved, share_threads
 from harness.plugin import gate_of
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 _INPUT = "imagenet_process"
 """Key of an xdist worker's input: its number among the workers, how many there are, and the run's staging folder."""
-_COMPARED = ("models", "precision", "memory_format", "compile", "batch_size", "decoder", "keyword", "maxfail")
+# Set by torchrun for each process that it starts (torch.distributed.run, "Environment Variables").
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SECONDS_TO_END = 1.4  # after a signal; what is left to the two seconds is for writing the run
-_SOFTWARE = ("torch", "torchvision", "numpy", "pillow", "libjpeg_turbo", "cuda", "cudnn", "device")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -100,7 +100,7 @@ class Parallel:
         """Let what fails on one rank while the session is opened fail on all of them."""
         if self._rank is None or self._rank.world_size == 1:
             return (yield)
-        from harness.parallel.ranks import Ranks
+        from harness.parallel.ranks import Ranks, facts
 
         problem = ""
 
@@ -115,23 +115,14 @@ class Parallel:
             except pytest.UsageError as error:
                 problem = str(error)
             ranks.gather("its images and its device", check_opened)
-            ranks.agree(self._facts())
+            evaluator = gate_of(self._config).evaluator
+            assert evaluator is not None
+            ranks.agree(facts(self._config.option, evaluator))
         except HarnessError as error:
             if self._rank.rank > 0:  # pytest shows a usage error, however silent this process is
                 pytest.exit(str(error), pytest.ExitCode.USAGE_ERROR)
             raise pytest.UsageError(str(error)) from error
         return None
-
-    def _facts(self) -> dict[str, str]:
-        """Return what the ranks of one run must have in common, by what a user calls it."""
-        evaluator = gate_of(self._config).evaluator
-        assert evaluator is not None
-        environment, dataset = evaluator.environment(), evaluator.dataset_facts()
-        return {
-            **{f"--{name.replace('_', '-')}": str(self._config.getoption(name)) for name in _COMPARED},
-            "the dataset": f"{dataset.name}, {dataset.images:,} images, labels {dataset.digest[:8]}",
-            **{name: str(getattr(environment, name)) for name in _SOFTWARE},
-        }
 
     def pytest_imagenet_process(self, config: pytest.Config) -> Process | None:
         """Return which process this is, with a GPU or a share of the cores of its own."""
@@ -287,6 +278,14 @@ def _handled(config: pytest.Config, handler: Callable[[int, Any], None]) -> Exit
 def _end_at_once(number: int, _frame: object) -> None:
     os.write(2, f"ended by {signal.Signals(number).name}\n".encode())
     os._exit(pytest.ExitCode.INTERRUPTED)
+
+
+def process_of_torchrun(environ: Mapping[str, str]) -> Process | None:
+    """Return the process as torchrun numbers it; None for one that it did not start."""
+    if "TORCHELASTIC_RUN_ID" not in environ:
+        return None
+    rank, world_size, local_rank, local_world_size = (int(environ[name]) for name in _TORCHRUN)
+    return Process(rank, world_size, local_rank, local_world_size)
 
 
 def _ended_by(number: int) -> str:

@@ -10,18 +10,8 @@ from typing import TypeVar
 from harness.errors import DeviceError
 from harness.options import Process, available_cores
 
-# Set by torchrun for each process that it starts (torch.distributed.run, "Environment Variables").
-_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _THREADS = "OMP_NUM_THREADS"
 _Item = TypeVar("_Item")
-
-
-def process_of_torchrun(environ: Mapping[str, str]) -> Process | None:
-    """Return the process as torchrun numbers it; None for one that it did not start."""
-    if "TORCHELASTIC_RUN_ID" not in environ:
-        return None
-    rank, world_size, local_rank, local_world_size = (int(environ[name]) for name in _TORCHRUN)
-    return Process(rank, world_size, local_rank, local_world_size)
 
 
 def device_of(process: Process, device: str) -> str:

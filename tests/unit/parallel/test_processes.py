@@ -7,7 +7,8 @@ import torch
 
 from harness.errors import DeviceError
 from harness.options import Process, available_cores
-from harness.parallel.processes import device_of, interleaved, process_of_torchrun, share_threads
+from harness.parallel.plugin import process_of_torchrun
+from harness.parallel.processes import device_of, interleaved, share_threads
 
 SECOND_OF_TWO = Process(local_rank=1, local_world_size=2)
 
