@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import glob
 import multiprocessing
 import os
+import secrets
 import shutil
 import signal
 import tempfile
 import threading
-import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -18,24 +19,37 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_NEW_SECONDS = 10  # in which a process has locked its folder
+LOCK = "imagenet-gate.lock"
+"""File in a folder that belongs to a process."""
+PARENT = "IMAGENET_GATE_TEMPORARY"
+"""Variable that names the temporary folder of xdist's controller for its workers, which it may kill."""
 _LONGEST = 107 - len("/pymp-01234567/listener-01234567")  # a socket's path has at most 107 bytes (man 7 unix)
+
+
+def own_folder(start: Path, mode: int = 0o777) -> tuple[Path, FileLock]:
+    """Make a folder whose path begins with ``start``, and remove those of this user's processes that were killed.
+
+    A lock tells them apart, which the system releases however a process ends.
+    """
+    folder = start.with_name(f"{start.name}{secrets.token_hex(4)}")
+    unlocked = folder.with_name(f"{folder.name}.new")
+    unlocked.mkdir(mode, parents=True)
+    lock = FileLock(unlocked / LOCK, thread_local=False)
+    lock.acquire()
+    unlocked.rename(folder)
+    for file in folder.parent.glob(f"{glob.escape(start.name)}{'[0-9a-f]' * 8}/{LOCK}"):
+        with suppress(OSError, Timeout):
+            if file.parent != folder and file.stat().st_uid == folder.stat().st_uid:
+                with FileLock(file, timeout=0):
+                    shutil.rmtree(file.parent)
+    return folder, lock
 
 
 @cache
 def temporary_folder() -> Path:
-    """Return this process's own temporary folder, and remove those of processes that were killed.
-
-    A lock tells them apart, which the system releases however a process ends.
-    """
-    for file in Path(tempfile.gettempdir()).glob("imagenet-gate-tmp-*/lock"):
-        with suppress(OSError, Timeout):
-            if time.time() - file.stat().st_mtime > _NEW_SECONDS:
-                with FileLock(file, timeout=0):
-                    shutil.rmtree(file.parent)
-    folder = Path(tempfile.mkdtemp(prefix="imagenet-gate-tmp-"))
-    lock = FileLock(folder / "lock")
-    lock.acquire()
+    """Return this process's own temporary folder."""
+    parent = os.environ.get(PARENT) or tempfile.gettempdir()
+    folder, lock = own_folder(Path(parent, "imagenet-gate-tmp-"), 0o700)
 
     def remove() -> None:
         shutil.rmtree(folder, ignore_errors=True)

@@ -87,11 +87,6 @@ def validation_number(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def validation_label(number: int) -> int:
-    """Return the class index of a validation image by its number, which is 1 to 50,000."""
-    return int(validation_labels()[number - 1])
-
-
 def label_by_name(name: str, where: str) -> int | None:
     """Return the class index of the validation image with this file name; None for other names."""
     if (number := validation_number(name)) is None:
@@ -100,7 +95,7 @@ def label_by_name(name: str, where: str) -> int | None:
         raise DatasetError(
             f"{where}: the validation images are numbered 1 to {IMAGES:,}, not {number:,}; move the file away"
         )
-    return validation_label(number)
+    return int(validation_labels()[number - 1])
 
 
 def canonical_id(name: str) -> str:

@@ -27,13 +27,6 @@ _COMPRESSIONS = (
     (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
 )
 _HEADER_LIMIT = 2**20
-_KINDS = {
-    tarfile.SYMTYPE: "a symbolic link",
-    tarfile.LNKTYPE: "a hard link",
-    tarfile.CHRTYPE: "a device",
-    tarfile.BLKTYPE: "a device",
-    tarfile.FIFOTYPE: "a pipe",
-}
 
 
 def read(path: Path) -> ImageDataset | None:
@@ -154,8 +147,7 @@ def _member_error(header: tarfile.TarInfo, size: int) -> str | None:
     if header.issparse():
         return "is a sparse file; make the archive again without --sparse"
     if not (header.isreg() or header.isdir()):
-        kind = _KINDS.get(header.type, f"of unknown type {header.type!r}")
-        return f"is {kind}; make the archive again from regular files (tar --dereference)"
+        return "is a link, a device or a pipe; make the archive again from regular files (tar --dereference)"
     if header.size < 0:
         return f"has a size of {header.size}; download or make the archive again"
     if header.offset_data + header.size > size:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.decoding.workers import temporary_folder
+from harness.decoding.workers import PARENT, temporary_folder
 from harness.errors import HarnessError
 from harness.options import ACCURACY, THROUGHPUT, Process, is_selected, positive, require_selected
 from harness.parallel.processes import device_of, gpu_count, interleaved, share_threads
@@ -30,12 +30,10 @@ if TYPE_CHECKING:
 
 _INPUT = "imagenet_process"
 """Key of an xdist worker's input: its number among the workers, how many there are, and the run's staging folder."""
-_COMPARED = ("models", "precision", "memory_format", "compile", "batch_size", "decoder", "keyword", "maxfail")
 # Set by torchrun for each process that it starts (torch.distributed.run, "Environment Variables").
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SECONDS_TO_END = 1.4  # after a signal; what is left to the two seconds is for writing the run
-_SOFTWARE = ("torch", "torchvision", "numpy", "pillow", "libjpeg_turbo", "cuda", "cudnn", "device")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -92,13 +90,17 @@ class Parallel:
         self._workers = sum(int(spec.partition("*")[0]) if "*" in spec else 1 for spec in specs)
         if self._workers and config.option.maxschedchunk is None:
             config.option.maxschedchunk = 1  # each case goes to whichever worker is free
+        if self._workers:
+            patch = pytest.MonkeyPatch()
+            patch.setenv(PARENT, str(temporary_folder()))
+            config.add_cleanup(patch.undo)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionstart(self) -> Generator[None, None, None]:
         """Let what fails on one rank while the session is opened fail on all of them."""
         if self._rank is None or self._rank.world_size == 1:
             return (yield)
-        from harness.parallel.ranks import Ranks
+        from harness.parallel.ranks import Ranks, facts
 
         problem = ""
 
@@ -113,23 +115,14 @@ class Parallel:
             except pytest.UsageError as error:
                 problem = str(error)
             ranks.gather("its images and its device", check_opened)
-            ranks.agree(self._facts())
+            evaluator = gate_of(self._config).evaluator
+            assert evaluator is not None
+            ranks.agree(facts(self._config.option, evaluator))
         except HarnessError as error:
             if self._rank.rank > 0:  # pytest shows a usage error, however silent this process is
                 pytest.exit(str(error), pytest.ExitCode.USAGE_ERROR)
             raise pytest.UsageError(str(error)) from error
         return None
-
-    def _facts(self) -> dict[str, str]:
-        """Return what the ranks of one run must have in common, by what a user calls it."""
-        evaluator = gate_of(self._config).evaluator
-        assert evaluator is not None
-        environment, dataset = evaluator.environment(), evaluator.dataset_facts()
-        return {
-            **{f"--{name.replace('_', '-')}": str(self._config.getoption(name)) for name in _COMPARED},
-            "the dataset": f"{dataset.name}, {dataset.images:,} images, labels {dataset.digest[:8]}",
-            **{name: str(getattr(environment, name)) for name in _SOFTWARE},
-        }
 
     def pytest_imagenet_process(self, config: pytest.Config) -> Process | None:
         """Return which process this is, with a GPU or a share of the cores of its own."""
@@ -205,10 +198,7 @@ class Ending:
         self._ended = threading.Event()
         self._woken, wakes = socket.socketpair()
         wakes.setblocking(False)
-        stack = ExitStack()
-        config.add_cleanup(stack.close)
-        for number in _SIGNALS:
-            stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
+        stack = _handled(config, self._interrupt)
         stack.callback(self._ended.set)
         stack.callback(wakes.close)  # which ends the thread
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False))
@@ -220,6 +210,7 @@ class Ending:
         if not (self._is_interrupted or self._is_over):  # another one must not stop what is done for the first
             self._is_interrupted = True
             gc.freeze()  # pytest collects garbage several times at its end, seconds with torch's objects
+            sys.unraisablehook = lambda _: None  # while an object is deleted nothing is raised, and the thread ends it
             raise KeyboardInterrupt(_ended_by(number))
 
     def _watch(self) -> None:
@@ -244,7 +235,8 @@ class Ending:
             os._exit(pytest.ExitCode.INTERRUPTED)
 
     def _leave(self) -> None:
-        """Ignore signals while the interpreter ends; after one, do not wait for that: it takes a second with torch."""
+        """Ignore signals while the interpreter ends; after one, do not wait for that."""
+        gc.freeze()  # else the interpreter looks through all that torch has made, for 0.8 s
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         if self._is_interrupted:
@@ -271,10 +263,16 @@ class Ending:
 def end_at_once_by_signals(config: pytest.Config) -> None:
     """Let signals end the process while nothing is measured yet, until ``Ending`` takes over."""
     if threading.current_thread() is threading.main_thread():
-        stack = ExitStack()
-        config.add_cleanup(stack.close)
-        for number in _SIGNALS:
-            stack.callback(signal.signal, number, signal.signal(number, _end_at_once))
+        _handled(config, _end_at_once)
+
+
+def _handled(config: pytest.Config, handler: Callable[[int, Any], None]) -> ExitStack:
+    """Handle signals until pytest ends, and return what is undone then."""
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    for number in _SIGNALS:
+        stack.callback(signal.signal, number, signal.signal(number, handler))
+    return stack
 
 
 def _end_at_once(number: int, _frame: object) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -24,6 +24,11 @@ from harness.predictions import Predictions, concatenate
 from harness.records.evidence import Counts
 from harness.records.results import CaseResult
 
+if TYPE_CHECKING:
+    from harness.evaluator import Evaluator
+
+_COMPARED = ("models", "precision", "memory_format", "compile", "batch_size", "decoder", "keyword", "maxfail")
+_SOFTWARE = ("torch", "torchvision", "numpy", "pillow", "libjpeg_turbo", "cuda", "cudnn", "device")
 _Result = TypeVar("_Result")
 
 
@@ -158,6 +163,16 @@ class Ranks:
             f"{who if missing else 'another rank'} of {self.process.world_size} {what}. Nothing is judged without all "
             "images; see the output of torchrun, or the rank's last lines, for the reason"
         )
+
+
+def facts(options: object, evaluator: Evaluator) -> dict[str, str]:
+    """Return what the ranks of one run must have in common, by what a user calls it."""
+    environment, dataset = evaluator.environment(), evaluator.dataset_facts()
+    return {
+        **{f"--{name.replace('_', '-')}": str(getattr(options, name)) for name in _COMPARED},
+        "the dataset": f"{dataset.name}, {dataset.images:,} images, labels {dataset.digest[:8]}",
+        **{name: str(getattr(environment, name)) for name in _SOFTWARE},
+    }
 
 
 def join(parts: Sequence[tuple[CaseResult, Predictions] | None], ids: Sequence[str]) -> tuple[CaseResult, Predictions]:

@@ -21,7 +21,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.dataset import digest_of
+from harness.decoding.workers import LOCK, own_folder
 from harness.errors import RecordError, ResultsError
 from harness.predictions import GRID, HASH_BYTES, Predictions
 from harness.records.results import CaseResult, Record, parse_record, record_json, shorten
@@ -61,7 +62,7 @@ class NewRun:
         """
         if folder is None:
             self.folder = None
-            self.staging = Path(tempfile.mkdtemp(dir=multiprocessing.util.get_temp_dir()))  # this process's own
+            self.staging, self._lock = own_folder(Path(multiprocessing.util.get_temp_dir(), "run-"))
             return
         self.folder = folder.resolve()
         if self.folder.exists() and not self.folder.is_dir():
@@ -75,9 +76,8 @@ class NewRun:
                 f"{option} {folder}: expected a new or empty folder, or an earlier run to be replaced; found a folder "
                 f"with something else in it: {foreign}"
             )
-        self.staging = self.folder.with_name(f"{self.folder.name}.partial-{secrets.token_hex(4)}")
         with _as_results_error(self.folder):
-            self.staging.mkdir(parents=True)
+            self.staging, self._lock = own_folder(self.folder.with_name(f"{self.folder.name}.partial-"))
 
     def finish(self, record: Record) -> None:
         """Write the record and move the folder to its destination; only a ResultsError leaves an earlier run there.
@@ -102,10 +102,14 @@ class NewRun:
                     raise
         except ResultsError as error:
             raise ResultsError(f"{error}; what was measured is in {self._kept(content)}") from error
+        self._lock.release()
+        (self.folder / LOCK).unlink(missing_ok=True)
         shutil.rmtree(before, ignore_errors=True)
 
     def _kept(self, content: bytes) -> Path:
         """Return where the run is kept: in a temporary folder, or where it is, as far as it could be written."""
+        self._lock.release()
+        (self.staging / LOCK).unlink(missing_ok=True)
         kept = Path(tempfile.gettempdir()) / f"imagenet-gate-kept-{secrets.token_hex(4)}"
         try:
             shutil.copytree(self.staging, kept, ignore=shutil.ignore_patterns(RECORD))
@@ -117,6 +121,7 @@ class NewRun:
 
     def discard(self) -> None:
         """Remove a run that was not finished."""
+        self._lock.release()
         shutil.rmtree(self.staging, ignore_errors=True)
 
 
@@ -226,16 +231,16 @@ def write_whole(path: Path, data: bytes) -> None:
 def _foreign(folder: Path) -> str:
     """Return the name of something that no run has in its folder; empty if there is nothing."""
     parts = [folder / PREDICTIONS, folder / INPUTS]
-    ours = {folder / RECORD, folder / LABELS, *parts, *(array for part in parts for array in part.glob("*.npz"))}
+    files = (folder / name for name in (RECORD, LABELS, LOCK))
+    ours = {*files, *parts, *(array for part in parts for array in part.glob("*.npz"))}
     if foreign := sorted(set(folder.rglob("*")) - ours):
         return str(foreign[0].relative_to(folder))
     if not (folder / RECORD).exists():
         return PREDICTIONS if (folder / PREDICTIONS).exists() else ""
-    try:
-        values = msgspec.json.decode(read_whole(folder / RECORD))
-    except (OSError, ValueError):
-        values = None
-    return "" if isinstance(values, dict) and "schema_version" in values else f"a {RECORD} of another kind"
+    with suppress(OSError, ValueError):
+        if "schema_version" in msgspec.json.decode(read_whole(folder / RECORD), type=dict[str, Any]):
+            return ""
+    return f"a {RECORD} of another kind"
 
 
 def _paths(folder: Path, case: str, inputs_digest: str) -> dict[str, Path]:

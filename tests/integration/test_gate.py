@@ -292,6 +292,23 @@ def test_a_cancelled_job_keeps_the_earlier_run(
 
 
 @pytest.mark.slow
+def test_a_signal_while_an_object_is_deleted_shows_no_traceback(project: Path, pytester: pytest.Pytester) -> None:
+    """Nothing can be raised there, as in a weak reference's callback; the run ends all the same."""
+    (project / "conftest.py").write_text(
+        (project / "conftest.py").read_text()
+        + "\nimport os, signal, time\n"
+        + "class Deleted:\n"
+        + "    def __del__(self):\n        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(0.1)\n"
+        + "def pytest_imagenet_progress(phase):\n    if phase == 'forward':\n        Deleted()\n"
+    )
+
+    result = pytester.run(sys.executable, "-m", "pytest", "-m", "imagenet", "--imagenet=colours", timeout=40)
+
+    assert pytest.ExitCode.INTERRUPTED == result.ret
+    assert [] == [line for line in result.outlines + result.errlines if "Traceback" in line or "ignored" in line]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_a_signal_ends_what_does_not_end(number: str, project: Path, pytester: pytest.Pytester) -> None:
     """Where nothing comes of the interrupt, as in a long layer of a model, what was measured before is kept."""

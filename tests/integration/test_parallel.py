@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import sys
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import SimpleNamespace
@@ -289,3 +290,25 @@ def test_a_worker_that_is_killed_leaves_its_case_without_a_result(gate: Gate, pr
     assert re.fullmatch(r"worker 'gw\d' crashed while running '.*\[killed-V1-fp32\]'", missing.detail)
     result.stdout.fnmatch_lines(["*killed-V1-fp32: ERROR, no result (see above)"])
     assert ["run"] == [path.name for path in project.glob("run*")]
+
+
+@pytest.mark.slow
+def test_workers_that_a_signal_ends_leave_nothing_behind(
+    project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a case xdist kills them; the controller removes what they had."""
+    (project / "conftest.py").write_text(
+        (project / "conftest.py").read_text()
+        + "\nimport os, signal, time\n"
+        + "def pytest_imagenet_progress(phase):\n"
+        + "    if phase == 'forward':\n        os.kill(os.getppid(), signal.SIGTERM)\n        time.sleep(60)\n"
+    )
+    temporary = project / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    command = ["-m", "pytest", "-m", "imagenet", "--imagenet=colours", "--results=run", "-n2", "-p", "xdist"]
+
+    result = pytester.run(sys.executable, *command, timeout=120)
+
+    assert pytest.ExitCode.INTERRUPTED == result.ret
+    assert [] == [*project.glob("run*"), *temporary.glob("imagenet-gate-*")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -115,6 +117,56 @@ def test_an_earlier_run_stays_until_the_new_one_is_whole(tmp_path: Path) -> None
 
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert not (folder / "predictions" / "old.npz").exists()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from harness.records.run_folder import NewRun
+run = NewRun(Path(sys.argv[1]))
+(run.staging / "predictions").mkdir()
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    """Of the same destination; not a run's that is going on, nor what has such a name and is no run in the making."""
+    folder = tmp_path / "run[1]"
+    foreign = [tmp_path / f"run[1].partial-{suffix}" for suffix in ("1234abcd", "of-mine")]
+    for path in foreign:
+        path.mkdir()
+    (foreign[1] / "imagenet-gate.lock").touch()
+    going_on = NewRun(folder)
+    write_predictions(going_on.staging, CASE.id, PREDICTIONS, TARGETS)
+    subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False)
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "other")], check=False)
+    [of_other] = tmp_path.glob("other.partial-*")
+    assert 5 == len(list(tmp_path.iterdir()))
+
+    _write(folder)
+
+    assert {folder, *foreign, going_on.staging, of_other} == set(tmp_path.iterdir())
+    going_on.finish(RECORD)
+    assert RECORD == _without_digests(read_run(folder).record)
+    assert "imagenet-gate.lock" not in _names(folder)
+
+
+def test_what_could_not_be_moved_is_not_taken_for_a_killed_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing could be written elsewhere either, the run in the making is all that there is."""
+    monkeypatch.setattr("tempfile.tempdir", "/dev/null")
+    run = NewRun(tmp_path / "run")
+    write_predictions(run.staging, CASE.id, PREDICTIONS, TARGETS)
+    (run.staging / "record.json").mkdir()
+    with pytest.raises(ResultsError, match="what was measured is in "):
+        run.finish(RECORD)
+    run.discard()
+    kept = tmp_path.glob("run.partial-*/predictions/*.npz")
+
+    _write(tmp_path / "run")
+
+    assert 1 == len(list(kept))
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

@@ -94,22 +94,14 @@ def test_a_path_that_leads_out_is_an_error(tmp_path: Path, name: str, message: s
 
 
 @pytest.mark.parametrize(
-    ("kind", "found"),
-    [
-        (tarfile.SYMTYPE, "a symbolic link"),
-        (tarfile.LNKTYPE, "a hard link"),
-        (tarfile.CHRTYPE, "a device"),
-        (tarfile.BLKTYPE, "a device"),
-        (tarfile.FIFOTYPE, "a pipe"),
-        (b"Z", "of unknown type b'Z'"),
-    ],
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"Z"]
 )
-def test_what_is_no_regular_file_is_an_error(tmp_path: Path, kind: bytes, found: str) -> None:
-    """Links and devices are not followed, and their kind is named."""
+def test_what_is_no_regular_file_is_an_error(tmp_path: Path, kind: bytes) -> None:
+    """Links and devices are not followed."""
     path = write_tar(tmp_path / "x.tar", FILES, header("c.JPEG", kind, linkname="/etc/passwd"))
 
-    message = f": member 'c.JPEG' is {found}; make the archive again from regular files (tar --dereference)"
-    assert error_of(path) == message
+    message = "a link, a device or a pipe; make the archive again from regular files (tar --dereference)"
+    assert error_of(path) == f": member 'c.JPEG' is {message}"
 
 
 def test_a_sparse_file_is_an_error(tmp_path: Path) -> None:
