@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -14,10 +13,10 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
+from harness.ab.process import run_gate
 from harness.errors import HarnessError, RecordError
 from harness.records.run_folder import Run, read_run
 
-_ROOT = Path(__file__).parents[2]
 _LAST_LINES = 5
 _USAGE_ERROR = 4  # pytest's exit status
 
@@ -90,15 +89,7 @@ def gate_run(environment: Path, arguments: Sequence[str], results: Path) -> Run:
     Whether the published values are met is of no interest; SkippedError is raised if a model has no result.
     """
     if not results.exists():
-        path = os.pathsep.join([str(environment), str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", "harness", "run", "-q", f"--results={results}", *arguments]
-        # CUDA's libraries come in packages of their own; where only they are bisected, torch looks there first.
-        libraries = [*map(str, environment.glob("nvidia/*/lib")), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-        variables = {**os.environ, "PYTHONPATH": path, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
-        ended = subprocess.run(
-            command, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace",
-        )  # fmt: skip
+        ended = run_gate(sys.executable, ["-q", f"--results={results}", *arguments], environment)
         if not results.exists():
             last = [line for line in ended.stdout.splitlines() if line.strip()][-_LAST_LINES:]
             if ended.returncode == _USAGE_ERROR:

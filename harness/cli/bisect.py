@@ -13,7 +13,7 @@ import platformdirs
 
 from harness.bisect.search import BAD, GOOD, SKIPPED, Step, difference, search, suspects
 from harness.bisect.versions import Package, SkippedError, gate_run
-from harness.cli import Commands, write_text
+from harness.cli import PYTEST_OPTIONS, Commands, write_text
 from harness.options import folder, listed
 from harness.records.run_folder import Run
 from harness.report.sections import counted
@@ -25,10 +25,10 @@ def add(commands: Commands) -> None:
         "bisect",
         help="find the version of a package that changed what models predict; exit 1 if none did",
         description="Run the gate with versions of one package over the current environment, each compared with that "
-        "of --good image by image, and halve the range until one is left. Other options are those of the gate: give a "
-        "--limit, since pixels and logits of a hundred images show what the accuracy of 50,000 may not. Exit 1 if "
-        "the version of --bad changes nothing. A search that was killed goes on where it was, by the same command.",
-        usage="%(prog)s --package NAME --good VERSION --bad VERSION [options] [gate options]",
+        "of --good image by image, and halve the range until one is left. Give a --limit, since pixels and logits of a "
+        "hundred images show what the accuracy of 50,000 may not. Exit 1 if the version of --bad changes nothing. A "
+        f"search that was killed goes on where it was, by the same command. {PYTEST_OPTIONS}",
+        usage="%(prog)s --package NAME --good VERSION --bad VERSION [options] [pytest options]",
         allow_abbrev=False,
     )
     command.add_argument("--package", metavar="NAME", required=True, help="package to bisect, such as pillow")

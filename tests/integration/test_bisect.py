@@ -62,7 +62,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("IMAGENET_STORE", str(tmp_path / "store"))
     gate = ["--imagenet=colours", "--expected=expected_accuracy.yaml", "--models=nearest", "--workers=1"]
     search = ["--good=1.0", "--bad=1.5", f"--index-url={(tmp_path / 'index').as_uri()}", "--environments=environments"]
-    return ["bisect", "--package=offset", *search, "--json=found.json", *gate]
+    return ["bisect", "--package=offset", *search, *gate[:2], "--json=found.json", "--", *gate[2:]]
 
 
 @pytest.mark.slow
