@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -32,7 +33,7 @@ class Package:
     Attributes:
         name: name of the package on the index.
         companions: packages installed with it, in the versions that it needs, such as torchvision with torch; with
-            any, dependencies are installed as well.
+            any, dependencies are installed as well, but for numpy and Pillow.
         index: URL of another index, of which pre-releases count too, such as nightly builds; empty for pip's own.
     """
 
@@ -76,6 +77,8 @@ class Package:
             installed = _pip("install", *options, *requirements)
             if installed.returncode:
                 raise SkippedError(f"cannot be installed: {_last_line(installed.stderr)}")
+            for dependency in {"numpy", "pillow"} - {self.name.lower(), *self.companions}:
+                _remove(dependency, making)  # another one would be measured as well
             making.rename(folder)
         return folder
 
@@ -107,6 +110,12 @@ def gate_run(environment: Path, arguments: Sequence[str], results: Path) -> Run:
 def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+
+
+def _remove(name: str, folder: Path) -> None:
+    for distribution in distributions(name=name, path=[str(folder)]):
+        for path in {Path(file.parts[0]) for file in distribution.files or ()} - {Path("..")}:
+            shutil.rmtree(folder / path)
 
 
 def _last_line(text: str) -> str:

@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--with", metavar="LIST", dest="companions", type=listed, default=(), help=companions)
     index = "another package index, of which pre-releases count too, such as nightly builds (default: pip's)"
     command.add_argument("--index-url", metavar="URL", default="", help=index)
-    cache = "folder for the installed versions (default: in the user's cache)"
+    cache = "folder that keeps the installed versions, of torch 6 GB each (default: in the user's cache)"
     command.add_argument("--environments", metavar="DIR", type=folder, help=cache)
     command.add_argument("--json", metavar="FILE", type=Path, help="write versions, steps and result to this file")
     command.set_defaults(run=_bisect, takes_more=True)
@@ -50,9 +50,13 @@ def _bisect(options: argparse.Namespace) -> int:
     cache = options.environments or platformdirs.user_cache_path("imagenet-gate") / "bisect"
     about = json.dumps([sys.executable, str(Path.cwd()), vars(package), options.more])
     runs = cache / f"runs-{hashlib.sha256(about.encode()).hexdigest()[:12]}"  # of this search, for one that goes on
-    print(f"{package.name}: {counted(len(versions), 'version')} from {versions[0]} to {versions[-1]}", flush=True)
+    print(
+        f"{package.name}: {counted(len(versions), 'version')} from {versions[0]} to {versions[-1]}; kept in {cache}",
+        flush=True,
+    )
 
     def run(version: str) -> Run:
+        print(f"{version}: installing it, if it is not there yet, and evaluating", file=sys.stderr, flush=True)
         return gate_run(package.install(version, cache, runs / "installing"), options.more, runs / version)
 
     def examine(version: str) -> tuple[str, str]:
