@@ -1,13 +1,12 @@
-"""Runs of ``pytest -m throughput`` in two environments in turns, each in a process of its own."""
+"""Runs of ``imagenet-gate run -m throughput`` in two environments in turns, each in a process of its own."""
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.ab.process import run_gate
 from harness.errors import ResultsError
 from harness.options import THROUGHPUT
 from harness.records.run_folder import Run, read_run
@@ -15,7 +14,6 @@ from harness.records.run_folder import Run, read_run
 FEWEST = 5
 """Rounds before the first look: with fewer, an interval that covers several looks and cases is too wide to decide."""
 _GROWTH, _LAST_LINES = 1.4, 15
-_ROOT = Path(__file__).parents[2]
 
 
 def looks(rounds: int) -> tuple[int, ...]:
@@ -47,19 +45,13 @@ def measured(
 
 
 def _measure(python: str, arguments: Sequence[str], file: Path) -> None:
-    command = [python, "-m", "pytest", "-m", THROUGHPUT, f"--benchmark-json={file}", *arguments]
-    # This harness on both sides, whatever is installed there.
-    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
-        run = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace",
-        )  # fmt: skip
+        run = run_gate(python, ["-m", THROUGHPUT, f"--benchmark-json={file}", *arguments])
     except OSError as error:
         raise ResultsError(f"{python}: expected a Python interpreter, found none to start: {error.strerror}") from error
     if run.returncode or not file.exists():
         shown = "\n".join(run.stdout.splitlines()[-_LAST_LINES:])
         raise ResultsError(
-            f"{shlex.join(command)}: expected exit status 0 and a JSON file, found status {run.returncode}; its last "
+            f"{shlex.join(run.args)}: expected exit status 0 and a JSON file, found status {run.returncode}; its last "
             f"lines:\n{shown}"
         )

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
+from harness.ab.process import run_gate
 from harness.errors import HarnessError, RecordError
 from harness.records.run_folder import Run, read_run
 
-_ROOT = Path(__file__).parents[2]
 _LAST_LINES = 5
 _USAGE_ERROR = 4  # pytest's exit status
 
@@ -33,7 +33,7 @@ class Package:
     Attributes:
         name: name of the package on the index.
         companions: packages installed with it, in the versions that it needs, such as torchvision with torch; with
-            any, dependencies are installed as well.
+            any, dependencies are installed as well, but for numpy and Pillow.
         index: URL of another index, of which pre-releases count too, such as nightly builds; empty for pip's own.
     """
 
@@ -77,6 +77,8 @@ class Package:
             installed = _pip("install", *options, *requirements)
             if installed.returncode:
                 raise SkippedError(f"cannot be installed: {_last_line(installed.stderr)}")
+            for dependency in {"numpy", "pillow"} - {self.name.lower(), *self.companions}:
+                _remove(dependency, making)  # another one would be measured as well
             making.rename(folder)
         return folder
 
@@ -90,15 +92,7 @@ def gate_run(environment: Path, arguments: Sequence[str], results: Path) -> Run:
     Whether the published values are met is of no interest; SkippedError is raised if a model has no result.
     """
     if not results.exists():
-        path = os.pathsep.join([str(environment), str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", "harness", "run", "-q", f"--results={results}", *arguments]
-        # CUDA's libraries come in packages of their own; where only they are bisected, torch looks there first.
-        libraries = [*map(str, environment.glob("nvidia/*/lib")), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-        variables = {**os.environ, "PYTHONPATH": path, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
-        ended = subprocess.run(
-            command, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace",
-        )  # fmt: skip
+        ended = run_gate(sys.executable, ["-q", f"--results={results}", *arguments], environment)
         if not results.exists():
             last = [line for line in ended.stdout.splitlines() if line.strip()][-_LAST_LINES:]
             if ended.returncode == _USAGE_ERROR:
@@ -116,6 +110,12 @@ def gate_run(environment: Path, arguments: Sequence[str], results: Path) -> Run:
 def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+
+
+def _remove(name: str, folder: Path) -> None:
+    for distribution in distributions(name=name, path=[str(folder)]):
+        for path in {Path(file.parts[0]) for file in distribution.files or ()} - {Path("..")}:
+            shutil.rmtree(folder / path)
 
 
 def _last_line(text: str) -> str:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from harness.ab.rounds import FEWEST, looks, measured
-from harness.cli import Commands, write_text
+from harness.cli import PYTEST_OPTIONS, Commands, write_text
 from harness.cli.compare import add_max_slowdown
 from harness.compare.trial import try_speed
 from harness.options import positive
@@ -21,36 +21,32 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "ab",
-        usage="%(prog)s [options] OLD_PYTHON NEW_PYTHON [pytest options]",
+        usage="%(prog)s OLD_PYTHON NEW_PYTHON [options] [pytest options]",
         help="time two environments in turns, until each case is decided; exit 1 if one is slower",
-        description="Run `pytest -m throughput` in two environments in turns (A B B A ...), each time in a new "
-        "process, and compare the medians pair by pair. It ends as soon as each case is decided: slower by more than "
-        "allowed, or certainly not. Exit 1 if one is slower, 2 if a process fails.",
+        description="Run `imagenet-gate run -m throughput` in two environments in turns (A B B A ...), each time in a "
+        "new process, and compare the medians pair by pair. It ends as soon as each case is decided: slower by more "
+        f"than allowed, or certainly not. Exit 1 if one is slower, 2 if a process fails. {PYTEST_OPTIONS}",
         allow_abbrev=False,
     )
     for name in ("OLD", "NEW"):
         command.add_argument(f"{name.lower()}_python", metavar=f"{name}_PYTHON", help=f"the {name.lower()} interpreter")
-    command.add_argument("pytest", metavar="...", nargs=argparse.REMAINDER, help="options of both pytest processes")
     rounds = f"at most so many processes of each environment, {FEWEST} or more (default: %(default)s)"
     command.add_argument("--rounds", metavar="N", type=positive, default=10, help=rounds)
     add_max_slowdown(command)
     keep = "keep the JSON file of each process there, for imagenet-gate compare --old --new (default: they are removed)"
     command.add_argument("--keep", metavar="DIR", type=Path, help=keep)
     command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report to this file too, as Markdown")
-    command.set_defaults(run=_ab, usage=command.error)
+    command.set_defaults(run=_ab, usage=command.error, takes_more=True)
 
 
 def _ab(options: argparse.Namespace) -> int:
     if options.rounds < FEWEST:
         options.usage(f"argument --rounds: expected {FEWEST} or more, found {options.rounds}")
-    own = ("--rounds", "--max-slowdown", "--strict-speed", "--keep", "--markdown")
-    if misplaced := [given for given in options.pytest if given.partition("=")[0] in own]:
-        options.usage(f"{misplaced[0]} is not an option of pytest: give it before OLD_PYTHON")
     with tempfile.TemporaryDirectory(prefix="imagenet-gate-ab-") as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         started, pythons, at = time.monotonic(), (options.old_python, options.new_python), looks(options.rounds)
-        for old, new in measured(pythons, options.pytest, options.rounds, folder):
+        for old, new in measured(pythons, options.more, options.rounds, folder):
             number = len(old)
             said = f"round {number} of at most {options.rounds}, {time.monotonic() - started:,.0f} s"
             if number not in at:

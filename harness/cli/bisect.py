@@ -13,7 +13,7 @@ import platformdirs
 
 from harness.bisect.search import BAD, GOOD, SKIPPED, Step, difference, search, suspects
 from harness.bisect.versions import Package, SkippedError, gate_run
-from harness.cli import Commands, write_text
+from harness.cli import PYTEST_OPTIONS, Commands, write_text
 from harness.options import folder, listed
 from harness.records.run_folder import Run
 from harness.report.sections import counted
@@ -25,10 +25,10 @@ def add(commands: Commands) -> None:
         "bisect",
         help="find the version of a package that changed what models predict; exit 1 if none did",
         description="Run the gate with versions of one package over the current environment, each compared with that "
-        "of --good image by image, and halve the range until one is left. Other options are those of the gate: give a "
-        "--limit, since pixels and logits of a hundred images show what the accuracy of 50,000 may not. Exit 1 if "
-        "the version of --bad changes nothing. A search that was killed goes on where it was, by the same command.",
-        usage="%(prog)s --package NAME --good VERSION --bad VERSION [options] [gate options]",
+        "of --good image by image, and halve the range until one is left. Give a --limit, since pixels and logits of a "
+        "hundred images show what the accuracy of 50,000 may not. Exit 1 if the version of --bad changes nothing. A "
+        f"search that was killed goes on where it was, by the same command. {PYTEST_OPTIONS}",
+        usage="%(prog)s --package NAME --good VERSION --bad VERSION [options] [pytest options]",
         allow_abbrev=False,
     )
     command.add_argument("--package", metavar="NAME", required=True, help="package to bisect, such as pillow")
@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--with", metavar="LIST", dest="companions", type=listed, default=(), help=companions)
     index = "another package index, of which pre-releases count too, such as nightly builds (default: pip's)"
     command.add_argument("--index-url", metavar="URL", default="", help=index)
-    cache = "folder for the installed versions (default: in the user's cache)"
+    cache = "folder that keeps the installed versions, of torch 6 GB each (default: in the user's cache)"
     command.add_argument("--environments", metavar="DIR", type=folder, help=cache)
     command.add_argument("--json", metavar="FILE", type=Path, help="write versions, steps and result to this file")
     command.set_defaults(run=_bisect, takes_more=True)
@@ -50,9 +50,13 @@ def _bisect(options: argparse.Namespace) -> int:
     cache = options.environments or platformdirs.user_cache_path("imagenet-gate") / "bisect"
     about = json.dumps([sys.executable, str(Path.cwd()), vars(package), options.more])
     runs = cache / f"runs-{hashlib.sha256(about.encode()).hexdigest()[:12]}"  # of this search, for one that goes on
-    print(f"{package.name}: {counted(len(versions), 'version')} from {versions[0]} to {versions[-1]}", flush=True)
+    print(
+        f"{package.name}: {counted(len(versions), 'version')} from {versions[0]} to {versions[-1]}; kept in {cache}",
+        flush=True,
+    )
 
     def run(version: str) -> Run:
+        print(f"{version}: installing it, if it is not there yet, and evaluating", file=sys.stderr, flush=True)
         return gate_run(package.install(version, cache, runs / "installing"), options.more, runs / version)
 
     def examine(version: str) -> tuple[str, str]:

@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The others are imported for the help only.
     parser = _parser([command for command in COMMANDS if command in words[:1]] or COMMANDS)
     options, more = parser.parse_known_args(arguments)
-    options.more = more  # what another program reads
+    if "--" in more:
+        more.remove("--")
+    options.more = more
     if more and not getattr(options, "takes_more", False):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     try:

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from harness.cli import Commands
+from harness.cli import PYTEST_OPTIONS, Commands
 from harness.cli.compare import add_judging, judging_of
 from harness.cli.report import thumbnails
 from harness.nightly.night import Night
@@ -19,16 +19,17 @@ def add(commands: Commands) -> None:
         help="run gate and timings, compare with the pinned run and all nights before; exit 1 if something fails",
         description="Run the gate and the timings, and compare accuracy and speed with the run that imagenet-gate "
         "baseline accept pinned, and speed with all nights before as well. The title, the last line printed, is the "
-        "verdict. Exit 1 if something fails, 2 without a verdict, or while no run is pinned.",
+        f"verdict. Exit 1 if something fails, 2 without a verdict, or while no run is pinned. {PYTEST_OPTIONS}",
+        usage="%(prog)s [options] [pytest options]",
+        allow_abbrev=False,
     )
     add_nightly(command)
-    command.add_argument("pytest_options", metavar="OPTION", nargs="*", help="options for pytest, after --")
     add_judging(command)
-    command.set_defaults(run=_nightly)
+    command.set_defaults(run=_nightly, takes_more=True)
 
 
 def _nightly(options: argparse.Namespace) -> int:
-    return Night(options.nightly, options.pytest_options, judging_of(options), thumbnails).run()
+    return Night(options.nightly, options.more, judging_of(options), thumbnails).run()
 
 
 def add_nightly(command: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.bisect.versions import Package
 from harness.cli.main import main
 from tests.colours import EXPECTED, write_dataset
 
@@ -32,37 +33,59 @@ def build():
 """
 
 
-def write_wheel(folder: Path, version: str, offset: float | None) -> None:
-    """Write a wheel of one module; without an offset a file that is none."""
-    path = folder / f"offset-{version}-py3-none-any.whl"
-    if offset is None:
-        path.write_bytes(b"no wheel")
-        return
-    about = f"offset-{version}.dist-info"
-    with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr("offset.py", f"OFFSET = {offset}\n")
-        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: offset\nVersion: {version}\n")
+def write_wheel(folder: Path, name: str, version: str, module: str, content: str, needs: str = "") -> None:
+    """Write a wheel of one module into an index."""
+    about = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs and f'Requires-Dist: {needs}'}\n"
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / name / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(module, content)
+        wheel.writestr(f"{about}/METADATA", metadata)
         wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{about}/RECORD", "")
+        wheel.writestr(f"{about}/RECORD", "".join(f"{path},,\n" for path in wheel.namelist()))
+
+
+def write_index(folder: Path) -> str:
+    """Write the pages of an index of wheels, and return its URL."""
+    for package in folder.iterdir():
+        links = (f'<a href="{wheel.name}">{wheel.name}</a>' for wheel in sorted(package.iterdir()))
+        (package / "index.html").write_text(f"<!DOCTYPE html><html><body>{' '.join(links)}</body></html>")
+    return folder.as_uri()
 
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the arguments of a search in a folder with a dataset, a model that uses the package, and an index."""
-    index = tmp_path / "index" / "offset"
-    index.mkdir(parents=True)
+    index = tmp_path / "index"
     for minor, offset in OFFSETS.items():
-        write_wheel(index, f"1.{minor}", offset)
-    links = (f'<a href="{wheel.name}">{wheel.name}</a>' for wheel in sorted(index.iterdir()))
-    (index / "index.html").write_text(f"<!DOCTYPE html><html><body>{' '.join(links)}</body></html>")
+        write_wheel(index, "offset", f"1.{minor}", "offset.py", f"OFFSET = {offset}\n")
+        if offset is None:
+            (index / "offset" / f"offset-1.{minor}-py3-none-any.whl").write_bytes(b"no wheel")
     write_dataset(tmp_path / "colours")
     (tmp_path / "shifted.py").write_text(MODEL)
     (tmp_path / "expected_accuracy.yaml").write_text(EXPECTED.replace("tests.colours:nearest_colour", "shifted:build"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IMAGENET_STORE", str(tmp_path / "store"))
     gate = ["--imagenet=colours", "--expected=expected_accuracy.yaml", "--models=nearest", "--workers=1"]
-    search = ["--good=1.1", "--bad=1.4", f"--index-url={(tmp_path / 'index').as_uri()}", "--environments=environments"]
-    return ["bisect", "--package=offset", *search, "--json=found.json", *gate]
+    search = ["--good=1.1", "--bad=1.4", f"--index-url={write_index(index)}", "--environments=environments"]
+    return ["bisect", "--package=offset", *search, *gate[:2], "--json=found.json", "--", *gate[2:]]
+
+
+def test_what_goes_together_leaves_the_rest_of_the_environment(tmp_path: Path) -> None:
+    """Dependencies are installed with torch and torchvision, but another Pillow or numpy would be measured as well."""
+    index = tmp_path / "index"
+    write_wheel(index, "offset", "1.0", "offset.py", "")
+    write_wheel(index, "together", "1.0", "together.py", "", "offset==1.0")
+    write_wheel(index, "together", "1.1", "together.py", "", "pillow")
+    write_wheel(index, "pillow", "99.0", "PIL/__init__.py", "")
+    write_wheel(index, "together", "1.2", "together.py", "", "offset==1.1")
+
+    package = Package("offset", ("together",), write_index(index))
+    installed = package.install("1.0", tmp_path / "cache", tmp_path / "making")
+
+    found = {path.name for path in installed.iterdir()} - {"__pycache__"}
+    # The newest companion that fits.
+    assert {"offset.py", "offset-1.0.dist-info", "together.py", "together-1.1.dist-info"} == found
 
 
 @pytest.mark.slow
@@ -80,7 +103,7 @@ def test_the_first_version_that_changes_logits_is_found(
     assert main(command) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert "offset: 4 versions from 1.1 to 1.4" == lines[0]
+    assert "offset: 4 versions from 1.1 to 1.4; kept in environments" == lines[0]
     assert [("1.1", "good"), ("1.4", "bad"), ("1.2", "good"), ("1.3", "skipped")] == [
         tuple(line.split("  ")[:2]) if ":" not in line else tuple(line.partition(":")[0].split("  "))
         for line in lines[1:]

@@ -179,6 +179,16 @@ def test_what_is_kept_of_earlier_nights(nights: Nights, monkeypatch: pytest.Monk
     assert "<h2>Across runs</h2>" in (latest / "report.html").read_text()
 
 
+def test_options_that_a_night_does_not_know_are_pytest_s(nights: Nights) -> None:
+    """Before and after its own; after -- also those that are called like its own."""
+    options = ["--models", "alexnet", "--noise", "9%", "-m", "imagenet", "--", "--noise=1", "tests"]
+
+    assert 2 == nights.night(case_result(), 0.25, None, "2.9.1", *options)
+
+    command = (nights.state / "latest" / "log.txt").read_text().splitlines()[0]
+    assert command.endswith(" --models alexnet -m imagenet --noise=1 tests")
+
+
 def test_accept_shows_what_changes_and_refuses(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
     """A run that failed or lacks something, unless --force; the one before is kept, and no more."""
     whole = [case_result(), case_result("alexnet")]
