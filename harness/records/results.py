@@ -145,6 +145,7 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     yardstick: Seconds | None
     clocks: dict[Name, _Fact | list[str] | None] | None  # the GPU's after the last call, by NVML; None if not known
     yardsticks: tuple[Seconds, ...] = ()  # the same before and after the calls
+    compile_seconds: Size | None = None  # by how much longer the first call took, which compiles; None if none does
 
     @property
     def median(self) -> float:
