@@ -65,7 +65,8 @@ def timed(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iterat
     case: Case = request.param
     # pytest-benchmark groups by these, and writes them: plain values.
     benchmark.params = {"model": str(case.spec), **asdict(case.setting), "batch_size": case.batch_size}
-    with shown_in_one_sentence(), plugin.bench.prepared(case) as forward:
+    alone = len(request.session.items) == 1
+    with shown_in_one_sentence(), plugin.bench.prepared(case, alone=alone) as forward:
         yield forward
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from statistics import mean, median
 from typing import Any
@@ -20,10 +20,11 @@ from harness.predict import Normalize, forward
 from harness.records.results import TimingResult
 from harness.throughput.machine import measure_yardstick, peak_memory, read_clocks, reset_peak_memory, seconds_of
 
-# The warm-up ends when the medians of two successive windows of calls differ by at most this share, or after this time.
+# The warm-up ends when the medians of two successive windows of calls differ by at most this share, or after this time;
+# but not before clocks, which rise within tenths of a second, have risen.
 _WINDOW = 5
 _STABLE = 0.02
-_WARM_UP_SECONDS = 5.0
+_LEAST_SECONDS, _MOST_SECONDS = 0.5, 5.0
 _FEWEST_CALLS = 2
 # Large enough to keep every unit busy: half a second or less on a slow device, a few milliseconds on a fast one.
 _PRODUCT_SIDE = {"cpu": 2048}
@@ -34,8 +35,16 @@ _PRODUCTS = 10
 class TimedForward:
     """One forward call on a fixed batch, which returns when the device is done; each call is one measurement."""
 
-    def __init__(self, model: Model, device: torch.device, case: Case, peak: float) -> None:
-        """Put a batch of the case's size on the device; ``peak`` is the device's, as of ``peak_tflops``."""
+    def __init__(self, model: Model, device: torch.device, case: Case, peak: float, *, alone: bool = False) -> None:
+        """Put a batch of the case's size on the device; the other arguments are those of ``Bench.prepared``.
+
+        Args:
+            model: the model in the case's setting.
+            device: where it is.
+            case: what is timed.
+            peak: the device's peak, as of ``peak_tflops``.
+            alone: whether the process times nothing else, so that its memory is that of this model.
+        """
         assert case.batch_size is not None
         self._model, self._device, self._case, self._peak = model, device, case, peak
         self._normalize = Normalize(model.preset, device, case.setting.memory_format)
@@ -45,6 +54,8 @@ class TimedForward:
         self._crops = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._yardstick = measure_yardstick(device)
+        self._knows_memory = alone or device.type != "cpu"
+        self._compile_seconds: float | None = None
         self._warm_up: dict[str, Any] = {}
 
     def __call__(self) -> Tensor:
@@ -72,10 +83,12 @@ class TimedForward:
         Raises:
             EvaluationError: the output is not a matrix of finite logits.
         """
-        require_finite(self())
+        first = seconds_of(lambda: require_finite(self()))
         seconds: list[float] = []
-        while len(seconds) < _FEWEST_CALLS or not (_is_stable(seconds) or sum(seconds) > _WARM_UP_SECONDS):
+        while len(seconds) < _FEWEST_CALLS or not _is_warm(seconds):
             seconds.append(seconds_of(self))
+        if self._case.setting.compiled:
+            self._compile_seconds = max(0.0, first - median(seconds))
         self._warm_up = {"calls": len(seconds) + 1, "seconds": sum(seconds), "stable": _is_stable(seconds)}
         return self._warm_up
 
@@ -96,11 +109,12 @@ class TimedForward:
             device_seconds=median(on_device) if on_device else None,
             gmacs=self._model.gmacs,
             peak_tflops=self._peak,
-            peak_memory=peak_memory(self._device),
+            peak_memory=peak_memory(self._device) if self._knows_memory else None,
             warm_up=self._warm_up,
             yardstick=mean(around) if around else None,
             yardsticks=tuple(around),
             clocks=read_clocks(self._device),
+            compile_seconds=self._compile_seconds,
         )
 
 
@@ -117,24 +131,38 @@ class Bench:
         self._peaks: dict[str, float] = {}
 
     @contextmanager
-    def prepared(self, case: Case) -> Iterator[TimedForward]:
+    def prepared(self, case: Case, *, alone: bool = False) -> Iterator[TimedForward]:
         """Build the model, put images on the device, and warm up; the precision is applied until the context ends.
 
-        A HarnessError says that the model cannot be built, does not fit into memory, or gives no logits.
+        ``alone`` says that this process times no other case, and so knows the memory of this one. A HarnessError says
+        that the model cannot be built, does not fit into memory, or gives no logits.
         """
         if (precision := case.setting.precision) not in self._peaks:
             self._peaks[precision] = peak_tflops(case.setting, self.device)
         model = self._loader.load(case.spec, case.setting)
-        if case.setting.compiled:
-            torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
-        reset_peak_memory(self.device)
-        with conditions(case.setting, self.device):
+        with compiling(self.device) if case.setting.compiled else nullcontext(), conditions(case.setting, self.device):
+            reset_peak_memory(self.device)
             with memory_for(
                 f"{self.device} ran out of memory for batches of {case.batch_size}: give smaller --batch-sizes"
             ):
-                timed = TimedForward(model, self.device, case, self._peaks[precision])
+                timed = TimedForward(model, self.device, case, self._peaks[precision], alone=alone)
                 timed.warm_up()  # after the yardstick, whose threads stay busy for a while
             yield timed
+
+
+@contextmanager
+def compiling(device: torch.device) -> Iterator[None]:
+    """Let torch.compile begin anew: with empty caches, and when what its first call in a process starts has started.
+
+    Otherwise a model that an earlier process has compiled would take less time, and the first one of a process more.
+    """
+    from torch._inductor.utils import fresh_inductor_cache  # starts the compiler, which an eager run does not need
+
+    with fresh_inductor_cache():
+        torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+        torch.compiler.reset()
+        yield
 
 
 @contextmanager
@@ -176,6 +204,10 @@ def peak_tflops(setting: Setting, device: torch.device) -> float:
 def _synchronize(device: torch.device) -> None:
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
+
+
+def _is_warm(seconds: list[float]) -> bool:
+    return sum(seconds) > _MOST_SECONDS or (sum(seconds) >= _LEAST_SECONDS and _is_stable(seconds))
 
 
 def _is_stable(seconds: list[float]) -> bool:

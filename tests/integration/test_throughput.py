@@ -24,6 +24,7 @@ CASE = "nearest-V1-fp32"
 def throughput(pytester: pytest.Pytester, project: Path, monkeypatch: pytest.MonkeyPatch) -> Throughput:
     """Run ``pytest -m throughput`` with these arguments in the project, with less work to measure the machine."""
     monkeypatch.setattr("harness.throughput.timing._PRODUCT_SIDE", {"cpu": 64})
+    monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.0)
     monkeypatch.setattr("harness.throughput.machine._PRODUCTS", 3)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # pytest-benchmark's takes a second
     (project / "test_throughput.py").write_text((Path(__file__).parents[1] / "test_throughput.py").read_text())
@@ -99,7 +100,7 @@ def test_the_json_holds_the_measurement_and_the_environment(benchmark_file: Path
     assert info["warm_up"]["calls"] >= 3
     assert info["environment"]["torch"] == values["imagenet_gate"]["environment"]["torch"]
     assert info["environment"]["device"] == "cpu"
-    assert info["peak_memory"] is None or info["peak_memory"] > 10_000_000
+    assert info["peak_memory"] is None  # of a process with two timings
     assert "UNSERIALIZABLE" not in benchmark_file.read_text()
 
 
