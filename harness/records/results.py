@@ -143,8 +143,9 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     warm_up: dict[Name, bool | Size]  # calls before the measurement, their seconds, and whether they had become stable
     # Mean seconds of a fixed piece of work without torch; None on other devices than a CPU.
     yardstick: Seconds | None
-    clocks: dict[Name, _Fact | list[str] | None] | None  # the GPU's after the last call, by NVML; None if not known
+    clocks: dict[Name, _Fact | list[str] | None] | None  # the GPU's after the calls, by NVML; None if not known
     yardsticks: tuple[Seconds, ...] = ()  # the same before and after the calls
+    cudnn_benchmark: bool = False  # whether cuDNN chose its algorithms by timing them
     compile_seconds: Size | None = None  # by how much longer the first call took, which compiles; None if none does
 
     @property

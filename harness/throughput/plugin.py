@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,19 +25,35 @@ if TYPE_CHECKING:
 _NAME = "imagenet-throughput"
 
 
+@dataclass(frozen=True)
+class TimedCase(Case):
+    """A case that is timed, with what a setting of the gate has not."""
+
+    cudnn_benchmark: bool = False  # whether cuDNN chooses its algorithms by timing them
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}{'-cudnn-benchmark' if self.cudnn_benchmark else ''}"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option."""
-    parser.getgroup("imagenet").addoption(
+    """Declare the options."""
+    group = parser.getgroup("imagenet")
+    group.addoption(
         "--batch-sizes",
         metavar="LIST",
         type=_positives,
         help="batch sizes to time, comma-separated (default: 1,256 on CUDA, 1,32 on a CPU)",
     )
+    group.addoption(
+        "--cudnn-benchmark",
+        action="store_true",
+        help="let cuDNN choose its algorithms by timing them, as in training scripts; the gate never does",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the plugin object if throughput tests are to run."""
-    require_selected(config, {"--batch-sizes": (THROUGHPUT,)})
+    require_selected(config, {"--batch-sizes": (THROUGHPUT,), "--cudnn-benchmark": (THROUGHPUT,)})
     if not is_selected(config, THROUGHPUT):
         return
     if config.getoption("dist", "no") != "no" or hasattr(config, "workerinput"):
@@ -52,7 +68,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test of each case and batch size."""
     if "timed" in metafunc.fixturenames and metafunc.definition.get_closest_marker(THROUGHPUT):
         sizes = _batch_sizes(metafunc.config)
-        cases = [replace(case, batch_size=size) for case in gate_of(metafunc.config).cases for size in sizes]
+        benchmark, selected = metafunc.config.getoption("cudnn_benchmark"), gate_of(metafunc.config).cases
+        cases = [TimedCase(case.entry, case.setting, size, benchmark) for case in selected for size in sizes]
         metafunc.parametrize("timed", cases, ids=str, indirect=True)
 
 
@@ -62,9 +79,10 @@ def timed(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iterat
     plugin: _Throughput | None = request.config.pluginmanager.get_plugin(_NAME)
     if plugin is None:
         pytest.fail(f"run throughput tests with -m {THROUGHPUT}; without it no device is opened", pytrace=False)
-    case: Case = request.param
+    case: TimedCase = request.param
     # pytest-benchmark groups by these, and writes them: plain values.
     benchmark.params = {"model": str(case.spec), **asdict(case.setting), "batch_size": case.batch_size}
+    benchmark.params["cudnn_benchmark"] = case.cudnn_benchmark
     alone = len(request.session.items) == 1
     with shown_in_one_sentence(), plugin.bench.prepared(case, alone=alone) as forward:
         yield forward
@@ -80,8 +98,9 @@ class _Throughput:
         from harness.throughput.timing import Bench  # imports torch
 
         options = gate_of(session.config).options
+        precisions = [setting.precision for setting in options.settings]
         try:
-            self.bench = Bench(options.device, [setting.precision for setting in options.settings])
+            self.bench = Bench(options.device, precisions, session.config.getoption("cudnn_benchmark"))
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from error
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from statistics import mean, median
 from typing import Any
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from harness.device import current, keep_freed_memory, memory_for, resolve_device
-from harness.errors import EvaluationError
+from harness.errors import DeviceError, EvaluationError
 from harness.expected import Case
 from harness.models import Loader, Model
 from harness.precision import PRECISIONS, Setting, applied, require_supported
 from harness.predict import Normalize, forward
 from harness.records.results import TimingResult
-from harness.throughput.machine import measure_yardstick, peak_memory, read_clocks, reset_peak_memory, seconds_of
+from harness.throughput.machine import measure_yardstick, peak_memory, reset_peak_memory, seconds_of, watched_clocks
 
 # The warm-up ends when the medians of two successive windows of calls differ by at most this share, or after this time;
 # but not before clocks, which rise within tenths of a second, have risen.
@@ -54,6 +54,7 @@ class TimedForward:
         self._crops = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._yardstick = measure_yardstick(device)
+        self.clocks: Callable[[], dict[str, Any] | None] = lambda: None
         self._knows_memory = alone or device.type != "cpu"
         self._compile_seconds: float | None = None
         self._warm_up: dict[str, Any] = {}
@@ -113,7 +114,8 @@ class TimedForward:
             warm_up=self._warm_up,
             yardstick=mean(around) if around else None,
             yardsticks=tuple(around),
-            clocks=read_clocks(self._device),
+            clocks=self.clocks(),
+            cudnn_benchmark=torch.backends.cudnn.benchmark,
             compile_seconds=self._compile_seconds,
         )
 
@@ -121,10 +123,13 @@ class TimedForward:
 class Bench:
     """What the timings of one session share: the device, its peak speed, and the model that was timed last."""
 
-    def __init__(self, device: str, precisions: Sequence[str]) -> None:
-        """Open the device by name; a DeviceError says that it does not exist or does not support a precision."""
+    def __init__(self, device: str, precisions: Sequence[str], cudnn_benchmark: bool = False) -> None:
+        """Open the device by name; a DeviceError says that it does not exist or does not support what is asked for."""
         self.device = resolve_device(device)
         require_supported(precisions, self.device)
+        if cudnn_benchmark and self.device.type != "cuda":
+            raise DeviceError(f"--cudnn-benchmark needs a CUDA device, found {self.device}: leave it out")
+        self._cudnn_benchmark = cudnn_benchmark
         if self.device.type == "cpu":
             keep_freed_memory()
         self._loader = Loader(self.device, seeded=True)
@@ -140,13 +145,17 @@ class Bench:
         if (precision := case.setting.precision) not in self._peaks:
             self._peaks[precision] = peak_tflops(case.setting, self.device)
         model = self._loader.load(case.spec, case.setting)
-        with compiling(self.device) if case.setting.compiled else nullcontext(), conditions(case.setting, self.device):
+        with ExitStack() as stack:
+            if case.setting.compiled:
+                stack.enter_context(compiling(self.device))
+            stack.enter_context(conditions(case.setting, self.device, self._cudnn_benchmark))
             reset_peak_memory(self.device)
             with memory_for(
                 f"{self.device} ran out of memory for batches of {case.batch_size}: give smaller --batch-sizes"
             ):
                 timed = TimedForward(model, self.device, case, self._peaks[precision], alone=alone)
                 timed.warm_up()  # after the yardstick, whose threads stay busy for a while
+            timed.clocks = stack.enter_context(watched_clocks(self.device))
             yield timed
 
 
@@ -166,9 +175,11 @@ def compiling(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def conditions(setting: Setting, device: torch.device) -> Iterator[None]:
+def conditions(setting: Setting, device: torch.device, cudnn_benchmark: bool = False) -> Iterator[None]:
     """Apply the setting's precision, record no gradients, and make the device the current one."""
     with applied(PRECISIONS[setting.precision], device), torch.inference_mode(), current(device):
+        if cudnn_benchmark:  # `applied` restores both
+            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
         yield
 
 

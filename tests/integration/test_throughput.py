@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness.records.run_folder import read_run
-from harness.throughput.timing import TimedForward
+from harness.throughput.timing import Bench, TimedForward
 from tests.colours import EXPECTED
 
 Throughput = Callable[..., pytest.RunResult]
@@ -93,6 +94,7 @@ def test_the_json_holds_the_measurement_and_the_environment(benchmark_file: Path
         "memory_format": "channels_last",
         "compiled": False,
         "batch_size": 4,
+        "cudnn_benchmark": False,
     }
     assert info["images_per_second"] == pytest.approx(4 / median)
     assert info["tflops"] == pytest.approx(2 * info["gmacs"] * 4 / median / 1e3)
@@ -194,6 +196,33 @@ def test_xdist_is_a_usage_error(throughput: Throughput) -> None:
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: -m throughput times one model at a time; * leave out -n"])
+
+
+def test_cudnn_benchmark_is_a_setting_of_its_own(
+    throughput: Throughput, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the id and the record; the switches of the gate are others. It needs cuDNN."""
+    result = throughput("--batch-sizes=4", "--cudnn-benchmark")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --cudnn-benchmark needs a CUDA device, found cpu: leave it out"])
+
+    # As if the CPU were a CUDA device, once the device is open.
+    opened = Bench.__init__
+
+    def without_refusing(bench: Bench, device: str, precisions: list[str], cudnn_benchmark: bool) -> None:
+        opened(bench, device, precisions)
+        bench._cudnn_benchmark = cudnn_benchmark
+
+    monkeypatch.setattr(Bench, "__init__", without_refusing)
+    switches = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    found = {}
+    for name, options in (("with", ["--cudnn-benchmark"]), ("without", [])):
+        throughput("--batch-sizes=4", f"--results={name}", *options).assert_outcomes(passed=1)
+        [timing] = read_run(project / name).record.timings
+        found[timing.id] = timing.cudnn_benchmark
+
+    assert {f"{CASE}-b4-cudnn-benchmark": True, f"{CASE}-b4": False} == found
+    assert switches == (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic)
 
 
 def test_disabled_benchmarks_leave_no_timing(throughput: Throughput, project: Path) -> None:
