@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from harness.records.run_folder import read_run
 from harness.throughput.timing import Bench, TimedForward
-from tests.colours import EXPECTED
+from tests.colours import EXPECTED, nearest_colour
 
 Throughput = Callable[..., pytest.RunResult]
 QUICK = ("--benchmark-max-time=0.02", "--benchmark-min-rounds=5")
@@ -196,6 +199,32 @@ def test_xdist_is_a_usage_error(throughput: Throughput) -> None:
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: -m throughput times one model at a time; * leave out -n"])
+
+
+_BUILT: list[weakref.ref[nn.Module]] = []
+_ALIVE: list[int] = []
+
+
+def counted() -> nn.Module:
+    """Count the models that are alive before another is built."""
+    gc.collect()
+    _ALIVE.append(sum(model() is not None for model in _BUILT))
+    model = nearest_colour()
+    _BUILT.append(weakref.ref(model))
+    return model
+
+
+def test_one_model_is_alive(throughput: Throughput, project: Path) -> None:
+    """Each is freed before the next is built, and at most the last one is left."""
+    like = f"weights: V1, builder: {__name__}:counted, preset: *preset, colours: *values"
+    models = "".join(f"  - {{model: m{number}, {like}}}\n" for number in range(3))
+    (project / "expected_accuracy.yaml").write_text(EXPECTED + models)
+
+    throughput("--batch-sizes=2,4", "--models=m0,m1,m2").assert_outcomes(passed=6)
+
+    gc.collect()
+    assert [0, 0, 0] == _ALIVE
+    assert sum(model() is not None for model in _BUILT) <= 1
 
 
 def test_cudnn_benchmark_is_a_setting_of_its_own(
