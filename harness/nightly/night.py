@@ -190,7 +190,7 @@ class Night:
         for second in again:
             first = timings[second.id]
             self._say(f"{first.id}: {1e3 * first.median:.2f} ms, timed again {1e3 * second.median:.2f} ms\n")
-            timings[first.id] = min(first, second, key=lambda timing: timing.median)
+            timings[first.id] = min(first, second, key=lambda timing: timing.median / timing.batch_size)
         record = msgspec.structs.replace(run.record, timings=tuple(timings.values()))
         write_whole(run.path / RECORD, record_json(record))
         return Run(run.path, record)

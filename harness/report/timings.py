@@ -24,7 +24,9 @@ def throughput_section(run: Run) -> Section:
         memory = "-" if timing.peak_memory is None else f"{timing.peak_memory / 1e9:.2f} GB"
         row = [("<timing", timing.id), ("images/s", f"{timing.images_per_second:,.1f}")]
         row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
-        row += [("ms per call", f"{1e3 * timing.median:,.2f}"), ("spread", f"{100 * timing.spread:.1f} %")]
+        p99 = number(timing.p99 and 1e3 * timing.p99, ",.2f")
+        row += [("ms per call", f"{1e3 * timing.median:,.2f}"), ("p99", p99)]
+        row += [("spread", f"{100 * timing.spread:.1f} %")]
         row += [("calls", f"{len(timing.seconds):,}"), ("GMACs", f"{timing.gmacs:.2f}")]
         row += [("TFLOP/s", f"{timing.tflops:.3f}"), ("of peak", f"{100 * timing.share_of_peak:.0f} %")]
         row += [("compile", number(timing.compile_seconds, ",.1f"))] if any(t.setting.compiled for t in timings) else []
@@ -39,11 +41,15 @@ def _throughput_notes(record: Record, legend: str) -> Iterator[str]:
         peaks = {timing.precision: timing.peak_tflops for timing in record.timings}
         reached = ", ".join(f"{peak:.3f} TFLOP/s in {precision}" for precision, peak in peaks.items())
         yield (
-            f"images/s from the median call; {legend}spread: interquartile range over median; "
-            f"GMACs: multiply-adds of one image, two operations each; peak: {reached} by a product of large matrices"
+            f"images/s from the median call; {legend}p99: ms, of 100 calls or more; spread: interquartile range over "
+            f"median; GMACs: multiply-adds of one image, two operations each; peak: {reached} by a product of large "
+            "matrices"
         )
     yield from missing_lines(record.missing_timings)
     for timing in record.timings:
+        if timing.sweep:
+            tried = ", ".join(f"{size}: {speed:,.1f}" for size, speed in timing.sweep)
+            yield f"{timing.id}: timed at {timing.batch_size}, as larger batches gain little; images/s by size: {tried}"
         yield from (f"{timing.id}: disturbed: {why}" for why in disturbances(timing))
         if isinstance(reasons := (timing.clocks or {}).get("throttled"), list) and reasons:
             yield f"{timing.id}: the GPU is throttled by {', '.join(map(str, reasons))}"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.throughput.timing import Bench, TimedForward
 
 _NAME = "imagenet-throughput"
+_AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class TimedCase(Case):
     cudnn_benchmark: bool = False  # whether cuDNN chooses its algorithms by timing them
 
     def __str__(self) -> str:
-        return f"{super().__str__()}{'-cudnn-benchmark' if self.cudnn_benchmark else ''}"
+        size = "" if self.batch_size else f"-b{_AUTO}"  # without one it is to be found
+        return f"{super().__str__()}{size}{'-cudnn-benchmark' if self.cudnn_benchmark else ''}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,8 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--batch-sizes",
         metavar="LIST",
-        type=_positives,
-        help="batch sizes to time, comma-separated (default: 1,256 on CUDA, 1,32 on a CPU)",
+        type=_sizes,
+        help="batch sizes to time, comma-separated; auto: doubled until images/s no longer grows (default: 1,256 on "
+        "CUDA, 1,32 on a CPU)",
     )
     group.addoption(
         "--cudnn-benchmark",
@@ -81,7 +84,7 @@ def timed(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iterat
         pytest.fail(f"run throughput tests with -m {THROUGHPUT}; without it no device is opened", pytrace=False)
     case: TimedCase = request.param
     # pytest-benchmark groups by these, and writes them: plain values.
-    benchmark.params = {"model": str(case.spec), **asdict(case.setting), "batch_size": case.batch_size}
+    benchmark.params = {"model": str(case.spec), **asdict(case.setting), "batch_size": case.batch_size or _AUTO}
     benchmark.params["cudnn_benchmark"] = case.cudnn_benchmark
     alone = len(request.session.items) == 1
     with shown_in_one_sentence(), plugin.bench.prepared(case, alone=alone) as forward:
@@ -151,9 +154,12 @@ class _Throughput:
                 benchmark["extra_info"]["environment"] = values["environment"]
 
 
-def _batch_sizes(config: pytest.Config) -> tuple[int, ...]:
-    """Return the batch sizes to time; the device is needed, and torch imported, only if none were given."""
-    given: tuple[int, ...] | None = config.getoption("batch_sizes")
+def _batch_sizes(config: pytest.Config) -> tuple[int | None, ...]:
+    """Return the batch sizes to time, None for one that is to be found.
+
+    The device is needed, and torch imported, only if none were given.
+    """
+    given: tuple[int | None, ...] | None = config.getoption("batch_sizes")
     if given or not is_selected(config, THROUGHPUT):
         return given or (1,)
     from harness.device import default_batch_size, resolve_device
@@ -164,6 +170,6 @@ def _batch_sizes(config: pytest.Config) -> tuple[int, ...]:
         raise pytest.UsageError(str(error)) from error
 
 
-def _positives(text: str) -> tuple[int, ...]:
-    """Return whole numbers above 0, comma-separated, each once."""
-    return tuple(dict.fromkeys(positive(part) for part in listed(text) or [text]))
+def _sizes(text: str) -> tuple[int | None, ...]:
+    """Return whole numbers above 0, comma-separated, each once; None for ``auto``."""
+    return tuple(dict.fromkeys(None if part == _AUTO else positive(part) for part in listed(text) or [text]))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
+from itertools import pairwise
 from statistics import mean, median
 from typing import Any
 
@@ -26,6 +27,8 @@ _WINDOW = 5
 _STABLE = 0.02
 _LEAST_SECONDS, _MOST_SECONDS = 0.5, 5.0
 _FEWEST_CALLS = 2
+# --batch-sizes auto: the gain of twice the size that is worth it, and where to end.
+_GAIN, _SWEEP_CALLS, _LARGEST_BATCH = 1.05, 5, 4096
 # Large enough to keep every unit busy: half a second or less on a slow device, a few milliseconds on a fast one.
 _PRODUCT_SIDE = {"cpu": 2048}
 _GPU_PRODUCT_SIDE = 8192
@@ -35,21 +38,31 @@ _PRODUCTS = 10
 class TimedForward:
     """One forward call on a fixed batch, which returns when the device is done; each call is one measurement."""
 
-    def __init__(self, model: Model, device: torch.device, case: Case, peak: float, *, alone: bool = False) -> None:
-        """Put a batch of the case's size on the device; the other arguments are those of ``Bench.prepared``.
+    def __init__(
+        self,
+        model: Model,
+        device: torch.device,
+        case: Case,
+        peak: float,
+        *,
+        sweep: Sequence[tuple[int, float]] = (),
+        alone: bool = False,
+    ) -> None:
+        """Put a batch of the case's size on the device.
 
         Args:
             model: the model in the case's setting.
             device: where it is.
             case: what is timed.
             peak: the device's peak, as of ``peak_tflops``.
+            sweep: batch sizes and images/s, of a case without a size: it is timed at that of ``knee_of``.
             alone: whether the process times nothing else, so that its memory is that of this model.
         """
-        assert case.batch_size is not None
         self._model, self._device, self._case, self._peak = model, device, case, peak
+        self._sweep, self._batch_size = tuple(sweep), case.batch_size or knee_of(sweep)
         self._normalize = Normalize(model.preset, device, case.setting.memory_format)
         # The same noise in every run: zeros would cost some devices less power, and so time.
-        shape = case.batch_size, model.preset.geometry.crop, model.preset.geometry.crop, 3
+        shape = self._batch_size, model.preset.geometry.crop, model.preset.geometry.crop, 3
         generator = torch.Generator().manual_seed(0)
         self._crops = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
@@ -96,7 +109,6 @@ class TimedForward:
     def result(self, seconds: Sequence[float]) -> TimingResult:
         """Return the result of measured calls, which took ``seconds``."""
         case = self._case
-        assert case.batch_size is not None
         around = [value for value in (self._yardstick, measure_yardstick(self._device)) if value is not None]
         # pytest-benchmark calls before the measured calls, to calibrate, and once after them, for the return value.
         on_device = self.device_seconds[-len(seconds) - 1 : -1]
@@ -105,7 +117,7 @@ class TimedForward:
             model=case.spec.model,
             weights=case.spec.weights,
             **asdict(case.setting),
-            batch_size=case.batch_size,
+            batch_size=self._batch_size,
             seconds=tuple(seconds),
             device_seconds=median(on_device) if on_device else None,
             gmacs=self._model.gmacs,
@@ -115,6 +127,7 @@ class TimedForward:
             yardstick=mean(around) if around else None,
             yardsticks=tuple(around),
             clocks=self.clocks(),
+            sweep=self._sweep,
             cudnn_benchmark=torch.backends.cudnn.benchmark,
             compile_seconds=self._compile_seconds,
         )
@@ -145,18 +158,45 @@ class Bench:
         if (precision := case.setting.precision) not in self._peaks:
             self._peaks[precision] = peak_tflops(case.setting, self.device)
         model = self._loader.load(case.spec, case.setting)
-        with ExitStack() as stack:
-            if case.setting.compiled:
-                stack.enter_context(compiling(self.device))
-            stack.enter_context(conditions(case.setting, self.device, self._cudnn_benchmark))
+        sweep = () if case.batch_size else tuple(self._swept(model, case))
+        size = case.batch_size or knee_of(sweep)
+        with self._ready(case.setting):
             reset_peak_memory(self.device)
-            with memory_for(
-                f"{self.device} ran out of memory for batches of {case.batch_size}: give smaller --batch-sizes"
-            ):
-                timed = TimedForward(model, self.device, case, self._peaks[precision], alone=alone)
+            with memory_for(f"{self.device} ran out of memory for batches of {size}: give smaller --batch-sizes"):
+                timed = TimedForward(model, self.device, case, self._peaks[precision], sweep=sweep, alone=alone)
                 timed.warm_up()  # after the yardstick, whose threads stay busy for a while
-            timed.clocks = stack.enter_context(watched_clocks(self.device))
-            yield timed
+            with watched_clocks(self.device) as timed.clocks:
+                yield timed
+
+    @contextmanager
+    def _ready(self, setting: Setting) -> Iterator[None]:
+        with (
+            compiling(self.device) if setting.compiled else nullcontext(),
+            conditions(setting, self.device, self._cudnn_benchmark),
+        ):
+            yield
+
+    def _swept(self, model: Model, case: Case) -> Iterator[tuple[int, float]]:
+        """Yield batch sizes and their images/s, until these no longer grow or memory runs out."""
+        best, size, peak = 0.0, 1, self._peaks[case.setting.precision]
+        while size <= _LARGEST_BATCH:
+            try:
+                with (
+                    self._ready(case.setting),
+                    memory_for(f"{case.spec}: {self.device} ran out of memory for a batch of one image"),
+                ):
+                    timed = TimedForward(model, self.device, replace(case, batch_size=size), peak)
+                    require_finite(timed())
+                    # The fastest: another job makes calls slower, none faster.
+                    speed = size / min(seconds_of(timed) for _ in range(_SWEEP_CALLS))
+            except DeviceError:
+                if size == 1:
+                    raise
+                return
+            yield size, speed
+            if speed < _GAIN * best:
+                return
+            best, size = speed, 2 * size
 
 
 @contextmanager
@@ -215,6 +255,18 @@ def peak_tflops(setting: Setting, device: torch.device) -> float:
 def _synchronize(device: torch.device) -> None:
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
+
+
+def knee_of(sweep: Sequence[tuple[int, float]]) -> int:
+    """Return the smallest batch size that twice the size does not make much faster, of sizes and images/s.
+
+    >>> knee_of([(1, 20.0), (2, 38.0), (4, 60.0), (8, 61.0)])
+    4
+    """
+    for (size, speed), (_, twice) in pairwise(sweep):
+        if twice < _GAIN * speed:
+            return size
+    return sweep[-1][0]
 
 
 def _is_warm(seconds: list[float]) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -59,10 +62,52 @@ def test_each_model_is_timed_in_each_setting(throughput: Throughput, project: Pa
         [
             r"timed on: cpu \(.*\)$",
             r"=+ throughput: forward alone, images on the device, seeded weights =+$",
-            rf"{CASE}-b1 +[\d,]+\.\d +- +\d+\.\d\d +\d+\.\d % +\d+ +0\.00 ",
+            rf"{CASE}-b1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d % +\d+ +0\.00 ",
             r"results: .*/run$",
         ]
     )
+
+
+def test_a_batch_size_can_be_searched(throughput: Throughput, project: Path) -> None:
+    """Beside others; the id does not depend on what was found, so that runs can be compared."""
+    result = throughput("--batch-sizes=1,auto", "--results=run")
+
+    result.assert_outcomes(passed=2)
+    one, auto = read_run(project / "run").record.timings
+    assert [f"{CASE}-b1", f"{CASE}-bauto"] == [one.id, auto.id]
+    assert () == one.sweep
+    assert [2**n for n in range(len(auto.sweep))] == [size for size, _ in auto.sweep]
+    assert auto.batch_size in dict(auto.sweep)
+    result.stdout.fnmatch_lines([f"{CASE}-bauto: timed at {auto.batch_size}, as larger batches gain little;*"])
+
+
+class Sleeper(nn.Module):
+    """A model that takes 10 ms, and every tenth time 300 ms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._model, self._calls = nearest_colour(), itertools.count(1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (B, 1000)."""
+        time.sleep(0.3 if next(self._calls) % 10 == 0 else 0.01)
+        logits: torch.Tensor = self._model(images)
+        return logits
+
+
+@pytest.mark.slow
+def test_what_is_recorded_is_what_a_call_takes(throughput: Throughput, project: Path) -> None:
+    """The sleep of each call is in the median, and that of every tenth in the 99th percentile alone."""
+    _broken(project, f"{__name__}:Sleeper")
+
+    throughput("--batch-sizes=1", "--models=broken", "--benchmark-min-rounds=110", "--benchmark-json=run.json")
+
+    [bench] = json.loads((project / "run.json").read_text())["benchmarks"]
+    info, seconds = bench["extra_info"], bench["stats"]["data"]
+    assert len(seconds) >= 110
+    assert np.percentile(seconds, (50, 99)).tolist() == pytest.approx([info["median"], info["p99"]])
+    assert 0.01 <= info["median"] < 0.3 <= info["p99"]
+    assert info["images_per_second"] == pytest.approx(1 / info["median"])
 
 
 def test_the_default_batch_sizes(throughput: Throughput) -> None:

@@ -117,6 +117,11 @@ def _speed_charts(report: Report) -> Iterator[Chart]:
     more = f" (the first {_MOST_ROWS} of {len(timings)})" if len(timings) > _MOST_ROWS else ""
     if bars:
         yield speeds(f"images/s: median, middle half and all calls{more}", bars)
+    swept = {names[timing.id]: dict(timing.sweep) for timing in timings[:_MOST_ROWS] if timing.sweep}
+    sizes = sorted({size for rates in swept.values() for size in rates})
+    lines = {name: tuple(rates.get(size) for size in sizes) for name, rates in list(swept.items())[:_MOST_LINES]}
+    if lines:
+        yield series("images/s by batch size", lines, [f"{size}" for size in sizes], "images/s", least=0)
 
 
 def _speeds(timing: TimingResult) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ import gc
 import os
 import weakref
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -254,6 +255,55 @@ def test_the_time_to_compile_is_what_the_first_call_takes_more(monkeypatch: pyte
         found.append(timed.result([2.0]).compile_seconds)
 
     assert [3.0, None] == found
+
+
+SECONDS_BY_SIZE = {1: 0.1, 2: 0.1, 4: 0.1, 8: 0.195, 16: 0.1}
+"""Of a call: images/s are 10, 20, 40 and 41, and what comes then is not tried."""
+
+
+def test_the_batch_size_is_doubled_until_images_per_second_no_longer_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By less than 5 %: it is timed at the size that twice the size does not make faster."""
+    by_size = {3 * 8 * 8 * size: seconds for size, seconds in SECONDS_BY_SIZE.items()}
+    taken = {"calls": 0}
+
+    def of_its_size(call: Any) -> float:
+        taken["calls"] += 1
+        return by_size[call._crops.numel()] if isinstance(call, TimedForward) else 1.0
+
+    monkeypatch.setattr("harness.throughput.timing.seconds_of", of_its_size)
+    case = replace(_case("small"), batch_size=None)
+    with Bench("cpu", ["fp32"]).prepared(case) as timed:
+        result = timed.result([0.1])
+
+    assert [(1, 10.0), (2, 20.0), (4, 40.0), (8, 8 / 0.195)] == list(result.sweep)
+    assert (4, 40.0) == (result.batch_size, result.images_per_second)
+    assert 4 == len(timed())
+
+
+class Full(nn.Module):
+    """A model on a device that has memory for so many images."""
+
+    room = 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, 10)."""
+        if len(images) > self.room:
+            raise RuntimeError("CUDA out of memory")
+        return torch.zeros(len(images), 10)
+
+
+@pytest.mark.parametrize(("room", "size"), [(2, 2), (0, None)])
+def test_the_search_ends_where_memory_does(room: int, size: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the largest batch that fits; none is an error."""
+    monkeypatch.setattr("harness.throughput.timing.seconds_of", lambda _call: 0.1)
+    monkeypatch.setattr("harness.throughput.timing._LARGEST_BATCH", 8)
+    monkeypatch.setattr(Full, "room", room)
+    monkeypatch.setattr("harness.models._count_gmacs", lambda *_: 1.0)
+    case = Case(Entry(ModelSpec("full", "V1", f"{__name__}:Full", PRESET)))
+    outcome: Any = nullcontext() if size else pytest.raises(DeviceError, match="out of memory for a batch of one image")
+
+    with outcome, Bench("cpu", ["fp32"]).prepared(case) as timed:
+        assert size == timed.result([0.1]).batch_size
 
 
 def test_memory_of_a_cpu_is_that_of_a_process_that_times_nothing_else() -> None:
