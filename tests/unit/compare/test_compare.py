@@ -437,6 +437,25 @@ def test_memory_and_the_time_to_compile_have_limits(old: dict[str, Any], new: di
     assert [] == list(comparison.failures(limits=Limits(memory=0.21, compile=1.01)))
 
 
+@pytest.mark.parametrize(("more_memory", "longer", "failures"), [(1.0, 1.0, 0), (1.2, 1.0, 20), (1.0, 2.0, 20)])
+def test_unchanged_runs_do_not_fail_and_planted_growth_does(more_memory: float, longer: float, failures: int) -> None:
+    """In 20 runs that differ by more than unchanged ones did: memory by 1.3 % at most, and the time to compile by 5 %.
+
+    docs/measurements/throughput.md has what was measured.
+    """
+    rng, found = np.random.default_rng(3), []
+
+    def run(memory: float, seconds: float) -> Record:
+        noise = rng.uniform(1, 1.013), rng.uniform(1, 1.05)
+        peak, compiling = int(1.112e9 * memory * noise[0]), 8.4 * seconds * noise[1]
+        return run_record([], [timing_result(seconds=_seconds(1), peak_memory=peak, compile_seconds=compiling)])
+
+    for _ in range(20):
+        found += _failures(_compared(run(1.0, 1.0), run(more_memory, longer)))
+
+    assert failures == len(found)
+
+
 def test_the_time_to_compile_of_a_disturbed_timing_is_not_judged() -> None:
     """Its memory is."""
     disturbed = timing_result(seconds=[1.0, 1.0, 1.5, 2.0], compile_seconds=30.0, peak_memory=2_000)
