@@ -257,14 +257,14 @@ def judge_speed(change: SpeedChange, max_slowdown: float) -> Check:
     longer = change.ratio / (change.machine or 1.0) - 1
     if change.is_significant and longer > max_slowdown:
         by = " by the yardstick" if change.machine else ""
-        return Check("speed", FAILED, f"takes {100 * longer:.1f} % longer{by}, allowed {100 * max_slowdown:g} %")
+        return Check("speed", FAILED, f"takes {100 * longer:.1f} % {change.more}{by}, allowed {100 * max_slowdown:g} %")
     return Check("speed", PASSED, "")
 
 
 def judge_trial(trial: SpeedTrial, max_slowdown: float) -> Check:
     """Return the same of several runs a side, which also tell what they rule out from what they cannot see."""
-    allowed, interval = f"allowed {100 * max_slowdown:g} %", (100 * (end - 1) for end in (trial.low, trial.high))
-    detail = "takes {:+.1f} to {:+.1f} % longer, ".format(*interval) + allowed
+    low, high = (f"{100 * (end - 1):+.1f}" for end in (trial.low, trial.high))
+    detail = f"takes {low} to {high} % {trial.more}, allowed {100 * max_slowdown:g} %"
     if trial.is_significant and trial.ratio > 1 + max_slowdown:
         return Check("speed", FAILED, detail)
     if trial.high > 1 + max_slowdown:

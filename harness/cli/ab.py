@@ -9,12 +9,12 @@ from pathlib import Path
 
 from harness.ab.rounds import FEWEST, looks, measured
 from harness.cli import PYTEST_OPTIONS, Commands, write_text
-from harness.cli.compare import add_max_slowdown
+from harness.cli.compare import add_limits, limits_of
 from harness.compare.trial import try_speed
 from harness.options import positive
 from harness.report.comparison import trial_sections
 from harness.report.sections import as_markdown, as_text, counted
-from harness.verdict import NOT_JUDGED, judge_trial
+from harness.verdict import NOT_JUDGED
 
 
 def add(commands: Commands) -> None:
@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         command.add_argument(f"{name.lower()}_python", metavar=f"{name}_PYTHON", help=f"the {name.lower()} interpreter")
     rounds = f"at most so many processes of each environment, {FEWEST} or more (default: %(default)s)"
     command.add_argument("--rounds", metavar="N", type=positive, default=10, help=rounds)
-    add_max_slowdown(command)
+    add_limits(command)
     keep = "keep the JSON file of each process there, for imagenet-gate compare --old --new (default: they are removed)"
     command.add_argument("--keep", metavar="DIR", type=Path, help=keep)
     command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report to this file too, as Markdown")
@@ -42,6 +42,7 @@ def add(commands: Commands) -> None:
 def _ab(options: argparse.Namespace) -> int:
     if options.rounds < FEWEST:
         options.usage(f"argument --rounds: expected {FEWEST} or more, found {options.rounds}")
+    limits = limits_of(options)
     with tempfile.TemporaryDirectory(prefix="imagenet-gate-ab-") as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,17 +54,18 @@ def _ab(options: argparse.Namespace) -> int:
                 print(f"{said}: looked at after round {min(look for look in at if look > number)}", flush=True)
                 continue
             trial = try_speed(old, new, len(at))
-            undecided = [
-                f"{tried.id} ({100 * (tried.evidence.ratio - 1):+.1f} %)"
-                for tried in trial.timings
-                if judge_trial(tried.evidence, options.max_slowdown).outcome == NOT_JUDGED
-            ]
-            which = f": {', '.join(undecided)}" if undecided else ""
+            undecided: dict[str, list[str]] = {}
+            for tried in trial.timings:
+                if tried.evidence.kind in options.fail_on and tried.judged(limits).outcome == NOT_JUDGED:
+                    kind = "" if tried.evidence.kind == "speed" else f"{tried.evidence.kind} "
+                    undecided.setdefault(tried.id, []).append(f"{kind}{100 * (tried.evidence.ratio - 1):+.1f} %")
+            found = ", ".join(f"{identity} ({', '.join(changes)})" for identity, changes in undecided.items())
+            which = f": {found}" if undecided else ""
             print(f"{said}: {counted(len(undecided), 'case')} not decided{which}", flush=True)
             if not undecided:
                 break
-        failures = tuple(trial.failures(("speed", "missing"), options.max_slowdown, options.strict_speed))
-        sections = trial_sections(trial, failures, options.max_slowdown)
+        failures = tuple(trial.failures(options.fail_on, limits, options.strict_speed))
+        sections = trial_sections(trial, failures, limits)
     print("", *as_text(sections), sep="\n")
     if options.markdown is not None:
         write_text("--markdown", options.markdown, "\n".join(as_markdown([sections[-1], *sections[:-1]])) + "\n")

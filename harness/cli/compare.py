@@ -7,12 +7,19 @@ import math
 from pathlib import Path
 
 from harness.cli import Commands, write_text
-from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, check_same_images
+from harness.compare.compare import FAILURES, LIMIT_OPTIONS, NOISE, check_same_images
 from harness.compare.trial import try_speed
 from harness.records.run_folder import read_run
+from harness.records.speed import LIMITS, Limits
 from harness.report import comparison as tables
 from harness.report.report import Judging
 from harness.report.sections import as_markdown, as_text
+
+_LIMITED = (
+    "how much longer a call may take if that is significant",
+    "how much more memory may be used at the peak",
+    "how much longer torch.compile may take",
+)
 
 
 def add(commands: Commands) -> None:
@@ -38,9 +45,7 @@ def add(commands: Commands) -> None:
 
 def add_judging(command: argparse.ArgumentParser) -> None:
     """Declare the options by which a comparison is judged."""
-    failures = f"what counts as a failure, comma-separated: {', '.join(FAILURES)}, or 'none' (default: all three)"
-    command.add_argument("--fail-on", metavar="LIST", type=_kinds, default=FAILURES, help=failures)
-    add_max_slowdown(command)
+    add_limits(command)
     noise = "by how much the speed of two runs of the same software differs on this machine (default: 7%%)"
     command.add_argument("--noise", metavar="PERCENT", type=_percent, default=NOISE, help=noise)
     drift = command.add_mutually_exclusive_group()
@@ -53,10 +58,13 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     command.add_argument("--noise-floor", metavar="FILE", type=Path, help=floor)
 
 
-def add_max_slowdown(command: argparse.ArgumentParser) -> None:
-    """Declare the options by which speed is judged."""
-    slowdown = "how much longer a call may take if that is significant (default: 5%%)"
-    command.add_argument("--max-slowdown", metavar="PERCENT", type=_percent, default=MAX_SLOWDOWN, help=slowdown)
+def add_limits(command: argparse.ArgumentParser) -> None:
+    """Declare what counts as a failure, and the limits of what timings may take."""
+    failures = f"what counts as a failure, comma-separated: {', '.join(FAILURES)}, or 'none' (default: all)"
+    command.add_argument("--fail-on", metavar="LIST", type=_kinds, default=FAILURES, help=failures)
+    for option, what, default in zip(LIMIT_OPTIONS, _LIMITED, LIMITS, strict=True):
+        shown = f"{what} (default: {100 * default:g}%%)"
+        command.add_argument(option, metavar="PERCENT", type=_percent, default=default, help=shown)
     strict_speed = "fail also where a timing is not judged: it was disturbed, or more runs are needed to tell"
     command.add_argument("--strict-speed", action="store_true", help=strict_speed)
 
@@ -65,7 +73,7 @@ def judging_of(options: argparse.Namespace) -> Judging:
     """Return the values of the options by which a comparison is judged."""
     return Judging(
         options.fail_on,
-        options.max_slowdown,
+        limits_of(options),
         options.noise,
         options.strict_drift,
         options.allow_drift,
@@ -74,14 +82,19 @@ def judging_of(options: argparse.Namespace) -> Judging:
     )
 
 
+def limits_of(options: argparse.Namespace) -> Limits:
+    """Return the limits that were given."""
+    return Limits(options.max_slowdown, options.max_memory, options.max_compile_time)
+
+
 def _compare(options: argparse.Namespace) -> int:
     if bool(options.old) != bool(options.new) or (len(options.runs) < 2 and not options.old):
         options.usage("give two runs, OLD and NEW, or more for a series, or else --old RUN RUN ... --new RUN RUN ...")
     runs, judging = [read_run(path) for path in options.runs], judging_of(options)
     if options.old:
         trial = try_speed([read_run(path) for path in options.old], [read_run(path) for path in options.new])
-        failures = tuple(trial.failures(judging.fail_on, judging.max_slowdown, judging.strict_speed))
-        sections, failed = tables.trial_sections(trial, failures, judging.max_slowdown), bool(failures)
+        failures = tuple(trial.failures(judging.fail_on, judging.limits, judging.strict_speed))
+        sections, failed = tables.trial_sections(trial, failures, judging.limits), bool(failures)
     elif len(runs) > 2:
         check_same_images(*runs)
         steps = [

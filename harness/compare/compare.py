@@ -16,13 +16,15 @@ from harness.errors import RecordError
 from harness.records.evidence import ChangedPrediction, Pairing, Policy, Unpaired
 from harness.records.results import CaseResult, Record, TimingResult
 from harness.records.run_folder import Run
-from harness.records.speed import SpeedChange, disturbances
+from harness.records.speed import LIMITS, Limits, SpeedChange, amounts_of, disturbances
 from harness.verdict import BASELINE, FAILED, NOT_JUDGED, judge_speed
 
-FAILURES = ("accuracy", "speed", "missing")
+FAILURES = ("accuracy", *Limits._fields, "missing")
 """What may count as a failure."""
-MAX_SLOWDOWN, NOISE = 0.05, 0.07
-"""Defaults: how much longer a call may take, and by how much two runs of the same software differ."""
+LIMIT_OPTIONS = ("--max-slowdown", "--max-memory", "--max-compile-time")
+"""The option of each of ``Limits``."""
+NOISE = 0.07
+"""Default of by how much the speed of two runs of the same software differs."""
 CONFIDENCE = 0.99
 """Of all intervals of a comparison together, whatever their number (Bonferroni)."""
 
@@ -84,20 +86,21 @@ class Comparison:
     facts: tuple[tuple[str, Any, Any], ...]  # name, old and new value of each that differs
     accuracy: tuple[AccuracyPair, ...]
     speed: tuple[SpeedPair, ...]
+    costs: tuple[SpeedPair, ...]  # memory and time to compile, of the timings in which both runs know them
     speed_error: str  # why speeds are not compared; empty if they are
     missing: tuple[tuple[str, str], ...]  # id of each result that one run lacks, and what it lacks
     added: tuple[str, ...]  # ids that only the new run has
 
     def failures(
-        self, fail_on: Sequence[str] = FAILURES, max_slowdown: float = MAX_SLOWDOWN, strict_speed: bool = False
+        self, fail_on: Sequence[str] = FAILURES, limits: Limits = LIMITS, strict_speed: bool = False
     ) -> Iterator[tuple[str, str]]:
         """Yield each failure's id and reason; ``strict_speed`` makes one of a timing that was not judged."""
         if "accuracy" in fail_on:
             yield from ((pair.new.id, why) for pair in self.accuracy if (why := pair.failure()))
-        if "speed" in fail_on:
-            checks = ((pair.new.id, judge_speed(pair.evidence, max_slowdown)) for pair in self.speed)
-            failing = (FAILED, NOT_JUDGED) if strict_speed else (FAILED,)
-            yield from ((identity, check.detail) for identity, check in checks if check.outcome in failing)
+        judged = [pair for pair in (*self.speed, *self.costs) if pair.evidence.kind in fail_on]
+        checks = ((pair.new.id, judge_speed(pair.evidence, getattr(limits, pair.evidence.kind))) for pair in judged)
+        failing = (FAILED, NOT_JUDGED) if strict_speed else (FAILED,)
+        yield from ((identity, check.detail) for identity, check in checks if check.outcome in failing)
         if "missing" in fail_on:
             yield from self.missing
 
@@ -116,7 +119,8 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     facts = tuple(before.environment.differences(after.environment))
     differ = [f"{name} {one} and {other}" for name, one, other in facts if name in before.environment.hardware]
     speed_error = f"not compared, since the hardware differs: {', '.join(differ)}" if timings and differ else ""
-    speed = () if speed_error else tuple(_speed_pairs(before, after, timings, noise))
+    pairs = [] if speed_error else list(_speed_pairs(before, after, timings, noise))
+    speed, costs = (tuple(p for p in pairs if (p.evidence.kind == "speed") == is_speed) for is_speed in (True, False))
     accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases))
     in_old, in_new = _ids(before), _ids(after)
     missing = {identity: "is not in the new run" for identity in in_old if identity not in in_new}
@@ -125,7 +129,7 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
             if lost.id in in_new:
                 missing[lost.id] = f"{lost.outcome} in the {when} run{lost.detail and f': {lost.detail}'}"
     added = tuple(result.id for result in (*after.cases, *after.timings) if result.id not in in_old)
-    return Comparison(old, new, facts, accuracy, speed, speed_error, tuple(missing.items()), added)
+    return Comparison(old, new, facts, accuracy, speed, costs, speed_error, tuple(missing.items()), added)
 
 
 def confidence_of_each(timings: int) -> float:
@@ -175,12 +179,20 @@ def _speed_pairs(
     # The yardstick is computed by numpy, and means nothing across its versions.
     same_numpy = old.environment.numpy == new.environment.numpy
     for before, after in timings:
-        ratio = ratio_of_medians(after.seconds, before.seconds, confidence=confidence_of_each(len(timings)))
-        fastest = min(after.seconds) / min(before.seconds)
+        # By image: of --batch-sizes auto the best size may differ.
+        new_seconds, old_seconds = ([s / timing.batch_size for s in timing.seconds] for timing in (after, before))
+        ratio = ratio_of_medians(new_seconds, old_seconds, confidence=confidence_of_each(len(timings)))
+        fastest = min(new_seconds) / min(old_seconds)
         machine = after.yardstick / before.yardstick if same_numpy and before.yardstick and after.yardstick else None
         sides = (("old", before), ("new", after))
         why = "; ".join(f"in the {when} run {reason}" for when, timing in sides for reason in disturbances(timing))
         yield SpeedPair(before, after, SpeedChange(*ratio, fastest, machine, noise, why))
+        for kind, (old_amount, new_amount) in amounts_of((before, after)).items():
+            once = new_amount / old_amount
+            if kind == "memory":  # which neither the machine nor another job changes
+                yield SpeedPair(before, after, SpeedChange(once, once, once, once, None, 0.0, kind=kind))
+            elif kind == "compile":
+                yield SpeedPair(before, after, SpeedChange(once, once, once, once, machine, noise, why, kind))
 
 
 _Result = TypeVar("_Result", CaseResult, TimingResult)

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from harness.compare.compare import FAILURES, MAX_SLOWDOWN, confidence_of_each
+from harness.compare.compare import FAILURES, confidence_of_each
 from harness.compare.statistics import ratio_of_pairs
 from harness.errors import RecordError
 from harness.records.results import TimingResult
 from harness.records.run_folder import Run
-from harness.records.speed import SpeedTrial
-from harness.verdict import FAILED, NOT_JUDGED, judge_trial
+from harness.records.speed import LIMITS, Limits, SpeedTrial, amounts_of
+from harness.verdict import FAILED, NOT_JUDGED, Check, judge_trial
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A timing in several runs a side."""
+    """What a timing took in several runs a side, of one kind: time, memory, or time to compile."""
 
     id: str
     pairs: tuple[tuple[TimingResult, TimingResult], ...]  # old and new
     evidence: SpeedTrial
+    old: float  # the median of what it took: seconds an image, bytes, or seconds
+    new: float
+
+    def judged(self, limits: Limits) -> Check:
+        """Return the check by the limit of its kind."""
+        return judge_trial(self.evidence, getattr(limits, self.evidence.kind))
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Trial:
     old: tuple[Run, ...]  # in the order in which they were made
     new: tuple[Run, ...]
     confidence: float  # of each interval
-    timings: tuple[Tried, ...]  # those that all runs have
+    timings: tuple[Tried, ...]  # those that all runs have, for each kind that all know
     missing: tuple[tuple[str, str], ...]  # id of each other timing, and which run lacks it
 
     @property
@@ -40,13 +47,12 @@ class Trial:
         return all(first[0].record.created < last[-1].record.created for first, last in sides)
 
     def failures(
-        self, fail_on: Sequence[str] = FAILURES, max_slowdown: float = MAX_SLOWDOWN, strict_speed: bool = False
+        self, fail_on: Sequence[str] = FAILURES, limits: Limits = LIMITS, strict_speed: bool = False
     ) -> Iterator[tuple[str, str]]:
         """Yield the id and reason of each failure; arguments as of ``Comparison.failures``."""
         failing = (FAILED, NOT_JUDGED) if strict_speed else (FAILED,)
-        checks = ((tried.id, judge_trial(tried.evidence, max_slowdown)) for tried in self.timings)
-        if "speed" in fail_on:
-            yield from ((identity, check.detail) for identity, check in checks if check.outcome in failing)
+        checks = ((tried, tried.judged(limits)) for tried in self.timings if tried.evidence.kind in fail_on)
+        yield from ((tried.id, check.detail) for tried, check in checks if check.outcome in failing)
         if "missing" in fail_on:
             yield from self.missing
 
@@ -71,13 +77,16 @@ def try_speed(old: Sequence[Run], new: Sequence[Run], looks: int = 1) -> Trial:
     complete = [identity for identity in ids if identity not in lacking]
     if not complete:
         raise RecordError(f"{before[0].path} and {after[0].path}: expected timings that all runs have, found none")
-    confidence = 1 - (1 - confidence_of_each(len(complete))) / looks
-    tried = []
-    for identity in complete:
+    amounts = {identity: amounts_of([held[identity] for _, held in runs]) for identity in complete}
+    confidence = 1 - (1 - confidence_of_each(sum(map(len, amounts.values())))) / looks
+    tried, number = [], len(before)
+    for identity, by_kind in amounts.items():
         timings = [held[identity] for _, held in runs]
-        pairs = tuple(zip(timings[: len(before)], timings[len(before) :], strict=True))
-        ratio = ratio_of_pairs([new.median for _, new in pairs], [old.median for old, _ in pairs], confidence)
-        tried.append(Tried(identity, pairs, SpeedTrial(len(pairs), *ratio)))
+        pairs = tuple(zip(timings[:number], timings[number:], strict=True))
+        for kind, values in by_kind.items():
+            ratio = ratio_of_pairs(values[number:], values[:number], confidence)
+            medians = median(values[:number]), median(values[number:])
+            tried.append(Tried(identity, pairs, SpeedTrial(number, *ratio, kind), *medians))
     missing = tuple((identity, f"is not in {path}") for identity, path in lacking.items())
     return Trial(before, after, confidence, tuple(tried), missing)
 

@@ -120,10 +120,10 @@ class Night:
                 "the same --limit, accept this run, or name another NIGHTLY_DIR"
             )
         since, again = pinned.record.created if pinned else "", []
-        series = judge_series([*earlier, night_of(run.record)], since, self.judging.max_slowdown)
+        series = judge_series([*earlier, night_of(run.record)], since, self.judging.limits.speed)
         if suspected := {one.id for one in series if one.why} | self._slower_than(pinned, run):
             again = self._timed_again(sorted(suspected))
-            series = judge_series([*earlier, night_of(run.record, again)], since, self.judging.max_slowdown)
+            series = judge_series([*earlier, night_of(run.record, again)], since, self.judging.limits.speed)
         write_nights(kept, [*earlier, night_of(run.record, again)])
         run = self._with_the_faster(run, again)
         slower = [(one.id, one.why) for one in series if one.why and "speed" in self.judging.fail_on]
@@ -175,7 +175,7 @@ class Night:
             return set()
         sides = (msgspec.structs.replace(side.record, dataset=None, cases=()) for side in (pinned, run))
         comparison, _ = self.judging.compare(*(Run(run.path, side) for side in sides))
-        return {identity for identity, _ in comparison.failures(("speed",), self.judging.max_slowdown)}
+        return {identity for identity, _ in comparison.failures(("speed",), self.judging.limits)}
 
     def _timed_again(self, ids: Sequence[str]) -> list[TimingResult]:
         self._say(f"\ntimed again, since they seem slower: {', '.join(ids)}\n")
@@ -190,7 +190,7 @@ class Night:
         for second in again:
             first = timings[second.id]
             self._say(f"{first.id}: {1e3 * first.median:.2f} ms, timed again {1e3 * second.median:.2f} ms\n")
-            timings[first.id] = min(first, second, key=lambda timing: timing.median)
+            timings[first.id] = min(first, second, key=lambda timing: timing.median / timing.batch_size)
         record = msgspec.structs.replace(run.record, timings=tuple(timings.values()))
         write_whole(run.path / RECORD, record_json(record))
         return Run(run.path, record)

@@ -70,7 +70,8 @@ def night_of(record: Record, again: Iterable[TimingResult] = ()) -> Night:
     """Return what is kept of a night, and of what was timed again in it."""
     seconds: dict[str, tuple[float, ...]] = {}
     for timing in (*record.timings, *again):
-        seconds[timing.id] = (*seconds.get(timing.id, ()), timing.median)
+        images = timing.batch_size if timing.sweep else 1  # a size that was searched may be another tomorrow
+        seconds[timing.id] = (*seconds.get(timing.id, ()), timing.median / images)
     yardsticks = {timing.id: timing.yardstick for timing in record.timings if timing.yardstick is not None}
     return Night(record.created, record.environment, seconds, yardsticks)
 

@@ -29,6 +29,7 @@ ERROR: Final = "error"
 # Not Name for the values: msgspec (0.18 to 0.22) then crashes at the interpreter's end, see CaseResult.__post_init__.
 _Fact: TypeAlias = bool | int | float | str
 Facts: TypeAlias = dict[Name, _Fact | list[int | float] | None]
+_CALLS_FOR_P99 = 100
 Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e15)]
 
 
@@ -143,13 +144,22 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     warm_up: dict[Name, bool | Size]  # calls before the measurement, their seconds, and whether they had become stable
     # Mean seconds of a fixed piece of work without torch; None on other devices than a CPU.
     yardstick: Seconds | None
-    clocks: dict[Name, _Fact | list[str] | None] | None  # the GPU's after the last call, by NVML; None if not known
+    clocks: dict[Name, _Fact | list[str] | None] | None  # the GPU's after the calls, by NVML; None if not known
     yardsticks: tuple[Seconds, ...] = ()  # the same before and after the calls
+    # Batch sizes that were tried, each twice the one before, and images/s of each; empty unless the size was searched.
+    sweep: tuple[tuple[Count, Size], ...] = ()
+    cudnn_benchmark: bool = False  # whether cuDNN chose its algorithms by timing them
+    compile_seconds: Size | None = None  # by how much longer the first call took, which compiles; None if none does
 
     @property
     def median(self) -> float:
         """The median seconds of a call."""
         return median(self.seconds)
+
+    @property
+    def p99(self) -> float | None:
+        """The seconds that 99 % of the calls took at most; None if there were too few calls to tell."""
+        return float(np.percentile(self.seconds, 99)) if len(self.seconds) >= _CALLS_FOR_P99 else None
 
     @property
     def spread(self) -> float:
@@ -176,7 +186,7 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
         """Return everything but the single calls' seconds, small enough for pytest-benchmark's ``extra_info``."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         del values["seconds"]
-        derived = ("images_per_second", "spread", "tflops", "share_of_peak")
+        derived = ("median", "p99", "images_per_second", "spread", "tflops", "share_of_peak")
         return {**values, **{name: getattr(self, name) for name in derived}}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -12,6 +12,32 @@ if TYPE_CHECKING:
 
 _UNSTEADY, _ENOUGH_CALLS = 0.1, 10
 """A timing that varied by more, as a share, was disturbed; calls that show whether a warm-up has settled."""
+_MORE = {"speed": "longer", "memory": "more memory", "compile": "longer to compile"}
+
+
+class Limits(NamedTuple):
+    """How much more than before a timing may take, as shares: of time, of peak memory, of time to compile."""
+
+    speed: float = 0.05
+    memory: float = 0.10
+    compile: float = 0.25
+
+
+LIMITS = Limits()
+"""The defaults."""
+
+
+def amounts_of(timings: Sequence[TimingResult]) -> dict[str, list[float]]:
+    """Return what a timing took in several runs, by the kinds that all runs know: seconds an image, bytes, seconds.
+
+    Memory and the time to compile are those of a batch, and so are left out if batches of other sizes were timed.
+    """
+    speed = {"speed": [timing.median / timing.batch_size for timing in timings]}
+    if len({timing.batch_size for timing in timings}) > 1:
+        return speed
+    memory = [float(timing.peak_memory or 0) for timing in timings]
+    known = {"memory": memory, "compile": [timing.compile_seconds or 0.0 for timing in timings]}
+    return speed | {kind: values for kind, values in known.items() if all(values)}
 
 
 def disturbances(timing: TimingResult) -> Iterator[str]:
@@ -29,7 +55,7 @@ def disturbances(timing: TimingResult) -> Iterator[str]:
 
 
 class SpeedChange(msgspec.Struct, frozen=True):
-    """Evidence about one timing in two runs."""
+    """Evidence about one timing in two runs: by default about its speed."""
 
     ratio: float  # new over old seconds of the median call: above 1 is slower
     low: float  # lower end of the ratio's interval
@@ -39,6 +65,12 @@ class SpeedChange(msgspec.Struct, frozen=True):
     machine: float | None
     noise: float  # by how much two runs of the same software may differ, as a share
     disturbed: str = ""  # why one of the two timings is no evidence; empty if both are
+    kind: str = "speed"  # what was measured, a field of Limits: the ratio is that of memory, or of time to compile
+
+    @property
+    def more(self) -> str:
+        """What a ratio above 1 means, after a percentage."""
+        return _MORE[self.kind]
 
     @property
     def change(self) -> float:
@@ -72,6 +104,12 @@ class SpeedTrial(msgspec.Struct, frozen=True):
     ratio: float  # new over old seconds of the median call, the geometric mean of the pairs
     low: float  # lower end of the ratio's interval, from the differences between the pairs
     high: float  # upper end of the ratio's interval
+    kind: str = "speed"  # as of SpeedChange
+
+    @property
+    def more(self) -> str:
+        """What a ratio above 1 means, after a percentage."""
+        return _MORE[self.kind]
 
     @property
     def is_significant(self) -> bool:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import median
 from typing import NamedTuple
 
-from harness.compare.compare import FAILURES, AccuracyPair, Comparison, compare, confidence_of_each
+from harness.compare.compare import FAILURES, AccuracyPair, Comparison, SpeedPair, compare, confidence_of_each
 from harness.compare.trial import Trial
 from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
 from harness.records.run_folder import Run
-from harness.records.speed import SpeedChange, SpeedTrial, disturbances
+from harness.records.speed import Limits, SpeedChange, SpeedTrial, amounts_of, disturbances
 from harness.report.run import CHANGED, outcome_of, shown
 from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
-from harness.verdict import FAILED, NOT_JUDGED, PASSED, judge_trial, worst
+from harness.verdict import FAILED, NOT_JUDGED, PASSED, worst
 
 _LONGEST_LIST, _RUNS_PER_TABLE = 10, 6
+_MEASURED = {"speed": "speed: images/s", "memory": "peak memory, in GB", "compile": "seconds of compiling"}
+_CHANGED_COST = 0.02
+"""A change of memory or of the time to compile, as a share, that is worth a row."""
 
 
 def comparison_sections(
@@ -39,6 +41,10 @@ def differences(comparison: Comparison) -> dict[str, Section]:
         sections["accuracy"] = _accuracy_section(comparison)
     if comparison.speed or comparison.speed_error:
         sections["speed"] = _speed_section(comparison)
+    for kind in ("memory", "compile"):
+        pairs = [pair for pair in comparison.costs if pair.evidence.kind == kind]
+        if any(_has_changed(pair) for pair in pairs):
+            sections[kind] = _cost_section(kind, pairs)
     if comparison.missing or comparison.added:
         lines = [f"{identity}: {why}" for identity, why in comparison.missing]
         lines += [f"{identity}: only in the new run" for identity in comparison.added]
@@ -46,32 +52,39 @@ def differences(comparison: Comparison) -> dict[str, Section]:
     return sections
 
 
-def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], max_slowdown: float) -> list[Section]:
+def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], limits: Limits) -> list[Section]:
     """Return what several runs a side show, and last the verdict."""
-    rows, undecided = [], 0
+    rows: dict[str, list[Row]] = {}
+    timings, undecided = {tried.id for tried in trial.timings}, set()
     for tried in trial.timings:
-        old, new = (f"{median(t.images_per_second for t in side):,.1f}" for side in zip(*tried.pairs, strict=True))
         disturbed = sum(any(disturbances(timing)) for pair in tried.pairs for timing in pair)
-        evidence, decided = tried.evidence, judge_trial(tried.evidence, max_slowdown).outcome != NOT_JUDGED
-        undecided += not decided
+        evidence, decided = tried.evidence, tried.judged(limits).outcome != NOT_JUDGED
+        undecided |= set() if decided else {tried.id}
         interval = " to ".join(f"{end:.3f}" for end in (evidence.low, evidence.high))
-        row = [("<speed", tried.id), ("old", old), ("new", new), ("seconds, new / old", f"{evidence.ratio:.3f}")]
+        old, new = (_amount(value, evidence.kind) for value in (tried.old, tried.new))
+        heading = "seconds, new / old" if evidence.kind == "speed" else "new / old"
+        row = [(f"<{evidence.kind}", tried.id), ("old", old), ("new", new), (heading, f"{evidence.ratio:.3f}")]
         row += [("interval", interval), ("disturbed", f"{disturbed} of {2 * evidence.pairs}")]
-        rows.append([*row, ("<verdict", _direction(evidence) + ("" if decided else ", not decided"))])
+        row.append(("<verdict", _direction(evidence) + ("" if decided else ", not decided")))
+        rows.setdefault(evidence.kind, []).append(row)
+    allowed = ", ".join(f"{100 * getattr(limits, kind):g} % of {kind}" for kind in rows)
     notes = [
-        f"interval: {100 * trial.confidence:.2f} %, from the differences between pairs of runs; not decided: it may be "
-        f"slower by more than {100 * max_slowdown:g} %, and more runs are needed to tell; disturbed: timings that a "
+        f"interval: {100 * trial.confidence:.2f} %, from the differences between pairs of runs; not decided: it may "
+        f"have grown by more than is allowed ({allowed}), and more runs are needed to tell; disturbed: timings that a "
         "comparison of one run a side would not judge",
     ]
     if not trial.alternates:
         notes.append("all runs of one side were made before the other's: what changed the machine meanwhile counts too")
-    verdict = (
-        f"FAILED: {len(failures)} of {counted(len(rows) + len(trial.missing), 'timing')}" if failures else "passed"
-    )
-    verdict += f"; {undecided} of {counted(len(rows), 'timing')} not decided" if undecided else ""
+    failed = len({identity for identity, _ in failures})
+    verdict = f"FAILED: {failed} of {counted(len(timings) + len(trial.missing), 'timing')}" if failures else "passed"
+    verdict += f"; {len(undecided)} of {counted(len(timings), 'timing')} not decided" if undecided else ""
     return [
         environment_section(trial.new[-1], compare(trial.old[-1], trial.new[-1])),
-        Section(f"speed: images/s, the median of {len(trial.old)} runs a side", table_of(rows), tuple(notes)),
+        *(
+            Section(f"{_MEASURED[kind]}, the median of {len(trial.old)} runs a side", table_of(cells))
+            for kind, cells in rows.items()
+        ),
+        Section("", None, tuple(notes)),
         Section(verdict, None, tuple(reason_lines(failures))),
     ]
 
@@ -252,5 +265,26 @@ def _speed_section(comparison: Comparison) -> Section:
     return Section("speed: images/s from the median call", table_of(rows), tuple(notes))
 
 
+def _has_changed(pair: SpeedPair) -> bool:
+    return abs(pair.evidence.ratio - 1) > _CHANGED_COST
+
+
+def _cost_section(kind: str, pairs: Sequence[SpeedPair]) -> Section:
+    rows = []
+    for pair in pairs:
+        if _has_changed(pair):
+            old, new = (_amount(amounts_of([timing])[kind][0], kind) for timing in (pair.old, pair.new))
+            change = f"{100 * (pair.evidence.ratio - 1):+.1f} %"
+            rows.append([(f"<{kind}", pair.new.id), ("old", old), ("new", new), ("change", change)])
+    rest = f"{len(pairs) - len(rows)} of {counted(len(pairs), 'timing')} changed by {100 * _CHANGED_COST:g} % or less"
+    return Section(_MEASURED[kind], table_of(rows), () if len(rows) == len(pairs) else (rest,))
+
+
+def _amount(value: float, kind: str) -> str:
+    """Return what a timing took as a cell: images/s, GB or seconds."""
+    return {"speed": f"{1 / value:,.1f}", "memory": f"{value / 1e9:.3f}", "compile": f"{value:,.1f}"}[kind]
+
+
 def _direction(change: SpeedChange | SpeedTrial) -> str:
-    return ("slower" if change.ratio > 1 else "faster") if change.is_significant else "not significant"
+    words = ("more", "less") if change.kind == "memory" else ("slower", "faster")
+    return words[change.ratio < 1] if change.is_significant else "not significant"

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.baseline.noise import read_noise_floors
-from harness.compare.compare import FAILURES, MAX_SLOWDOWN, NOISE, Comparison, check_same_images, compare
+from harness.compare.compare import FAILURES, LIMIT_OPTIONS, NOISE, Comparison, check_same_images, compare
 from harness.records.evidence import Policy
 from harness.records.results import ERROR, Record
 from harness.records.run_folder import Run
+from harness.records.speed import LIMITS, Limits
 from harness.report.comparison import caveats_of, differences, environment_section, series_sections
 from harness.report.run import reasons, run_sections
 from harness.report.sections import Section, counted, reason_lines
@@ -25,7 +26,7 @@ class Judging:
     """How a comparison is judged: the options of ``imagenet-gate compare``, percentages as shares."""
 
     fail_on: tuple[str, ...] = FAILURES
-    max_slowdown: float = MAX_SLOWDOWN
+    limits: Limits = LIMITS
     noise: float = NOISE
     strict_drift: bool = False
     allow_drift: bool = False
@@ -37,13 +38,14 @@ class Judging:
         floors = {} if self.noise_floor is None else read_noise_floors(self.noise_floor).floors
         policy = Policy(strict_drift=self.strict_drift, allow_drift=self.allow_drift, noise_floors=floors)
         comparison = compare(old, new, self.noise, policy)
-        return comparison, tuple(comparison.failures(self.fail_on, self.max_slowdown, self.strict_speed))
+        return comparison, tuple(comparison.failures(self.fail_on, self.limits, self.strict_speed))
 
     def arguments(self) -> list[str]:
         """Return the options that differ from the defaults, as they are typed."""
+        limits = zip(LIMIT_OPTIONS, self.limits, LIMITS, strict=True)
         given = {
             f"--fail-on={','.join(self.fail_on) or 'none'}": set(self.fail_on) != set(FAILURES),
-            f"--max-slowdown={100 * self.max_slowdown:g}%": self.max_slowdown != MAX_SLOWDOWN,
+            **{f"{option}={100 * limit:g}%": limit != default for option, limit, default in limits},
             f"--noise={100 * self.noise:g}%": self.noise != NOISE,
             "--strict-drift": self.strict_drift,
             "--strict-speed": self.strict_speed,

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
-from harness.records.results import ERROR, CaseResult, Missing, Phases, Record, TimingResult
+from harness.records.results import ERROR, CaseResult, Missing, Phases, TimingResult
 from harness.records.run_folder import Run
-from harness.records.speed import disturbances
 from harness.report.sections import Section, counted, number, reason_lines, table_of
 from harness.stats import binomial_tail, sampling_band
 from harness.verdict import ALPHA, BASELINE, FAILED, NOT_JUDGED, WARNING
@@ -43,7 +42,11 @@ def run_sections(run: Run, *, wide: bool = False) -> list[Section]:
     """
     record = run.record
     accuracy = accuracy_sections(run, rank_ranges(run), wide=wide) if record.cases or record.missing_cases else []
-    return [*accuracy, *([throughput_section(run)] if record.timings or record.missing_timings else [])]
+    if not (record.timings or record.missing_timings):
+        return accuracy
+    from harness.report.timings import throughput_section  # of no use to the gate alone
+
+    return [*accuracy, throughput_section(run)]
 
 
 def accuracy_sections(run: Run, ranks: Mapping[str, str], *, wide: bool = False) -> list[Section]:
@@ -86,43 +89,6 @@ def rank_ranges(run: Run) -> dict[str, str]:
     return {case.id: f"{low}-{high}" if low < high else f"{low}" for case, low, high in ranges}
 
 
-def throughput_section(run: Run) -> Section:
-    """Return a table of the timings in the order in which they were measured, then the missing ones."""
-    timings = run.record.timings
-    first: dict[tuple[str, str, int], TimingResult] = {}
-    for timing in sorted(timings, key=lambda timing: timing.setting_order):
-        first.setdefault((timing.model, timing.weights, timing.batch_size), timing)
-    rows, has_speed_ups = [], len(first) < len(timings)
-    for timing in timings:
-        reference = first[timing.model, timing.weights, timing.batch_size]
-        speed_up = None if timing is reference else timing.images_per_second / reference.images_per_second
-        memory = "-" if timing.peak_memory is None else f"{timing.peak_memory / 1e9:.2f} GB"
-        row = [("<timing", timing.id), ("images/s", f"{timing.images_per_second:,.1f}")]
-        row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
-        row += [("ms per call", f"{1e3 * timing.median:,.2f}"), ("spread", f"{100 * timing.spread:.1f} %")]
-        row += [("calls", f"{len(timing.seconds):,}"), ("GMACs", f"{timing.gmacs:.2f}")]
-        row += [("TFLOP/s", f"{timing.tflops:.3f}"), ("of peak", f"{100 * timing.share_of_peak:.0f} %")]
-        rows.append([*row, ("memory", memory)])
-    legend = "speed-up: over the model's first setting at the same batch size; " if has_speed_ups else ""
-    title = "throughput: forward alone, images on the device, seeded weights"
-    return Section(title, table_of(rows), tuple(_throughput_notes(run.record, legend)))
-
-
-def _throughput_notes(record: Record, legend: str) -> Iterator[str]:
-    if record.timings:
-        peaks = {timing.precision: timing.peak_tflops for timing in record.timings}
-        reached = ", ".join(f"{peak:.3f} TFLOP/s in {precision}" for precision, peak in peaks.items())
-        yield (
-            f"images/s from the median call; {legend}spread: interquartile range over median; "
-            f"GMACs: multiply-adds of one image, two operations each; peak: {reached} by a product of large matrices"
-        )
-    yield from _missing_lines(record.missing_timings)
-    for timing in record.timings:
-        yield from (f"{timing.id}: disturbed: {why}" for why in disturbances(timing))
-        if isinstance(reasons := (timing.clocks or {}).get("throttled"), list) and reasons:
-            yield f"{timing.id}: the GPU is throttled by {', '.join(map(str, reasons))}"
-
-
 def _accuracy_section(run: Run, ranks: Mapping[str, str], *, wide: bool) -> Section:
     """Return a table of the cases, best top-1 first, then the missing ones."""
     ranked, dataset = ranking(run.record.cases), run.record.dataset
@@ -152,7 +118,7 @@ def _accuracy_section(run: Run, ranks: Mapping[str, str], *, wide: bool) -> Sect
             row += [("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")]
         speed = f"{case.images_per_second:,.0f}"
         rows.append([*row, *([("images/s", speed)] if wide else [("img/s", speed), outcome])])
-    lines = list(_missing_lines(run.record.missing_cases))
+    lines = list(missing_lines(run.record.missing_cases))
     lines += [RANK_NOTE] if ranks else []
     if rows and not wide and any(cell != "-" for row in rows for heading, cell in row if heading == against):
         lines.append(f"{against}: {_AGAINST[against].format(origin=origin)}")
@@ -290,7 +256,8 @@ def _baseline_section(cases: Sequence[CaseResult], *, wide: bool) -> Section:
     return Section("", table_of(rows), notes)
 
 
-def _missing_lines(missing: Sequence[Missing]) -> Iterator[str]:
+def missing_lines(missing: Sequence[Missing]) -> Iterator[str]:
+    """Yield a line for each case or timing without a result."""
     for result in missing:
         yield f"  {result.id}: {'ERROR, no result (see above)' if result.outcome == ERROR else result.outcome}"
 

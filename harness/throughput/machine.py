@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import platform
 import re
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -31,6 +32,7 @@ _REASONS = {
     0x80: "hardware power brake",
     0x100: "display clocks",
 }
+_PERIOD = 0.1  # seconds between two looks at the clocks
 # The yardstick: together a quarter of a second on two cores.
 _SIDE = 1024
 _PRODUCTS = 40
@@ -92,6 +94,35 @@ def read_clocks(device: torch.device) -> dict[str, Any] | None:
         }
     except (nvml.NVMLError, AttributeError):  # no driver, a MIG slice, or a torch that has no UUID of it
         return None
+
+
+@contextmanager
+def watched_clocks(device: torch.device) -> Iterator[Callable[[], dict[str, Any] | None]]:
+    """Read the clocks ten times a second until the context ends: what throttles a GPU is gone soon after the calls.
+
+    Yields:
+        A function that returns the clocks now, as of ``read_clocks``, with all reasons seen so far in ``throttled``.
+    """
+    seen: dict[str, None] = {}
+    ended = threading.Event()
+
+    def read() -> dict[str, Any] | None:
+        if (clocks := read_clocks(device)) is not None:
+            seen.update(dict.fromkeys(clocks["throttled"]))
+            clocks["throttled"] = list(seen)
+        return clocks
+
+    def watch() -> None:
+        while not ended.wait(_PERIOD) and read() is not None:
+            pass
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield read
+    finally:
+        ended.set()
+        thread.join()
 
 
 def measure_yardstick(device: torch.device) -> float | None:

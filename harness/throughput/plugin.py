@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,21 +23,40 @@ if TYPE_CHECKING:
     from harness.throughput.timing import Bench, TimedForward
 
 _NAME = "imagenet-throughput"
+_AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class TimedCase(Case):
+    """A case that is timed, with what a setting of the gate has not."""
+
+    cudnn_benchmark: bool = False  # whether cuDNN chooses its algorithms by timing them
+
+    def __str__(self) -> str:
+        size = "" if self.batch_size else f"-b{_AUTO}"  # without one it is to be found
+        return f"{super().__str__()}{size}{'-cudnn-benchmark' if self.cudnn_benchmark else ''}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option."""
-    parser.getgroup("imagenet").addoption(
+    """Declare the options."""
+    group = parser.getgroup("imagenet")
+    group.addoption(
         "--batch-sizes",
         metavar="LIST",
-        type=_positives,
-        help="batch sizes to time, comma-separated (default: 1,256 on CUDA, 1,32 on a CPU)",
+        type=_sizes,
+        help="batch sizes to time, comma-separated; auto: doubled until images/s no longer grows (default: 1,256 on "
+        "CUDA, 1,32 on a CPU)",
+    )
+    group.addoption(
+        "--cudnn-benchmark",
+        action="store_true",
+        help="let cuDNN choose its algorithms by timing them, as in training scripts; the gate never does",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the plugin object if throughput tests are to run."""
-    require_selected(config, {"--batch-sizes": (THROUGHPUT,)})
+    require_selected(config, {"--batch-sizes": (THROUGHPUT,), "--cudnn-benchmark": (THROUGHPUT,)})
     if not is_selected(config, THROUGHPUT):
         return
     if config.getoption("dist", "no") != "no" or hasattr(config, "workerinput"):
@@ -52,7 +71,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test of each case and batch size."""
     if "timed" in metafunc.fixturenames and metafunc.definition.get_closest_marker(THROUGHPUT):
         sizes = _batch_sizes(metafunc.config)
-        cases = [replace(case, batch_size=size) for case in gate_of(metafunc.config).cases for size in sizes]
+        benchmark, selected = metafunc.config.getoption("cudnn_benchmark"), gate_of(metafunc.config).cases
+        cases = [TimedCase(case.entry, case.setting, size, benchmark) for case in selected for size in sizes]
         metafunc.parametrize("timed", cases, ids=str, indirect=True)
 
 
@@ -62,10 +82,12 @@ def timed(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iterat
     plugin: _Throughput | None = request.config.pluginmanager.get_plugin(_NAME)
     if plugin is None:
         pytest.fail(f"run throughput tests with -m {THROUGHPUT}; without it no device is opened", pytrace=False)
-    case: Case = request.param
+    case: TimedCase = request.param
     # pytest-benchmark groups by these, and writes them: plain values.
-    benchmark.params = {"model": str(case.spec), **asdict(case.setting), "batch_size": case.batch_size}
-    with shown_in_one_sentence(), plugin.bench.prepared(case) as forward:
+    benchmark.params = {"model": str(case.spec), **asdict(case.setting), "batch_size": case.batch_size or _AUTO}
+    benchmark.params["cudnn_benchmark"] = case.cudnn_benchmark
+    alone = len(request.session.items) == 1
+    with shown_in_one_sentence(), plugin.bench.prepared(case, alone=alone) as forward:
         yield forward
 
 
@@ -79,8 +101,9 @@ class _Throughput:
         from harness.throughput.timing import Bench  # imports torch
 
         options = gate_of(session.config).options
+        precisions = [setting.precision for setting in options.settings]
         try:
-            self.bench = Bench(options.device, [setting.precision for setting in options.settings])
+            self.bench = Bench(options.device, precisions, session.config.getoption("cudnn_benchmark"))
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from error
 
@@ -131,9 +154,12 @@ class _Throughput:
                 benchmark["extra_info"]["environment"] = values["environment"]
 
 
-def _batch_sizes(config: pytest.Config) -> tuple[int, ...]:
-    """Return the batch sizes to time; the device is needed, and torch imported, only if none were given."""
-    given: tuple[int, ...] | None = config.getoption("batch_sizes")
+def _batch_sizes(config: pytest.Config) -> tuple[int | None, ...]:
+    """Return the batch sizes to time, None for one that is to be found.
+
+    The device is needed, and torch imported, only if none were given.
+    """
+    given: tuple[int | None, ...] | None = config.getoption("batch_sizes")
     if given or not is_selected(config, THROUGHPUT):
         return given or (1,)
     from harness.device import default_batch_size, resolve_device
@@ -144,6 +170,6 @@ def _batch_sizes(config: pytest.Config) -> tuple[int, ...]:
         raise pytest.UsageError(str(error)) from error
 
 
-def _positives(text: str) -> tuple[int, ...]:
-    """Return whole numbers above 0, comma-separated, each once."""
-    return tuple(dict.fromkeys(positive(part) for part in listed(text) or [text]))
+def _sizes(text: str) -> tuple[int | None, ...]:
+    """Return whole numbers above 0, comma-separated, each once; None for ``auto``."""
+    return tuple(dict.fromkeys(None if part == _AUTO else positive(part) for part in listed(text) or [text]))

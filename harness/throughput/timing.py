@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
+from itertools import pairwise
 from statistics import mean, median
 from typing import Any
 
@@ -12,19 +13,22 @@ import torch
 from torch import Tensor
 
 from harness.device import current, keep_freed_memory, memory_for, resolve_device
-from harness.errors import EvaluationError
+from harness.errors import DeviceError, EvaluationError
 from harness.expected import Case
 from harness.models import Loader, Model
 from harness.precision import PRECISIONS, Setting, applied, require_supported
 from harness.predict import Normalize, forward
 from harness.records.results import TimingResult
-from harness.throughput.machine import measure_yardstick, peak_memory, read_clocks, reset_peak_memory, seconds_of
+from harness.throughput.machine import measure_yardstick, peak_memory, reset_peak_memory, seconds_of, watched_clocks
 
-# The warm-up ends when the medians of two successive windows of calls differ by at most this share, or after this time.
+# The warm-up ends when the medians of two successive windows of calls differ by at most this share, or after this time;
+# but not before clocks, which rise within tenths of a second, have risen.
 _WINDOW = 5
 _STABLE = 0.02
-_WARM_UP_SECONDS = 5.0
+_LEAST_SECONDS, _MOST_SECONDS = 0.5, 5.0
 _FEWEST_CALLS = 2
+# --batch-sizes auto: the gain of twice the size that is worth it, and where to end.
+_GAIN, _SWEEP_CALLS, _LARGEST_BATCH = 1.05, 5, 4096
 # Large enough to keep every unit busy: half a second or less on a slow device, a few milliseconds on a fast one.
 _PRODUCT_SIDE = {"cpu": 2048}
 _GPU_PRODUCT_SIDE = 8192
@@ -34,17 +38,38 @@ _PRODUCTS = 10
 class TimedForward:
     """One forward call on a fixed batch, which returns when the device is done; each call is one measurement."""
 
-    def __init__(self, model: Model, device: torch.device, case: Case, peak: float) -> None:
-        """Put a batch of the case's size on the device; ``peak`` is the device's, as of ``peak_tflops``."""
-        assert case.batch_size is not None
+    def __init__(
+        self,
+        model: Model,
+        device: torch.device,
+        case: Case,
+        peak: float,
+        *,
+        sweep: Sequence[tuple[int, float]] = (),
+        alone: bool = False,
+    ) -> None:
+        """Put a batch of the case's size on the device.
+
+        Args:
+            model: the model in the case's setting.
+            device: where it is.
+            case: what is timed.
+            peak: the device's peak, as of ``peak_tflops``.
+            sweep: batch sizes and images/s, of a case without a size: it is timed at that of ``knee_of``.
+            alone: whether the process times nothing else, so that its memory is that of this model.
+        """
         self._model, self._device, self._case, self._peak = model, device, case, peak
+        self._sweep, self._batch_size = tuple(sweep), case.batch_size or knee_of(sweep)
         self._normalize = Normalize(model.preset, device, case.setting.memory_format)
         # The same noise in every run: zeros would cost some devices less power, and so time.
-        shape = case.batch_size, model.preset.geometry.crop, model.preset.geometry.crop, 3
+        shape = self._batch_size, model.preset.geometry.crop, model.preset.geometry.crop, 3
         generator = torch.Generator().manual_seed(0)
         self._crops = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._yardstick = measure_yardstick(device)
+        self.clocks: Callable[[], dict[str, Any] | None] = lambda: None
+        self._knows_memory = alone or device.type != "cpu"
+        self._compile_seconds: float | None = None
         self._warm_up: dict[str, Any] = {}
 
     def __call__(self) -> Tensor:
@@ -72,17 +97,18 @@ class TimedForward:
         Raises:
             EvaluationError: the output is not a matrix of finite logits.
         """
-        require_finite(self())
+        first = seconds_of(lambda: require_finite(self()))
         seconds: list[float] = []
-        while len(seconds) < _FEWEST_CALLS or not (_is_stable(seconds) or sum(seconds) > _WARM_UP_SECONDS):
+        while len(seconds) < _FEWEST_CALLS or not _is_warm(seconds):
             seconds.append(seconds_of(self))
+        if self._case.setting.compiled:
+            self._compile_seconds = max(0.0, first - median(seconds))
         self._warm_up = {"calls": len(seconds) + 1, "seconds": sum(seconds), "stable": _is_stable(seconds)}
         return self._warm_up
 
     def result(self, seconds: Sequence[float]) -> TimingResult:
         """Return the result of measured calls, which took ``seconds``."""
         case = self._case
-        assert case.batch_size is not None
         around = [value for value in (self._yardstick, measure_yardstick(self._device)) if value is not None]
         # pytest-benchmark calls before the measured calls, to calibrate, and once after them, for the return value.
         on_device = self.device_seconds[-len(seconds) - 1 : -1]
@@ -91,56 +117,109 @@ class TimedForward:
             model=case.spec.model,
             weights=case.spec.weights,
             **asdict(case.setting),
-            batch_size=case.batch_size,
+            batch_size=self._batch_size,
             seconds=tuple(seconds),
             device_seconds=median(on_device) if on_device else None,
             gmacs=self._model.gmacs,
             peak_tflops=self._peak,
-            peak_memory=peak_memory(self._device),
+            peak_memory=peak_memory(self._device) if self._knows_memory else None,
             warm_up=self._warm_up,
             yardstick=mean(around) if around else None,
             yardsticks=tuple(around),
-            clocks=read_clocks(self._device),
+            clocks=self.clocks(),
+            sweep=self._sweep,
+            cudnn_benchmark=torch.backends.cudnn.benchmark,
+            compile_seconds=self._compile_seconds,
         )
 
 
 class Bench:
     """What the timings of one session share: the device, its peak speed, and the model that was timed last."""
 
-    def __init__(self, device: str, precisions: Sequence[str]) -> None:
-        """Open the device by name; a DeviceError says that it does not exist or does not support a precision."""
+    def __init__(self, device: str, precisions: Sequence[str], cudnn_benchmark: bool = False) -> None:
+        """Open the device by name; a DeviceError says that it does not exist or does not support what is asked for."""
         self.device = resolve_device(device)
         require_supported(precisions, self.device)
+        if cudnn_benchmark and self.device.type != "cuda":
+            raise DeviceError(f"--cudnn-benchmark needs a CUDA device, found {self.device}: leave it out")
+        self._cudnn_benchmark = cudnn_benchmark
         if self.device.type == "cpu":
             keep_freed_memory()
         self._loader = Loader(self.device, seeded=True)
         self._peaks: dict[str, float] = {}
 
     @contextmanager
-    def prepared(self, case: Case) -> Iterator[TimedForward]:
+    def prepared(self, case: Case, *, alone: bool = False) -> Iterator[TimedForward]:
         """Build the model, put images on the device, and warm up; the precision is applied until the context ends.
 
-        A HarnessError says that the model cannot be built, does not fit into memory, or gives no logits.
+        ``alone`` says that this process times no other case, and so knows the memory of this one. A HarnessError says
+        that the model cannot be built, does not fit into memory, or gives no logits.
         """
         if (precision := case.setting.precision) not in self._peaks:
             self._peaks[precision] = peak_tflops(case.setting, self.device)
         model = self._loader.load(case.spec, case.setting)
-        if case.setting.compiled:
-            torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
-        reset_peak_memory(self.device)
-        with conditions(case.setting, self.device):
-            with memory_for(
-                f"{self.device} ran out of memory for batches of {case.batch_size}: give smaller --batch-sizes"
-            ):
-                timed = TimedForward(model, self.device, case, self._peaks[precision])
+        sweep = () if case.batch_size else tuple(self._swept(model, case))
+        size = case.batch_size or knee_of(sweep)
+        with self._ready(case.setting):
+            reset_peak_memory(self.device)
+            with memory_for(f"{self.device} ran out of memory for batches of {size}: give smaller --batch-sizes"):
+                timed = TimedForward(model, self.device, case, self._peaks[precision], sweep=sweep, alone=alone)
                 timed.warm_up()  # after the yardstick, whose threads stay busy for a while
-            yield timed
+            with watched_clocks(self.device) as timed.clocks:
+                yield timed
+
+    @contextmanager
+    def _ready(self, setting: Setting) -> Iterator[None]:
+        with (
+            compiling(self.device) if setting.compiled else nullcontext(),
+            conditions(setting, self.device, self._cudnn_benchmark),
+        ):
+            yield
+
+    def _swept(self, model: Model, case: Case) -> Iterator[tuple[int, float]]:
+        """Yield batch sizes and their images/s, until these no longer grow or memory runs out."""
+        best, size, peak = 0.0, 1, self._peaks[case.setting.precision]
+        while size <= _LARGEST_BATCH:
+            try:
+                with (
+                    self._ready(case.setting),
+                    memory_for(f"{case.spec}: {self.device} ran out of memory for a batch of one image"),
+                ):
+                    timed = TimedForward(model, self.device, replace(case, batch_size=size), peak)
+                    require_finite(timed())
+                    # The fastest: another job makes calls slower, none faster.
+                    speed = size / min(seconds_of(timed) for _ in range(_SWEEP_CALLS))
+            except DeviceError:
+                if size == 1:
+                    raise
+                return
+            yield size, speed
+            if speed < _GAIN * best:
+                return
+            best, size = speed, 2 * size
 
 
 @contextmanager
-def conditions(setting: Setting, device: torch.device) -> Iterator[None]:
+def compiling(device: torch.device) -> Iterator[None]:
+    """Let torch.compile begin anew: with empty caches, and when what its first call in a process starts has started.
+
+    Otherwise a model that an earlier process has compiled would take less time, and the first one of a process more.
+    """
+    from torch._inductor.utils import fresh_inductor_cache  # starts the compiler, which an eager run does not need
+
+    with fresh_inductor_cache():
+        torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+        torch.compiler.reset()
+        yield
+
+
+@contextmanager
+def conditions(setting: Setting, device: torch.device, cudnn_benchmark: bool = False) -> Iterator[None]:
     """Apply the setting's precision, record no gradients, and make the device the current one."""
     with applied(PRECISIONS[setting.precision], device), torch.inference_mode(), current(device):
+        if cudnn_benchmark:  # `applied` restores both
+            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
         yield
 
 
@@ -176,6 +255,22 @@ def peak_tflops(setting: Setting, device: torch.device) -> float:
 def _synchronize(device: torch.device) -> None:
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
+
+
+def knee_of(sweep: Sequence[tuple[int, float]]) -> int:
+    """Return the smallest batch size that twice the size does not make much faster, of sizes and images/s.
+
+    >>> knee_of([(1, 20.0), (2, 38.0), (4, 60.0), (8, 61.0)])
+    4
+    """
+    for (size, speed), (_, twice) in pairwise(sweep):
+        if twice < _GAIN * speed:
+            return size
+    return sweep[-1][0]
+
+
+def _is_warm(seconds: list[float]) -> bool:
+    return sum(seconds) > _MOST_SECONDS or (sum(seconds) >= _LEAST_SECONDS and _is_stable(seconds))
 
 
 def _is_stable(seconds: list[float]) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -38,9 +39,12 @@ sys.exit("ERROR: one failed" if name == "failing" else 0)
 """
 
 
-def _interpreter(folder: Path, name: str, scales: tuple[float, ...] = (1.0, 1.0), torch: str = "2.9.1") -> str:
-    """Write a program that takes the place of an interpreter, whose models take these times."""
-    timings = [timing_result(model, seconds=[scale] * 9) for model, scale in zip(MODELS, scales, strict=False)]
+def _interpreter(
+    folder: Path, name: str, scales: tuple[float, ...] = (1.0, 1.0), torch: str = "2.9.1", **known: Any
+) -> str:
+    """Write a program that takes the place of an interpreter, whose models take these times, and what is ``known``."""
+    known = {"peak_memory": None, **known}
+    timings = [timing_result(model, [scale] * 9, **known) for model, scale in zip(MODELS, scales, strict=False)]
     benchmarks = [{"extra_info": timing.info(), "stats": {"data": list(timing.seconds)}} for timing in timings]
     record = plain(msgspec.structs.replace(run_record([], torch=torch)))
     (folder / f"{name}.json").write_text(json.dumps({BENCHMARK_KEY: record, "benchmarks": benchmarks}))
@@ -105,6 +109,33 @@ def test_what_is_not_decided_is_said_after_each_look_and_in_the_end(
         assert lines[5].partition(": ")[2].startswith(f"2 cases not decided: {ALEXNET} (")
         assert any(line.endswith("; 2 of 2 timings not decided") for line in lines)
         assert "not decided" in (tmp_path / "it.md").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("new", "options", "failed"),
+    [
+        ({"peak_memory": 1_200}, [], f"{ALEXNET}: takes +20.0 to +20.0 % more memory, allowed 10 %"),
+        ({"compile_seconds": 20.0}, [], f"{ALEXNET}: takes +100.0 to +100.0 % longer to compile, allowed"),
+        ({"peak_memory": 1_200}, ["--max-memory=25%"], ""),
+        ({"compile_seconds": 20.0}, ["--fail-on=speed,memory"], ""),
+        ({}, [], ""),
+    ],
+)
+def test_memory_and_the_time_to_compile_are_judged_by_the_same_rule(
+    new: dict[str, Any], options: list[str], failed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By pairs of processes; each has a limit of its own, and a table."""
+    known: dict[str, Any] = {"peak_memory": 1_000, "compile_seconds": 10.0}
+    programs = [_interpreter(tmp_path, "old", **known), _interpreter(tmp_path, "new", **known | new)]
+
+    assert bool(failed) == main(["ab", *options, *programs])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[4].endswith(": 0 cases not decided")
+    assert ("FAILED: 2 of 2 timings" if failed else "passed") in lines
+    assert failed in "\n".join(lines).replace("\n ", "")
+    headings = [line.split()[0] for line in lines if line.endswith("verdict")]
+    assert ["speed", "memory", "compile"] == headings
 
 
 @pytest.mark.parametrize(

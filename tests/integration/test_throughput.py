@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from harness.records.run_folder import read_run
-from harness.throughput.timing import TimedForward
-from tests.colours import EXPECTED
+from harness.throughput.timing import Bench, TimedForward
+from tests.colours import EXPECTED, nearest_colour
 
 Throughput = Callable[..., pytest.RunResult]
 QUICK = ("--benchmark-max-time=0.02", "--benchmark-min-rounds=5")
@@ -24,6 +31,7 @@ CASE = "nearest-V1-fp32"
 def throughput(pytester: pytest.Pytester, project: Path, monkeypatch: pytest.MonkeyPatch) -> Throughput:
     """Run ``pytest -m throughput`` with these arguments in the project, with less work to measure the machine."""
     monkeypatch.setattr("harness.throughput.timing._PRODUCT_SIDE", {"cpu": 64})
+    monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.0)
     monkeypatch.setattr("harness.throughput.machine._PRODUCTS", 3)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # pytest-benchmark's takes a second
     (project / "test_throughput.py").write_text((Path(__file__).parents[1] / "test_throughput.py").read_text())
@@ -54,10 +62,52 @@ def test_each_model_is_timed_in_each_setting(throughput: Throughput, project: Pa
         [
             r"timed on: cpu \(.*\)$",
             r"=+ throughput: forward alone, images on the device, seeded weights =+$",
-            rf"{CASE}-b1 +[\d,]+\.\d +- +\d+\.\d\d +\d+\.\d % +\d+ +0\.00 ",
+            rf"{CASE}-b1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d % +\d+ +0\.00 ",
             r"results: .*/run$",
         ]
     )
+
+
+def test_a_batch_size_can_be_searched(throughput: Throughput, project: Path) -> None:
+    """Beside others; the id does not depend on what was found, so that runs can be compared."""
+    result = throughput("--batch-sizes=1,auto", "--results=run")
+
+    result.assert_outcomes(passed=2)
+    one, auto = read_run(project / "run").record.timings
+    assert [f"{CASE}-b1", f"{CASE}-bauto"] == [one.id, auto.id]
+    assert () == one.sweep
+    assert [2**n for n in range(len(auto.sweep))] == [size for size, _ in auto.sweep]
+    assert auto.batch_size in dict(auto.sweep)
+    result.stdout.fnmatch_lines([f"{CASE}-bauto: timed at {auto.batch_size}, as larger batches gain little;*"])
+
+
+class Sleeper(nn.Module):
+    """A model that takes 10 ms, and every tenth time 300 ms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._model, self._calls = nearest_colour(), itertools.count(1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (B, 1000)."""
+        time.sleep(0.3 if next(self._calls) % 10 == 0 else 0.01)
+        logits: torch.Tensor = self._model(images)
+        return logits
+
+
+@pytest.mark.slow
+def test_what_is_recorded_is_what_a_call_takes(throughput: Throughput, project: Path) -> None:
+    """The sleep of each call is in the median, and that of every tenth in the 99th percentile alone."""
+    _broken(project, f"{__name__}:Sleeper")
+
+    throughput("--batch-sizes=1", "--models=broken", "--benchmark-min-rounds=110", "--benchmark-json=run.json")
+
+    [bench] = json.loads((project / "run.json").read_text())["benchmarks"]
+    info, seconds = bench["extra_info"], bench["stats"]["data"]
+    assert len(seconds) >= 110
+    assert np.percentile(seconds, (50, 99)).tolist() == pytest.approx([info["median"], info["p99"]])
+    assert 0.01 <= info["median"] < 0.3 <= info["p99"]
+    assert info["images_per_second"] == pytest.approx(1 / info["median"])
 
 
 def test_the_default_batch_sizes(throughput: Throughput) -> None:
@@ -92,6 +142,7 @@ def test_the_json_holds_the_measurement_and_the_environment(benchmark_file: Path
         "memory_format": "channels_last",
         "compiled": False,
         "batch_size": 4,
+        "cudnn_benchmark": False,
     }
     assert info["images_per_second"] == pytest.approx(4 / median)
     assert info["tflops"] == pytest.approx(2 * info["gmacs"] * 4 / median / 1e3)
@@ -99,7 +150,7 @@ def test_the_json_holds_the_measurement_and_the_environment(benchmark_file: Path
     assert info["warm_up"]["calls"] >= 3
     assert info["environment"]["torch"] == values["imagenet_gate"]["environment"]["torch"]
     assert info["environment"]["device"] == "cpu"
-    assert info["peak_memory"] is None or info["peak_memory"] > 10_000_000
+    assert info["peak_memory"] is None  # of a process with two timings
     assert "UNSERIALIZABLE" not in benchmark_file.read_text()
 
 
@@ -193,6 +244,59 @@ def test_xdist_is_a_usage_error(throughput: Throughput) -> None:
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: -m throughput times one model at a time; * leave out -n"])
+
+
+_BUILT: list[weakref.ref[nn.Module]] = []
+_ALIVE: list[int] = []
+
+
+def counted() -> nn.Module:
+    """Count the models that are alive before another is built."""
+    gc.collect()
+    _ALIVE.append(sum(model() is not None for model in _BUILT))
+    model = nearest_colour()
+    _BUILT.append(weakref.ref(model))
+    return model
+
+
+def test_one_model_is_alive(throughput: Throughput, project: Path) -> None:
+    """Each is freed before the next is built, and at most the last one is left."""
+    like = f"weights: V1, builder: {__name__}:counted, preset: *preset, colours: *values"
+    models = "".join(f"  - {{model: m{number}, {like}}}\n" for number in range(3))
+    (project / "expected_accuracy.yaml").write_text(EXPECTED + models)
+
+    throughput("--batch-sizes=2,4", "--models=m0,m1,m2").assert_outcomes(passed=6)
+
+    gc.collect()
+    assert [0, 0, 0] == _ALIVE
+    assert sum(model() is not None for model in _BUILT) <= 1
+
+
+def test_cudnn_benchmark_is_a_setting_of_its_own(
+    throughput: Throughput, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the id and the record; the switches of the gate are others. It needs cuDNN."""
+    result = throughput("--batch-sizes=4", "--cudnn-benchmark")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --cudnn-benchmark needs a CUDA device, found cpu: leave it out"])
+
+    # As if the CPU were a CUDA device, once the device is open.
+    opened = Bench.__init__
+
+    def without_refusing(bench: Bench, device: str, precisions: list[str], cudnn_benchmark: bool) -> None:
+        opened(bench, device, precisions)
+        bench._cudnn_benchmark = cudnn_benchmark
+
+    monkeypatch.setattr(Bench, "__init__", without_refusing)
+    switches = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    found = {}
+    for name, options in (("with", ["--cudnn-benchmark"]), ("without", [])):
+        throughput("--batch-sizes=4", f"--results={name}", *options).assert_outcomes(passed=1)
+        [timing] = read_run(project / name).record.timings
+        found[timing.id] = timing.cudnn_benchmark
+
+    assert {f"{CASE}-b4-cudnn-benchmark": True, f"{CASE}-b4": False} == found
+    assert switches == (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic)
 
 
 def test_disabled_benchmarks_leave_no_timing(throughput: Throughput, project: Path) -> None:

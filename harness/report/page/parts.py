@@ -12,12 +12,14 @@ from harness.compare.statistics import wilson_interval
 from harness.dataset import SYNTHETIC
 from harness.records.results import CaseResult, TimingResult
 from harness.records.run_folder import Run
+from harness.records.speed import Limits
 from harness.report.comparison import differences, environment_section, series_sections
 from harness.report.page.architectures import architecture_of
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.run import RANK_NOTE, accuracy_sections, rank_ranges, ranking, short_names, throughput_section
+from harness.report.run import RANK_NOTE, accuracy_sections, rank_ranges, ranking, short_names
 from harness.report.sections import Section, table_of
+from harness.report.timings import throughput_section
 
 _MOST_ROWS, _MOST_LINES, _FEWEST_MODELS = 80, 8, 3
 # The axes of a series go at least so far up and down, so that noise looks like noise.
@@ -49,7 +51,7 @@ def parts_of(report: Report) -> Iterator[Part]:
         charts = list(_trade_offs(record.cases, record.timings, ranks)) if draws else []
         yield Part("models", "Models compared", [_models(record.cases, ranks)], charts)
     if record.timings or record.missing_timings:
-        speed = [compared["speed"]] if "speed" in compared else []
+        speed = [compared[kind] for kind in Limits._fields if kind in compared]
         yield Part("speed", "Speed", [throughput_section(report.newest), *speed], list(_speed_charts(report)))
     if report.is_series:
         yield Part("series", "Across runs", series_sections(report.runs), list(_series_charts(report.runs)))
@@ -115,6 +117,11 @@ def _speed_charts(report: Report) -> Iterator[Chart]:
     more = f" (the first {_MOST_ROWS} of {len(timings)})" if len(timings) > _MOST_ROWS else ""
     if bars:
         yield speeds(f"images/s: median, middle half and all calls{more}", bars)
+    swept = {names[timing.id]: dict(timing.sweep) for timing in timings[:_MOST_ROWS] if timing.sweep}
+    sizes = sorted({size for rates in swept.values() for size in rates})
+    lines = {name: tuple(rates.get(size) for size in sizes) for name, rates in list(swept.items())[:_MOST_LINES]}
+    if lines:
+        yield series("images/s by batch size", lines, [f"{size}" for size in sizes], "images/s", least=0)
 
 
 def _speeds(timing: TimingResult) -> tuple[float, ...]:

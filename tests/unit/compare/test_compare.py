@@ -17,7 +17,9 @@ from harness.predictions import Predictions, count
 from harness.records.evidence import Counts, Pairing, Policy, Unpaired
 from harness.records.results import CaseResult, Missing, Record
 from harness.records.run_folder import LABELS, NewRun, Run, read_run, write_predictions
-from harness.report.comparison import caveats_of
+from harness.records.speed import Limits
+from harness.report.comparison import caveats_of, differences
+from harness.report.sections import as_text
 from tests.records import TARGET, case_result, expected, predictions_of, run_record, timing_result, write_run
 
 CASE = case_result()
@@ -363,7 +365,7 @@ def test_what_a_pair_of_runs_can_show() -> None:
     for share, failures in ((1.005, 1), (0.995, 0)):
         scale = 1 + same.evidence.visible * share
         slower = _compared(run_record([], timings), run_record([], [timing_result(seconds=_seconds(1, scale))]))
-        assert failures == len(list(slower.failures(max_slowdown=0.0)))
+        assert failures == len(list(slower.failures(limits=Limits(speed=0.0))))
     assert same.evidence.visible > 0.05
 
 
@@ -403,3 +405,81 @@ def test_damage_is_refused(tmp_path: Path) -> None:
         compare(sound, labels)
     with pytest.raises(RecordError, match=r"counts: .*resnet18.* give 700 \(top-1\)"):
         compare(counts, sound)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ({"peak_memory": 1_000}, {"peak_memory": 1_200}, "takes 20.0 % more memory, allowed 10 %"),
+        ({"peak_memory": 1_000}, {"peak_memory": 1_090}, ""),
+        ({"peak_memory": 1_000}, {"peak_memory": 500}, ""),
+        ({"peak_memory": None}, {"peak_memory": 500}, ""),
+        ({"peak_memory": 1_000}, {"peak_memory": 2_000, "batch_size": 64}, ""),  # of --batch-sizes auto
+        ({"compile_seconds": 10.0}, {"compile_seconds": 20.0}, "takes 100.0 % longer to compile, allowed 25 %"),
+        ({"compile_seconds": 10.0}, {"compile_seconds": 12.0}, ""),
+        ({"compile_seconds": None}, {"compile_seconds": 12.0}, ""),
+        # The machine took 70 % longer, and then the model takes 18 % longer.
+        ({"compile_seconds": 10.0, "yardstick": 1.0}, {"compile_seconds": 20.0, "yardstick": 1.7}, ""),
+    ],
+)
+def test_memory_and_the_time_to_compile_have_limits(old: dict[str, Any], new: dict[str, Any], why: str) -> None:
+    """Where both runs know them, of batches of the same size; each is a failure of a name of its own."""
+    seconds = _seconds(1)
+    before, after = (
+        run_record([], [timing_result(seconds=[s * side.get("batch_size", 32) / 32 for s in seconds], **side)])
+        for side in (old, new)
+    )
+    comparison = _compared(before, after)
+    kind = "memory" if "peak_memory" in old else "compile"
+
+    assert [(ID, why)] * bool(why) == _failures(comparison) == _failures(comparison, kind)
+    assert [] == _failures(comparison, *(other for other in FAILURES if other != kind))
+    assert [] == list(comparison.failures(limits=Limits(memory=0.21, compile=1.01)))
+
+
+@pytest.mark.parametrize(("more_memory", "longer", "failures"), [(1.0, 1.0, 0), (1.2, 1.0, 20), (1.0, 2.0, 20)])
+def test_unchanged_runs_do_not_fail_and_planted_growth_does(more_memory: float, longer: float, failures: int) -> None:
+    """In 20 runs that differ by more than unchanged ones did: memory by 1.3 % at most, and the time to compile by 5 %.
+
+    docs/measurements/throughput.md has what was measured.
+    """
+    rng, found = np.random.default_rng(3), []
+
+    def run(memory: float, seconds: float) -> Record:
+        noise = rng.uniform(1, 1.013), rng.uniform(1, 1.05)
+        peak, compiling = int(1.112e9 * memory * noise[0]), 8.4 * seconds * noise[1]
+        return run_record([], [timing_result(seconds=_seconds(1), peak_memory=peak, compile_seconds=compiling)])
+
+    for _ in range(20):
+        found += _failures(_compared(run(1.0, 1.0), run(more_memory, longer)))
+
+    assert failures == len(found)
+
+
+def test_the_time_to_compile_of_a_disturbed_timing_is_not_judged() -> None:
+    """Its memory is."""
+    disturbed = timing_result(seconds=[1.0, 1.0, 1.5, 2.0], compile_seconds=30.0, peak_memory=2_000)
+    before = timing_result(seconds=[1.0] * 4, compile_seconds=10.0, peak_memory=1_000)
+
+    comparison = _compared(run_record([], [before]), run_record([], [disturbed]))
+
+    assert [(ID, "takes 100.0 % more memory, allowed 10 %")] == _failures(comparison)
+    assert 3 == len(list(comparison.failures(strict_speed=True)))
+
+
+def test_what_grew_has_a_table() -> None:
+    """And what did not has none."""
+    old, same, grown = (
+        run_record([], [timing_result(seconds=_seconds(1), peak_memory=memory, compile_seconds=seconds)])
+        for memory, seconds in ((1_000_000_000, 10.0), (1_010_000_000, 10.1), (1_200_000_000, 20.0))
+    )
+
+    same_lines, lines = (list(as_text([*differences(_compared(old, new)).values()])) for new in (same, grown))
+
+    cells = [" ".join(line.split()) for line in lines]
+    at = cells.index("peak memory, in GB")
+    assert ["memory old new change", f"{ID} 1.000 1.200 +20.0 %"] == cells[at + 1 : at + 3]
+    at = cells.index("seconds of compiling")
+    assert ["compile old new change", f"{ID} 10.0 20.0 +100.0 %"] == cells[at + 1 : at + 3]
+    assert not [line for line in same_lines if "memory" in line or "compil" in line]
+    assert all(len(line) <= 80 for line in lines[cells.index("peak memory, in GB") :])

@@ -12,6 +12,7 @@ import pytest
 from harness.compare.trial import Trial, try_speed
 from harness.errors import RecordError
 from harness.records.run_folder import Run
+from harness.records.speed import LIMITS
 from harness.report.comparison import trial_sections
 from harness.report.sections import as_text
 from tests.records import run_record, timing_result
@@ -22,11 +23,11 @@ ID = timing_result().id
 def _runs(
     name: str, medians: list[float], minutes: list[int] | None = None, model: str = "resnet18", **changes: Any
 ) -> list[Run]:
-    """Return runs of one timing, made at these minutes of an hour; every other one by default."""
+    """Return runs of one timing without memory, made at these minutes of an hour; every other one by default."""
     first = 0 if name == "old" else 1
     found = []
     for number, (value, minute) in enumerate(zip(medians, minutes or range(first, 60, 2), strict=False)):
-        record = run_record([], [timing_result(model, seconds=[value] * 9)], **changes)
+        record = run_record([], [timing_result(model, [value] * 9, peak_memory=None)], **changes)
         record = msgspec.structs.replace(record, created=f"2026-11-24T20:{minute:02}:00+00:00")
         found.append(Run(Path(f"{name}-{number}.json"), record))
     return found
@@ -100,7 +101,7 @@ def test_disturbed_timings_are_counted() -> None:
 
     trial = try_speed([Run(Path("x"), noisy), old[1]], new)
 
-    [row] = "\n".join(as_text(trial_sections(trial, (), 0.05))).split(ID)[1:]
+    [row] = "\n".join(as_text(trial_sections(trial, (), LIMITS))).split(ID)[1:]
     assert "  1 of 4  " in row
 
 

@@ -164,3 +164,14 @@ def test_nights_are_kept_and_a_damaged_file_is_named(tmp_path: Path) -> None:
         RecordError, match=r"timings\.jsonl: expected the timings of each night, one JSON object a line"
     ):
         read_nights(path)
+
+
+def test_a_batch_size_that_was_searched_may_change() -> None:
+    """Its seconds are those of an image, so that twice the size is no slowdown."""
+    sweep = ((1, 20.0), (2, 40.0), (4, 40.1))
+    kept = [
+        night_of(run_record([], [timing_result(seconds=[0.05 * size], batch_size=size, sweep=sweep)]))
+        for size in (2, 4)
+    ]
+
+    assert [(0.05,), (0.05,)] == [seconds for night in kept for seconds in night.seconds.values()]

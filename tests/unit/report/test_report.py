@@ -12,6 +12,7 @@ from harness.compare.compare import FAILURES
 from harness.errors import RecordError
 from harness.records.results import Record
 from harness.records.run_folder import Run
+from harness.records.speed import Limits
 from harness.report.report import Judging, Report, report_on, report_sections
 from tests.records import case_result, expected, run_record, timing_result, write_run
 
@@ -110,12 +111,12 @@ def test_speed_that_was_not_compared_is_told_in_the_verdict() -> None:
     ("given", "arguments"),
     [
         ({}, []),
-        ({"fail_on": ("missing", "speed", "accuracy")}, []),
+        ({"fail_on": FAILURES[::-1]}, []),
         ({"strict_drift": True}, ["--strict-drift"]),
         ({"fail_on": ()}, ["--fail-on=none"]),
         (
-            {"fail_on": ("speed",), "max_slowdown": 0.125, "noise": 0.15},
-            ["--fail-on=speed", "--max-slowdown=12.5%", "--noise=15%"],
+            {"fail_on": ("speed",), "limits": Limits(0.125, 0.1, 0.5), "noise": 0.15},
+            ["--fail-on=speed", "--max-slowdown=12.5%", "--max-compile-time=50%", "--noise=15%"],
         ),
     ],
 )

@@ -338,12 +338,12 @@ def test_table_of_the_baseline() -> None:
 
 
 TIMINGS = """\
-timing                           images/s  ms per call  spread  calls  GMACs  TFLOP/s  of peak   memory
-alexnet-IMAGENET1K_V1-fp32-b32      128.0       250.00   0.0 %      1   1.81    0.464     93 %  1.25 GB
-resnet18-IMAGENET1K_V1-fp32-b32      64.0       500.00  50.0 %      3   1.81    0.232     46 %        -
-images/s from the median call; spread: interquartile range over median; GMACs:
-  multiply-adds of one image, two operations each; peak: 0.500 TFLOP/s in fp32
-  by a product of large matrices
+timing                           images/s  ms per call  p99  spread  calls  GMACs  TFLOP/s  of peak   memory
+alexnet-IMAGENET1K_V1-fp32-b32      128.0       250.00    -   0.0 %      1   1.81    0.464     93 %  1.25 GB
+resnet18-IMAGENET1K_V1-fp32-b32      64.0       500.00    -  50.0 %      3   1.81    0.232     46 %        -
+images/s from the median call; p99: ms, of 100 calls or more; spread:
+  interquartile range over median; GMACs: multiply-adds of one image, two
+  operations each; peak: 0.500 TFLOP/s in fp32 by a product of large matrices
   vgg16-IMAGENET1K_V1-fp32-b32: not run
 resnet18-IMAGENET1K_V1-fp32-b32: disturbed: the middle half of the calls spreads
   over 50 % of the median
@@ -382,6 +382,21 @@ def test_speed_ups_are_those_over_the_first_setting() -> None:
     assert "speed-up" in head.split()
     assert ["-", "2.50", "-"] == [row.split()[2] for row in rows]
     assert "speed-up: over the model's first setting at the" in legend
+
+
+def test_what_only_some_timings_have_is_shown_where_it_is_known() -> None:
+    """The 99th percentile of 100 calls, the seconds of compiling, and the batch sizes that were tried."""
+    seconds = [0.01] * 98 + [0.25] * 2
+    setting = {"compiled": True, "compile_seconds": 12.34, "sweep": ((1, 20.0), (2, 38.0), (4, 38.5)), "batch_size": 2}
+
+    head, row, *notes = _timings(timing_result("alexnet", seconds=seconds, **setting))
+
+    cells = dict(zip(["timing", "images/s", "ms", "p99"], row.split(), strict=False))
+    assert ("200.0", "10.00", "250.00") == (cells["images/s"], cells["ms"], cells["p99"])
+    assert head.index("compile") == head.index("of peak") + len("of peak  ")
+    assert " 12.3  1.25 GB" in row
+    text = " ".join(" ".join(notes).split())
+    assert "timed at 2, as larger batches gain little; images/s by size: 1: 20.0, 2: 38.0, 4: 38.5" in text
 
 
 def test_every_precision_has_an_order(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from harness.throughput.machine import peak_memory, read_clocks, reset_peak_memory
+from harness.throughput.machine import peak_memory, read_clocks, reset_peak_memory, watched_clocks
 
 CUDA = torch.device("cuda", 0)
 
@@ -49,6 +50,37 @@ def test_clocks_and_what_holds_them_back(monkeypatch: pytest.MonkeyPatch) -> Non
         "watts": 512.25,
         "throttled": ["power cap", "hardware thermal slowdown"],
     }
+
+
+def test_what_throttles_only_during_the_calls_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third look sees heat, all others a power cap at most; each reason is kept once."""
+    reasons = iter([0x4, 0x4, 0x40])
+    third = threading.Event()
+
+    def look(_handle: str) -> int:
+        found = next(reasons, None)
+        if found is None:
+            third.set()
+        return found or 0x1
+
+    nvml = _nvml()
+    nvml.nvmlDeviceGetCurrentClocksThrottleReasons = look
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr("harness.throughput.machine._PERIOD", 0.001)
+
+    with watched_clocks(CUDA) as clocks:
+        assert third.wait(60)
+        found = clocks()
+
+    assert found is not None
+    assert ["power cap", "hardware thermal slowdown"] == found["throttled"]
+    assert not [thread for thread in threading.enumerate() if thread.name.endswith("(watch)")]
+
+
+def test_where_there_are_no_clocks_nothing_is_watched() -> None:
+    """On a CPU."""
+    with watched_clocks(torch.device("cpu")) as clocks:
+        assert clocks() is None
 
 
 def test_without_a_driver_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

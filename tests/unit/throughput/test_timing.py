@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +32,7 @@ PRESET = Preset(Geometry(8, 8, "bilinear"), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 @pytest.fixture(autouse=True)
 def _less_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.throughput.timing._PRODUCT_SIDE", {"cpu": 64})
+    monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.0)
     monkeypatch.setattr("harness.throughput.machine._PRODUCTS", 3)
 
 
@@ -104,14 +108,14 @@ class Clock:
 
 
 def test_warm_up_ends_when_calls_take_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten calls of which the first five are slow, then alike: five more are needed to see it."""
+    """After the first, ten calls of which the first five are slow, then alike: five more are needed to see it."""
     timed = _timed(Recorder())
-    clock = Clock(monkeypatch, iter([0.2] * 5 + [0.1] * 100))
+    clock = Clock(monkeypatch, iter([9.0] + [0.2] * 5 + [0.1] * 100))
 
     warm_up = timed.warm_up()
 
     # Windows of five: at the 13th call three of the older five are fast, and so is their median.
-    assert clock.calls == 13
+    assert clock.calls == 14
     assert (warm_up["calls"], warm_up["stable"]) == (14, True)
     assert warm_up["seconds"] == pytest.approx(5 * 0.2 + 8 * 0.1)
 
@@ -119,21 +123,31 @@ def test_warm_up_ends_when_calls_take_the_same(monkeypatch: pytest.MonkeyPatch) 
 def test_warm_up_ends_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that never settles is measured all the same, and the record says that it was not stable."""
     timed = _timed(Recorder())
-    clock = Clock(monkeypatch, (0.5 + 0.1 * number for number in range(100)))
+    clock = Clock(monkeypatch, (0.4 + 0.1 * number for number in range(100)))
 
     warm_up = timed.warm_up()
 
-    assert clock.calls == 7  # 5.6 s; six are 4.5 s
+    assert clock.calls == 1 + 7  # 5.6 s; six are 4.5 s
     assert not warm_up["stable"]
+
+
+def test_warm_up_lasts_half_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However alike the calls are: the clocks of a device may rise more slowly than ten short calls take."""
+    monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.5)
+    timed = _timed(Recorder())
+    clock = Clock(monkeypatch, iter([1.0] + [1 / 64] * 1_000))
+
+    assert {"calls": 33, "seconds": 0.5, "stable": True} == timed.warm_up()
+    assert clock.calls == 33
 
 
 def test_warm_up_is_two_calls_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the one whose logits are checked, even if each takes longer than the whole warm-up may."""
     timed = _timed(Recorder())
-    clock = Clock(monkeypatch, iter([60.0, 60.0, 60.0]))
+    clock = Clock(monkeypatch, iter([60.0, 60.0, 60.0, 60.0]))
 
     assert timed.warm_up() == {"calls": 3, "seconds": 120.0, "stable": False}
-    assert clock.calls == 2
+    assert clock.calls == 3
 
 
 @pytest.mark.parametrize("logit", [float("nan"), float("inf")])
@@ -227,6 +241,80 @@ def test_the_result_has_the_names_the_calls_and_what_was_measured_around_them() 
     assert result.warm_up["calls"] >= 3
     assert result.yardstick is not None
     assert result.clocks is None
+    assert (result.peak_memory, result.compile_seconds) == (None, None)
+
+
+def test_the_time_to_compile_is_what_the_first_call_takes_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Than the median of the calls of the warm-up; of a model that is not compiled there is none."""
+    found = []
+
+    for compiled in (True, False):
+        Clock(monkeypatch, iter([5.0, 2.0, 1.0, 2.0] + [2.0] * 10))
+        timed = _timed(Recorder(), setting=Setting(compiled=compiled))
+        timed.warm_up()
+        found.append(timed.result([2.0]).compile_seconds)
+
+    assert [3.0, None] == found
+
+
+SECONDS_BY_SIZE = {1: 0.1, 2: 0.1, 4: 0.1, 8: 0.195, 16: 0.1}
+"""Of a call: images/s are 10, 20, 40 and 41, and what comes then is not tried."""
+
+
+def test_the_batch_size_is_doubled_until_images_per_second_no_longer_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By less than 5 %: it is timed at the size that twice the size does not make faster."""
+    by_size = {3 * 8 * 8 * size: seconds for size, seconds in SECONDS_BY_SIZE.items()}
+    taken = {"calls": 0}
+
+    def of_its_size(call: Any) -> float:
+        taken["calls"] += 1
+        return by_size[call._crops.numel()] if isinstance(call, TimedForward) else 1.0
+
+    monkeypatch.setattr("harness.throughput.timing.seconds_of", of_its_size)
+    case = replace(_case("small"), batch_size=None)
+    with Bench("cpu", ["fp32"]).prepared(case) as timed:
+        result = timed.result([0.1])
+
+    assert [(1, 10.0), (2, 20.0), (4, 40.0), (8, 8 / 0.195)] == list(result.sweep)
+    assert (4, 40.0) == (result.batch_size, result.images_per_second)
+    assert 4 == len(timed())
+
+
+class Full(nn.Module):
+    """A model on a device that has memory for so many images."""
+
+    room = 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, 10)."""
+        if len(images) > self.room:
+            raise RuntimeError("CUDA out of memory")
+        return torch.zeros(len(images), 10)
+
+
+@pytest.mark.parametrize(("room", "size"), [(2, 2), (0, None)])
+def test_the_search_ends_where_memory_does(room: int, size: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the largest batch that fits; none is an error."""
+    monkeypatch.setattr("harness.throughput.timing.seconds_of", lambda _call: 0.1)
+    monkeypatch.setattr("harness.throughput.timing._LARGEST_BATCH", 8)
+    monkeypatch.setattr(Full, "room", room)
+    monkeypatch.setattr("harness.models._count_gmacs", lambda *_: 1.0)
+    case = Case(Entry(ModelSpec("full", "V1", f"{__name__}:Full", PRESET)))
+    outcome: Any = nullcontext() if size else pytest.raises(DeviceError, match="out of memory for a batch of one image")
+
+    with outcome, Bench("cpu", ["fp32"]).prepared(case) as timed:
+        assert size == timed.result([0.1]).batch_size
+
+
+def test_memory_of_a_cpu_is_that_of_a_process_that_times_nothing_else() -> None:
+    """What other models left in the process would count too."""
+    found = []
+
+    for alone in (True, False):
+        with Bench("cpu", ["fp32"]).prepared(_case("small"), alone=alone) as timed:
+            found.append(timed.result([0.5]).peak_memory)
+
+    assert [True, False] == [memory is not None for memory in found]
 
 
 _SEEN: list[tuple[int | torch.SymInt, ...]] = []
@@ -238,13 +326,32 @@ def compiled_shapes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int | torch.S
     _SEEN.clear()
 
     def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
-        _SEEN.append(
-            next(tuple(each.shape) for each in inputs if isinstance(each, Tensor) and each.shape[1:] == (3, 8, 8))
-        )
+        shapes = (tuple(each.shape) for each in inputs if isinstance(each, Tensor))
+        _SEEN.extend(shape for shape in shapes if shape[1:] == (3, 8, 8))
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     return _SEEN
+
+
+def test_the_compiler_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an empty cache instead of the user's, and started: something else is compiled first."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    seen: list[tuple[int, str]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        seen.append((len(inputs), os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    with Bench("cpu", ["fp32"]).prepared(_case("small", Setting(compiled=True))):
+        pass
+
+    [(first, folder), (second, same)] = seen
+    assert first < second
+    assert str(tmp_path) != folder == same
+    assert not Path(folder).exists()
+    assert str(tmp_path) == os.environ["TORCHINDUCTOR_CACHE_DIR"]
 
 
 class Sized(nn.Module):

@@ -160,6 +160,23 @@ def test_speeds_have_their_spread(drawn: dict[str, Any]) -> None:
     )
 
 
+def test_batch_sizes_that_were_tried_are_a_chart(drawn: dict[str, Any]) -> None:
+    """A line for each timing, over all sizes that any of them was tried at."""
+    _parts(
+        run_record(
+            [],
+            [
+                _timing("resnet18", 2, sweep=((1, 20.0), (2, 30.0), (4, 30.5))),
+                _timing("vgg16", 1, sweep=((1, 5.0), (2, 5.1))),
+                _timing("alexnet", 8),
+            ],
+        )
+    )
+
+    lines = {"resnet18": (20.0, 30.0, 30.5), "vgg16": (5.0, 5.1, None)}
+    assert (lines, ["1", "2", "4"], "images/s") == drawn["images/s by batch size"]
+
+
 def test_a_chart_has_room_for_so_many_rows(drawn: dict[str, Any]) -> None:
     """Its title says that there are more; the table has all."""
     page = _parts(run_record([], [_timing(f"model{number}", 1) for number in range(90)]))
