@@ -10,14 +10,16 @@ import numpy as np
 
 from harness.compare.statistics import wilson_interval
 from harness.dataset import SYNTHETIC
-from harness.records.results import CaseResult, TimingResult
+from harness.records.results import ERROR, CaseResult, TimingResult
 from harness.records.run_folder import Run
 from harness.report.comparison import differences, environment_section, series_sections
 from harness.report.page.architectures import architecture_of
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.run import RANK_NOTE, accuracy_sections, rank_ranges, ranking, short_names, throughput_section
-from harness.report.sections import Section, table_of
+from harness.report.run import RANK_NOTE, accuracy_sections, outcome_of, rank_ranges, ranking, short_names
+from harness.report.sections import Section, Table, table_of
+from harness.report.timings import throughput_sections
+from harness.verdict import FAILED
 
 _MOST_ROWS, _MOST_LINES, _FEWEST_MODELS = 80, 8, 3
 # The axes of a series go at least so far up and down, so that noise looks like noise.
@@ -31,6 +33,7 @@ class Part(NamedTuple):
     title: str
     sections: Sequence[Section]
     charts: Sequence[Chart] = ()
+    grid: Table | None = None
 
 
 def parts_of(report: Report) -> Iterator[Part]:
@@ -40,7 +43,7 @@ def parts_of(report: Report) -> Iterator[Part]:
     yield Part("environment", "Environment", [environment_section(report.newest, report.comparison)])
     if record.cases or record.missing_cases:
         accuracy = [_without_images(compared["accuracy"])] if "accuracy" in compared else []
-        yield Part("cases", "Cases", [*accuracy_sections(report.newest, ranks, wide=True), *accuracy])
+        yield Part("cases", "Cases", [*accuracy_sections(report.newest, ranks, details=True), *accuracy])
     if "missing" in compared:
         yield Part("missing", "In one run only, or without a result", [compared["missing"]])
     if record.cases:
@@ -50,9 +53,12 @@ def parts_of(report: Report) -> Iterator[Part]:
         yield Part("models", "Models compared", [_models(record.cases, ranks)], charts)
     if record.timings or record.missing_timings:
         speed = [compared["speed"]] if "speed" in compared else []
-        yield Part("speed", "Speed", [throughput_section(report.newest), *speed], list(_speed_charts(report)))
+        yield Part(
+            "speed", "Speed", [*throughput_sections(report.newest, details=True), *speed], list(_speed_charts(report))
+        )
     if report.is_series:
-        yield Part("series", "Across runs", series_sections(report.runs), list(_series_charts(report.runs)))
+        charts = list(_series_charts(report.runs))
+        yield Part("series", "Across runs", series_sections(report.runs), charts, _grid(report.runs))
 
 
 def _without_images(section: Section) -> Section:
@@ -132,6 +138,21 @@ def _series_charts(runs: Sequence[Run]) -> Iterator[Chart]:
         yield series("top-1, in points against the first run", points, labels, "points", least=_LEAST_POINTS)
     if shares := _moved_most(rates, lambda value, first: 100 * (value / first - 1), timings):
         yield series("images/s, in percent against the first run", shares, labels, "percent", least=_LEAST_PERCENT)
+
+
+def _grid(runs: Sequence[Run]) -> Table | None:
+    """Return the outcome of each case in each run; the cases that failed most often come first."""
+    by_run = [
+        {missing.id: missing.outcome for missing in run.record.missing_cases}
+        | {case.id: outcome_of(case) for case in run.record.cases}
+        for run in runs
+    ]
+    rows = {
+        key: [found.get(key, "-") for found in by_run] for key in dict.fromkeys(key for one in by_run for key in one)
+    }
+    most = sorted(rows.items(), key=lambda row: -sum(outcome in (FAILED, ERROR) for outcome in row[1]))
+    heads = [f"[{number}]" for number in range(1, len(runs) + 1)]
+    return table_of([[("<case", key), *zip(heads, outcomes, strict=True)] for key, outcomes in most])
 
 
 def _moved_most(
