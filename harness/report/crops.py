@@ -1,7 +1,6 @@
-"""Small pictures of the inputs that a run keeps: of each case the closest calls, whose predictions change first.
+"""The crops that a run keeps for pictures: no run knows which predictions a later one will change.
 
-Neither run knows which predictions a later one will change. So a run keeps the images with the smallest margins, or
-the same images as its baseline, and ``imagenet-gate report`` shows those that changed, before and now.
+So each keeps those of its smallest margins, which change first, or those that its baseline keeps.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class CropsPlugin:
         self._cases: dict[str, Case] = {}
 
     def pytest_imagenet_opened(self, evaluator: Evaluator, cases: tuple[Case, ...]) -> None:
-        """Note the cases, by id."""
+        """Note the cases."""
         self._evaluator, self._cases = evaluator, {str(case): case for case in cases}
 
     def pytest_imagenet_check(self, result: CaseResult, predictions: Predictions) -> None:

@@ -51,8 +51,8 @@ def run_sections(run: Run, *, details: bool = False) -> list[Section]:
 def accuracy_sections(run: Run, ranks: Mapping[str, str], *, details: bool = False) -> list[Section]:
     """Return the tables of a run's cases, accuracy, settings, and the comparison with its baseline, and the reasons."""
     ranked = ranking(run.record.cases)
-    found = [_accuracy_section(run, ranks), _settings_section(run), _baseline_section(ranked)]
-    found += [_drift_section(ranked), _expected_section(ranked)] if details else []
+    found = [_accuracy_section(run, ranks), _settings_section(run), *_baseline_sections(ranked, details=details)]
+    found += [_expected_section(ranked)] if details else []
     found += [Section("", None, tuple(reasons_in_short(ranked)))]
     return [section for section in found if section.table or section.lines or section.title]
 
@@ -218,34 +218,26 @@ def _settings_section(run: Run) -> Section:
     return Section("", table_of(rows), tuple(lines if rows else ()))
 
 
-def _baseline_section(cases: Sequence[CaseResult]) -> Section:
-    """Return a table of the cases that were compared with a baseline."""
-    rows, names, blind = [], short_names(cases), {}
-    for case, pairing in _paired(cases):
+def _baseline_sections(cases: Sequence[CaseResult], *, details: bool) -> list[Section]:
+    """Return a table of the cases that were compared with a baseline, and as ``details`` how far their logits moved."""
+    rows, moved, names, blind = [], [], short_names(cases), {}
+    for case in cases:
+        if not isinstance(pairing := case.baseline, Pairing):
+            continue
+        drift = pairing.drift
+        drifts = [number(part, ".0e") for part in (drift.median, drift.p99, drift.largest)] if drift else ["-"] * 3
         row = [("<against the baseline", names[case.id]), ("changed", f"{pairing.changed:,}")]
-        row.append(("beyond noise", f"{pairing.beyond_noise:,}"))
+        row += [("beyond noise", f"{pairing.beyond_noise:,}")]
         row += [("lost", f"{pairing.lost:,}"), ("gained", f"{pairing.gained:,}")]
         row.append(("top-5", f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})"))
-        rows.append([*row, ("drift", number(pairing.drift.largest if pairing.drift else None, ".0e"))])
+        rows.append([*row, ("drift", drifts[-1])])
+        row = [("<drift", names[case.id]), *zip(("median", "99 %", "largest"), drifts, strict=True)]
+        moved.append([*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}"), ("McNemar's p", f"{pairing.p:.2g}")])
         blind[pairing.blind] = case.id
     unseen = (f"{identity}: {sentence}" for sentence, identity in blind.items() if sentence)
-    return Section("", table_of(rows), (CHANGED, _TOP5, _DRIFT, *unseen) if rows else ())
-
-
-def _drift_section(cases: Sequence[CaseResult]) -> Section:
-    """Return a table of how far the logits moved against a baseline."""
-    rows, names, headings = [], short_names(cases), ("median", "99 %", "largest")
-    for case, pairing in _paired(cases):
-        drift = pairing.drift
-        moved = (None, None, None) if drift is None else (drift.median, drift.p99, drift.largest)
-        cells = zip(headings, (number(part, ".0e") for part in moved), strict=True)
-        row = [("<drift", names[case.id]), *cells]
-        rows.append([*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}"), ("McNemar's p", f"{pairing.p:.2g}")])
-    return Section("", table_of(rows), ("noise floor: largest drift by arithmetic alone",) if rows else ())
-
-
-def _paired(cases: Sequence[CaseResult]) -> Iterator[tuple[CaseResult, Pairing]]:
-    yield from ((case, case.baseline) for case in cases if isinstance(case.baseline, Pairing))
+    found = [Section("", table_of(rows), (CHANGED, _TOP5, _DRIFT, *unseen) if rows else ())]
+    note = "noise floor: largest drift by arithmetic alone"
+    return [*found, Section("", table_of(moved), (note,))] if details and rows else found
 
 
 def _expected_section(cases: Sequence[CaseResult]) -> Section:

@@ -19,36 +19,35 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
     Each fits 80 columns.
     """
     timings = run.record.timings
-    settings = [replace(timing, id=timing.id.rpartition("-b")[0]) for timing in timings]  # without the batch size
-    names = short_names(settings)
+    names = short_names([replace(timing, id=timing.id.rpartition("-b")[0]) for timing in timings])
     first: dict[tuple[str, str, int], TimingResult] = {}
     for timing in sorted(timings, key=lambda timing: timing.setting_order):
         first.setdefault((timing.model, timing.weights, timing.batch_size), timing)
     rows, more, has_speed_ups = [], [], len(first) < len(timings)
-    for timing, setting in zip(timings, settings, strict=True):
+    for timing in timings:
         reference = first[timing.model, timing.weights, timing.batch_size]
         speed_up = None if timing is reference else timing.images_per_second / reference.images_per_second
         memory = "-" if timing.peak_memory is None else f"{timing.peak_memory / 1e9:.2f} GB"
-        head = [("<timing", names[setting.id]), ("batch", f"{timing.batch_size:,}")]
-        row = [*head, ("images/s", f"{timing.images_per_second:,.1f}")]
+        head = [("<timing", names[timing.id.rpartition("-b")[0]]), ("batch", f"{timing.batch_size:,}")]
+        row = [("images/s", f"{timing.images_per_second:,.1f}")]
         row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
-        rows.append([*row, ("ms per call", f"{1e3 * timing.median:,.2f}"), ("spread", f"{100 * timing.spread:.1f} %")])
-        row = [*head, ("calls", f"{len(timing.seconds):,}"), ("GMACs", f"{timing.gmacs:.2f}")]
+        row += [("ms per call", f"{1e3 * timing.median:,.2f}"), ("spread", f"{100 * timing.spread:.1f} %")]
+        rows.append([*head, *row])
+        row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", f"{timing.gmacs:.2f}")]
         row += [("TFLOP/s", f"{timing.tflops:.3f}"), ("of peak", f"{100 * timing.share_of_peak:.0f} %")]
-        more.append([*row, ("memory", memory)])
-    legend = "; speed-up: over the model's first setting at the same batch size" if has_speed_ups else ""
-    notes = [f"images/s from the median call; spread: interquartile range over median{legend}"] if rows else []
+        more.append([*head, *row, ("memory", memory)])
     title = "throughput: forward alone, images on the device, seeded weights"
-    sections = [Section(title, table_of(rows), (*notes, *_notes(run.record)))]
-    if details and rows:
-        peaks = {timing.precision: timing.peak_tflops for timing in timings}
-        reached = ", ".join(f"{peak:.3f} TFLOP/s in {precision}" for precision, peak in peaks.items())
-        note = f"GMACs: multiply-adds of one image, two operations each; peak: {reached} by a product of large matrices"
-        sections.append(Section("", table_of(more), (note,)))
-    return sections
+    found = [Section(title, table_of(rows), tuple(_notes(run.record, has_speed_ups=has_speed_ups)))]
+    peaks = {timing.precision: f"{timing.peak_tflops:.3f} TFLOP/s in {timing.precision}" for timing in timings}
+    reached = f"peak: {', '.join(peaks.values())} by a product of large matrices"
+    note = f"GMACs: multiply-adds of one image, two operations each; {reached}"
+    return [*found, Section("", table_of(more), (note,))] if details and rows else found
 
 
-def _notes(record: Record) -> Iterator[str]:
+def _notes(record: Record, *, has_speed_ups: bool) -> Iterator[str]:
+    if record.timings:
+        legend = "; speed-up: over the model's first setting at the same batch size" if has_speed_ups else ""
+        yield f"images/s from the median call; spread: interquartile range over median{legend}"
     yield from missing_lines(record.missing_timings)
     for timing in record.timings:
         yield from (f"{timing.id}: disturbed: {why}" for why in disturbances(timing))

@@ -13,10 +13,9 @@ from harness.dataset import SYNTHETIC
 from harness.records.results import ERROR, CaseResult, TimingResult
 from harness.records.run_folder import Run
 from harness.report.comparison import differences, environment_section, series_sections
-from harness.report.page.architectures import architecture_of
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.run import RANK_NOTE, accuracy_sections, outcome_of, rank_ranges, ranking, short_names
+from harness.report.run import accuracy_sections, outcome_of, rank_ranges, ranking, short_names
 from harness.report.sections import Section, Table, table_of
 from harness.report.timings import throughput_sections
 from harness.verdict import FAILED
@@ -46,11 +45,9 @@ def parts_of(report: Report) -> Iterator[Part]:
         yield Part("cases", "Cases", [*accuracy_sections(report.newest, ranks, details=True), *accuracy])
     if "missing" in compared:
         yield Part("missing", "In one run only, or without a result", [compared["missing"]])
-    if record.cases:
-        is_real = record.dataset is not None and record.dataset.name != SYNTHETIC
-        draws = is_real and len({case.model for case in record.cases}) >= _FEWEST_MODELS
-        charts = list(_trade_offs(record.cases, record.timings, ranks)) if draws else []
-        yield Part("models", "Models compared", [_models(record.cases, ranks)], charts)
+    is_real = record.dataset is not None and record.dataset.name != SYNTHETIC
+    if is_real and len({case.model for case in record.cases}) >= _FEWEST_MODELS:
+        yield Part("models", "Models compared", [], list(_trade_offs(record.cases, record.timings, ranks)))
     if record.timings or record.missing_timings:
         speed = [compared["speed"]] if "speed" in compared else []
         yield Part(
@@ -64,25 +61,6 @@ def parts_of(report: Report) -> Iterator[Part]:
 def _without_images(section: Section) -> Section:
     """Return the section without its list of changed predictions, which the page shows as cards."""
     return replace(section, lines=tuple(line for line in section.lines if not line.startswith(" ")))
-
-
-def _models(cases: Sequence[CaseResult], ranks: Mapping[str, str]) -> Section:
-    """Return the ranking, with size, year and idea of each model."""
-    names, rows = short_names(cases), []
-    for position, case in enumerate(ranking(cases), start=1):
-        low, high = wilson_interval(case.counts.top1, case.counts.images)
-        year, idea = architecture_of(case.model) or ("-", "-")
-        weights = "-" if case.weights_bytes is None else f"{case.weights_bytes / 1e6:,.1f} MB"
-        row = [("<rank", ranks.get(case.id, f"{position}")), ("<model", names[case.id])]
-        row += [("top-1", f"{case.counts.percent('top1'):.3f}"), ("<95 % interval", f"{low:.2f} to {high:.2f}")]
-        row += [("params", f"{case.parameters / 1e6:.1f}M" if case.parameters else "-")]
-        row += [("GMACs", f"{case.gmacs:.2f}" if case.gmacs else "-"), ("weights", weights)]
-        rows.append([*row, ("year", str(year)), ("<idea", idea)])
-    note = (
-        "interval: Wilson's, for other images such as these; GMACs: multiply-adds of one image; weights: bytes of all "
-        "parameters and buffers"
-    )
-    return Section("", table_of(rows), (RANK_NOTE, note) if ranks else (note,))
 
 
 def _trade_offs(
