@@ -76,13 +76,13 @@ def trade_off(title: str, points: Sequence[Point], x_title: str, y_title: str) -
 
     across = np.interp([math.log10(point.x) for point in points], x_domain, (0, _WIDTH))
     down = np.interp([point.y for point in points], y_domain, (_HEIGHT, 0))
-    sides = _sides([point.name for point in points], across, down)
+    labels = _labels([point.name for point in points], across, down)
     names = [
         _chart([row])
-        .mark_text(align=side, dx=_GAP if side == "left" else -_GAP, baseline="middle", color="var(--ink)", fontSize=12)
+        .mark_text(**label._asdict(), baseline="middle", color="var(--ink)", fontSize=12)
         .encode(x=x("x:Q"), y=y("y:Q"), text="name:N")
-        for row, side in zip(rows, sides, strict=True)
-        if side
+        for row, label in zip(rows, labels, strict=True)
+        if label
     ]
     layers = [
         interval.encode(x=x("x:Q"), y=y("y_low:Q"), y2="y_high:Q"),
@@ -92,21 +92,32 @@ def trade_off(title: str, points: Sequence[Point], x_title: str, y_title: str) -
     return _drawn(title, alt.LayerChart(layer=[*layers, *names], width=_WIDTH, height=_HEIGHT))
 
 
-def _sides(names: Sequence[str], across: Any, down: Any) -> list[Literal["left", "right"] | None]:
-    """Return which end of each name is at its point; None where it would cover another name or a point."""
+class _Label(NamedTuple):
+    """The position of a name: the offset of its anchor from the point, in pixels, and which end of it that is."""
+
+    dx: float
+    dy: float
+    align: Literal["left", "center", "right"]
+
+
+_LABELS = (_Label(_GAP, 0, "left"), _Label(-_GAP, 0, "right"), _Label(0, -_NAME, "center"), _Label(0, _NAME, "center"))
+
+
+def _labels(names: Sequence[str], across: Any, down: Any) -> list[_Label | None]:
+    """Return a position for each name, so that it covers no other name and no point; None where there is no room."""
     taken = [(x - _GAP / 2, x + _GAP / 2, y) for x, y in zip(across, down, strict=True)]
-    sides: list[Literal["left", "right"] | None] = []
+    found = []
     for name, x, y in zip(names, across, down, strict=True):
-        length = _LETTER * len(name)
-        lefts: dict[Literal["left", "right"], float] = {"left": x + _GAP, "right": x - _GAP - length}
-        inside = {side: left for side, left in lefts.items() if 0 <= left <= _WIDTH - length}
-        near = [(low, high) for low, high, other in taken if abs(y - other) < _NAME]
-        free = [
-            side for side, left in inside.items() if all(left >= high or low >= left + length for low, high in near)
-        ]
-        taken += [(lefts[side], lefts[side] + length, y) for side in free[:1]]
-        sides.append(free[0] if free else None)
-    return sides
+        length, label = _LETTER * len(name), None
+        for one in _LABELS:
+            left, height = x + one.dx - {"left": 0.0, "center": length / 2, "right": length}[one.align], y + one.dy
+            near = [(low, high) for low, high, other in taken if abs(height - other) < _NAME]
+            if 0 <= left <= _WIDTH - length and all(left >= high or low >= left + length for low, high in near):
+                label = one
+                taken.append((left, left + length, height))
+                break
+        found.append(label)
+    return found
 
 
 def speeds(title: str, bars: Sequence[Bar]) -> Chart:

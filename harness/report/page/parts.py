@@ -18,7 +18,7 @@ from harness.report.report import Report
 from harness.report.run import accuracy_sections, outcome_of, rank_ranges, ranking, short_names
 from harness.report.sections import Section, Table, table_of
 from harness.report.timings import throughput_sections
-from harness.verdict import FAILED
+from harness.verdict import FAILED, WARNING
 
 _MOST_ROWS, _MOST_LINES, _FEWEST_MODELS = 80, 8, 3
 # The axes of a series go at least so far up and down, so that noise looks like noise.
@@ -39,6 +39,9 @@ def parts_of(report: Report) -> Iterator[Part]:
     """Yield the parts that are made of tables and charts, in the order of the page."""
     record, ranks = report.record, rank_ranges(report.newest)
     compared = differences(report.comparison) if report.comparison else {}
+    if report.is_series:
+        charts = list(_series_charts(report.runs))
+        yield Part("series", "Across runs", series_sections(report.runs), charts, _grid(report.runs))
     yield Part("environment", "Environment", [environment_section(report.newest, report.comparison)])
     if record.cases or record.missing_cases:
         accuracy = [_without_images(compared["accuracy"])] if "accuracy" in compared else []
@@ -53,9 +56,6 @@ def parts_of(report: Report) -> Iterator[Part]:
         yield Part(
             "speed", "Speed", [*throughput_sections(report.newest, details=True), *speed], list(_speed_charts(report))
         )
-    if report.is_series:
-        charts = list(_series_charts(report.runs))
-        yield Part("series", "Across runs", series_sections(report.runs), charts, _grid(report.runs))
 
 
 def _without_images(section: Section) -> Section:
@@ -119,18 +119,16 @@ def _series_charts(runs: Sequence[Run]) -> Iterator[Chart]:
 
 
 def _grid(runs: Sequence[Run]) -> Table | None:
-    """Return the outcome of each case in each run; the cases that failed most often come first."""
-    by_run = [
-        {missing.id: missing.outcome for missing in run.record.missing_cases}
-        | {case.id: outcome_of(case) for case in run.record.cases}
-        for run in runs
-    ]
-    rows = {
-        key: [found.get(key, "-") for found in by_run] for key in dict.fromkeys(key for one in by_run for key in one)
-    }
-    most = sorted(rows.items(), key=lambda row: -sum(outcome in (FAILED, ERROR) for outcome in row[1]))
-    heads = [f"[{number}]" for number in range(1, len(runs) + 1)]
-    return table_of([[("<case", key), *zip(heads, outcomes, strict=True)] for key, outcomes in most])
+    """Return the outcome of each case in each run, newest first; the cases that failed most often come first."""
+    names, rows = short_names([case for run in runs for case in run.record.cases]), {}
+    for index, run in enumerate(reversed(runs)):
+        outcomes = {missing.id: missing.outcome for missing in run.record.missing_cases}
+        for key, outcome in (outcomes | {case.id: outcome_of(case) for case in run.record.cases}).items():
+            rows.setdefault(key, ["-"] * len(runs))[index] = outcome
+    bad = {key: [sum(map(row.count, (FAILED, ERROR))), row.count(WARNING)] for key, row in rows.items()}
+    heads = [f"[{number}]" for number in range(len(runs), 0, -1)]
+    most = sorted(rows, key=bad.__getitem__, reverse=True)
+    return table_of([[("<case", names.get(key, key)), *zip(heads, rows[key], strict=True)] for key in most])
 
 
 def _moved_most(

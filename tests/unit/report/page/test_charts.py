@@ -74,7 +74,7 @@ def test_no_name_covers_another_or_a_point() -> None:
         if str(element.text).startswith("model"):
             x, y = map(float, re.findall(r"[-\d.]+", element.get("transform", ""))[:2])
             length = 6.9 * len(str(element.text))
-            left = x - length if element.get("text-anchor") == "end" else x
+            left = x - length * {"end": 1.0, "middle": 0.5}.get(element.get("text-anchor", ""), 0.0)
             boxes[element.text] = (left, left + length, y - 4)
     assert 5 < len(boxes) < 100
     for one, other in combinations(boxes.values(), 2):

@@ -121,17 +121,17 @@ def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
 
 
 def test_parts_are_in_the_order_in_which_they_are_read(tmp_path: Path) -> None:
-    """Verdict, changed predictions, environment, cases, models, speed, series, how to reproduce."""
+    """Verdict, changed predictions, series, environment, cases, speed, how to reproduce."""
     old, new = _changed(tmp_path)
 
     page = _page(old, old, new)
 
     assert page.headings == [
         "Changed predictions",
+        "Across runs",
         "Environment",
         "Cases",
         "Speed",
-        "Across runs",
         "How to reproduce",
     ]
     assert page.tags["svg"] == 1 + 2
@@ -275,7 +275,7 @@ def test_the_verdict_is_the_second_column(tmp_path: Path) -> None:
 
 
 def test_a_series_has_a_grid_of_outcomes() -> None:
-    """Cases by runs, in words and in symbols; those that failed most often come first."""
+    """Cases by runs, the newest first, in words and in symbols; those that failed most often come first."""
     bad = msgspec.structs.replace(VGG, bounds=(Bounds("own", 2.0, high=1.0),))
     warned = msgspec.structs.replace(RESNET, baseline=Unpaired("missing", "why"))
     lost = Missing("alexnet-fp32", "error", "no weights")
@@ -283,11 +283,11 @@ def test_a_series_has_a_grid_of_outcomes() -> None:
 
     page = _page(*(Run(Path(f"{number}"), record) for number, record in enumerate(records)))
 
-    start = page.rows.index(["case", "[1]", "[2]", "[3]"])
+    start = page.rows.index(["case", "[3]", "[2]", "[1]"])
     assert [
-        ["vgg16-IMAGENET1K_V1-fp32", "✓", "passed", "✗", "failed", "✗", "failed"],
-        ["alexnet-fp32", "-", "-", "✗", "error"],
-        ["resnet18-IMAGENET1K_V1-fp32", "✓", "passed", "!", "warning", "✓", "passed"],
+        ["vgg16", "✗", "failed", "✗", "failed", "✓", "passed"],
+        ["alexnet-fp32", "✗", "error", "-", "-"],
+        ["resnet18", "✓", "passed", "!", "warning", "✓", "passed"],
     ] == page.rows[start + 1 : start + 4]
 
 
