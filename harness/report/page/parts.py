@@ -120,7 +120,8 @@ def _series_charts(runs: Sequence[Run]) -> Iterator[Chart]:
 
 def _grid(runs: Sequence[Run]) -> Table | None:
     """Return the outcome of each case in each run, newest first; the cases that failed most often come first."""
-    names, rows = short_names([case for run in runs for case in run.record.cases]), {}
+    names = short_names([case for run in runs for case in run.record.cases])
+    rows: dict[str, list[str]] = {}
     for index, run in enumerate(reversed(runs)):
         outcomes = {missing.id: missing.outcome for missing in run.record.missing_cases}
         for key, outcome in (outcomes | {case.id: outcome_of(case) for case in run.record.cases}).items():
