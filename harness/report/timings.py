@@ -14,10 +14,7 @@ from harness.report.sections import Section, number, table_of
 
 
 def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
-    """Return a table of the timings in the order in which they were measured, then the missing ones, and ``details``.
-
-    Each fits 80 columns.
-    """
+    """Return a table of the timings in the order in which they were measured, the missing ones, and ``details``."""
     timings = run.record.timings
     names = short_names([replace(timing, id=timing.id.rpartition("-b")[0]) for timing in timings])
     first: dict[tuple[str, str, int], TimingResult] = {}

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +43,6 @@ class Card(NamedTuple):
     before: Answer
     now: Answer
     pictures: list[tuple[str, str]]  # captions, and ``data:`` URIs
-
-    @property
-    def anchor(self) -> str:
-        """Its id in links."""
-        return quote(f"{self.cases[0]}:{self.change.id}", safe="")
 
 
 class Cause(NamedTuple):
