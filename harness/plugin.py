@@ -33,7 +33,7 @@ from harness.options import (
 )
 from harness.records.accuracy_file import read_expected
 from harness.records.environment import check_one_tree, command_of
-from harness.records.evidence import METRICS, Pairing
+from harness.records.evidence import METRICS, Pairing, wrapped
 from harness.records.results import ERROR, NOT_RUN, CaseResult, Missing, Record, TimingResult
 from harness.records.run_folder import NewRun, Run
 
@@ -158,7 +158,7 @@ class Gate:
 
     def pytest_report_header(self) -> list[str]:
         """Say what is evaluated, on which device, and with which versions."""
-        return [] if self.evaluator is None else self.evaluator.describe()
+        return [] if self.evaluator is None else [wrapped(line) for line in self.evaluator.describe()]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note which results are due."""

@@ -23,7 +23,7 @@ from harness.errors import HarnessError, ResultsError
 from harness.nightly.pinned import locked, pinned_run
 from harness.nightly.series import judge_series, night_of, read_nights, write_nights
 from harness.records.results import TimingResult, record_json
-from harness.records.run_folder import INPUTS, LABELS, PREDICTIONS, RECORD, Run, read_run, write_whole
+from harness.records.run_folder import CROPS, INPUTS, LABELS, PREDICTIONS, RECORD, Run, read_run, write_whole
 from harness.report.page.changes import Thumbnails
 from harness.report.report import Judging, Report, report_on, report_sections
 from harness.report.sections import Section, as_markdown, table_of
@@ -73,7 +73,7 @@ class Night:
         latest = self._latest
         ours = {
             latest: _WRITTEN,
-            **dict.fromkeys((latest / run for run in _RUNS), (RECORD, LABELS, PREDICTIONS, INPUTS)),
+            **dict.fromkeys((latest / run for run in _RUNS), (RECORD, LABELS, PREDICTIONS, INPUTS, CROPS)),
         }
         found = [(path, names) for folder, names in ours.items() if folder.is_dir() for path in folder.iterdir()]
         foreign = [path for path, names in found if not any(fnmatch(path.name, name) for name in names)]

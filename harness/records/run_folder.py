@@ -1,7 +1,8 @@
 """A run on disk, written as a whole or not at all, and read back.
 
-``record.json``; ``labels.npz``, the ids and targets of the evaluated images; ``predictions/<case id>.npz``; and
-``inputs/<digest>.npz``, the hashes and samples of the pixels that models were shown, shared by models of one geometry.
+``record.json``; ``labels.npz``, the ids and targets of the evaluated images; ``predictions/<case id>.npz``;
+``inputs/<digest>.npz``, the hashes and samples of the pixels that models were shown, shared by models of one geometry;
+and ``crops/<case id>.npz``, pictures of a few images.
 """
 
 from __future__ import annotations
@@ -38,11 +39,14 @@ from harness.errors import RecordError, ResultsError
 from harness.predictions import GRID, HASH_BYTES, Predictions
 from harness.records.results import CaseResult, Record, parse_record, record_json, shorten
 
-RECORD, LABELS, PREDICTIONS, INPUTS = "record.json", "labels.npz", "predictions", "inputs"
+RECORD, LABELS, PREDICTIONS, INPUTS, CROPS = "record.json", "labels.npz", "predictions", "inputs", "crops"
+CROP_SIDE = 112
+"""Pixels of a kept picture in each direction."""
 # What each file of arrays holds: their types, and the shapes that they may have after the first dimension.
 _ARRAYS: dict[str, dict[str, tuple[str, list[tuple[int, ...]]]]] = {
     LABELS: {"ids": ("U", [()]), "targets": ("i2", [()])},
     INPUTS: {"hashes": ("u1", [(HASH_BYTES,)]), "samples": ("u1", [(GRID, GRID, 3)])},
+    CROPS: {"ids": ("U", [()]), "pixels": ("u1", [(CROP_SIDE, CROP_SIDE, 3)])},
     PREDICTIONS: {"top": ("i2", [(5,), (6,)]), "logits": ("f4", [(5,), (6,)]), "logsumexp": ("f4", [()])},
 }
 _LARGEST = 2**29
@@ -132,11 +136,16 @@ def write_predictions(staging: Path, case: str, predictions: Predictions, target
         known = {name: values[name] for name in _ARRAYS[kind] if values[name] is not None}
         # Labels and inputs are the same for all cases that share them.
         if known and (kind == PREDICTIONS or not path.exists()):
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **known)
-            with _as_results_error(path):
-                path.parent.mkdir(exist_ok=True)
-                write_whole(path, buffer.getvalue())
+            write_arrays(path, known)
+
+
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write a file of arrays into the staging folder of a run, or raise a ResultsError."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    with _as_results_error(path):
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, buffer.getvalue())
 
 
 @dataclass(frozen=True)
@@ -155,11 +164,10 @@ class Run:
     def labels(self) -> tuple[NDArray[np.str_], NDArray[np.int16]]:
         """The (N,) ids and targets of the evaluated images, or a RecordError if their file is not the record's."""
         path, dataset = self.path / LABELS, self.record.dataset
-        ids, targets = self._arrays(LABELS, path).values()
+        ids, targets = self.arrays(LABELS, path).values()
         if (ids[1:] <= ids[:-1]).any():
-            raise RecordError(
-                f"{path}: expected ids sorted and unique, found others; it was not written by this harness"
-            )
+            expected = "expected ids sorted and unique, found others"
+            raise RecordError(f"{path}: {expected}; it was not written by this harness")
         if dataset is not None and digest_of(ids.tolist(), targets) != dataset.digest:
             raise RecordError(f"{path}: its digest differs from that in {RECORD}: one of them was modified")
         return ids, targets
@@ -169,9 +177,9 @@ class Run:
         ids, _ = self.labels
         paths = _paths(self.path, case.id, case.inputs_digest)
         path, inputs = paths[PREDICTIONS], paths[INPUTS]
-        arrays = self._arrays(PREDICTIONS, path)
+        arrays = self.arrays(PREDICTIONS, path)
         if case.inputs_digest:
-            arrays |= self._arrays(INPUTS, inputs)
+            arrays |= self.arrays(INPUTS, inputs)
         predictions = Predictions(ids, **arrays)
         if predictions.inputs_digest != case.inputs_digest:
             raise RecordError(f"{inputs}: its digest differs from that in {RECORD}: one of them was modified")
@@ -179,8 +187,9 @@ class Run:
             raise RecordError(f"{path}: {wrong}; it may be damaged")
         return predictions
 
-    def _arrays(self, kind: str, path: Path) -> dict[str, Any]:
-        n = self.record.dataset.images if self.record.dataset else None
+    def arrays(self, kind: str, path: Path) -> dict[str, Any]:
+        """Return the arrays of one of its files by name, or raise a RecordError as ``predictions`` does."""
+        n = self.record.dataset.images if self.record.dataset and kind != CROPS else None
         return _read_arrays(kind, path, n, self.record.files.get(path.relative_to(self.path).as_posix()))
 
 
@@ -230,7 +239,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def _foreign(folder: Path) -> str:
     """Return the name of something that no run has in its folder; empty if there is nothing."""
-    parts = [folder / PREDICTIONS, folder / INPUTS]
+    parts = [folder / PREDICTIONS, folder / INPUTS, folder / CROPS]
     files = (folder / name for name in (RECORD, LABELS, LOCK))
     ours = {*files, *parts, *(array for part in parts for array in part.glob("*.npz"))}
     if foreign := sorted(set(folder.rglob("*")) - ours):
@@ -265,11 +274,8 @@ def _read_arrays(kind: str, path: Path, n: int | None, sha256: str | None) -> di
                 else:
                     shape, found = (), None
                 n = (shape or (None,))[0] if n is None else n
-                if (
-                    found is None
-                    or shape not in [(n, *rest) for rest in shapes if n]
-                    or not found.str[1:].startswith(dtype)
-                ):
+                expected = [(n, *rest) for rest in shapes if n]
+                if found is None or shape not in expected or not found.str[1:].startswith(dtype):
                     seen = "nothing" if found is None else f"{found} of shape {shape}"
                     raise RecordError(
                         f"{path}: expected {name} of type {dtype} for {n} images, found {seen}; it may be damaged"
@@ -295,6 +301,5 @@ def _as_results_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ResultsError(
-            f"the run cannot be written to {path}: {os.strerror(error.errno) if error.errno else error}"
-        ) from error
+        reason = os.strerror(error.errno) if error.errno else error
+        raise ResultsError(f"the run cannot be written to {path}: {reason}") from error

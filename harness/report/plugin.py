@@ -35,9 +35,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the plugin object, and that of known issues where there are some."""
+    """Register the plugin objects: of the tables, of pictures in a run that is kept, and of known issues."""
     config.pluginmanager.register(_Terminal(config), "imagenet-report")
     require_selected(config, {"--known-issues": (ACCURACY,)})
+    updating = config.getoption("baseline_update")
+    if is_selected(config, ACCURACY) and (updating or config.getoption("results")):
+        from harness.report.crops import CropsPlugin
+
+        baseline = None if updating else config.getoption("baseline")
+        plugin = CropsPlugin(lambda: gate_of(config).staging, baseline)
+        config.pluginmanager.register(plugin, "imagenet-crops")
     if (path := config.getoption("known_issues")) is not None and is_selected(config, ACCURACY):
         from harness.known_issues.plugin import KnownIssuesPlugin
 
@@ -95,10 +102,10 @@ class _Terminal:
             self._sections = [Section("", None, tuple(reasons_in_short(cases)))]
             return
         try:
-            self._sections = run_sections(run, wide=verbosity > 0)
+            self._sections = run_sections(run, details=verbosity > 0)
         except RecordError as error:
             # Like a file, which holds no predictions.
-            without = run_sections(Run(run.path / RECORD, run.record), wide=verbosity > 0)
+            without = run_sections(Run(run.path / RECORD, run.record), details=verbosity > 0)
             self._sections = [*without, Section("", None, (f"tables without predictions: {error}",))]
         if step := self._next_step([case for case in cases if case.outcome == FAILED]):
             self._sections.append(Section("", None, (f"next: {step}",)))

@@ -12,6 +12,8 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from harness.records.evidence import wrapped
+
 _BAR_AFTER_SECONDS = 1.0
 _BAR_EVERY_SECONDS = 0.2
 _LINE_EVERY_SECONDS = 10.0
@@ -46,7 +48,7 @@ class Console:
                 sys.stderr.write(text)
                 sys.stderr.flush()
             elif text.strip():
-                self.write_line(text.strip())
+                self.write_line(wrapped(text.strip()))
 
     def flush(self) -> None:
         """Do nothing: all is written at once."""

@@ -156,7 +156,7 @@ def report_sections(report: Report) -> list[Section]:
     return [
         Section(report.headline.sentence, None, tuple(reason_lines(report.headline.reasons))),
         environment_section(report.newest, report.comparison),
-        *run_sections(report.newest, wide=True),
+        *run_sections(report.newest, details=True),
         *(differences(report.comparison).values() if report.comparison else ()),
         *(series_sections(report.runs) if report.is_series else ()),
     ]

@@ -14,7 +14,7 @@ from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, CaseResult, Missing, Phases, TimingResult
 from harness.records.run_folder import Run
-from harness.report.sections import Section, counted, number, reason_lines, table_of
+from harness.report.sections import Section, by_cause, counted, number, reason_lines, table_of
 from harness.stats import binomial_tail, sampling_band
 from harness.verdict import ALPHA, BASELINE, FAILED, NOT_JUDGED, WARNING
 
@@ -24,8 +24,7 @@ RANK_NOTE = (
 )
 CHANGED = "changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
 _TOP5 = "top-5: images with another set of five highest classes, in brackets those beyond noise"
-_DRIFT = "drift: of the logits of an image, in units of the logit scale; noise floor: what arithmetic moves at most"
-_LARGEST_DRIFT = "drift: largest of the logits of an image, in units of the logit scale"
+_DRIFT = "drift: largest of the logits of an image, in units of the logit scale"
 _AGAINST = {
     "diff": "points above or below the {origin} accuracy",
     "baseline": "accuracy of the baseline on the same images",
@@ -34,27 +33,27 @@ _AGAINST = {
 _SIGNIFICANT = 0.05  # the probability that any rank of a table is wrong
 
 
-def run_sections(run: Run, *, wide: bool = False) -> list[Section]:
-    """Return all tables of one run; those of its cases in at most 80 columns, or ``wide`` with more of them.
+def run_sections(run: Run, *, details: bool = False) -> list[Section]:
+    """Return all tables of one run; those of its cases in at most 80 columns, and ``details`` in tables of their own.
 
     Raises:
         RecordError: predictions cannot be read.
     """
     record = run.record
-    accuracy = accuracy_sections(run, rank_ranges(run), wide=wide) if record.cases or record.missing_cases else []
-    if not (record.timings or record.missing_timings):
-        return accuracy
-    from harness.report.timings import throughput_section  # of no use to the gate alone
+    found = accuracy_sections(run, rank_ranges(run), details=details) if record.cases or record.missing_cases else []
+    if record.timings or record.missing_timings:
+        from harness.report.timings import throughput_sections
 
-    return [*accuracy, throughput_section(run)]
+        found += throughput_sections(run, details=details)
+    return found
 
 
-def accuracy_sections(run: Run, ranks: Mapping[str, str], *, wide: bool = False) -> list[Section]:
+def accuracy_sections(run: Run, ranks: Mapping[str, str], *, details: bool = False) -> list[Section]:
     """Return the tables of a run's cases, accuracy, settings, and the comparison with its baseline, and the reasons."""
     ranked = ranking(run.record.cases)
-    baseline = _baseline_section(ranked, wide=wide)
-    found = [_accuracy_section(run, ranks, wide=wide), _settings_section(run, wide=wide), baseline]
-    found.append(Section("", None, tuple(reasons_in_short(ranked))))
+    found = [_accuracy_section(run, ranks), _settings_section(run), *_baseline_sections(ranked, details=details)]
+    found += [_expected_section(ranked)] if details else []
+    found += [Section("", None, tuple(reasons_in_short(ranked)))]
     return [section for section in found if section.table or section.lines or section.title]
 
 
@@ -89,39 +88,24 @@ def rank_ranges(run: Run) -> dict[str, str]:
     return {case.id: f"{low}-{high}" if low < high else f"{low}" for case, low, high in ranges}
 
 
-def _accuracy_section(run: Run, ranks: Mapping[str, str], *, wide: bool) -> Section:
+def _accuracy_section(run: Run, ranks: Mapping[str, str]) -> Section:
     """Return a table of the cases, best top-1 first, then the missing ones."""
     ranked, dataset = ranking(run.record.cases), run.record.dataset
     where = f"{dataset.name}, {dataset.images:,} images" if ranked and dataset else "nothing was evaluated"
     settings = {str(case.setting): case.setting for case in ranked}
     if len(settings) == 1 and DEFAULT not in settings.values():
         where += f", {next(iter(settings))}"
-    origin = next((case.expected.origin for case in ranked if case.expected), "expected")
-    names, against = short_names(ranked), _compared_with(ranked)
-    rows = []
+    names, against, rows = short_names(ranked), _compared_with(ranked), []
     for case in ranked:
-        row = [("<rank" if ranks else "<", ranks.get(case.id, "")), ("<model", case.model if wide else names[case.id])]
-        outcome = ("<outcome", shown(outcome_of(case)))
-        if wide:
-            setting = "" if case.setting == DEFAULT else f" {case.setting}"
-            row += [outcome, ("<weights", f"{case.weights}{setting}")]
+        row = [("<rank" if ranks else "<", ranks.get(case.id, "")), ("<model", names[case.id])]
         for metric, name in METRICS.items():
-            percent = case.counts.percent(metric)
-            expected = case.expected.counts.percent(metric) if case.expected else None
-            row.append((name, f"{percent:.3f}"))
-            if wide:
-                difference = None if expected is None else percent - expected
-                row += [(origin, number(expected, ".3f")), ("diff", number(difference, "+.3f"))]
-            else:
-                row.append((against, _comparison_cell(case, metric, against)))
-        if wide:
-            row += [("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")]
-        speed = f"{case.images_per_second:,.0f}"
-        rows.append([*row, *([("images/s", speed)] if wide else [("img/s", speed), outcome])])
+            row.append((name, f"{case.counts.percent(metric):.3f}"))
+            row.append((against, _comparison_cell(case, metric, against)))
+        rows.append([*row, ("img/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(outcome_of(case)))])
     lines = list(missing_lines(run.record.missing_cases))
     lines += [RANK_NOTE] if ranks else []
-    if rows and not wide and any(cell != "-" for row in rows for heading, cell in row if heading == against):
-        lines.append(f"{against}: {_AGAINST[against].format(origin=origin)}")
+    if rows and any(cell != "-" for row in rows for heading, cell in row if heading == against):
+        lines.append(f"{against}: {_AGAINST[against].format(origin=_origin(ranked))}")
     could_miss: dict[str, float] = {}
     checks = [check for case in ranked for check in case.verdict.checks]
     for check in (check for check in checks if check.could_miss and not check.needed):
@@ -137,6 +121,10 @@ def _accuracy_section(run: Run, ranks: Mapping[str, str], *, wide: bool) -> Sect
         seconds = {name: sum(getattr(case.seconds, name) for case in ranked) for name in Phases.__struct_fields__}
         lines.append(", ".join(f"{name} {spent:,.1f} s" for name, spent in seconds.items()))
     return Section(f"accuracy in percent: {where}", table_of(rows), tuple(lines))
+
+
+def _origin(cases: Sequence[CaseResult]) -> str:
+    return next((case.expected.origin for case in cases if case.expected), "expected")
 
 
 def _compared_with(cases: Sequence[CaseResult]) -> str:
@@ -177,8 +165,7 @@ def reasons_in_short(cases: Sequence[CaseResult]) -> Iterator[str]:
     failed: dict[str, str] = {}
     for identity, why in reasons(cases, FAILED):
         failed.setdefault(identity, why.partition("\n")[0])
-    for sentence in dict.fromkeys(failed.values()):
-        first, *others = (identity for identity, found in failed.items() if found == sentence)
+    for (first, *others), sentence in by_cause(failed.items()):
         yield f"failed: {first}{f' and {len(others):,} more' if others else ''}: {sentence}"
 
 
@@ -204,7 +191,7 @@ def shown(outcome: str) -> str:
     return outcome.upper() if outcome == FAILED else outcome
 
 
-def _settings_section(run: Run, *, wide: bool) -> Section:
+def _settings_section(run: Run) -> Section:
     """Return a table of the models that were evaluated in several settings, each compared with its first."""
     by_model: dict[tuple[str, str], list[CaseResult]] = {}
     for case in sorted(run.record.cases, key=lambda case: case.setting_order):
@@ -212,8 +199,7 @@ def _settings_section(run: Run, *, wide: bool) -> Section:
     rows = []
     for case, first in ((case, cases[0]) for cases in by_model.values() for case in cases if len(cases) > 1):
         several = len({weights for model, weights in by_model if model == case.model}) > 1
-        row = [("<model", f"{case.model} {case.weights}" if several and not wide else case.model)]
-        row += [("<weights", case.weights)] if wide else []
+        row = [("<model", f"{case.model} {case.weights}" if several else case.model)]
         row.append(("<setting", str(case.setting)))
         row += [(name, f"{case.counts.percent(metric):.3f}") for metric, name in METRICS.items()]
         differences, changed, speed_up = ["-", "-"], "-", "-"
@@ -232,32 +218,41 @@ def _settings_section(run: Run, *, wide: bool) -> Section:
     return Section("", table_of(rows), tuple(lines if rows else ()))
 
 
-def _baseline_section(cases: Sequence[CaseResult], *, wide: bool) -> Section:
-    """Return a table of the cases that were compared with a baseline."""
-    rows, headings, names = [], ("drift: median", "99 %", "largest"), short_names(cases)
-    for case, pairing in ((case, case.baseline) for case in cases):
-        if isinstance(pairing, Pairing):
-            drift = pairing.drift
-            moved = (None, None, None) if drift is None else (drift.median, drift.p99, drift.largest)
-            row = [("<against the baseline", case.id if wide else names[case.id]), ("changed", f"{pairing.changed:,}")]
-            row += [("beyond noise", f"{pairing.beyond_noise:,}")]
-            row += [("lost", f"{pairing.lost:,}"), ("gained", f"{pairing.gained:,}")]
-            row += [("p", f"{pairing.p:.2g}")] if wide else []
-            row.append(("top-5", f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})"))
-            if wide:
-                row += [(heading, number(part, ".0e")) for heading, part in zip(headings, moved, strict=True)]
-                row.append(("noise floor", f"{pairing.noise_floor.largest:.0e}"))
-            else:
-                row.append(("drift", number(moved[2], ".0e")))
-            rows.append(row)
-    blind = {case.baseline.blind: case.id for case in cases if isinstance(case.baseline, Pairing)}
+def _baseline_sections(cases: Sequence[CaseResult], *, details: bool) -> list[Section]:
+    """Return a table of the cases that were compared with a baseline, and as ``details`` how far their logits moved."""
+    rows, moved, names, blind = [], [], short_names(cases), {}
+    for case in cases:
+        if not isinstance(pairing := case.baseline, Pairing):
+            continue
+        drift = pairing.drift
+        drifts = [number(part, ".0e") for part in (drift.median, drift.p99, drift.largest)] if drift else ["-"] * 3
+        row = [("<against the baseline", names[case.id]), ("changed", f"{pairing.changed:,}")]
+        row += [("beyond noise", f"{pairing.beyond_noise:,}")]
+        row += [("lost", f"{pairing.lost:,}"), ("gained", f"{pairing.gained:,}")]
+        row.append(("top-5", f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})"))
+        rows.append([*row, ("drift", drifts[-1])])
+        row = [("<drift", names[case.id]), *zip(("median", "99 %", "largest"), drifts, strict=True)]
+        moved.append([*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}"), ("McNemar's p", f"{pairing.p:.2g}")])
+        blind[pairing.blind] = case.id
     unseen = (f"{identity}: {sentence}" for sentence, identity in blind.items() if sentence)
-    notes = (CHANGED, _TOP5, _DRIFT if wide else _LARGEST_DRIFT, *unseen) if rows else ()
-    return Section("", table_of(rows), notes)
+    found = [Section("", table_of(rows), (CHANGED, _TOP5, _DRIFT, *unseen) if rows else ())]
+    note = "noise floor: largest drift by arithmetic alone"
+    return [*found, Section("", table_of(moved), (note,))] if details and rows else found
+
+
+def _expected_section(cases: Sequence[CaseResult]) -> Section:
+    """Return a table of the models: their expected accuracy, parameters and multiply-adds."""
+    rows = []
+    for name, case in {f"{case.model}-{case.weights}": case for case in cases}.items():
+        row = [(f"<{_origin(cases)} accuracy", name)]
+        for metric, heading in METRICS.items():
+            row.append((heading, number(case.expected.counts.percent(metric) if case.expected else None, ".3f")))
+        rows.append([*row, ("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")])
+    return Section("", table_of(rows))
 
 
 def missing_lines(missing: Sequence[Missing]) -> Iterator[str]:
-    """Yield a line for each case or timing without a result."""
+    """Yield a line for each result that is missing."""
     for result in missing:
         yield f"  {result.id}: {'ERROR, no result (see above)' if result.outcome == ERROR else result.outcome}"
 

@@ -78,6 +78,18 @@ def reason_lines(reasons: Iterable[tuple[str, str]]) -> Iterator[str]:
         yield from (f"    {line.strip()}" for line in rest)
 
 
+def by_cause(reasons: Iterable[tuple[str, str]]) -> Iterator[tuple[list[str], str]]:
+    """Yield each cause once: the ids whose reasons begin alike, figures in brackets aside, and the lines they share."""
+    found: dict[str, dict[str, str]] = {}
+    for identity, why in reasons:
+        cause = re.sub(r" \([^()]*\)\Z", "", why.partition("\n")[0])
+        found.setdefault(cause, {}).setdefault(identity, why)
+    for cause, whys in found.items():
+        lines = [why.split("\n") for why in whys.values()]
+        shared = [line for line in lines[0] if all(line in others for others in lines)]
+        yield list(whys), "\n".join(shared if lines[0][0] in shared else [cause, *shared])
+
+
 def as_text(sections: Sequence[Section]) -> Iterator[str]:
     """Yield lines for a terminal."""
     for index, section in enumerate(sections):

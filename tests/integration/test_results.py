@@ -18,7 +18,8 @@ from harness.decoding.upkeep import list_stores
 from harness.formats import imagenet
 from harness.records.results import Missing
 from harness.records.run_folder import read_run
-from tests.colours import EXPECTED, TOP1, TOP5
+from harness.report.crops import crops_of
+from tests.colours import COLOURS, EXPECTED, PLAN, TOP1, TOP5
 from tests.integration.conftest import Gate, table_line
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,11 @@ def test_the_predictions_are_those_of_each_image(gate: Gate, project: Path) -> N
     assert (predictions.logits.shape, str(predictions.logits.dtype)) == ((16, 6), "float32")
     assert (np.diff(predictions.logits, axis=1) <= 0).all()
     assert TOP1 == int((predictions.top1 == targets).sum())
+    crops = crops_of(run, case)
+    assert ids.tolist() == list(crops)
+    colours = [crop.mean(axis=(0, 1)) for crop in crops.values()]
+    assert [colour for colour, _ in PLAN] == [np.abs(COLOURS - found).sum(axis=1).argmin() for found in colours]
+    gate("--imagenet=colours", "--results=run").stdout.fnmatch_lines([f"results: {project}/run"])
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.report import progress
+from tests.integration.conftest import Gate
 from tests.ranks import run_one, start
 
 COMMAND = ["-m", "imagenet", "--imagenet=colours", "--workers=1", "--batch-size=4", "-p", "no:cacheprovider"]
@@ -65,3 +66,34 @@ def test_bars_leave_nothing_behind(builder: str, end: str, project: Path, termin
     lines = screen(written.decode())
     assert not [line for line in lines if line.startswith("nearest-V1-fp32: ")]
     assert end == lines[lines.index("test_accuracy.py") + 1][:1]
+
+
+@pytest.mark.usefixtures("every_line")
+@pytest.mark.parametrize("builder", ["nearest_colour", "nearest_colour_brighter"], ids=["passed", "failed"])
+def test_no_line_is_wider_than_a_terminal(builder: str, gate: Gate, project: Path) -> None:
+    """With -v too, which keeps the baseline's column and adds tables; what holds a path is as long as that is."""
+    gate("--imagenet=colours", "--results=run", "--workers=1", "--batch-size=4")
+    expected = project / "expected_accuracy.yaml"
+    expected.write_text(expected.read_text().replace("nearest_colour", builder))
+
+    result = gate("-v", "--imagenet=colours", "--baseline=run", "--precision=fp32,bf16", "--limit=8")
+
+    pytests_own = (
+        "platform",
+        "benchmark:",
+        "hypothesis",
+        "rootdir:",
+        "configfile:",
+        "plugins:",
+        "test_accuracy.py::",
+        "FAILED test",
+    )
+    lines = [line for line in result.outlines if not line.startswith(pytests_own) and str(project) not in line]
+    assert [] == [line for line in lines if len(line) > 80]
+    result.stdout.re_match_lines_random(
+        [
+            r"rank +model +top-1 +baseline +top-5 +baseline ",
+            r"drift +median +99 % +largest +noise floor",
+            "nearest-V1-fp32: forward",
+        ]
+    )

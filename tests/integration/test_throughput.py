@@ -62,7 +62,8 @@ def test_each_model_is_timed_in_each_setting(throughput: Throughput, project: Pa
         [
             r"timed on: cpu \(.*\)$",
             r"=+ throughput: forward alone, images on the device, seeded weights =+$",
-            rf"{CASE}-b1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d % +\d+ +0\.00 ",
+            r"nearest +1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d %$",
+            r"nearest contiguous +4 +[\d,]+\.\d +\d+\.\d\d +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d %$",
             r"results: .*/run$",
         ]
     )

@@ -1,31 +1,28 @@
-"""Charts as SVG, drawn by Vega-Lite: in two widths each, colored by the page's CSS variables."""
+"""Charts as SVG, drawn by Vega-Lite: as wide as a phone, colored by the page's CSS variables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from xml.etree import ElementTree
 
 import altair as alt
 import numpy as np
 import vl_convert
 
-from harness.report.page.labels import labels
-
-WIDE, NARROW = 475, 265
-"""Pixels of the drawing itself, for a screen and for a phone."""
-_HEIGHT, _ROW = 340, 24
+_WIDTH, _HEIGHT, _ROW = 290, 300, 24
+# Of a name, in pixels: its height, the width of a letter, and its distance from the point.
+_NAME, _LETTER, _GAP = 13.0, 6.9, 8.0
 _SVG = "http://www.w3.org/2000/svg"
 
 
 class Chart(NamedTuple):
-    """A chart: its title, and the SVG for a screen and for a phone."""
+    """A chart: its title and its SVG."""
 
     title: str
-    wide: str
-    narrow: str
+    svg: str
 
 
 class Point(NamedTuple):
@@ -77,25 +74,50 @@ def trade_off(title: str, points: Sequence[Point], x_title: str, y_title: str) -
     interval = base.mark_rule(color="var(--accent)", opacity=0.55)
     mark = base.mark_point(color="var(--accent)", filled=True, size=55, opacity=1)
 
-    def draw(width: int) -> alt.LayerChart:
-        across = np.interp([math.log10(point.x) for point in points], x_domain, (0, width))
-        down = np.interp([point.y for point in points], y_domain, (_HEIGHT, 0))
-        spots = list(zip(across, down, (point.name for point in points), strict=True))
-        names = [
-            _chart([row])
-            .mark_text(**label._asdict(), baseline="middle", color="var(--ink)", fontSize=12)
-            .encode(x=x("x:Q"), y=y("y:Q"), text="name:N")
-            for row, label in zip(rows, labels(spots, width, _HEIGHT), strict=True)
-            if label is not None
-        ]
-        layers = [
-            interval.encode(x=x("x:Q"), y=y("y_low:Q"), y2="y_high:Q"),
-            interval.encode(x=x("x_low:Q"), x2="x_high:Q", y=y("y:Q")),
-            mark.encode(x=x("x:Q"), y=y("y:Q"), description="description:N"),
-        ]
-        return alt.LayerChart(layer=[*layers, *names], width=width, height=_HEIGHT)
+    across = np.interp([math.log10(point.x) for point in points], x_domain, (0, _WIDTH))
+    down = np.interp([point.y for point in points], y_domain, (_HEIGHT, 0))
+    labels = _labels([point.name for point in points], across, down)
+    names = [
+        _chart([row])
+        .mark_text(**label._asdict(), baseline="middle", color="var(--ink)", fontSize=12)
+        .encode(x=x("x:Q"), y=y("y:Q"), text="name:N")
+        for row, label in zip(rows, labels, strict=True)
+        if label
+    ]
+    layers = [
+        interval.encode(x=x("x:Q"), y=y("y_low:Q"), y2="y_high:Q"),
+        interval.encode(x=x("x_low:Q"), x2="x_high:Q", y=y("y:Q")),
+        mark.encode(x=x("x:Q"), y=y("y:Q"), description="description:N"),
+    ]
+    return _drawn(title, alt.LayerChart(layer=[*layers, *names], width=_WIDTH, height=_HEIGHT))
 
-    return _drawn(title, draw)
+
+class _Label(NamedTuple):
+    """The position of a name: the offset of its anchor from the point, in pixels, and which end of it that is."""
+
+    dx: float
+    dy: float
+    align: Literal["left", "center", "right"]
+
+
+_LABELS = (_Label(_GAP, 0, "left"), _Label(-_GAP, 0, "right"), _Label(0, -_NAME, "center"), _Label(0, _NAME, "center"))
+
+
+def _labels(names: Sequence[str], across: Any, down: Any) -> list[_Label | None]:
+    """Return a position for each name, so that it covers no other name and no point; None where there is no room."""
+    taken = [(x - _GAP / 2, x + _GAP / 2, y) for x, y in zip(across, down, strict=True)]
+    found = []
+    for name, x, y in zip(names, across, down, strict=True):
+        length, label = _LETTER * len(name), None
+        for one in _LABELS:
+            left, height = x + one.dx - {"left": 0.0, "center": length / 2, "right": length}[one.align], y + one.dy
+            near = [(low, high) for low, high, other in taken if abs(height - other) < _NAME]
+            if 0 <= left <= _WIDTH - length and all(left >= high or low >= left + length for low, high in near):
+                label = one
+                taken.append((left, left + length, height))
+                break
+        found.append(label)
+    return found
 
 
 def speeds(title: str, bars: Sequence[Bar]) -> Chart:
@@ -112,22 +134,18 @@ def speeds(title: str, bars: Sequence[Bar]) -> Chart:
     ]
     x = _log_axis("low:Q", "images/s", _padded([math.log10(end) for bar in bars for end in (bar.low, bar.high)]))
 
-    def draw(width: int) -> alt.LayerChart:
-        is_wide = width == WIDE
-        axis = alt.Axis(labelLimit=320 if is_wide else 130, labelOverlap=False, ticks=False, domain=False)
-        y = alt.Y("name:N", title=None, sort=names, axis=axis)
-        color = alt.Color("run:N", title=None).scale(domain=runs, range=["var(--muted)", "var(--accent)"][-len(runs) :])
-        color = color.legend(orient="top", labelLimit=width) if len(runs) > 1 else color.legend(None)
-        base = _chart(rows).encode(y=y, color=color, yOffset=alt.YOffset("run:N", sort=runs))
-        layers = [
-            base.mark_rule(opacity=0.5).encode(x=x, x2="high:Q"),
-            base.mark_rule(strokeWidth=6, opacity=0.45).encode(x="first:Q", x2="third:Q"),
-            base.mark_point(filled=True, size=45, opacity=1).encode(x="median:Q", description="description:N"),
-        ]
-        height = _ROW * len(names) * (1.5 if len(runs) > 1 else 1)
-        return alt.LayerChart(layer=layers, width=width if is_wide else width - 110, height=height)
-
-    return _drawn(title, draw)
+    axis = alt.Axis(labelLimit=130, labelOverlap=False, ticks=False, domain=False)
+    y = alt.Y("name:N", title=None, sort=names, axis=axis)
+    color = alt.Color("run:N", title=None).scale(domain=runs, range=["var(--muted)", "var(--accent)"][-len(runs) :])
+    color = color.legend(orient="top", labelLimit=_WIDTH) if len(runs) > 1 else color.legend(None)
+    base = _chart(rows).encode(y=y, color=color, yOffset=alt.YOffset("run:N", sort=runs))
+    layers = [
+        base.mark_rule(opacity=0.5).encode(x=x, x2="high:Q"),
+        base.mark_rule(strokeWidth=6, opacity=0.45).encode(x="first:Q", x2="third:Q"),
+        base.mark_point(filled=True, size=45, opacity=1).encode(x="median:Q", description="description:N"),
+    ]
+    height = _ROW * len(names) * (1.5 if len(runs) > 1 else 1)
+    return _drawn(title, alt.LayerChart(layer=layers, width=_WIDTH - 90, height=height))
 
 
 def series(title: str, lines: Lines, runs: Sequence[str], y_title: str, least: float) -> Chart:
@@ -143,40 +161,34 @@ def series(title: str, lines: Lines, runs: Sequence[str], y_title: str, least: f
     y = alt.Y("value:Q", title=y_title).scale(domain=domain, nice=False)
     colors = [f"var(--line-{number + 1})" for number in range(len(lines))]
 
-    def draw(width: int) -> alt.LayerChart:
-        color = alt.Color("name:N", title=None).scale(domain=list(lines), range=colors)
-        color = color.legend(orient="top", columns=3 if width == WIDE else 1, labelLimit=width)
-        base = _chart(rows).encode(x=x, y=y, color=color)
-        points = base.mark_point(filled=True, size=40).encode(description="description:N")
-        return alt.LayerChart(layer=[base.mark_line(strokeWidth=1.5), points], width=width, height=_HEIGHT - 100)
-
-    return _drawn(title, draw)
+    color = alt.Color("name:N", title=None).scale(domain=list(lines), range=colors)
+    color = color.legend(orient="top", columns=1, labelLimit=_WIDTH)
+    base = _chart(rows).encode(x=x, y=y, color=color)
+    points = base.mark_point(filled=True, size=40).encode(description="description:N")
+    layers = [base.mark_line(strokeWidth=1.5), points]
+    return _drawn(title, alt.LayerChart(layer=layers, width=_WIDTH, height=_HEIGHT - 60))
 
 
-def _drawn(title: str, draw: Callable[[int], alt.LayerChart]) -> Chart:
-    """Return a chart in both widths, with each mark's description as its tooltip."""
+def _drawn(title: str, chart: alt.LayerChart) -> Chart:
+    """Return a chart with each mark's description as its tooltip."""
     ElementTree.register_namespace("", _SVG)
-    drawn = []
-    for width in (WIDE, NARROW):
-        styled = (
-            draw(width)
-            .configure(font="inherit", background="transparent", padding=4)
-            .configure_axis(
-                **dict.fromkeys(("labelColor", "titleColor"), "var(--muted)"),
-                **dict.fromkeys(("gridColor", "tickColor", "domainColor"), "var(--rule)"),
-                **dict.fromkeys(("labelFontSize", "titleFontSize"), 12),
-                titleFontWeight="normal",
-            )
-            .configure_view(stroke=None)
-            .configure_legend(labelColor="var(--ink)", labelFontSize=12)
+    styled = (
+        chart.configure(font="inherit", background="transparent", padding=4)
+        .configure_axis(
+            **dict.fromkeys(("labelColor", "titleColor"), "var(--muted)"),
+            **dict.fromkeys(("gridColor", "tickColor", "domainColor"), "var(--rule)"),
+            **dict.fromkeys(("labelFontSize", "titleFontSize"), 12),
+            titleFontWeight="normal",
         )
-        root = ElementTree.fromstring(vl_convert.vegalite_to_svg(styled.to_dict()))
-        for mark in root.iter():
-            if mark.get("role") == "graphics-symbol" and (description := mark.get("aria-label")):
-                ElementTree.SubElement(mark, f"{{{_SVG}}}title").text = description
-        root.attrib |= {"role": "img", "aria-label": title}
-        drawn.append(ElementTree.tostring(root, encoding="unicode"))
-    return Chart(title, *drawn)
+        .configure_view(stroke=None)
+        .configure_legend(labelColor="var(--ink)", labelFontSize=12)
+    )
+    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(styled.to_dict()))
+    for mark in root.iter():
+        if mark.get("role") == "graphics-symbol" and (description := mark.get("aria-label")):
+            ElementTree.SubElement(mark, f"{{{_SVG}}}title").text = description
+    root.attrib |= {"role": "img", "aria-label": title}
+    return Chart(title, ElementTree.tostring(root, encoding="unicode"))
 
 
 def _chart(rows: list[dict[str, Any]]) -> alt.Chart:

@@ -10,16 +10,16 @@ import numpy as np
 
 from harness.compare.statistics import wilson_interval
 from harness.dataset import SYNTHETIC
-from harness.records.results import CaseResult, TimingResult
+from harness.records.results import ERROR, CaseResult, TimingResult
 from harness.records.run_folder import Run
 from harness.records.speed import Limits
 from harness.report.comparison import differences, environment_section, series_sections
-from harness.report.page.architectures import architecture_of
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.run import RANK_NOTE, accuracy_sections, rank_ranges, ranking, short_names
-from harness.report.sections import Section, table_of
-from harness.report.timings import throughput_section
+from harness.report.run import accuracy_sections, outcome_of, rank_ranges, ranking, short_names
+from harness.report.sections import Section, Table, table_of
+from harness.report.timings import throughput_sections
+from harness.verdict import FAILED, WARNING
 
 _MOST_ROWS, _MOST_LINES, _FEWEST_MODELS = 80, 8, 3
 # The axes of a series go at least so far up and down, so that noise looks like noise.
@@ -33,52 +33,35 @@ class Part(NamedTuple):
     title: str
     sections: Sequence[Section]
     charts: Sequence[Chart] = ()
+    grid: Table | None = None
 
 
 def parts_of(report: Report) -> Iterator[Part]:
     """Yield the parts that are made of tables and charts, in the order of the page."""
     record, ranks = report.record, rank_ranges(report.newest)
     compared = differences(report.comparison) if report.comparison else {}
+    if report.is_series:
+        charts = list(_series_charts(report.runs))
+        yield Part("series", "Across runs", series_sections(report.runs), charts, _grid(report.runs))
     yield Part("environment", "Environment", [environment_section(report.newest, report.comparison)])
     if record.cases or record.missing_cases:
         accuracy = [_without_images(compared["accuracy"])] if "accuracy" in compared else []
-        yield Part("cases", "Cases", [*accuracy_sections(report.newest, ranks, wide=True), *accuracy])
+        yield Part("cases", "Cases", [*accuracy_sections(report.newest, ranks, details=True), *accuracy])
     if "missing" in compared:
         yield Part("missing", "In one run only, or without a result", [compared["missing"]])
-    if record.cases:
-        is_real = record.dataset is not None and record.dataset.name != SYNTHETIC
-        draws = is_real and len({case.model for case in record.cases}) >= _FEWEST_MODELS
-        charts = list(_trade_offs(record.cases, record.timings, ranks)) if draws else []
-        yield Part("models", "Models compared", [_models(record.cases, ranks)], charts)
+    is_real = record.dataset is not None and record.dataset.name != SYNTHETIC
+    if is_real and len({case.model for case in record.cases}) >= _FEWEST_MODELS:
+        yield Part("models", "Models compared", [], list(_trade_offs(record.cases, record.timings, ranks)))
     if record.timings or record.missing_timings:
         speed = [compared[kind] for kind in Limits._fields if kind in compared]
-        yield Part("speed", "Speed", [throughput_section(report.newest), *speed], list(_speed_charts(report)))
-    if report.is_series:
-        yield Part("series", "Across runs", series_sections(report.runs), list(_series_charts(report.runs)))
+        yield Part(
+            "speed", "Speed", [*throughput_sections(report.newest, details=True), *speed], list(_speed_charts(report))
+        )
 
 
 def _without_images(section: Section) -> Section:
     """Return the section without its list of changed predictions, which the page shows as cards."""
     return replace(section, lines=tuple(line for line in section.lines if not line.startswith(" ")))
-
-
-def _models(cases: Sequence[CaseResult], ranks: Mapping[str, str]) -> Section:
-    """Return the ranking, with size, year and idea of each model."""
-    names, rows = short_names(cases), []
-    for position, case in enumerate(ranking(cases), start=1):
-        low, high = wilson_interval(case.counts.top1, case.counts.images)
-        year, idea = architecture_of(case.model) or ("-", "-")
-        weights = "-" if case.weights_bytes is None else f"{case.weights_bytes / 1e6:,.1f} MB"
-        row = [("<rank", ranks.get(case.id, f"{position}")), ("<model", names[case.id])]
-        row += [("top-1", f"{case.counts.percent('top1'):.3f}"), ("<95 % interval", f"{low:.2f} to {high:.2f}")]
-        row += [("params", f"{case.parameters / 1e6:.1f}M" if case.parameters else "-")]
-        row += [("GMACs", f"{case.gmacs:.2f}" if case.gmacs else "-"), ("weights", weights)]
-        rows.append([*row, ("year", str(year)), ("<idea", idea)])
-    note = (
-        "interval: Wilson's, for other images such as these; GMACs: multiply-adds of one image; weights: bytes of all "
-        "parameters and buffers"
-    )
-    return Section("", table_of(rows), (RANK_NOTE, note) if ranks else (note,))
 
 
 def _trade_offs(
@@ -139,6 +122,20 @@ def _series_charts(runs: Sequence[Run]) -> Iterator[Chart]:
         yield series("top-1, in points against the first run", points, labels, "points", least=_LEAST_POINTS)
     if shares := _moved_most(rates, lambda value, first: 100 * (value / first - 1), timings):
         yield series("images/s, in percent against the first run", shares, labels, "percent", least=_LEAST_PERCENT)
+
+
+def _grid(runs: Sequence[Run]) -> Table | None:
+    """Return the outcome of each case in each run, newest first; the cases that failed most often come first."""
+    names = short_names([case for run in runs for case in run.record.cases])
+    rows: dict[str, list[str]] = {}
+    for index, run in enumerate(reversed(runs)):
+        outcomes = {missing.id: missing.outcome for missing in run.record.missing_cases}
+        for key, outcome in (outcomes | {case.id: outcome_of(case) for case in run.record.cases}).items():
+            rows.setdefault(key, ["-"] * len(runs))[index] = outcome
+    bad = {key: [sum(map(row.count, (FAILED, ERROR))), row.count(WARNING)] for key, row in rows.items()}
+    heads = [f"[{number}]" for number in range(len(runs), 0, -1)]
+    most = sorted(rows, key=bad.__getitem__, reverse=True)
+    return table_of([[("<case", names.get(key, key)), *zip(heads, rows[key], strict=True)] for key in most])
 
 
 def _moved_most(

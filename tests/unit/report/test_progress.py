@@ -99,6 +99,20 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds(clock: Clock) -> N
     assert lines[0].endswith("images, 1700.00 images/s, 00:19 left")
 
 
+def test_a_long_line_is_wrapped(clock: Clock) -> None:
+    """At the width of a terminal, between words."""
+    lines: list[str] = []
+    console = Console(terminal=False, write_line=lines.append)
+    progress = Progress("forward", console, "regnet_y_16gf-IMAGENET1K_SWAG_LINEAR_V1-fp32")
+
+    advance(progress, clock, (0, 0), (10, 17_000), images=50_000)
+
+    assert ["regnet_y_16gf-IMAGENET1K_SWAG_LINEAR_V1-fp32: forward: 17,000 of 50,000 images,"] == [
+        line.partition("\n")[0] for line in lines
+    ]
+    assert ["  1700.00 images/s, 00:19 left"] == [line.partition("\n")[2] for line in lines]
+
+
 def test_short_work_shows_nothing(clock: Clock, terminal: Terminal) -> None:
     """Neither its beginning nor its end; on a terminal a second is short, in a log ten."""
     lines: list[str] = []

@@ -24,7 +24,7 @@ def _report(runs: list[Run], against: Run | None = None, fail_on: tuple[str, ...
 
 
 def _titles(report: Report) -> list[str]:
-    return [section.title for section in report_sections(report)]
+    return [section.title for section in report_sections(report) if section.title]
 
 
 def _run(path: str, record: Record) -> Run:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from harness.compare.compare import Comparison, compare
+from harness.dataset import open_dataset
 from harness.formats import imagenet
 from harness.predictions import Predictions, count
+from harness.records.evidence import Diagnosis
 from harness.records.results import CaseResult
+from harness.records.run_folder import CROP_SIDE, CROPS, Run, read_run, write_arrays
 from harness.report.page.changes import Thumbnails, changes, chosen_ids
+from tests.colours import write_dataset
 from tests.records import TARGET, case_result, predictions_of, run_record, write_run
 
 CASE = case_result()
@@ -45,14 +54,21 @@ def _comparison(tmp_path: Path, new: Predictions, old: Predictions = OLD) -> Com
 
 def test_cards_tell_label_answers_and_margins(tmp_path: Path) -> None:
     """An image that was right and one that was wrong; margins in units of the spread, old and new."""
-    [case] = changes(_comparison(tmp_path, _new({3: 2.0, 700: 0.5})), NO_PICTURES, NAMES)
+    [cause] = changes(_comparison(tmp_path, _new({3: 2.0, 700: 0.5})), NO_PICTURES, NAMES)
 
-    lost, gained = case.cards
-    assert lost[1:] == ("goldfish", "goldfish", "great white shark", 0.25, 0.5, "")
-    assert gained[1:] == ("goldfish", "great white shark", "goldfish", 0.25, 0.125, "")
+    lost, gained = cause.cards
+    assert [("goldfish", "goldfish", "great white shark")] * 2 == [
+        (card.label, *sorted([card.before.best[0][0], card.now.best[0][0]])) for card in (lost, gained)
+    ]
+    assert ("goldfish", "great white shark") == (lost.before.best[0][0], gained.before.best[0][0])
+    assert (0.25, 0.5) == (lost.before.margin, lost.now.margin)
+    assert (0.25, 0.125) == (gained.before.margin, gained.now.margin)
+    shares = [share for _, share in lost.before.best]
+    assert [math.exp(logit - 5.5) for logit in (5, 4, 3, 2, 1)] == pytest.approx(shares)
+    assert [("", "")] == lost.pictures
     assert (lost.change.id, lost.change.was_correct) == ("0003.JPEG", True)
     assert (gained.change.id, gained.change.is_correct) == ("0700.JPEG", True)
-    assert (case.pair.new.id, case.left_out) == (CASE.id, 0)
+    assert ([CASE.id], 0) == ([pair.new.id for pair in cause.pairs], cause.left_out)
 
 
 def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
@@ -73,27 +89,87 @@ def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path)
     few = _comparison(tmp_path, _new(dict(list(leads.items())[:8])), replace(OLD, logits=logits))
     [case] = changes(few, NO_PICTURES, NAMES)
     assert [card.change.near_tie for card in case.cards] == [False] * 2 + [True] * 6
-    margins = [card.old_margin for card in case.cards]
+    margins = [card.before.margin for card in case.cards]
     assert margins[2:] == sorted(margins[2:], key=lambda margin: -(margin or 0))
     assert len(set(margins)) == 8
 
 
-def test_many_cases_share_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the page of all models stays small; each has six cards at least."""
-    changed = _new(dict.fromkeys(range(40), 0.25))
-    names = ("alexnet", "resnet18", "vgg16")
+def _three(tmp_path: Path, **changes: dict[int, float]) -> Comparison:
+    """Return a comparison of three models; those of which no changes are given have other weights."""
+    names, changed = ("alexnet", "resnet18", "vgg16"), {name: _new(lead) for name, lead in changes.items()}
     old, new = (
-        write_run(
-            tmp_path / when,
-            run_record([_counted(found, name) for name in names]),
-            **dict.fromkeys(names, found),
-        )
-        for when, found in (("old", OLD), ("new", changed))
+        write_run(tmp_path / when, run_record([_counted(found.get(name, OLD), name) for name in names]), **found)
+        for when, found in (("old", dict.fromkeys(names, OLD)), ("new", changed))
     )
+    return compare(old, new)
 
-    for most, each in ((30, 10), (160, 24), (1, 6)):
-        monkeypatch.setattr("harness.report.page.changes._MOST_CARDS", most)
-        assert [len(case.cards) for case in changes(compare(old, new), NO_PICTURES, NAMES)] == [each] * 3
+
+def test_models_that_share_a_cause_are_one_block(tmp_path: Path) -> None:
+    """An image that changed in several has one card, which names them; the classes are counted over all."""
+    comparison = _three(tmp_path, alexnet={3: 2.0, 4: 1.0}, vgg16={3: 2.0, 5: 1.0})
+
+    [cause] = changes(comparison, NO_PICTURES, NAMES)
+
+    assert ["alexnet", "vgg16"] == [pair.new.model for pair in cause.pairs]
+    ids = [f"{model}-IMAGENET1K_V1-fp32" for model in ("alexnet", "vgg16")]
+    assert {"0003.JPEG": ids, "0004.JPEG": ids[:1], "0005.JPEG": ids[1:]} == {
+        card.change.id: card.cases for card in cause.cards
+    }
+    assert cause.classes is not None
+    assert [["goldfish", "2000", "1400", "1396", "-4"]] == cause.classes.rows
+
+
+def test_other_causes_have_other_blocks(tmp_path: Path) -> None:
+    """Each as large as there is room."""
+    comparison = _three(tmp_path, alexnet=dict.fromkeys(range(40), 0.25), vgg16=dict.fromkeys(range(40), 0.25))
+    [first, second] = (pair for pair in comparison.accuracy if pair.changed)
+    evidence = msgspec.structs.replace(second.evidence, diagnosis=Diagnosis("weights", "other", cause="another file"))
+    other = replace(second, new=msgspec.structs.replace(second.new, baseline=evidence))
+
+    causes = changes(replace(comparison, accuracy=(first, other)), NO_PICTURES, NAMES)
+
+    assert [(["alexnet"], 24, 16), (["vgg16"], 24, 16)] == [
+        ([pair.new.model for pair in cause.pairs], len(cause.cards), cause.left_out) for cause in causes
+    ]
+
+
+def _with_crops(run: Run, *numbers: int, **levels: int) -> Run:
+    """Write pictures of the images with these numbers, of one color but for a pixel; return the run, read again."""
+    pixels = np.full((len(numbers), CROP_SIDE, CROP_SIDE, 3), 100, np.uint8)
+    pixels[:, 5, 7, 1] += np.uint8(levels.get("level", 0))
+    ids = np.array([f"{number:04}.JPEG" for number in numbers])
+    write_arrays(run.path / CROPS / f"{CASE.id}.npz", {"ids": ids, "pixels": pixels})
+    return read_run(run.path)
+
+
+@pytest.mark.parametrize(("level", "times", "pixel"), [(7, 32, 224), (1, 128, 128), (100, 2, 200)])
+def test_a_card_shows_both_crops_and_their_difference(level: int, times: int, pixel: int, tmp_path: Path) -> None:
+    """Amplified by a power of two; images of which both runs keep a crop come first."""
+    comparison = _comparison(tmp_path, _new({3: 2.0, 4: 1.0}))
+    old, new = _with_crops(comparison.old, 2, 4), _with_crops(comparison.new, 3, 4, level=level)
+    thumbnails = Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
+
+    [cause] = changes(compare(old, new), thumbnails, NAMES)
+
+    assert ["0004.JPEG", "0003.JPEG"] == [card.change.id for card in cause.cards]
+    assert [("", "")] == cause.cards[1].pictures
+    assert ["before", "now", f"difference x {times}"] == [caption for caption, _ in cause.cards[0].pictures]
+    difference = np.array(Image.open(io.BytesIO(base64.b64decode(cause.cards[0].pictures[2][1].partition(",")[2]))))
+    expected = np.zeros((CROP_SIDE, CROP_SIDE), np.uint8)
+    expected[5, 7] = pixel
+    assert (expected == difference).all()
+
+
+def test_crops_are_shown_only_where_pictures_may_be(tmp_path: Path) -> None:
+    """The terms of the images hold for crops too; equal ones are shown once."""
+    comparison = _comparison(tmp_path, _new({3: 2.0}))
+    old, new = (_with_crops(run, 3) for run in (comparison.old, comparison.new))
+    thumbnails = Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
+
+    [hidden], [shown] = (changes(compare(old, new), pictures, NAMES) for pictures in (NO_PICTURES, thumbnails))
+
+    assert [("", "")] == hidden.cards[0].pictures
+    assert ["the same pixels"] == [caption for caption, _ in shown.cards[0].pictures]
 
 
 def test_classes_that_lost_and_gained(tmp_path: Path) -> None:
@@ -117,7 +193,7 @@ def test_names_that_are_no_wnids_show_as_they_are(tmp_path: Path) -> None:
     """As those of rendered images; a class without a name by its number."""
     [case] = changes(_comparison(tmp_path, _new({3: 2.0})), NO_PICTURES, ("disc", "ring"))
 
-    assert (case.cards[0].old, case.cards[0].new) == ("ring", "class 2")
+    assert ("ring", "class 2") == (case.cards[0].before.best[0][0], case.cards[0].now.best[0][0])
 
 
 def test_predictions_without_logits_have_no_margins(tmp_path: Path) -> None:
@@ -126,7 +202,9 @@ def test_predictions_without_logits_have_no_margins(tmp_path: Path) -> None:
         _comparison(tmp_path, replace(_new({3: 2.0}), logits=None), replace(OLD, logits=None)), NO_PICTURES, NAMES
     )
 
-    assert [(card.change.near_tie, card.old_margin, card.new_margin) for card in case.cards] == [(False, None, None)]
+    [card] = case.cards
+    assert (False, None, None) == (card.change.near_tie, card.before.margin, card.now.margin)
+    assert {None} == {share for _, share in card.before.best}
 
 
 @pytest.mark.parametrize("names", [NAMES, ()])

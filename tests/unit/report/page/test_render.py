@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -46,8 +48,10 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.sources: list[str] = []
         self.headings: list[str] = []
+        self.levels: list[int] = []
+        self.rows: list[list[str]] = []
         self.text = ""
-        self._heading = False
+        self._heading = self._cell = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -59,10 +63,19 @@ class Page(HTMLParser):
         self.links += [str(values["href"])] if "href" in values else []
         self.sources += [str(values["src"])] if "src" in values else []
         self._heading = tag == "h2"
+        self.levels += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
+        self.rows += [[]] if tag == "tr" else []
+        self._cell = tag in ("td", "th") or (tag == "span" and bool(self._cell))
+
+    def handle_endtag(self, tag: str) -> None:
+        """End a cell."""
+        self._cell = self._cell and tag not in ("td", "th")
 
     def handle_data(self, data: str) -> None:
         """Take the text."""
         self.text += data
+        if self._cell:
+            self.rows[-1].append(data)
         if self._heading:
             self.headings.append(data)
             self._heading = False
@@ -108,23 +121,22 @@ def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
 
 
 def test_parts_are_in_the_order_in_which_they_are_read(tmp_path: Path) -> None:
-    """Verdict, changed predictions, environment, cases, models, speed, series, how to reproduce."""
+    """Verdict, changed predictions, series, environment, cases, speed, how to reproduce."""
     old, new = _changed(tmp_path)
 
     page = _page(old, old, new)
 
     assert page.headings == [
         "Changed predictions",
+        "Across runs",
         "Environment",
         "Cases",
-        "Models compared",
         "Speed",
-        "Across runs",
         "How to reproduce",
     ]
-    assert page.tags["svg"] == 2 * (1 + 2)
+    assert page.tags["svg"] == 1 + 2
     assert page.text.index("FAILED: 1 of 4 results: resnet18-IMAGENET1K_V1-fp32: top-1: measured") < 500
-    assert "resnet18-IMAGENET1K_V1-fp32: 10 of 1,000 predictions changed, 10 beyond noise; 10 now wrong" in page.text
+    assert ["resnet18-IMAGENET1K_V1-fp32", "FAILED", "10 of 1,000", "10", "10", "0", "0.002"] == page.rows[1]
 
 
 def test_one_run_alone_says_what_more_there_could_be() -> None:
@@ -193,11 +205,12 @@ def test_cards_tell_correct_from_wrong_and_near_ties_from_others(tmp_path: Path)
 
     html = page_of(report_on([old, new]), Thumbnails(None))
 
-    assert html.count('<li class="card">') == html.count('<li class="card near-tie">') == 1
-    assert html.index('<li class="card">') < html.index("0001.JPEG") < html.index('<li class="card near-tie">')
-    assert html.count('before: <span class="correct">class 1</span>') == 2
-    assert html.count('now: <span class="wrong">class 2</span>') == 2
-    assert html.count("lost, near-tie") == 1
+    assert html.count('<li class="card"') == html.count('<li class="card near-tie"') == 1
+    assert html.index('<li class="card"') < html.index("0001.JPEG") < html.index('<li class="card near-tie"')
+    best = [" ".join(part.split()) for part in re.findall(r"<ol>\n<li class=(.*?</span>)", html)]
+    assert ['"correct" style="--share: 100.0%"><span>class 1</span>'] * 2 == best[::2]
+    assert ['"wrong" style="--share: 100.0%"><span>class 2</span>'] * 2 == best[1::2]
+    assert html.count("now wrong, near-tie") == 1
 
 
 def test_classes_are_called_as_the_newest_run_calls_them(tmp_path: Path) -> None:
@@ -234,7 +247,61 @@ def test_names_show_as_text(tmp_path: Path) -> None:
     assert page.tags["script"] == page.tags["img"] == 0
     assert page.text.count(HOSTILE) > 30
     assert f"0000.JPEG{HOSTILE}" in page.text
-    assert f"label: {HOSTILE}1 before: {HOSTILE}1" in " ".join(page.text.split())
+    assert f"label: {HOSTILE}1; now wrong" in page.text
+
+
+def test_headings_leave_out_no_level(tmp_path: Path) -> None:
+    """One of the first level, and below each at most one level more."""
+    old, new = _changed(tmp_path)
+
+    levels = _page(old, old, new).levels
+
+    assert [1] == levels[:1]
+    assert 1 == levels.count(1)
+    assert [] == [pair for pair in pairwise(levels) if pair[1] > pair[0] + 1]
+
+
+def test_the_verdict_is_the_second_column(tmp_path: Path) -> None:
+    """Of every table that has one, after the name and before the numbers, with ranks or without."""
+    old, new = _changed(tmp_path)
+    without = Run(new.path / "record.json", new.record)
+
+    heads = [row[:3] for run in (new, without) for row in _page(old, old, run).rows]
+
+    assert ["model", "outcome", "rank"] in heads
+    assert ["model", "outcome", "top-1"] in heads
+    assert ["accuracy", "outcome", "top-1"] in heads
+    assert ["speed", "verdict", "old"] in heads
+
+
+def test_a_series_has_a_grid_of_outcomes() -> None:
+    """Cases by runs, the newest first, in words and in symbols; those that failed most often come first."""
+    bad = msgspec.structs.replace(VGG, bounds=(Bounds("own", 2.0, high=1.0),))
+    warned = msgspec.structs.replace(RESNET, baseline=Unpaired("missing", "why"))
+    lost = Missing("alexnet-fp32", "error", "no weights")
+    records = [run_record([RESNET, VGG]), run_record([warned, bad]), run_record([RESNET, bad, lost])]
+
+    page = _page(*(Run(Path(f"{number}"), record) for number, record in enumerate(records)))
+
+    start = page.rows.index(["case", "[3]", "[2]", "[1]"])
+    assert [
+        ["vgg16", "✗", "failed", "✗", "failed", "✓", "passed"],
+        ["alexnet-fp32", "✗", "error", "-", "-"],
+        ["resnet18", "✓", "passed", "!", "warning", "✓", "passed"],
+    ] == page.rows[start + 1 : start + 4]
+
+
+def test_many_models_share_one_reason() -> None:
+    """What is the same for all is said once; the models are listed."""
+    why = "the model was shown other pixels ({} of 64 images)\n    likely cause: Pillow\n    effect: {} changed"
+    cases = [f"model{number}" for number in range(30)]
+    record = run_record([Missing(name, "error", why.format(number, number)) for number, name in enumerate(cases)])
+
+    page = _page(Run(Path("new.json"), record))
+
+    assert 1 == page.text.count("likely cause: Pillow")
+    assert "model0 and 29 more" in page.text
+    assert ", ".join(cases) in page.text
 
 
 @pytest.mark.parametrize("outcome", ["passed", "warning", "failed"])
