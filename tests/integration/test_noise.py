@@ -22,7 +22,7 @@ HIGH = NoiseFloor(median=0.5, largest=2.0, changed=0.5, images=16)
 
 def _pairing(against: str, changed: int, median: float, largest: float) -> Pairing:
     drift = Drift(median, largest, largest)
-    return pairing(against=against, images=100, changed=changed, near_ties=changed, drift=drift)
+    return pairing(against=against, images=100, changed=changed, near_ties=changed, drift=drift, noise_floor=DEFAULT)
 
 
 @pytest.mark.parametrize(
