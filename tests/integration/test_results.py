@@ -169,15 +169,6 @@ def test_a_run_without_cases_leaves_nothing(gate: Gate, project: Path) -> None:
     assert not list(project.glob("run*"))
 
 
-def test_a_memory_format_is_a_case_of_its_own(gate: Gate, project: Path) -> None:
-    """With an id of its own, and the same predictions."""
-    result = gate("--imagenet=colours", "--memory-format=channels_last,contiguous", "--results=run")
-
-    result.assert_outcomes(passed=2)
-    assert [case.id for case in read_run(project / "run").record.cases] == [CASE, f"{CASE}-contiguous"]
-    result.stdout.re_match_lines([r"1-2 +nearest  .* passed$", r"1-2 +nearest contiguous .* passed$"])
-
-
 def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One of 16 predictions is changed; the comparison names the image and its classes, before and after."""
     gate("--imagenet=colours", "--results=old")
