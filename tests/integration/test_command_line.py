@@ -65,18 +65,6 @@ def test_the_pytest_program_lists_four_models_without_a_warning() -> None:
     assert "warning" not in result.stdout.lower() + result.stderr.lower()
 
 
-@pytest.mark.slow
-def test_a_path_may_follow_its_option_after_a_space(tmp_path: Path) -> None:
-    """An existing folder is the value of --imagenet, not a path to collect tests from."""
-    (tmp_path / "elsewhere").mkdir()
-
-    result = run_pytest("-W", "error", "-m", "imagenet", "--imagenet", str(tmp_path / "elsewhere"))
-
-    assert result.returncode == pytest.ExitCode.USAGE_ERROR
-    expected = f"ERROR: no images in {tmp_path / 'elsewhere'}: found an empty folder; looked for (1) "
-    assert result.stderr.strip().startswith(expected), result.stderr
-
-
 def test_other_projects_are_left_alone(tmp_path: Path) -> None:
     """The entry point adds neither options nor anything else to runs that are not the gate's."""
     (tmp_path / "test_imagenet.py").write_text(
