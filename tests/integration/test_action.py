@@ -60,7 +60,7 @@ def test_the_action(tmp_path: Path) -> None:
     unstarted = run_action(tmp_path, **{**inputs, "imagenet": "no where", "results": "none"})
 
     assert (0, 1, 4) == (passed, failed, unstarted)
-    assert "FAILED: 1 of 1 result: alexnet-SYNTHETIC_V1-fp32: top-1" in summary
+    assert summary.startswith("### FAILED: 1 of 1 result: alexnet")
     assert {"run", "junit.xml", "summary.md"} == {path.name for path in (tmp_path / "red ones").iterdir()}
     installed, *constraints = (tmp_path / "pip.log").read_text().splitlines()[:3]
     assert installed.endswith(str(ROOT))

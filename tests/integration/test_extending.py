@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from torchvision.models import resnet18
 
+from harness.formats.imagenet import wnids
 from harness.records.run_folder import read_run
 from harness.verdict import FAILED, PASSED
 from tests.colours import WNIDS
 from tests.documents import ROOT, python_in
+from tests.images import noise, save
 from tests.integration.conftest import Gate
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -47,3 +52,21 @@ def test_the_check_of_a_conftest_fails_the_case(gate: Gate, team: Path) -> None:
     assert shown in result.outlines
     [case] = read_run(team / "run").record.cases
     assert case.verdict.checks[-1].outcome == FAILED
+
+
+def test_a_team_s_own_model(gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the page's two files, with random weights and 20 images; it prints what the page shows."""
+    [accuracies] = re.findall(r"```yaml\n(schema_version.*?)```", PAGE, re.DOTALL)
+    [module] = [block for block in python_in(PAGE) if "ours.pt" in block]
+    (project / "ours.yaml").write_text(accuracies)
+    (project / "ours.py").write_text(module)
+    torch.manual_seed(0)
+    torch.save(resnet18().state_dict(), project / "ours.pt")
+    for number, wnid in enumerate(wnids()[:20]):
+        save(noise(number), project / "holdout" / wnid / f"{number}.JPEG")
+    monkeypatch.syspath_prepend(project)
+
+    result = gate("--imagenet=holdout", "--expected=ours.yaml", "--device=cpu")
+
+    [shown] = re.findall(r"first command prints\n\n```\n(.*?)\n```", PAGE, re.DOTALL)
+    assert shown in result.stdout.str()

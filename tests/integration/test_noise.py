@@ -10,30 +10,19 @@ import pytest
 
 from harness.baseline.noise import HEADROOM, NoiseFloors, noise_floor_above, read_noise_floors
 from harness.cli.main import main
-from harness.records.evidence import Diagnosis, Drift, NoiseFloor, Pairing
+from harness.records.evidence import Drift, NoiseFloor, Pairing
 from harness.records.run_folder import read_run
 from harness.report.report import Judging
 from tests.integration.conftest import Gate
+from tests.records import pairing
 
 DEFAULT = NoiseFloor(median=4e-5, largest=1e-4, changed=2e-4, images=2_200)
 HIGH = NoiseFloor(median=0.5, largest=2.0, changed=0.5, images=16)
 
 
 def _pairing(against: str, changed: int, median: float, largest: float) -> Pairing:
-    return Pairing(
-        against=against,
-        images=100,
-        changed=changed,
-        near_ties=changed,
-        top5_changed=0,
-        lost=0,
-        gained=0,
-        largest_margin=None,
-        drift=Drift(median, largest, largest),
-        noise_floor=DEFAULT,
-        diagnosis=Diagnosis("arithmetic", "the same"),
-        inputs_known=True,
-    )
+    drift = Drift(median, largest, largest)
+    return pairing(against=against, images=100, changed=changed, near_ties=changed, drift=drift, noise_floor=DEFAULT)
 
 
 @pytest.mark.parametrize(

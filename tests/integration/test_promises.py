@@ -14,8 +14,9 @@ from harness.models import geometry_of
 from harness.precision import PRECISIONS
 from harness.records import evidence
 from harness.records.accuracy_file import read_expected
+from harness.records.evidence import Counts
+from harness.verdict import judge
 from tests.documents import ROOT
-from tests.integration.conftest import Gate
 
 README = (ROOT / "README.md").read_text()
 ENTRIES = read_expected(ROOT / DEFAULT_FILE)
@@ -96,6 +97,15 @@ def test_the_tolerances_are_those_of_the_file() -> None:
     assert list(PRECISIONS) == list(NOISE_FLOORS)
 
 
+def test_the_failure_of_densenet201() -> None:
+    """In docs/reading_a_fail.md: what is printed for the counts that timm measured."""
+    [entry] = [entry for entry in ENTRIES if entry.spec.model == "densenet201"]
+
+    verdict = judge(Counts(50_000, 38_642, 46_740), entry.expected_on("imagenet-1k"), "", None)
+
+    assert f"\ndensenet201: {verdict}\n" in docs("reading_a_fail.md")
+
+
 def test_the_size_of_the_store() -> None:
     """In README.md and docs/data.md: of one geometry of 224 x 224, and of all that the models need."""
     geometries = {
@@ -116,8 +126,3 @@ def test_the_reading_order_names_every_file_of_the_core() -> None:
 
     core = {path.name for path in (ROOT / "harness").glob("*.py")}
     assert core - named == {"__init__.py", "__main__.py", "errors.py"}
-
-
-def test_no_selected_test_is_status_5(gate: Gate) -> None:
-    """Rather than a green run without a result (docs/options.md)."""
-    assert 5 == gate("--imagenet=colours", "-k", "nothing").ret

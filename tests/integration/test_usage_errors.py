@@ -6,7 +6,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.colours import EXPECTED, WNIDS
 from tests.integration.conftest import Gate
@@ -21,20 +20,17 @@ def usage_error(result: pytest.RunResult) -> str:
     return line.removeprefix("ERROR: ")
 
 
-def test_no_dataset(gate: Gate) -> None:
-    """Without a dataset the gate is a usage error that says what to do, not skipped."""
-    assert usage_error(gate()) == (
+@pytest.mark.parametrize("options", [[], ["--imagenet="]], ids=["none", "an empty one"])
+@pytest.mark.parametrize("variable", [None, ""], ids=["no variable", "an empty variable"])
+def test_no_dataset(variable: str | None, options: list[str], gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a dataset the gate is a usage error that says what to do, not skipped, nor is it the working folder's."""
+    if variable is not None:
+        monkeypatch.setenv("IMAGENET_DIR", variable)
+
+    assert usage_error(gate(*options)) == (
         "-m imagenet needs a dataset: give --imagenet DIR (or set IMAGENET_DIR) for ImageNet's validation set, or "
         "--imagenet synthetic for images that need no download"
     )
-
-
-def test_an_empty_variable(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty variable or option is no dataset, rather than the working folder."""
-    monkeypatch.setenv("IMAGENET_DIR", "")
-
-    assert usage_error(gate()).startswith("-m imagenet needs a dataset")
-    assert usage_error(gate("--imagenet=")).startswith("-m imagenet needs a dataset")
 
 
 def test_a_wrong_expression(pytester: pytest.Pytester, project: Path) -> None:
@@ -124,21 +120,17 @@ def test_a_model_that_torchvision_does_not_know(gate: Gate, project: Path) -> No
     assert message.endswith("a model from elsewhere needs a builder")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_without_cuda(gate: Gate) -> None:
-    """A GPU that is not there is not replaced by the CPU."""
-    message = usage_error(gate("--imagenet=colours", "--device=cuda"))
-
-    assert message.startswith("--device cuda: no CUDA device can be used: torch ")
-    assert message.endswith("run nvidia-smi to see what is there, or use --device cpu")
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (
             ["--imagenet=nowhere"],
             "--imagenet 'nowhere': expected a folder or archive of images, found nothing*",
+        ),
+        (
+            ["--device=cuda"],
+            "--device cuda: no CUDA device can be used: torch *run nvidia-smi to see what is there, or use --device "
+            "cpu",
         ),
         (["--models=neerest"], "--models: 'neerest' matches no model in the file * (nearest: 'nearest')"),
         (["--models=,"], "--models and --precision select nothing among 1 models"),

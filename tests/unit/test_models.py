@@ -237,16 +237,6 @@ def exported() -> torch.export.ExportedProgram:
     return torch.export.export(tiny().eval(), (torch.zeros(2, 3, 224, 224),), dynamic_shapes=sizes)
 
 
-def viewing() -> nn.Module:
-    """Build a model that needs its input contiguous."""
-
-    class Viewing(nn.Linear):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return super().forward(images.view(len(images), -1)[:, :4])
-
-    return Viewing(4, 8)
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("build", [int8, exported, half_inside, tiny])
 def test_models_of_many_kinds_are_evaluated(build: Callable[[], Any]) -> None:
@@ -286,16 +276,6 @@ def test_a_model_that_takes_no_float32_is_an_error() -> None:
         "mine-V1: its parameters are float16, and it does not take float32 images; return the model in float32 and use "
         "--precision fp16" == str(raised.value)
     )
-
-
-def test_a_model_that_needs_contiguous_values_is_an_error() -> None:
-    """In channels_last; the sentence says what to give."""
-    crops = torch.zeros((2, 224, 224, 3), dtype=torch.uint8)
-    model = load(built("viewing"), CPU).module
-
-    assert (2, 8) == forward(model, Normalize(PRESET, CPU, "contiguous"), crops).shape
-    with pytest.raises(EvaluationError, match="use --memory-format contiguous, or reshape\\(\\) in the model"):
-        forward(model, Normalize(PRESET, CPU, "channels_last"), crops)
 
 
 def no_memory() -> nn.Module:
@@ -456,6 +436,8 @@ def test_a_model_that_needs_contiguous_values_is_an_error_that_says_so() -> None
 
     with pytest.raises(EvaluationError, match=r"^the model calls view\(\) .*: use --memory-format contiguous, or"):
         forward(lambda images: images.view(2, -1), normalize, crops)
+    contiguous = Normalize(Preset(Geometry(8, 8, "bilinear"), (0.0,) * 3, (1.0,) * 3), CPU, "contiguous")
+    assert (2, 192) == forward(lambda images: images.view(2, -1), contiguous, crops).shape
     with pytest.raises(RuntimeError, match="shape"):
         forward(lambda images: images.reshape(7, 7), normalize, crops)
 

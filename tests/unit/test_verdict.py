@@ -70,20 +70,6 @@ def test_25_of_50_000_images_are_tolerated(metric: str, off: int) -> None:
     assert [check.could_miss for check in verdict.checks] == [0, 0]
 
 
-@pytest.mark.parametrize(("tolerance", "allowed"), [("0", 0), ("0.01", 5), ("0.05", 25), ("0.2", 100), ("0.0019", 0)])
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_tolerance_is_in_whole_images(tolerance: str, allowed: int, sign: int) -> None:
-    """Rounded down; zero is a tolerance too."""
-    expected = Expected(PUBLISHED, Decimal(tolerance))
-
-    outcomes = [
-        verdict_on(Counts(50_000, PUBLISHED.top1 + sign * off, PUBLISHED.top5), expected).outcome
-        for off in (allowed, allowed + 1)
-    ]
-
-    assert outcomes == ["passed", "failed"]
-
-
 def test_message_of_a_pass() -> None:
     """For each metric what was measured, published and allowed, in points and images."""
     assert str(verdict_on(Counts(50_000, 34_879, 44_538))) == (

@@ -202,10 +202,13 @@ def test_a_series_of_different_images_is_refused(tmp_path: Path, capsys: pytest.
 def test_what_is_not_counted_is_said(
     options: list[str], verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where a case has vanished, "passed" alone would read as if nothing had."""
-    main(["compare", *_pair(tmp_path, run_record([case_result()]), run_record()), *options])
+    """Where a case has vanished, "passed" alone would read as if nothing had; in Markdown the verdict comes first."""
+    pair = _pair(tmp_path, run_record([case_result()]), run_record())
+
+    main(["compare", *pair, *options, "--markdown", str(tmp_path / "report.md")])
 
     assert verdict in capsys.readouterr().out.splitlines()
+    assert f"### {verdict}" == (tmp_path / "report.md").read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize(
