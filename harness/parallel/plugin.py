@@ -248,8 +248,9 @@ class Ending:
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Show where the run was interrupted only: pytest parses the whole source of each frame, seconds in torch."""
-        if not self._config.getoption("fulltrace"):
-            excinfo.traceback = excinfo.traceback.filter(excinfo)[-1:]
+        # Nor can it show a frame that was interrupted in no line.
+        entries = excinfo.traceback.filter(lambda entry: entry._rawentry.tb_lineno is not None)
+        excinfo.traceback = entries if self._config.getoption("fulltrace") else entries.filter(excinfo)[-1:]
         xdist = self._config.pluginmanager.get_plugin("dsession")
         if (nodes := getattr(xdist, "nodemanager", None)) is not None:
             nodes.EXIT_TIMEOUT = 0.2  # seconds, for workers in the middle of a case
