@@ -65,6 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if rank is not None and rank.rank > 0:  # before pytest's terminal reporter takes hold of stdout
         config.option.xmlpath = None
         sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    if controller:
+        patch = pytest.MonkeyPatch()
+        patch.setenv(PARENT, str(temporary_folder()))
+        config.add_cleanup(patch.undo)
     if rank is not None or worker or controller:
         config.pluginmanager.register(Parallel(config, rank), "imagenet-parallel")
 
@@ -90,10 +94,6 @@ class Parallel:
         self._workers = sum(int(spec.partition("*")[0]) if "*" in spec else 1 for spec in specs)
         if self._workers and config.option.maxschedchunk is None:
             config.option.maxschedchunk = 1  # each case goes to whichever worker is free
-        if self._workers:
-            patch = pytest.MonkeyPatch()
-            patch.setenv(PARENT, str(temporary_folder()))
-            config.add_cleanup(patch.undo)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionstart(self) -> Generator[None, None, None]:
