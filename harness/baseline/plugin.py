@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,12 @@ def _baseline_path(config: pytest.Config) -> Path | None:
         raise pytest.UsageError("--strict-drift and --baseline-update exclude each other: an update cannot fail")
     if strict_drift and allow_drift:
         raise pytest.UsageError("--strict-drift and --allow-drift exclude each other: leave out one of them")
-    if path is not None and results is not None and not updating and path.resolve() == results.resolve():
+    if (
+        path is not None
+        and results is not None
+        and not updating
+        and os.path.realpath(path) == os.path.realpath(results)
+    ):
         raise pytest.UsageError("--results would replace the baseline: name another folder, or give --baseline-update")
     if path is None and config.getoption("imagenet") == SYNTHETIC:
         return SYNTHETIC_BASELINE

@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 
 
 def _accept(options: argparse.Namespace) -> int:
-    state: Path = options.nightly
+    state = Path(options.nightly)
     with locked(state):
         run, pinned = read_run(options.accepted), pinned_run(state)
         print(headline(run.record).sentence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from harness.cli import Commands
@@ -32,7 +33,7 @@ def add(commands: Commands) -> None:
 def _merge(options: argparse.Namespace) -> int:
     results: Path = options.results
     for path in options.runs:
-        if results.resolve().is_relative_to(path.resolve()):
+        if Path(os.path.realpath(results)).is_relative_to(os.path.realpath(path)):
             raise ResultsError(f"--results {results}: expected another folder than those of the runs, found {path}")
     run = NewRun(results)
     try:

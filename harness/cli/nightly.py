@@ -29,13 +29,11 @@ def add(commands: Commands) -> None:
 
 
 def _nightly(options: argparse.Namespace) -> int:
-    return Night(options.nightly, options.more, judging_of(options), thumbnails).run()
+    return Night(Path(options.nightly), options.more, judging_of(options), thumbnails).run()
 
 
 def add_nightly(command: argparse.ArgumentParser) -> None:
     """Declare the folder of nights."""
     nightly = "folder of what is kept from night to night (default: NIGHTLY_DIR, or else nightly)"
     default = os.environ.get("NIGHTLY_DIR") or "nightly"
-    command.add_argument(
-        "--nightly", metavar="DIR", type=lambda text: Path(text).resolve(), default=default, help=nightly
-    )
+    command.add_argument("--nightly", metavar="DIR", type=os.path.realpath, default=default, help=nightly)

@@ -19,10 +19,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-LOCK = "imagenet-gate.lock"
-"""File in a folder that belongs to a process."""
-PARENT = "IMAGENET_GATE_TEMPORARY"
-"""Variable that names the temporary folder of xdist's controller for its workers, which it may kill."""
+LOCK = "imagenet-gate.lock"  # in a folder that belongs to a process
+PARENT = "IMAGENET_GATE_TEMPORARY"  # the temporary folder of xdist's controller, for workers that it may kill
 _LONGEST = 107 - len("/pymp-01234567/listener-01234567")  # a socket's path has at most 107 bytes (man 7 unix)
 
 

@@ -24,6 +24,6 @@ def read(path: Path) -> ImageDataset | None:
     for entry in images:
         if (target := imagenet.label_by_name(entry.name, entry.path)) is None:
             raise DatasetError(f"{entry.path}: expected a name ILSVRC2012_val_*.JPEG, as others have; remove it")
-        rows.append(Row(imagenet.canonical_id(entry.name), FileSource.of(entry.path), target))
+        rows.append(Row(entry.name, FileSource.of(entry.path), target))
     labels = imagenet.check_devkit(dict.fromkeys((root, path, path.absolute().parent)))
     return dataset_of(rows, root, f"flat files, {labels}", ignored=ignored)

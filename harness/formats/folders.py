@@ -6,6 +6,7 @@ Also what readers of other formats share: listing folders, and naming images and
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.errors import DatasetError, printable
 from harness.formats import imagenet
 from harness.formats.sources import FileSource
 
+_APPENDED = re.compile(r"_(n[0-9]{8})(?:\.[A-Za-z]+)?$")
 _SYSTEM = ("lost+found", "system volume information")
 
 
@@ -71,11 +73,20 @@ def dataset_of(
 ) -> ImageDataset:
     """Return the dataset of rows that have paths for ids, under its own name or that of ``root``.
 
-    An image's id becomes its file name, in every format; if two files have the same name, all keep their paths.
+    An image's id becomes its file name, in every format; if two files have the same name, all keep their paths. A
+    wnid that is appended to the name, as by Hugging Face, must be that of the label.
     """
-    names = [imagenet.canonical_id(row.id.rpartition("/")[2]) for row in rows]
-    if len(set(names)) == len(names):
-        rows = [row._replace(id=file) for row, file in zip(rows, names, strict=True)]
+    for row in rows:
+        if (named := _APPENDED.search(row.id)) and named[1] != (wnid := imagenet.wnids()[row.target]):
+            raise DatasetError(
+                f"{row.source}: its name says {named[1]}, but its label {row.target} is {wnid}; the image was renamed, "
+                "or the labels are in another order than ILSVRC2012's"
+            )
+    parts = [row.id.rpartition("/") for row in rows]
+    ids = [imagenet.canonical_id(file) for _, _, file in parts]
+    if len(set(ids)) < len(ids):
+        ids = [f"{folder}{slash}{file}" for (folder, slash, _), file in zip(parts, ids, strict=True)]
+    rows = [row._replace(id=identity) for row, identity in zip(rows, ids, strict=True)]
     name = name or dataset_name(root)
     classes, ignored = imagenet.wnids(), tuple(map(printable, ignored))
     return ImageDataset.from_rows(rows, name=name, format=format_, root=root, classes=classes, ignored=ignored)

@@ -39,10 +39,9 @@ def read(path: Path) -> ImageDataset | None:
     targets = _read_solution(table)
     rows = []
     for entry in images:
-        identity = imagenet.canonical_id(entry.name)
-        if (target := targets.get(Path(identity).stem)) is None:
+        if (target := targets.get(Path(imagenet.canonical_id(entry.name)).stem)) is None:
             raise DatasetError(f"{table}: expected a row for each image, found none for {entry.path}")
-        rows.append(Row(identity, FileSource.of(entry.path), target))
+        rows.append(Row(entry.name, FileSource.of(entry.path), target))
     return dataset_of(rows, path, "Kaggle's tree", ignored=ignored)
 
 

@@ -30,9 +30,7 @@ from harness.records.run_folder import write_whole
 Rows = Sequence[Sequence[Any]]
 
 # Version of the index: raise it with every change of what is kept, or of what a reader's entries mean.
-FORMAT = 3
-
-
+FORMAT = 4
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,9})[-_]of[-_]([0-9]{1,9})(?:[^0-9].*)?")
 _SPLITS = {"val": {"val", "valid", "validation"}, "train": {"train", "training"}, "test": {"test"}}
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from pathlib import Path
 from typing import Any
 
 from harness.dataset import ImageDataset
 from harness.errors import DatasetError
-from harness.formats import imagenet
 from harness.formats.folders import dataset_name
 from harness.formats.listings import read_shards, require_class_index
 from harness.formats.sources import FileSource, ParquetSource
@@ -55,7 +53,7 @@ def _find_rows(file: FileSource) -> list[tuple[Any, ...]]:
     entries = []
     for number, (group, row, path, label) in enumerate(found):
         target = require_class_index(label, f"{file}: row {number}")
-        name = _name(path or "", target, f"{file}: row {number}") or f"{Path(file.path).stem}:{number:08}"
+        name = (path or "").rpartition("/")[2] or f"{Path(file.path).stem}:{number:08}"
         entries.append((name, target, path or "", group, row, name))
     return entries
 
@@ -75,18 +73,3 @@ def _check_columns(schema: Any, file: FileSource) -> None:
         raise DatasetError(
             f"{file}: expected the columns image struct<bytes: binary, path: string> and label int64, found {found}"
         )
-
-
-def _name(path: str, target: int, where: str) -> str:
-    """Return the file name without the wnid that Hugging Face appended, which must be that of the label."""
-    name = path.rpartition("/")[2]
-    appended = re.fullmatch(r"(.+)_(n[0-9]{8})(\.[A-Za-z]+)?", name)  # ILSVRC2012_val_00000293_n01440764.JPEG
-    if appended is None:
-        return name
-    stem, wnid, suffix = appended.groups(default="")
-    if wnid != (expected := imagenet.wnids()[target]):
-        raise DatasetError(
-            f"{where}: {name!r} is of class {wnid}, but its label {target} is {expected}: "
-            "the labels are in another order than ILSVRC2012's"
-        )
-    return stem + suffix

@@ -17,12 +17,14 @@ from filelock import FileLock, Timeout
 
 from harness.errors import ResultsError
 from harness.parallel.merge import merge
-from harness.records.run_folder import NewRun, Run, read_run
+from harness.records.run_folder import RECORD, NewRun, Run, read_run
 
 
 @contextmanager
 def locked(state: Path) -> Iterator[None]:
     """Hold the lock of a folder of nights; a ResultsError says that another process has it, or why there is none."""
+    if (state / RECORD).exists():
+        raise ResultsError(f"{state}: expected a folder of nights, found a run; name another folder")
     lock = FileLock(state / "lock")
     try:
         state.mkdir(parents=True, exist_ok=True)

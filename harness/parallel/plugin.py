@@ -65,6 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if rank is not None and rank.rank > 0:  # before pytest's terminal reporter takes hold of stdout
         config.option.xmlpath = None
         sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    if controller:
+        patch = pytest.MonkeyPatch()
+        patch.setenv(PARENT, str(temporary_folder()))
+        config.add_cleanup(patch.undo)
     if rank is not None or worker or controller:
         config.pluginmanager.register(Parallel(config, rank), "imagenet-parallel")
 
@@ -90,10 +94,6 @@ class Parallel:
         self._workers = sum(int(spec.partition("*")[0]) if "*" in spec else 1 for spec in specs)
         if self._workers and config.option.maxschedchunk is None:
             config.option.maxschedchunk = 1  # each case goes to whichever worker is free
-        if self._workers:
-            patch = pytest.MonkeyPatch()
-            patch.setenv(PARENT, str(temporary_folder()))
-            config.add_cleanup(patch.undo)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionstart(self) -> Generator[None, None, None]:
@@ -248,8 +248,9 @@ class Ending:
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Show where the run was interrupted only: pytest parses the whole source of each frame, seconds in torch."""
-        if not self._config.getoption("fulltrace"):
-            excinfo.traceback = excinfo.traceback.filter(excinfo)[-1:]
+        # Nor can it show a frame that was interrupted in no line.
+        entries = excinfo.traceback.filter(lambda entry: entry._rawentry.tb_lineno is not None)
+        excinfo.traceback = entries if self._config.getoption("fulltrace") else entries.filter(excinfo)[-1:]
         xdist = self._config.pluginmanager.get_plugin("dsession")
         if (nodes := getattr(xdist, "nodemanager", None)) is not None:
             nodes.EXIT_TIMEOUT = 0.2  # seconds, for workers in the middle of a case

@@ -125,7 +125,7 @@ def _given(options: Options) -> str:
 def check_one_tree(paths: Iterable[Path]) -> None:
     """Raise a HarnessError where tests would be collected beside another harness than the imported one."""
     for path in paths:
-        at = path.resolve()
+        at = Path(os.path.realpath(path))
         found = (above / "harness" for above in [at, *at.parents] if (above / "harness/plugin.py").is_file())
         if (beside := next(found, _PACKAGE)) != _PACKAGE:
             raise HarnessError(

@@ -68,8 +68,8 @@ class NewRun:
             self.folder = None
             self.staging, self._lock = own_folder(Path(multiprocessing.util.get_temp_dir(), "run-"))
             return
-        self.folder = folder.resolve()
-        if self.folder.exists() and not self.folder.is_dir():
+        self.folder = Path(os.path.realpath(folder))  # without an error where links form a loop
+        if os.path.lexists(self.folder) and not self.folder.is_dir():
             raise ResultsError(f"{option} {folder}: expected a folder, found a file")
         if self.folder.is_mount():
             raise ResultsError(f"{option} {folder}: a mount point cannot be replaced; name a folder in it")
@@ -223,8 +223,8 @@ def read_whole(path: Path) -> bytes:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file under a temporary name and move it into place; an OSError leaves nothing of it. A link stays one."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
+    path = Path(os.path.realpath(path))
+    if os.path.lexists(path) and not path.is_file():
         raise OSError(errno.EEXIST, "something else than a file is there", str(path))
     file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False)  # noqa: SIM115
     temporary = Path(file.name)

@@ -65,7 +65,7 @@ class Trial:
         output = self.folder / "output"
         command = [f"--results={results}" if part == "--results=run" else part for part in WAYS[self.way]]
         with output.open("w") as file:
-            started, started_at = time.monotonic(), time.time()
+            started = time.monotonic()
             process = subprocess.Popen(
                 command, cwd=ROOT, env=self._environment, stdout=file, stderr=file, start_new_session=True
             )
@@ -91,7 +91,6 @@ class Trial:
                 for path in (*(self.folder / "temporary").iterdir(), *self.folder.glob("run?*"))
                 if not path.name.startswith(("torchinductor_", "torchelastic_", "pytest-of-"))
             ],  # of torch and of pytest
-            "memory": _unused_memory(started_at),
             "results": "as before" if _content(results) == before else _read(results),
             "last": output.read_text().strip().splitlines()[-1:],
         }
@@ -198,15 +197,14 @@ def _scheduled(pid: int) -> tuple[float, float]:
 
 
 def _unused_memory(since: float) -> list[str]:
-    """Return the names of shared memory made since then that no process has, and that is still there after a second."""
-    shared = Path("/dev/shm")
-    unused = {path for path in shared.iterdir() if path.stat().st_mtime >= since}
-    for path in Path("/proc").glob("[0-9]*/maps") if unused else ():
+    """Return the names of shared memory made since then that is still there after some seconds, and no process has."""
+    time.sleep(10)  # others' processes may have made some, and be about to end
+    unused = {str(path) for path in Path("/dev/shm").iterdir() if path.stat().st_mtime >= since}
+    for path in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):
             mapped = path.read_text()
-            unused = {one for one in unused if str(one) not in mapped}
-    time.sleep(1 if unused else 0)
-    return sorted(path.name for path in unused if path.exists())
+            unused = {name for name in unused if name not in mapped}
+    return sorted(unused)
 
 
 def _show(line: str) -> None:
@@ -227,6 +225,7 @@ def main() -> None:
     options = parser.parse_args()
     random.seed(options.seed)
     counts: Counter[str] = Counter()
+    started = time.time()
     with tempfile.TemporaryDirectory() as root:
         if options.way == "build":
             return _show(str(dict(kill_builds(Path(root), options.trials))))
@@ -243,10 +242,10 @@ def main() -> None:
             counts[f"status {found['status']}"] += 1
             counts["over 2 s"] += float(str(found["seconds"])) > 2
             counts["ran over 1.5 s"] += float(str(found["running"])) > 1.5
-            counts["left behind"] += bool(found["left"] or found["processes"] or found["memory"])
+            counts["left behind"] += bool(found["left"] or found["processes"])
             counts["lost"] += "LOST" in str(found["results"])
             counts["tracebacks"] += bool(found["traceback"])
-    return _show(str(dict(counts)))
+    return _show(f"{dict(counts)}, shared memory left behind: {_unused_memory(started)}")
 
 
 if __name__ == "__main__":

@@ -176,6 +176,27 @@ def test_labels_that_contradict_the_numbers_are_errors(
     assert hint in str(raised.value)
 
 
+@pytest.mark.parametrize("name", [name for name in WRITERS if name != "Parquet shards"])  # which has always a wnid
+def test_a_wnid_in_the_name_that_contradicts_the_label_is_an_error(
+    images: list[Image], tmp_path: Path, name: str
+) -> None:
+    """In every format, whether the label is the folder's, the number's or a table's."""
+    renamed = [copy.copy(image) for image in images[:3]]
+    for image in renamed:
+        image.stem = f"{image.stem}_{image.wnid}"
+        image.name = f"{image.stem}.JPEG"
+    assert 3 == len(open_dataset(WRITERS[name](tmp_path / "right", renamed)))
+    wrong = imagenet.wnids()[renamed[1].target - 1]
+    renamed[1].stem = f"ILSVRC2012_val_{renamed[1].number:08}_{wrong}"
+    renamed[1].name = f"{renamed[1].stem}.JPEG"
+
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(WRITERS[name](tmp_path / "wrong", renamed))
+
+    right = f"label {renamed[1].target} is {renamed[1].wnid}"
+    assert f": its name says {wrong}, but its {right}; the image was renamed, or the labels " in str(raised.value)
+
+
 def test_a_subset_is_the_same_in_every_format(images: list[Image], tmp_path: Path) -> None:
     """``--limit`` selects the same images."""
     subsets = []

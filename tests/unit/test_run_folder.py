@@ -451,6 +451,12 @@ def test_a_run_is_not_written_into_another_or_over_everything(tmp_path: Path) ->
 
     with pytest.raises(ResultsError, match=rf"expected a folder of its own, found one in the run {tmp_path}/run"):
         NewRun(tmp_path / "run" / "deep" / "sub")
+    (tmp_path / "loop").symlink_to("loop")
+    for path in ("loop", "loop/run"):
+        with pytest.raises(ResultsError):
+            NewRun(tmp_path / path)
+    with pytest.raises(ResultsError, match=r"-o .*/loop: cannot be written: something else than a file is there"):
+        write_text("-o", tmp_path / "loop", "")
     with pytest.raises(ResultsError, match="--results /: a mount point cannot be replaced; name a folder in it"):
         NewRun(Path("/"))
 

@@ -25,14 +25,17 @@ def test_a_validation_image_has_the_same_id_in_any_spelling(tmp_path: Path, name
     assert dataset.ids == (f"{ONE}.JPEG",)
 
 
-def test_two_spellings_of_one_image_are_distinguished_by_their_paths(tmp_path: Path) -> None:
-    """Two files are two images, and then none of them is called by its name alone."""
-    write_files(tmp_path, f"n01751748/{ONE}.JPEG", f"n01751748/{ONE}.jpg", "n01440764/a.JPEG")
+def test_two_spellings_of_one_image_are_an_error(tmp_path: Path) -> None:
+    """It would be counted twice; in two folders they are told apart by their paths."""
+    write_files(tmp_path, f"n01751748/{ONE}.JPEG", f"n01440764/{ONE}.jpg")
 
     dataset = folders.read(tmp_path)
 
     assert dataset is not None
-    assert dataset.ids == ("n01440764/a.JPEG", f"n01751748/{ONE}.JPEG", f"n01751748/{ONE}.jpg")
+    assert dataset.ids == (f"n01440764/{ONE}.JPEG", f"n01751748/{ONE}.JPEG")
+    write_files(tmp_path, f"n01751748/{ONE}.jpg")
+    with pytest.raises(DatasetError, match=f"two images have the id 'n01751748/{ONE}.JPEG': .*JPEG and .*jpg"):
+        folders.read(tmp_path)
 
 
 def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:

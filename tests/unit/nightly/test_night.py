@@ -237,3 +237,18 @@ def test_accept_leaves_the_pinned_run_if_another_cannot_be_copied(nights: Nights
     assert pinned == nights.pinned
     assert ["current"] == [path.name for path in (nights.state / "pinned").iterdir() if path.is_symlink()]
     assert 2 == len(list((nights.state / "pinned").iterdir()))
+
+
+def test_a_run_is_no_folder_of_nights(nights: Nights, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It stays as it was, and can be replaced as before; links that form a loop are no folder either."""
+    run = nights.record(tmp_path / "run", [case_result()], [])
+    before = sorted(run.rglob("*"))
+    (tmp_path / "loop").symlink_to("loop")
+
+    for folder in (run, tmp_path / "loop"):
+        assert 2 == main(["baseline", "accept", str(run), "--nightly", str(folder)])
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert f"error: {run}: expected a folder of nights, found a run; name another folder" == first
+    assert f"error: {tmp_path / 'loop'} cannot be written: File exists" == second
+    assert before == sorted(run.rglob("*"))
