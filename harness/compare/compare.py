@@ -59,7 +59,8 @@ class AccuracyPair:
     def failure(self) -> str:
         """Return why the case failed; empty if it did not."""
         # The comparison has the diagnosis, the published values only the effect.
-        check = min(self.new.failures, key=lambda check: check.name != BASELINE, default=None)
+        failed = (check for check in self.new.verdict.checks if check.outcome == FAILED)
+        check = min(failed, key=lambda check: check.name != BASELINE, default=None)
         if check is None or check.name != BASELINE:
             return check.reason if check else ""
         if isinstance(self.evidence, Unpaired) and self.evidence.why == "different":

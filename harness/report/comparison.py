@@ -11,7 +11,7 @@ from harness.compare.trial import Trial
 from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
 from harness.records.run_folder import Run
 from harness.records.speed import SpeedChange, SpeedTrial, disturbances
-from harness.report.run import CHANGED, outcome_of, shown
+from harness.report.run import CHANGED, shown
 from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
 from harness.verdict import FAILED, NOT_JUDGED, PASSED, judge_trial, worst
 
@@ -140,7 +140,7 @@ def steps_sections(runs: Sequence[Run], steps: Sequence[Step], fail_on: Sequence
 def _own_outcome(run: Run) -> str:
     if run.record.missing:
         return FAILED
-    return worst(map(outcome_of, run.record.cases)) if run.record.cases else "-"
+    return worst(case.outcome for case in run.record.cases) if run.record.cases else "-"
 
 
 def _step_cells(heading: str, step: Step | None) -> Row:
@@ -148,7 +148,7 @@ def _step_cells(heading: str, step: Step | None) -> Row:
         return [(heading, "-"), ("changed", "-"), ("beyond noise", "-")]
     pairs = step.comparison.accuracy
     pairings = [pair.pairing for pair in pairs if pair.pairing]
-    outcome = FAILED if step.failures else worst([PASSED, *(outcome_of(pair.new) for pair in pairs)])
+    outcome = FAILED if step.failures else worst([PASSED, *(pair.new.outcome for pair in pairs)])
     changed, beyond = sum(one.changed for one in pairings), sum(one.beyond_noise for one in pairings)
     counts = [number(count if pairings else None, ",") for count in (changed, beyond)]
     return [(heading, shown(outcome)), ("changed", counts[0]), ("beyond noise", counts[1])]
@@ -193,7 +193,7 @@ def _accuracy_section(comparison: Comparison) -> Section:
             if pairing.drift:
                 drift = f"{pairing.drift.largest:.0e}" if pairing.drift.largest else "equal"
         row += [("changed", changed), ("beyond noise", beyond_noise), ("p", p), ("drift", drift)]
-        rows.append([*row, ("<outcome", shown(outcome_of(pair.new)))])
+        rows.append([*row, ("<outcome", shown(pair.new.outcome))])
     return Section(title, table_of(rows), tuple(_accuracy_notes(comparison.accuracy)))
 
 

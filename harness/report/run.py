@@ -135,7 +135,7 @@ def _accuracy_section(run: Run, ranks: Mapping[str, str], *, wide: bool) -> Sect
     rows = []
     for case in ranked:
         row = [("<rank" if ranks else "<", ranks.get(case.id, "")), ("<model", case.model if wide else names[case.id])]
-        outcome = ("<outcome", shown(outcome_of(case)))
+        outcome = ("<outcome", shown(case.outcome))
         if wide:
             setting = "" if case.setting == DEFAULT else f" {case.setting}"
             row += [outcome, ("<weights", f"{case.weights}{setting}")]
@@ -217,20 +217,11 @@ def reasons_in_short(cases: Sequence[CaseResult]) -> Iterator[str]:
 
 
 def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, str]]:
-    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show.
-
-    A failure that is a known issue is a warning.
-    """
+    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show."""
     for case in cases:
         for check in sorted(case.verdict.checks, key=lambda check: check.name != BASELINE):
-            issue = case.known_issues.get(check.name) if check.outcome == FAILED else None
-            if outcome == (WARNING if issue else check.outcome):
-                yield case.id, f"{check.name}: known issue: {issue}; {check.detail}" if issue else check.reason
-
-
-def outcome_of(case: CaseResult) -> str:
-    """Return a case's outcome; a warning if known issues are all that failed."""
-    return WARNING if case.outcome == FAILED and not case.failures else case.outcome
+            if outcome == check.outcome:
+                yield case.id, check.reason
 
 
 def shown(outcome: str) -> str:
