@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from harness.baseline.pairing import changed_predictions, on_images_of, pair, side_of
+from harness.baseline.pairing import changed_predictions, earlier_case, on_images_of, pair, side_of
 from harness.compare.statistics import ratio_of_medians
 from harness.errors import RecordError
 from harness.records.evidence import ChangedPrediction, Pairing, Policy, Unpaired
@@ -113,13 +113,17 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     paired = before.cases and after.cases and old.holds_predictions and new.holds_predictions
     if not paired or not np.isin(new.labels[0], old.labels[0]).any():
         check_same_images(old, new)
-    timings = _in_both(before.timings, after.timings)
+    newer = {timing.id: timing for timing in after.timings}
+    timings = [(timing, newer[timing.id]) for timing in before.timings if timing.id in newer]
     facts = tuple(before.environment.differences(after.environment))
     differ = [f"{name} {one} and {other}" for name, one, other in facts if name in before.environment.hardware]
     speed_error = f"not compared, since the hardware differs: {', '.join(differ)}" if timings and differ else ""
     speed = () if speed_error else tuple(_speed_pairs(before, after, timings, noise))
-    accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases))
-    in_old, in_new = _ids(before), _ids(after)
+    earlier = [(earlier_case(before.cases, case.id, f"{case.model}-{case.weights}"), case) for case in after.cases]
+    cases = [(one, other) for one, other in earlier if one is not None]
+    accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in cases)
+    in_old = [*_ids(before), *(case.id for _, case in cases)]
+    in_new = [*_ids(after), *(case.id for case, _ in cases)]
     missing = {identity: "is not in the new run" for identity in in_old if identity not in in_new}
     for when, record in (("old", before), ("new", after)):
         for lost in record.missing:
@@ -182,14 +186,6 @@ def _speed_pairs(
         sides = (("old", before), ("new", after))
         why = "; ".join(f"in the {when} run {reason}" for when, timing in sides for reason in disturbances(timing))
         yield SpeedPair(before, after, SpeedChange(*ratio, fastest, machine, noise, why))
-
-
-_Result = TypeVar("_Result", CaseResult, TimingResult)
-
-
-def _in_both(old: Sequence[_Result], new: Sequence[_Result]) -> list[tuple[_Result, _Result]]:
-    after = {result.id: result for result in new}
-    return [(result, after[result.id]) for result in old if result.id in after]
 
 
 def _ids(record: Record) -> list[str]:

@@ -37,6 +37,13 @@ def test_an_empty_variable(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     assert usage_error(gate("--imagenet=")).startswith("-m imagenet needs a dataset")
 
 
+def test_a_store_that_is_not_to_be_kept(gate: Gate) -> None:
+    """--store and --no-store exclude each other, as the options' pages say; a default of the store does not count."""
+    assert usage_error(gate("--imagenet=colours", "--store=there", "--no-store")) == (
+        "--store and --no-store exclude each other: leave out one of them"
+    )
+
+
 def test_a_wrong_expression(pytester: pytest.Pytester, project: Path) -> None:
     """A broken -m is a usage error, as without the gate."""
     assert project
