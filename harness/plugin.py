@@ -128,6 +128,8 @@ class Gate:
                 f"-m {ACCURACY} needs a dataset: give --imagenet DIR (or set IMAGENET_DIR) for ImageNet's validation "
                 f"set, or --imagenet {SYNTHETIC} for images that need no download"
             )
+        if self.config.getoption("store") and self.config.getoption("no_store"):
+            raise pytest.UsageError("--store and --no-store exclude each other: leave out one of them")
         one, both = (ACCURACY,), (ACCURACY, THROUGHPUT)
         require_selected(self.config, {"--batch-size": one, "--limit": one, "--imagenet": both, "--results": both})
 
@@ -193,10 +195,8 @@ class Gate:
             except RanksError:
                 item.session.shouldfail = "the ranks have lost each other"
                 raise
-        item.user_properties += [
-            ("outcome", result.outcome),
-            *((name, result.counts.percent(name)) for name in METRICS),
-        ]
+        percentages = ((name, result.counts.percent(name)) for name in METRICS)
+        item.user_properties += [("outcome", result.outcome), *percentages]
         if isinstance(result.baseline, Pairing):
             item.user_properties.append(("diagnosis", str(result.baseline.diagnosis)))
         self._evaluated[item.nodeid] = result

@@ -9,7 +9,7 @@ at most twice the noise floor decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from harness.baseline.diagnosis import arithmetic, changes_between, class_name, first_difference, images_missing
 from harness.errors import RecordError
+from harness.precision import DEFAULT
 from harness.predictions import Predictions, count
 from harness.records.environment import Environment
 from harness.records.evidence import (
@@ -120,6 +121,12 @@ def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:
         top5_gained=top5_gained,
         close=0 if margins is None else int((margins <= noise_floor.margin).sum()),
     )
+
+
+def earlier_case(cases: Iterable[CaseResult], identity: str, model: str) -> CaseResult | None:
+    """Return what a case is paired with: that of its id, or else its model's in the default setting, or None."""
+    found = {case.id: case for case in cases}
+    return found.get(identity) or found.get(f"{model}-{DEFAULT}")
 
 
 def on_images_of(old: Side, new: Side) -> Side:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from harness.baseline.pairing import Side, pair, require_counts, side_of
+from harness.baseline.pairing import Side, earlier_case, pair, require_counts, side_of
 from harness.dataset import SYNTHETIC, ImageDataset
 from harness.errors import RecordError, ResultsError
 from harness.expected import Case
 from harness.options import ACCURACY, folder, is_selected, positive, require_selected
-from harness.precision import DEFAULT
 from harness.records.evidence import NoiseFloor, Pairing, Policy, Unpaired
 from harness.records.results import CaseResult, Record
 from harness.records.run_folder import Run, read_run
@@ -229,9 +228,7 @@ class Reference:
         return self._loss([case.id for case in record.cases])
 
     def _find(self, case: str, model: str) -> CaseResult | None:
-        """Return the earlier result of a case, or else of its model in the default setting."""
-        cases = {} if self.run is None else {result.id: result for result in self.run.record.cases}
-        return cases.get(case) or cases.get(f"{model}-{DEFAULT}")
+        return None if self.run is None else earlier_case(self.run.record.cases, case, model)
 
     def _loss(self, ids: Sequence[str]) -> str | None:
         """Return which cases would be lost if the run were replaced by one with these cases; None if none would be."""

@@ -43,6 +43,14 @@ def require_writable(option: str, path: Path) -> None:
     probe.unlink()
 
 
+def write_or_print(output: Path | None, text: str) -> None:
+    """Write the file that ``--output`` names; without one, print the text."""
+    if output is None:
+        print(text, end="")
+    else:
+        write_text("--output", output, text)
+
+
 def write_text(option: str, path: Path, text: str) -> None:
     """Write the file that an option names, whole or not at all; a ResultsError says why it cannot be written."""
     try:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
 
 from harness.cli import Commands, write_text
-from harness.compare.compare import FAILURES, LIMIT_OPTIONS, NOISE, check_same_images
-from harness.compare.trial import try_speed
+from harness.compare.compare import FAILURES, LIMIT_OPTIONS, NOISE, Comparison, check_same_images
+from harness.compare.trial import Trial, try_speed
+from harness.records.results import plain
 from harness.records.run_folder import read_run
 from harness.records.speed import LIMITS, Limits
 from harness.report import comparison as tables
 from harness.report.report import Judging
 from harness.report.sections import as_markdown, as_text
+
+_Failures: TypeAlias = Sequence[tuple[str, str]]
 
 _LIMITED = (
     "how much longer a call may take if that is significant",
@@ -40,6 +48,8 @@ def add(commands: Commands) -> None:
     add_judging(command)
     markdown = "write the report to this file too, as Markdown (default: none)"
     command.add_argument("--markdown", metavar="FILE", type=Path, help=markdown)
+    values = "write the verdicts to this file too; with - print them, in place of the report (default: none)"
+    command.add_argument("--json", metavar="FILE", type=Path, help=values)
     command.set_defaults(run=_compare, usage=command.error)
 
 
@@ -90,27 +100,54 @@ def limits_of(options: argparse.Namespace) -> Limits:
 def _compare(options: argparse.Namespace) -> int:
     if bool(options.old) != bool(options.new) or (len(options.runs) < 2 and not options.old):
         options.usage("give two runs, OLD and NEW, or more for a series, or else --old RUN RUN ... --new RUN RUN ...")
+    judged: list[tuple[Comparison | Trial, _Failures]]
     runs, judging = [read_run(path) for path in options.runs], judging_of(options)
     if options.old:
         trial = try_speed([read_run(path) for path in options.old], [read_run(path) for path in options.new])
         failures = tuple(trial.failures(judging.fail_on, judging.limits, judging.strict_speed))
-        sections, failed = tables.trial_sections(trial, failures, judging.limits), bool(failures)
+        sections, judged = tables.trial_sections(trial, failures, judging.limits), [(trial, failures)]
     elif len(runs) > 2:
         check_same_images(*runs)
         steps = [
             tables.Step(new, old, *judging.compare(runs[old], runs[new])) for new, old in tables.steps_of(len(runs))
         ]
         sections = [*tables.series_sections(runs), *tables.steps_sections(runs, steps, judging.fail_on)]
-        failed = any(step.failures for step in steps)
+        judged = [(step.comparison, step.failures) for step in steps]
     else:
         comparison, failures = judging.compare(*runs)
-        sections, failed = tables.comparison_sections(comparison, failures, judging.fail_on), bool(failures)
+        sections, judged = tables.comparison_sections(comparison, failures, judging.fail_on), [(comparison, failures)]
     # In a browser a report is read from the top, in a terminal from the bottom.
     for_browser = [sections[-1], *sections[:-1]]
-    print(*as_text(sections), sep="\n")
+    found = [_values(compared, failures, judging.limits) for compared, failures in judged]
+    failed = any(failures for _, failures in judged)
+    text = json.dumps({"failed": failed, "comparisons": found}, indent=1) + "\n"
+    if options.json == Path("-"):
+        print(text, end="")
+    else:
+        print(*as_text(sections), sep="\n")
+        write_text("--json", options.json, text) if options.json else None
     if options.markdown is not None:
         write_text("--markdown", options.markdown, "\n".join(as_markdown(for_browser)) + "\n")
     return 1 if failed else 0
+
+
+def _values(compared: Comparison | Trial, failures: _Failures, limits: Limits) -> dict[str, Any]:
+    """Return what is judged, as plain values; the cases as in ``record.json``."""
+    if isinstance(compared, Trial):
+        old, new, cases = compared.old, compared.new, []
+    else:
+        old, new, cases = (compared.old,), (compared.new,), [plain(pair.new) for pair in compared.accuracy]
+    timings = [(timing, timing.judged(limits)) for timing in compared.timings]
+    return {
+        "old": [str(run.path) for run in old],
+        "new": [str(run.path) for run in new],
+        "failures": [{"id": identity, "reason": reason} for identity, reason in failures],
+        "cases": cases,
+        "timings": [
+            {"id": one.id, **msgspec.to_builtins(one.evidence), "outcome": check.outcome, "detail": check.detail}
+            for one, check in timings
+        ],
+    }
 
 
 def _kinds(text: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from harness.errors import DeviceError
 from harness.options import available_cores
 from harness.precision import DEFAULT, PRECISIONS, applied, require_supported
 from harness.records.environment import describe_versions, driver_version, libjpeg_turbo_version
+from harness.records.evidence import wrapped
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ def add(commands: Commands) -> None:
 def _run(_options: argparse.Namespace) -> int:
     status = 0
     for kind, sentence in findings():
-        print(f"{kind:<4}  {sentence}", flush=True)
+        print(wrapped(f"{kind:<4}  {sentence}"), flush=True)
         status = 1 if kind == FIX else status
     return status
 
@@ -78,7 +79,7 @@ def _precision(name: str, device: torch.device) -> tuple[str, str]:
         require_supported([name], device)
     except DeviceError:
         return NONE, f"precision {name}: not supported by {device}"
-    times = slowdown(name, device) if device.type == "cpu" else 1.0
+    times = slowdown(name, device) if device.type == "cpu" and name != DEFAULT.precision else 1.0
     if times < 2:
         return OK, f"precision {name}"
     return SLOW, f"precision {name}: a convolution takes {times:.0f} times as long as in fp32; leave it to a GPU"

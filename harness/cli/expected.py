@@ -1,4 +1,4 @@
-"""``imagenet-gate expected`` and ``list-models``: check the file of expected accuracies, and show it."""
+"""``imagenet-gate expected`` and ``list-models``: check the file of expected accuracies, add to it, and show it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness.cli import Commands
+import yaml
+
+from harness.cli import Commands, write_or_print
+from harness.errors import ResultsError
 from harness.expected import Entry, ModelSpec
 from harness.records.accuracy_file import default_file, read_expected
 from harness.records.environment import versions
 from harness.records.evidence import METRICS
+from harness.records.run_folder import read_run
+from harness.report.sections import Section, number, table_of
 
 
 def add(commands: Commands) -> None:
     """Declare the command."""
     about = "The file of expected accuracies, by default expected_accuracy.yaml."
-    expected = commands.add_parser("expected", help="check the file of expected accuracies", description=about)
+    expected = commands.add_parser("expected", help="check, or add to, the expected accuracies", description=about)
     actions = expected.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser(
         "check",
@@ -28,6 +33,12 @@ def add(commands: Commands) -> None:
     file = "file of expected accuracies (default: %(default)s)"
     check.add_argument("file", metavar="FILE", type=Path, nargs="?", default=default_file(Path()), help=file)
     check.set_defaults(run=_check)
+    about = "Write the file of expected values with those of a run added, such as of a team's own models; no comments."
+    recording = actions.add_parser("record", help="add the values of a run to the file", description=about)
+    recording.add_argument("run_folder", metavar="RUN", type=Path, help="folder of --results, of a whole dataset")
+    recording.add_argument("--expected", dest="file", type=Path, default=default_file(Path()), help=file)
+    recording.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to this file (default: print)")
+    recording.set_defaults(run=_record)
     about = "Show the ids that --models takes, with the expected top-1 and top-5 accuracy in percent by dataset."
     listing = commands.add_parser("list-models", help="show models and their expected accuracy", description=about)
     listing.add_argument("--expected", dest="file", metavar="FILE", type=Path, default=default_file(Path()), help=file)
@@ -35,11 +46,13 @@ def add(commands: Commands) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
+    rows = []
     for entry in read_expected(options.file):
-        for dataset in entry.expected or [""]:
+        for dataset in entry.expected or ["not judged"]:
             expected = entry.expected_on(dataset)
-            values = [f"{expected.counts.percent(metric):7.3f}" for metric in METRICS] if expected else ["not judged"]
-            print(f"{entry.spec!s:<44} {dataset:<27}", *values)
+            values = [number(expected.counts.percent(metric) if expected else None, ".3f") for metric in METRICS]
+            rows.append([("<id", str(entry.spec)), ("<dataset", dataset), *zip(METRICS.values(), values, strict=True)])
+    print(*Section("", table_of(rows)).body(), sep="\n")
     return 0
 
 
@@ -52,6 +65,31 @@ def _check(options: argparse.Namespace) -> int:
     found = f"{len(lines) or 'no'} disagreement{'s' if len(lines) > 1 else ''}"
     print(f"{options.file}: {found} with the {len(published)} weights of torchvision {versions()['torchvision']}")
     return 1 if lines else 0
+
+
+def _record(options: argparse.Namespace) -> int:
+    record = read_run(options.run_folder).record
+    dataset = record.dataset
+    if dataset is None or not record.cases:
+        raise ResultsError(f"{options.run_folder}: expected a run with evaluated models, found none")
+    if dataset.images < dataset.total:
+        whole = f"expected a run of all {dataset.total:,} images of {dataset.name}, found {dataset.images:,}"
+        raise ResultsError(f"{options.run_folder}: {whole}; run again without --limit")
+    read_expected(options.file)  # refuses what is wrong
+    document = yaml.safe_load(options.file.read_text(encoding="utf-8"))
+    source = f"Recorded {record.created[:10]} with torch {record.environment.torch}."
+    facts = {"images": dataset.images, "origin": "recorded", "source": source}
+    document["datasets"].setdefault(dataset.name, facts)
+    models = {f"{model['model']}-{model['weights']}": model for model in document["models"]}
+    for case in sorted(record.cases, key=lambda case: case.setting_order, reverse=True):  # at last in fp32
+        if (name := f"{case.model}-{case.weights}") not in models:
+            lacks = f"expected the models of {options.run_folder}, found none called {name}"
+            raise ResultsError(f"{options.file}: {lacks}; give the --expected FILE of that run")
+        values = (round(float(case.counts.percent(metric)), 6) for metric in METRICS)
+        models[name][dataset.name] = dict(zip(("acc@1", "acc@5"), values, strict=True))
+    text = yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)
+    write_or_print(options.output, text)
+    return 0
 
 
 def disagreements(entries: Iterable[Entry], published: Mapping[str, tuple[float, float]]) -> list[str]:

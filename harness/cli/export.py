@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.cli import Commands, write_text
+from harness.cli import Commands, write_or_print
 from harness.records.evidence import METRICS
 from harness.records.results import CaseResult, Record, TimingResult
 from harness.records.run_folder import read_run
@@ -112,10 +112,7 @@ _FORMATS: dict[str, Callable[[Record], str]] = {"hud-v3": hud, "bmf": bmf, "csv"
 def _export(options: argparse.Namespace) -> int:
     record = read_run(options.run_folder).record
     text = _FORMATS[options.format](record)
-    if options.output is None:
-        print(text, end="")
-    else:
-        write_text("--output", options.output, text)
+    write_or_print(options.output, text)
     for missing in record.missing:
         print(f"{missing.id} has no result: {missing.outcome}", file=sys.stderr)
     return 1 if record.missing else 0

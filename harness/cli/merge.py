@@ -13,6 +13,7 @@ from harness.parallel.merge import merge
 from harness.records.results import ERROR
 from harness.records.run_folder import NewRun, Run, read_run
 from harness.report.run import run_sections
+from harness.verdict import FAILED
 
 
 def add(commands: Commands) -> None:
@@ -48,4 +49,4 @@ def _merge(options: argparse.Namespace) -> int:
     for section in run_sections(Run(run.folder, record)):
         print(section.title, *section.body(), sep="\n")
     print(f"results: {run.folder}")
-    return 1 if record.missing or any(case.failures for case in record.cases) else 0
+    return 1 if record.missing or any(case.outcome == FAILED for case in record.cases) else 0

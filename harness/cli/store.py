@@ -17,6 +17,7 @@ from harness.expected import select_cases
 from harness.options import DECODERS, folder, listed
 from harness.precision import DEFAULT
 from harness.records.accuracy_file import read_expected
+from harness.records.evidence import wrapped
 from harness.report.progress import progress_on_stderr
 from harness.report.sections import counted
 
@@ -151,9 +152,10 @@ def _describe(store: StoreInfo) -> str:
     older = ", unusable since an older version wrote it" if about.format != FORMAT else ""
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     return (
-        f"{store.folder.name}  {_as_size(store.size):>8}  used {_ago(time.time() - store.used)}  "
-        f"{about.dataset}, {images} images, {about.geometry}{older}\n"
-        f"    of {about.root} by {about.decoder} ({versions})"
+        f"{store.folder.name}  {_as_size(store.size):>8}  used {_ago(time.time() - store.used)}\n"
+        f"    {about.dataset}, {images} images, {about.geometry}{older}\n"
+        f"    of {about.root}\n"
+        f"{wrapped(f'    by {about.decoder} ({versions})')}"
     )
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from harness.baseline.pairing import changed_predictions, on_images_of, pair, side_of
+from harness.baseline.pairing import changed_predictions, earlier_case, on_images_of, pair, side_of
 from harness.compare.statistics import ratio_of_medians
 from harness.errors import RecordError
 from harness.records.evidence import ChangedPrediction, Pairing, Policy, Unpaired
 from harness.records.results import CaseResult, Record, TimingResult
 from harness.records.run_folder import Run
 from harness.records.speed import LIMITS, Limits, SpeedChange, amounts_of, disturbances
-from harness.verdict import BASELINE, FAILED, NOT_JUDGED, judge_speed
+from harness.verdict import BASELINE, FAILED, NOT_JUDGED, Check, judge_speed
 
 FAILURES = ("accuracy", *Limits._fields, "missing")
 """What may count as a failure."""
@@ -61,7 +61,8 @@ class AccuracyPair:
     def failure(self) -> str:
         """Return why the case failed; empty if it did not."""
         # The comparison has the diagnosis, the published values only the effect.
-        check = min(self.new.failures, key=lambda check: check.name != BASELINE, default=None)
+        failed = (check for check in self.new.verdict.checks if check.outcome == FAILED)
+        check = min(failed, key=lambda check: check.name != BASELINE, default=None)
         if check is None or check.name != BASELINE:
             return check.reason if check else ""
         if isinstance(self.evidence, Unpaired) and self.evidence.why == "different":
@@ -70,11 +71,20 @@ class AccuracyPair:
 
 
 class SpeedPair(NamedTuple):
-    """A timing in two runs."""
+    """A timing in two runs, and evidence of one kind: time, memory, or time to compile."""
 
     old: TimingResult
     new: TimingResult
     evidence: SpeedChange
+
+    @property
+    def id(self) -> str:
+        """The timing's id."""
+        return self.new.id
+
+    def judged(self, limits: Limits) -> Check:
+        """Return the check by the limit of its kind."""
+        return judge_speed(self.evidence, getattr(limits, self.evidence.kind))
 
 
 @dataclass(frozen=True)
@@ -85,8 +95,7 @@ class Comparison:
     new: Run
     facts: tuple[tuple[str, Any, Any], ...]  # name, old and new value of each that differs
     accuracy: tuple[AccuracyPair, ...]
-    speed: tuple[SpeedPair, ...]
-    costs: tuple[SpeedPair, ...]  # memory and time to compile, of the timings in which both runs know them
+    timings: tuple[SpeedPair, ...]  # for each kind that both runs know
     speed_error: str  # why speeds are not compared; empty if they are
     missing: tuple[tuple[str, str], ...]  # id of each result that one run lacks, and what it lacks
     added: tuple[str, ...]  # ids that only the new run has
@@ -97,12 +106,15 @@ class Comparison:
         """Yield each failure's id and reason; ``strict_speed`` makes one of a timing that was not judged."""
         if "accuracy" in fail_on:
             yield from ((pair.new.id, why) for pair in self.accuracy if (why := pair.failure()))
-        judged = [pair for pair in (*self.speed, *self.costs) if pair.evidence.kind in fail_on]
-        checks = ((pair.new.id, judge_speed(pair.evidence, getattr(limits, pair.evidence.kind))) for pair in judged)
+        checks = ((pair.id, pair.judged(limits)) for pair in self.timings if pair.evidence.kind in fail_on)
         failing = (FAILED, NOT_JUDGED) if strict_speed else (FAILED,)
         yield from ((identity, check.detail) for identity, check in checks if check.outcome in failing)
         if "missing" in fail_on:
             yield from self.missing
+
+    def of_kind(self, kind: str) -> list[SpeedPair]:
+        """Return what is known of the timings' speed, memory, or time to compile."""
+        return [pair for pair in self.timings if pair.evidence.kind == kind]
 
 
 def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy()) -> Comparison:  # noqa: B008
@@ -115,21 +127,24 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     paired = before.cases and after.cases and old.holds_predictions and new.holds_predictions
     if not paired or not np.isin(new.labels[0], old.labels[0]).any():
         check_same_images(old, new)
-    timings = _in_both(before.timings, after.timings)
+    newer = {timing.id: timing for timing in after.timings}
+    timings = [(timing, newer[timing.id]) for timing in before.timings if timing.id in newer]
     facts = tuple(before.environment.differences(after.environment))
     differ = [f"{name} {one} and {other}" for name, one, other in facts if name in before.environment.hardware]
     speed_error = f"not compared, since the hardware differs: {', '.join(differ)}" if timings and differ else ""
-    pairs = [] if speed_error else list(_speed_pairs(before, after, timings, noise))
-    speed, costs = (tuple(p for p in pairs if (p.evidence.kind == "speed") == is_speed) for is_speed in (True, False))
-    accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in _in_both(before.cases, after.cases))
-    in_old, in_new = _ids(before), _ids(after)
+    judged = () if speed_error else tuple(_speed_pairs(before, after, timings, noise))
+    earlier = [(earlier_case(before.cases, case.id, f"{case.model}-{case.weights}"), case) for case in after.cases]
+    cases = [(one, other) for one, other in earlier if one is not None]
+    accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in cases)
+    in_old = [*_ids(before), *(case.id for _, case in cases)]
+    in_new = [*_ids(after), *(case.id for case, _ in cases)]
     missing = {identity: "is not in the new run" for identity in in_old if identity not in in_new}
     for when, record in (("old", before), ("new", after)):
         for lost in record.missing:
             if lost.id in in_new:
                 missing[lost.id] = f"{lost.outcome} in the {when} run{lost.detail and f': {lost.detail}'}"
     added = tuple(result.id for result in (*after.cases, *after.timings) if result.id not in in_old)
-    return Comparison(old, new, facts, accuracy, speed, costs, speed_error, tuple(missing.items()), added)
+    return Comparison(old, new, facts, accuracy, judged, speed_error, tuple(missing.items()), added)
 
 
 def confidence_of_each(timings: int) -> float:
@@ -193,14 +208,6 @@ def _speed_pairs(
                 yield SpeedPair(before, after, SpeedChange(once, once, once, once, None, 0.0, kind=kind))
             elif kind == "compile":
                 yield SpeedPair(before, after, SpeedChange(once, once, once, once, machine, noise, why, kind))
-
-
-_Result = TypeVar("_Result", CaseResult, TimingResult)
-
-
-def _in_both(old: Sequence[_Result], new: Sequence[_Result]) -> list[tuple[_Result, _Result]]:
-    after = {result.id: result for result in new}
-    return [(result, after[result.id]) for result in old if result.id in after]
 
 
 def _ids(record: Record) -> list[str]:

@@ -1,6 +1,6 @@
 """The plugin object of ``--known-issues``: a case whose failed checks are all known is an expected failure.
 
-Its verdict stays what it is; the record has the issues beside it.
+The record has the issues, by which the case is judged ever after.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ class KnownIssuesPlugin:
         failed = [check.name for check in result.verdict.checks if check.outcome == FAILED]
         valid = (issue for issue in issues if issue.until >= self._today)
         known = {issue.check: str(issue) for issue in valid if issue.check in failed}
-        values["known_issues"] = known
+        values["known_issues"], values["issues_over"] = known, (over := list(self._over(result, issues)))
         # A test of a team may use the result and fail for another reason than its verdict.
         by_verdict = call.excinfo is not None and call.excinfo.errisinstance(pytest.fail.Exception)
-        if over := list(self._over(result, issues)):
+        if over:
             report.outcome = "failed"
-            report.longrepr = "\n".join([str(report.longrepr or result.id), *over])
-        elif known and by_verdict and len(known) == len(failed):
+            report.longrepr = "\n".join([str(report.longrepr or result.id), *(f"known issue: {why}" for why in over)])
+        elif known and by_verdict and msgspec.convert(values, CaseResult).outcome != FAILED:
             report.outcome = "skipped"
             report.wasxfail = "; ".join(f"{check}: {issue}" for check, issue in known.items())
         return report
@@ -81,6 +81,6 @@ class KnownIssuesPlugin:
         passed = {check.name for check in result.verdict.checks if check.outcome != FAILED and not check.could_miss}
         for issue in issues:
             if issue.until < self._today:
-                yield f"known issue of {issue.check} has expired, repair it or accept it for longer: {issue}"
+                yield f"{issue.check} has expired, repair it or accept it for longer: {issue}"
             elif issue.check in passed:
-                yield f"known issue of {issue.check} no longer occurs, remove it from --known-issues: {issue}"
+                yield f"{issue.check} no longer occurs, remove it from --known-issues: {issue}"

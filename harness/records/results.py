@@ -18,7 +18,7 @@ from harness.errors import RecordError
 from harness.precision import MEMORY_FORMATS, PRECISIONS, Setting
 from harness.records.environment import Environment
 from harness.records.evidence import MOST_IMAGES, Bounds, Count, Counts, Expected, Name, Pairing, Size, Unpaired
-from harness.verdict import FAILED, Check, Verdict, judge
+from harness.verdict import FAILED, WARNING, Check, Verdict, judge
 
 SCHEMA_VERSION = "3.1"
 BENCHMARK_KEY = "imagenet_gate"
@@ -97,6 +97,7 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
     first_input: dict[str, Any] = {}
     notes: tuple[str, ...] = ()  # unusual events that a reader should know about
     known_issues: dict[Name, Name] = {}  # why a check that failed was known to fail, by its name
+    issues_over: tuple[str, ...] = ()  # known issues that expired or no longer occur, and what to do
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,8 +111,13 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict on the evidence."""
-        return judge(self.counts, self.expected, self.unpublished, self.baseline, self.bounds)
+        """The verdict on the evidence; a failure that is a known issue only warns, and an issue that is over fails."""
+        checks = list(judge(self.counts, self.expected, self.unpublished, self.baseline, self.bounds).checks)
+        for index, check in enumerate(checks):
+            if check.outcome == FAILED and (issue := self.known_issues.get(check.name)):
+                detail = f"known issue: {issue}; {check.detail}"
+                checks[index] = msgspec.structs.replace(check, outcome=WARNING, detail=detail)
+        return Verdict((*checks, *(Check("known issue", FAILED, why) for why in self.issues_over)))
 
     @property
     def outcome(self) -> str:
@@ -119,16 +125,10 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
         return self.verdict.outcome
 
     @property
-    def failures(self) -> list[Check]:
-        """The checks that failed without being a known issue."""
-        return [one for one in self.verdict.checks if one.outcome == FAILED and one.name not in self.known_issues]
-
-    @property
     def conditions(self) -> dict[str, Any]:
         """How the forward pass was carried out, as far as it can change the last digits of a logit."""
-        if not self.switches:
-            return {}
-        return {**self.switches, "setting": str(self.setting), "batch size": self.batch_size}
+        settings = {"setting": str(self.setting), "batch size": self.batch_size}
+        return {**self.switches, **settings} if self.switches else {}
 
 
 class TimingResult(_Setting, frozen=True, kw_only=True):
@@ -204,8 +204,7 @@ class DatasetFacts(msgspec.Struct, frozen=True):
     name: Name
     digest: str  # digest of all ids and labels
     images: Annotated[int, msgspec.Meta(ge=1, le=MOST_IMAGES)]  # number of evaluated images
-    # Number of images of the whole dataset; larger than ``images`` for a subset.
-    total: Annotated[int, msgspec.Meta(ge=1, le=MOST_IMAGES)]
+    total: Annotated[int, msgspec.Meta(ge=1, le=MOST_IMAGES)]  # images of the whole dataset, not only of a subset
     classes: Annotated[int, msgspec.Meta(ge=1, le=2**15)]  # number of classes with images
     class_names: tuple[str, ...] = ()  # names of all classes, by class index; empty where they are not known
 

@@ -10,7 +10,7 @@ from harness.compare.trial import Trial
 from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
 from harness.records.run_folder import Run
 from harness.records.speed import Limits, SpeedChange, SpeedTrial, amounts_of, disturbances
-from harness.report.run import CHANGED, outcome_of, shown
+from harness.report.run import CHANGED, shown
 from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
 from harness.verdict import FAILED, NOT_JUDGED, PASSED, worst
 
@@ -24,7 +24,7 @@ def comparison_sections(
     comparison: Comparison, failures: Sequence[tuple[str, str]], fail_on: Sequence[str] = FAILURES
 ) -> list[Section]:
     """Return the report of a comparison and its failures: environment, differences, and last the verdict."""
-    compared = len(comparison.accuracy) + len(comparison.speed) + len(comparison.missing)
+    compared = len(comparison.accuracy) + len(comparison.of_kind("speed")) + len(comparison.missing)
     verdict = f"FAILED: {len(failures)} of {counted(compared, 'result')}" if failures else "passed"
     verdict = "; ".join([verdict, *caveats_of(comparison, fail_on)])
     return [
@@ -39,10 +39,10 @@ def differences(comparison: Comparison) -> dict[str, Section]:
     sections = {}
     if comparison.accuracy:
         sections["accuracy"] = _accuracy_section(comparison)
-    if comparison.speed or comparison.speed_error:
+    if comparison.timings or comparison.speed_error:
         sections["speed"] = _speed_section(comparison)
     for kind in ("memory", "compile"):
-        pairs = [pair for pair in comparison.costs if pair.evidence.kind == kind]
+        pairs = comparison.of_kind(kind)
         if any(_has_changed(pair) for pair in pairs):
             sections[kind] = _cost_section(kind, pairs)
     if comparison.missing or comparison.added:
@@ -93,8 +93,9 @@ def caveats_of(comparison: Comparison, fail_on: Sequence[str]) -> list[str]:
     """Return what the verdict on a comparison does not cover."""
     ignored = [kind for kind in FAILURES if kind not in fail_on]
     caveats = [f"ignored: {', '.join(ignored)}"] if ignored else []
-    if disturbed := sum(bool(pair.evidence.disturbed) for pair in comparison.speed):
-        caveats.append(f"{disturbed} of {counted(len(comparison.speed), 'timing')} not judged: disturbed")
+    timings = comparison.of_kind("speed")
+    if disturbed := sum(bool(pair.evidence.disturbed) for pair in timings):
+        caveats.append(f"{disturbed} of {counted(len(timings), 'timing')} not judged: disturbed")
     return [*caveats, "speed was not compared"] if comparison.speed_error else caveats
 
 
@@ -153,7 +154,7 @@ def steps_sections(runs: Sequence[Run], steps: Sequence[Step], fail_on: Sequence
 def _own_outcome(run: Run) -> str:
     if run.record.missing:
         return FAILED
-    return worst(map(outcome_of, run.record.cases)) if run.record.cases else "-"
+    return worst(case.outcome for case in run.record.cases) if run.record.cases else "-"
 
 
 def _step_cells(heading: str, step: Step | None) -> Row:
@@ -161,7 +162,7 @@ def _step_cells(heading: str, step: Step | None) -> Row:
         return [(heading, "-"), ("changed", "-"), ("beyond noise", "-")]
     pairs = step.comparison.accuracy
     pairings = [pair.pairing for pair in pairs if pair.pairing]
-    outcome = FAILED if step.failures else worst([PASSED, *(outcome_of(pair.new) for pair in pairs)])
+    outcome = FAILED if step.failures else worst([PASSED, *(pair.new.outcome for pair in pairs)])
     changed, beyond = sum(one.changed for one in pairings), sum(one.beyond_noise for one in pairings)
     counts = [number(count if pairings else None, ",") for count in (changed, beyond)]
     return [(heading, shown(outcome)), ("changed", counts[0]), ("beyond noise", counts[1])]
@@ -206,7 +207,7 @@ def _accuracy_section(comparison: Comparison) -> Section:
             if pairing.drift:
                 drift = f"{pairing.drift.largest:.0e}" if pairing.drift.largest else "equal"
         row += [("changed", changed), ("beyond noise", beyond_noise), ("p", p), ("drift", drift)]
-        rows.append([*row, ("<outcome", shown(outcome_of(pair.new)))])
+        rows.append([*row, ("<outcome", shown(pair.new.outcome))])
     return Section(title, table_of(rows), tuple(_accuracy_notes(comparison.accuracy)))
 
 
@@ -244,8 +245,9 @@ def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
 def _speed_section(comparison: Comparison) -> Section:
     if comparison.speed_error:
         return Section("speed", None, (comparison.speed_error,))
-    confidence, noise = 100 * confidence_of_each(len(comparison.speed)), 100 * comparison.speed[0].evidence.noise
-    visible = max(pair.evidence.visible for pair in comparison.speed)
+    pairs = comparison.of_kind("speed")
+    confidence, noise = 100 * confidence_of_each(len(pairs)), 100 * pairs[0].evidence.noise
+    visible = max(pair.evidence.visible for pair in pairs)
     notes = [
         f"interval: {confidence:.2f} %, from the calls of both runs; machine: the same work by numpy beside them",
         f"not significant: relative to the machine, the whole interval or the fastest calls are within {noise:g} %",
@@ -253,7 +255,7 @@ def _speed_section(comparison: Comparison) -> Section:
         "--max-slowdown changes nothing, and imagenet-gate ab, with several runs a side, shows less",
     ]
     rows = []
-    for pair in comparison.speed:
+    for pair in pairs:
         evidence = pair.evidence
         verdict = "not judged: disturbed" if evidence.disturbed else _direction(evidence)
         notes += [f"{pair.new.id}: {evidence.disturbed}"] if evidence.disturbed else []

@@ -101,7 +101,7 @@ def _accuracy_section(run: Run, ranks: Mapping[str, str]) -> Section:
         for metric, name in METRICS.items():
             row.append((name, f"{case.counts.percent(metric):.3f}"))
             row.append((against, _comparison_cell(case, metric, against)))
-        rows.append([*row, ("img/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(outcome_of(case)))])
+        rows.append([*row, ("img/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(case.outcome))])
     lines = list(missing_lines(run.record.missing_cases))
     lines += [RANK_NOTE] if ranks else []
     if rows and any(cell != "-" for row in rows for heading, cell in row if heading == against):
@@ -170,20 +170,11 @@ def reasons_in_short(cases: Sequence[CaseResult]) -> Iterator[str]:
 
 
 def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, str]]:
-    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show.
-
-    A failure that is a known issue is a warning.
-    """
+    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show."""
     for case in cases:
         for check in sorted(case.verdict.checks, key=lambda check: check.name != BASELINE):
-            issue = case.known_issues.get(check.name) if check.outcome == FAILED else None
-            if outcome == (WARNING if issue else check.outcome):
-                yield case.id, f"{check.name}: known issue: {issue}; {check.detail}" if issue else check.reason
-
-
-def outcome_of(case: CaseResult) -> str:
-    """Return a case's outcome; a warning if known issues are all that failed."""
-    return WARNING if case.outcome == FAILED and not case.failures else case.outcome
+            if outcome == check.outcome:
+                yield case.id, check.reason
 
 
 def shown(outcome: str) -> str:

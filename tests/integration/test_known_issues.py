@@ -55,19 +55,19 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
     result.stdout.fnmatch_lines_random(
         [
             f"XFAIL *known-V1-fp32* - top-1: {REASON}",
-            "known issue of top-1 has expired, repair it or accept it for longer: rounds down (*/3), until 2020-01-31",
-            "known issue of top-1 no longer occurs, remove it from --known-issues: rounds down (*/4), until *",
+            "known issue: top-1 has expired, repair it or accept it for longer: rounds down (*/3), until 2020-01-31",
+            "known issue: top-1 no longer occurs, remove it from --known-issues: rounds down (*/4), until *",
             "warning: known-V1-fp32: top-1: known issue: rounds down (https://example.org/1),",
         ]
     )
     record = read_run(project / "run").record
-    known = {case.model: (case.outcome, list(case.known_issues), len(case.failures)) for case in record.cases}
+    known = {case.model: (case.outcome, list(case.known_issues), len(case.issues_over)) for case in record.cases}
     assert {
         "nearest": (PASSED, [], 0),
-        "known": (FAILED, ["top-1"], 0),
-        "more": (FAILED, ["top-1"], 1),
+        "known": (WARNING, ["top-1"], 0),
+        "more": (FAILED, ["top-1"], 0),
         "old": (FAILED, [], 1),
-        "over": (PASSED, [], 0),
+        "over": (FAILED, [], 1),
     } == known
     assert ["nan-V1-fp32"] == [missing.id for missing in record.missing]
 
@@ -138,10 +138,12 @@ def test_compare_and_report_do_not_fail_by_what_is_known(tmp_path: Path) -> None
     assert [] == [name for name, _ in compare(known, known).failures()]
     assert ["vgg16-IMAGENET1K_V1-fp32"] == [name for name, _ in compare(old, both).failures()]
     headline = report_on([known]).headline
-    assert (WARNING, ((good.id, f"top-1: known issue: {REASON}; {good.verdict.checks[0].detail}"),)) == (
+    assert (WARNING, ((good.id, f"top-1: known issue: {REASON}; {_case('resnet18').verdict.checks[0].detail}"),)) == (
         headline.outcome,
         headline.reasons,
     )
+    over = write_run(tmp_path / "over", run_record([case_result(issues_over=("it is over",))]))
+    assert report_on([over]).headline.sentence.endswith("resnet18-IMAGENET1K_V1-fp32: known issue: it is over")
     weights = msgspec.structs.replace(good, weights_sha256="other")
     other = write_run(tmp_path / "other", run_record([weights]))
     assert ["the model has other weights"] == [why[:27] for _, why in compare(known, other).failures()]

@@ -33,6 +33,13 @@ def test_no_dataset(variable: str | None, options: list[str], gate: Gate, monkey
     )
 
 
+def test_a_store_that_is_not_to_be_kept(gate: Gate) -> None:
+    """--store and --no-store exclude each other, as the options' pages say; a default of the store does not count."""
+    assert usage_error(gate("--imagenet=colours", "--store=there", "--no-store")) == (
+        "--store and --no-store exclude each other: leave out one of them"
+    )
+
+
 def test_a_wrong_expression(pytester: pytest.Pytester, project: Path) -> None:
     """A broken -m is a usage error, as without the gate."""
     assert project

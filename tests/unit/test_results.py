@@ -121,6 +121,7 @@ def test_the_json_of_a_case_is_as_documented() -> None:
         "first_input": {"id": "a.JPEG", "sha256": "f1r5t", "low": -2.0, "high": 2},
         "notes": ["evaluated in batches of 8"],
         "known_issues": {"calibration": "measured in a hurry"},
+        "issues_over": [],
     }
 
 

@@ -16,7 +16,7 @@ from harness.records.speed import Limits
 from harness.report.comparison import differences, environment_section, series_sections
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.run import accuracy_sections, outcome_of, rank_ranges, ranking, short_names
+from harness.report.run import accuracy_sections, rank_ranges, ranking, short_names
 from harness.report.sections import Section, Table, table_of
 from harness.report.timings import throughput_sections
 from harness.verdict import FAILED, WARNING
@@ -91,7 +91,7 @@ def _trade_offs(
 
 def _speed_charts(report: Report) -> Iterator[Chart]:
     timings = report.record.timings
-    old = {} if report.comparison is None else {pair.new.id: pair.old for pair in report.comparison.speed}
+    old = {} if report.comparison is None else {pair.new.id: pair.old for pair in report.comparison.of_kind("speed")}
     names, bars = short_names(timings[:_MOST_ROWS]), []
     for timing in timings[:_MOST_ROWS]:
         if timing.id in old:
@@ -130,7 +130,7 @@ def _grid(runs: Sequence[Run]) -> Table | None:
     rows: dict[str, list[str]] = {}
     for index, run in enumerate(reversed(runs)):
         outcomes = {missing.id: missing.outcome for missing in run.record.missing_cases}
-        for key, outcome in (outcomes | {case.id: outcome_of(case) for case in run.record.cases}).items():
+        for key, outcome in (outcomes | {case.id: case.outcome for case in run.record.cases}).items():
             rows.setdefault(key, ["-"] * len(runs))[index] = outcome
     bad = {key: [sum(map(row.count, (FAILED, ERROR))), row.count(WARNING)] for key, row in rows.items()}
     heads = [f"[{number}]" for number in range(len(runs), 0, -1)]

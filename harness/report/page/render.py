@@ -9,7 +9,7 @@ import jinja2
 from harness.report.page.changes import Thumbnails, changes
 from harness.report.page.parts import parts_of
 from harness.report.report import Report
-from harness.report.run import outcome_of, shown
+from harness.report.run import shown
 from harness.report.sections import by_cause
 
 _PINNED = ("torch", "torchvision", "numpy", "pillow")
@@ -30,7 +30,6 @@ def page_of(report: Report, thumbnails: Thumbnails) -> str:
         changes=changes(report.comparison, thumbnails, class_names) if report.comparison else [],
         pictures=thumbnails,
         by_cause=by_cause,
-        outcome_of=outcome_of,
         shown=shown,
         commands=_commands(report),
     )

@@ -234,3 +234,47 @@ def test_drift_fails_unless_something_named_explains_it(
 
     assert main(["compare", *paths, *options]) == status
     assert ("passed", "FAILED: 1 of 1 result")[status] in capsys.readouterr().out
+
+
+def test_a_case_is_paired_with_its_model_in_the_default_setting(tmp_path: Path) -> None:
+    """As by pytest --baseline, so that no result is missing; one of the same setting is preferred."""
+    fp32, bf16, other = (
+        case_result(),
+        case_result(id="resnet18-IMAGENET1K_V1-bf16", precision="bf16"),
+        case_result("vgg16"),
+    )
+    old, new, both = (run_record(cases) for cases in ([fp32, other], [bf16, other], [fp32, bf16, other]))
+
+    assert 0 == main(["compare", *_pair(tmp_path, old, new), "--json", str(tmp_path / "it.json")])
+    [compared] = json.loads((tmp_path / "it.json").read_text())["comparisons"]
+    assert [bf16.id, other.id] == [case["id"] for case in compared["cases"]]
+    assert 0 == main(["compare", *_pair(tmp_path, old, both)])
+    assert 1 == main(["compare", *_pair(tmp_path, both, old)])  # it lacks bf16
+
+
+def test_the_verdicts_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two runs, printed in place of the report; of a series one comparison for each that the report has."""
+    one, slower = run_record([case_result()], [FAST]), run_record([case_result(expected=FAILED)], [SLOW])
+    paths = _pair(tmp_path, one, slower)
+
+    assert 1 == main(["compare", *paths, "--json", "-"])
+
+    found = json.loads(capsys.readouterr().out)
+    [compared] = found["comparisons"]
+    assert (True, [paths[0]], [paths[1]]) == (found["failed"], compared["old"], compared["new"])
+    assert [case_result().id, FAST.id] == [failure["id"] for failure in compared["failures"]]
+    assert ("failed", "top-1") == (compared["cases"][0]["outcome"], compared["cases"][0]["checks"][0]["name"])
+    timing, memory = compared["timings"]
+    assert ("memory", "passed", 1.0) == (memory["kind"], memory["outcome"], memory["ratio"])
+    assert (FAST.id, "failed", round(1.21 / 1.01, 6)) == (timing["id"], timing["outcome"], round(timing["ratio"], 6))
+    assert main(["compare", *paths, "--json", "-", "--fail-on=none"]) == 0
+    assert not json.loads(capsys.readouterr().out)["failed"]
+
+    assert 1 == main(["compare", *paths, paths[0], "--json", str(tmp_path / "series.json")])
+    assert "FAILED: 1 of 2 later runs" in capsys.readouterr().out
+    series = json.loads((tmp_path / "series.json").read_text())["comparisons"]
+    assert [(0, 1), (0, 0), (1, 0)] == [(paths.index(step["old"][0]), paths.index(step["new"][0])) for step in series]
+    trial = ["compare", "--old", paths[0], paths[0], "--new", paths[1], paths[1], "--json", "-"]
+    assert main(trial) == 1
+    [compared] = json.loads(capsys.readouterr().out)["comparisons"]
+    assert ([], "failed") == (compared["cases"], compared["timings"][0]["outcome"])

@@ -32,7 +32,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPat
 def examine(capsys: pytest.CaptureFixture[str], kind: str) -> tuple[int, list[str]]:
     """Return the exit status, and the lines of one kind without it."""
     status = main(["doctor"])
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.replace("\n  ", " ").splitlines()  # wrapped
     return status, [line.removeprefix(kind).strip() for line in lines if line.startswith(kind)]
 
 
@@ -98,6 +98,15 @@ def test_a_torchvision_of_another_torch(machine: pytest.MonkeyPatch, capsys: pyt
     assert line.endswith("); install the torchvision that belongs to your torch")
 
 
+def test_no_line_is_longer_than_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the versions was; fp32 is not slower than itself, however busy the machine is."""
+    main(["doctor"])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert "ok    precision fp32" in lines
+    assert [] == [line for line in lines if len(line) > 80 and "/" not in line]  # a path is one word
+
+
 def test_the_slowdown_is_measured() -> None:
     """fp32 takes about as long as itself."""
     assert 0.1 < doctor.slowdown("fp32", CPU) < 10
@@ -116,7 +125,8 @@ def test_models_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["list-models", "--expected", str(path)]) == 0
 
     assert [
+        ["id", "dataset", "top-1", "top-5"],
         ["alexnet-V1", "imagenet-1k", "56.522", "79.066"],
         ["alexnet-V1", "own", "50.000", "75.000"],
-        ["vgg16-V2", "not", "judged"],
+        ["vgg16-V2", "not", "judged", "-", "-"],
     ] == [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -75,7 +75,7 @@ def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
     assert (comparison.facts, comparison.missing, comparison.added) == ((), (), ())
     assert [pair.difference("top1") for pair in comparison.accuracy] == [0]
     assert [pair.new.outcome for pair in comparison.accuracy] == ["passed"]
-    assert [pair.evidence.is_significant for pair in comparison.speed] == [False]
+    assert [pair.evidence.is_significant for pair in comparison.of_kind("speed")] == [False]
     assert _failures(comparison) == []
 
 
@@ -250,7 +250,7 @@ def test_timings_alone_have_no_dataset() -> None:
     """A run of timings is compared with a run of both."""
     comparison = _compared(run_record([], [timing_result()]), run_record([CASE], [timing_result()]))
 
-    assert len(comparison.speed) == 1
+    assert len(comparison.of_kind("speed")) == 1
 
 
 @pytest.mark.parametrize("other", [{"device": "NVIDIA A100"}, {"cpu": "AMD EPYC"}, {"threads": 8}])
@@ -262,7 +262,7 @@ def test_speed_on_other_hardware_is_not_compared(other: dict[str, Any]) -> None:
     comparison = _compared(old, new)
 
     [(name, value)] = other.items()
-    assert comparison.speed == ()
+    assert comparison.timings == ()
     assert comparison.speed_error.startswith(f"not compared, since the hardware differs: {name} ")
     assert comparison.speed_error.endswith(f" and {value}")
     assert len(comparison.accuracy) == 1
@@ -290,7 +290,7 @@ def test_a_slowdown_beyond_noise_fails(scale: float, noise: float, significant: 
 
     comparison = _compared(old, new, noise)
 
-    assert [pair.evidence.is_significant for pair in comparison.speed] == [significant]
+    assert [pair.evidence.is_significant for pair in comparison.of_kind("speed")] == [significant]
     assert [text for _, text in _failures(comparison)] == why
     assert _failures(comparison, "accuracy", "missing") == []
 
@@ -300,7 +300,7 @@ def test_another_job_slows_most_calls_but_not_all() -> None:
     disturbed = [*_seconds(1)[:6], *_seconds(2, 1.3)]
     old, new = run_record([], [timing_result(seconds=_seconds(1))]), run_record([], [timing_result(seconds=disturbed)])
 
-    [speed] = _compared(old, new).speed
+    [speed] = _compared(old, new).of_kind("speed")
 
     assert speed.evidence.low > 1.2
     assert not speed.evidence.is_significant
@@ -311,7 +311,9 @@ def test_the_interval_widens_with_the_number_of_timings() -> None:
     one = [timing_result(seconds=_seconds(1))]
     many = [*one, *(timing_result(f"m{number}", _seconds(number)) for number in range(99))]
 
-    [narrow], wide = (_compared(run_record([], timings), run_record([], timings)).speed for timings in (one, many))
+    [narrow], wide = (
+        _compared(run_record([], timings), run_record([], timings)).of_kind("speed") for timings in (one, many)
+    )
 
     assert narrow.evidence.high < wide[0].evidence.high
 
@@ -325,7 +327,7 @@ def test_a_slower_machine_explains_slower_calls(machine: float | None, significa
         for scale, yardstick in zip((1.0, 1.1), yardsticks, strict=True)
     )
 
-    [speed] = _compared(old, new).speed
+    [speed] = _compared(old, new).of_kind("speed")
 
     assert speed.evidence.machine == pytest.approx(machine)
     assert speed.evidence.is_significant == significant
@@ -360,7 +362,7 @@ def test_a_timing_whose_own_evidence_is_bad_is_not_judged(when: str, changes: di
 def test_what_a_pair_of_runs_can_show() -> None:
     """A slowdown that is as large is found, and a smaller one is not."""
     timings = [timing_result(seconds=_seconds(1))]
-    [same] = _compared(run_record([], timings), run_record([], timings)).speed
+    [same] = _compared(run_record([], timings), run_record([], timings)).of_kind("speed")
 
     for share, failures in ((1.005, 1), (0.995, 0)):
         scale = 1 + same.evidence.visible * share
@@ -373,7 +375,7 @@ def test_another_numpy_makes_another_yardstick() -> None:
     """It then measures numpy, not the machine."""
     timing = timing_result(seconds=_seconds(1), yardstick=0.007)
 
-    [speed] = _compared(run_record([], [timing]), run_record([], [timing], numpy="2.5.0")).speed
+    [speed] = _compared(run_record([], [timing]), run_record([], [timing], numpy="2.5.0")).of_kind("speed")
 
     assert speed.evidence.machine is None
 
@@ -391,7 +393,7 @@ def test_a_disturbed_yardstick_changes_no_verdict(yardsticks: tuple[float, float
     """Calls that took as long as before are neither slower nor faster."""
     old, new = (run_record([], [timing_result(seconds=_seconds(1), yardstick=found)]) for found in yardsticks)
 
-    assert [pair.evidence.is_significant for pair in _compared(old, new).speed] == [False]
+    assert [pair.evidence.is_significant for pair in _compared(old, new).of_kind("speed")] == [False]
 
 
 def test_damage_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""``imagenet-gate expected record``: a run of a team's own models becomes what they are expected to score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import main
+from harness.records.accuracy_file import read_expected
+from harness.records.evidence import Counts
+from tests.colours import EXPECTED, TOP1, TOP5
+from tests.integration.conftest import Gate
+
+UNKNOWN = EXPECTED.replace("    colours: &values {acc@1: 75.0, acc@5: 87.5}\n", "").replace(
+    "  colours: {images: 16, source: made by hand}", "  other: {images: 9, source: made by hand}"
+)
+
+
+def test_a_run_becomes_what_is_expected(gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same run then passes; the file keeps what else it has; a subset, and models that it lacks, are errors."""
+    (project / "expected_accuracy.yaml").write_text(UNKNOWN)
+    assert gate("--imagenet=colours", "--precision=bf16,fp32", "--results=run").ret == pytest.ExitCode.TESTS_FAILED
+
+    assert main(["expected", "record", "run", "--output", "own.yaml"]) == 0
+
+    [entry] = read_expected(project / "own.yaml")
+    expected = entry.expected_on("colours")
+    assert expected is not None
+    assert (Counts(16, TOP1, TOP5), "recorded") == (expected.counts, expected.origin)
+    text = (project / "own.yaml").read_text()
+    assert "other: {images: 9, source: made by hand}" in text
+    assert gate("--imagenet=colours", "--expected=own.yaml").ret == 0
+    capsys.readouterr()
+    assert main(["expected", "record", "run", "--expected", "own.yaml"]) == 0
+    assert text == capsys.readouterr().out
+
+    gate("--imagenet=colours", "--expected=own.yaml", "--limit=12", "--results=subset")
+    capsys.readouterr()
+    assert main(["expected", "record", "subset"]) == 2
+    assert "subset: expected a run of all 16 images of colours, found 12; run again without --limit" in (
+        capsys.readouterr().err
+    )
+    (project / "own.yaml").write_text(UNKNOWN.replace("model: nearest", "model: farthest"))
+    assert main(["expected", "record", "run", "--expected", "own.yaml"]) == 2
+    assert "error: own.yaml: expected the models of run, found none called nearest-V1; give the --expected FILE" in (
+        capsys.readouterr().err
+    )
