@@ -208,9 +208,8 @@ def compiling(device: torch.device) -> Iterator[None]:
     from torch._inductor.utils import fresh_inductor_cache  # starts the compiler, which an eager run does not need
 
     with fresh_inductor_cache():
-        torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
         torch.compile(torch.sin)(torch.ones(2, device=device))
-        torch.compiler.reset()
+        torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
         yield
 
 

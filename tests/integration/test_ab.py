@@ -146,8 +146,10 @@ def test_memory_and_the_time_to_compile_are_judged_by_the_same_rule(
             ["OLD", "OLD", "--max-slowdown=2%"],
             "--max-slowdown=2% is not an option of pytest: give it before OLD_PYTHON",
         ),
+        (["OLD", "OLD", "--fail-on", "speed"], "--fail-on is not an option of pytest: give it before OLD_PYTHON"),
+        (["OLD", "OLD", "--max-memory=2%"], "--max-memory=2% is not an option of pytest: give it before OLD_PYTHON"),
     ],
-    ids=["a process fails", "a test fails", "no interpreter", "rounds", "option"],
+    ids=["a process fails", "a test fails", "no interpreter", "rounds", "option", "another option", "a limit"],
 )
 def test_what_is_an_error(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -85,6 +85,20 @@ def test_more_looks_and_timings_widen_the_interval() -> None:
     assert try_speed(old, new).timings[0].evidence.high < try_speed(old, new, looks=4).timings[0].evidence.high
 
 
+def test_memory_and_the_time_to_compile_widen_the_interval_too() -> None:
+    """They are judged as well, and all intervals together have the confidence."""
+
+    def runs(name: str) -> list[Run]:
+        known = timing_result(seconds=[1.0] * 9, peak_memory=1_000, compile_seconds=10.0)
+        changed = (msgspec.structs.replace(run.record, timings=(known,)) for run in _runs(name, [1.0] * 5))
+        return [Run(Path(name), record) for record in changed]
+
+    trial = try_speed(runs("old"), runs("new"))
+
+    assert ["speed", "memory", "compile"] == [tried.evidence.kind for tried in trial.timings]
+    assert trial.confidence == pytest.approx(1 - 0.01 / 3)
+
+
 def test_sides_that_do_not_alternate_are_named() -> None:
     """A machine that changed between them counts as a change of the software."""
     old, new = _runs("old", [1.0, 1.0], [0, 1]), _runs("new", [1.0, 1.0], [2, 3])
