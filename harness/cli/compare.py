@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from harness.cli import Commands, write_text
@@ -13,13 +15,7 @@ from harness.records.run_folder import read_run
 from harness.records.speed import LIMITS, Limits
 from harness.report import comparison as tables
 from harness.report.report import Judging
-from harness.report.sections import as_markdown, as_text
-
-_LIMITED = (
-    "how much longer a call may take if that is significant",
-    "how much more memory may be used at the peak",
-    "how much longer torch.compile may take",
-)
+from harness.report.sections import Section, as_markdown, as_text
 
 
 def add(commands: Commands) -> None:
@@ -62,7 +58,7 @@ def add_limits(command: argparse.ArgumentParser) -> None:
     """Declare what counts as a failure, and the limits of what timings may take."""
     failures = f"what counts as a failure, comma-separated: {', '.join(FAILURES)}, or 'none' (default: all)"
     command.add_argument("--fail-on", metavar="LIST", type=_kinds, default=FAILURES, help=failures)
-    for option, what, default in zip(LIMIT_OPTIONS, _LIMITED, LIMITS, strict=True):
+    for (option, what), default in zip(LIMIT_OPTIONS.items(), LIMITS, strict=True):
         shown = f"{what} (default: {100 * default:g}%%)"
         command.add_argument(option, metavar="PERCENT", type=_percent, default=default, help=shown)
     strict_speed = "fail also where a timing is not judged: it was disturbed, or more runs are needed to tell"
@@ -71,15 +67,8 @@ def add_limits(command: argparse.ArgumentParser) -> None:
 
 def judging_of(options: argparse.Namespace) -> Judging:
     """Return the values of the options by which a comparison is judged."""
-    return Judging(
-        options.fail_on,
-        limits_of(options),
-        options.noise,
-        options.strict_drift,
-        options.allow_drift,
-        options.noise_floor,
-        options.strict_speed,
-    )
+    given = {**vars(options), "limits": limits_of(options)}
+    return Judging(**{field.name: given[field.name] for field in fields(Judging)})
 
 
 def limits_of(options: argparse.Namespace) -> Limits:
@@ -105,12 +94,15 @@ def _compare(options: argparse.Namespace) -> int:
     else:
         comparison, failures = judging.compare(*runs)
         sections, failed = tables.comparison_sections(comparison, failures, judging.fail_on), bool(failures)
-    # In a browser a report is read from the top, in a terminal from the bottom.
-    for_browser = [sections[-1], *sections[:-1]]
-    print(*as_text(sections), sep="\n")
-    if options.markdown is not None:
-        write_text("--markdown", options.markdown, "\n".join(as_markdown(for_browser)) + "\n")
+    show(sections, options.markdown)
     return 1 if failed else 0
+
+
+def show(sections: Sequence[Section], markdown: Path | None) -> None:
+    """Print a report, and write it to a file; a browser shows its beginning, and a terminal its end."""
+    print(*as_text(sections), sep="\n")
+    if markdown is not None:
+        write_text("--markdown", markdown, "\n".join(as_markdown([sections[-1], *sections[:-1]])) + "\n")
 
 
 def _kinds(text: str) -> tuple[str, ...]:

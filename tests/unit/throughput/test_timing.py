@@ -296,7 +296,7 @@ class Full(nn.Module):
 def test_the_search_ends_where_memory_does(room: int, size: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the largest batch that fits; none is an error."""
     monkeypatch.setattr("harness.throughput.timing.seconds_of", lambda _call: 0.1)
-    monkeypatch.setattr("harness.throughput.timing._LARGEST_BATCH", 8)
+    monkeypatch.setattr("harness.throughput.timing._SIZES", [1, 2, 4, 8])
     monkeypatch.setattr(Full, "room", room)
     monkeypatch.setattr("harness.models._count_gmacs", lambda *_: 1.0)
     case = Case(Entry(ModelSpec("full", "V1", f"{__name__}:Full", PRESET)))
