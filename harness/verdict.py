@@ -28,7 +28,7 @@ from harness.records.evidence import (
     Unpaired,
     wrapped,
 )
-from harness.records.speed import SpeedChange, SpeedTrial
+from harness.records.speed import MORE, SpeedChange, SpeedTrial
 from harness.stats import all_among, binomial_tail, images_needed, sampling_band
 
 PASSED, WARNING, FAILED = "passed", "warning", "failed"
@@ -257,14 +257,16 @@ def judge_speed(change: SpeedChange, max_slowdown: float) -> Check:
     longer = change.ratio / (change.machine or 1.0) - 1
     if change.is_significant and longer > max_slowdown:
         by = " by the yardstick" if change.machine else ""
-        return Check("speed", FAILED, f"takes {100 * longer:.1f} % {change.more}{by}, allowed {100 * max_slowdown:g} %")
+        return Check(
+            "speed", FAILED, f"takes {100 * longer:.1f} % {MORE[change.kind]}{by}, allowed {100 * max_slowdown:g} %"
+        )
     return Check("speed", PASSED, "")
 
 
 def judge_trial(trial: SpeedTrial, max_slowdown: float) -> Check:
     """Return the same of several runs a side, which also tell what they rule out from what they cannot see."""
     low, high = (f"{100 * (end - 1):+.1f}" for end in (trial.low, trial.high))
-    detail = f"takes {low} to {high} % {trial.more}, allowed {100 * max_slowdown:g} %"
+    detail = f"takes {low} to {high} % {MORE[trial.kind]}, allowed {100 * max_slowdown:g} %"
     if trial.is_significant and trial.ratio > 1 + max_slowdown:
         return Check("speed", FAILED, detail)
     if trial.high > 1 + max_slowdown:

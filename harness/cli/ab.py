@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 from harness.ab.rounds import FEWEST, looks, measured
-from harness.cli import PYTEST_OPTIONS, Commands, write_text
-from harness.cli.compare import add_limits, limits_of
+from harness.cli import PYTEST_OPTIONS, Commands
+from harness.cli.compare import add_limits, limits_of, show
 from harness.compare.trial import try_speed
 from harness.options import positive
 from harness.report.comparison import trial_sections
-from harness.report.sections import as_markdown, as_text, counted
+from harness.report.sections import counted
 from harness.verdict import NOT_JUDGED
 
 
@@ -66,7 +66,6 @@ def _ab(options: argparse.Namespace) -> int:
                 break
         failures = tuple(trial.failures(options.fail_on, limits, options.strict_speed))
         sections = trial_sections(trial, failures, limits)
-    print("", *as_text(sections), sep="\n")
-    if options.markdown is not None:
-        write_text("--markdown", options.markdown, "\n".join(as_markdown([sections[-1], *sections[:-1]])) + "\n")
+    print()
+    show(sections, options.markdown)
     return 1 if failures else 0

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,15 +20,9 @@ from harness.records.run_folder import read_run
 from harness.records.speed import LIMITS, Limits
 from harness.report import comparison as tables
 from harness.report.report import Judging
-from harness.report.sections import as_markdown, as_text
+from harness.report.sections import Section, as_markdown, as_text
 
 _Failures: TypeAlias = Sequence[tuple[str, str]]
-
-_LIMITED = (
-    "how much longer a call may take if that is significant",
-    "how much more memory may be used at the peak",
-    "how much longer torch.compile may take",
-)
 
 
 def add(commands: Commands) -> None:
@@ -72,7 +67,7 @@ def add_limits(command: argparse.ArgumentParser) -> None:
     """Declare what counts as a failure, and the limits of what timings may take."""
     failures = f"what counts as a failure, comma-separated: {', '.join(FAILURES)}, or 'none' (default: all)"
     command.add_argument("--fail-on", metavar="LIST", type=_kinds, default=FAILURES, help=failures)
-    for option, what, default in zip(LIMIT_OPTIONS, _LIMITED, LIMITS, strict=True):
+    for (option, what), default in zip(LIMIT_OPTIONS.items(), LIMITS, strict=True):
         shown = f"{what} (default: {100 * default:g}%%)"
         command.add_argument(option, metavar="PERCENT", type=_percent, default=default, help=shown)
     strict_speed = "fail also where a timing is not judged: it was disturbed, or more runs are needed to tell"
@@ -81,15 +76,8 @@ def add_limits(command: argparse.ArgumentParser) -> None:
 
 def judging_of(options: argparse.Namespace) -> Judging:
     """Return the values of the options by which a comparison is judged."""
-    return Judging(
-        options.fail_on,
-        limits_of(options),
-        options.noise,
-        options.strict_drift,
-        options.allow_drift,
-        options.noise_floor,
-        options.strict_speed,
-    )
+    given = {**vars(options), "limits": limits_of(options)}
+    return Judging(**{field.name: given[field.name] for field in fields(Judging)})
 
 
 def limits_of(options: argparse.Namespace) -> Limits:
@@ -116,19 +104,23 @@ def _compare(options: argparse.Namespace) -> int:
     else:
         comparison, failures = judging.compare(*runs)
         sections, judged = tables.comparison_sections(comparison, failures, judging.fail_on), [(comparison, failures)]
-    # In a browser a report is read from the top, in a terminal from the bottom.
-    for_browser = [sections[-1], *sections[:-1]]
     found = [_values(compared, failures, judging.limits) for compared, failures in judged]
     failed = any(failures for _, failures in judged)
     text = json.dumps({"failed": failed, "comparisons": found}, indent=1) + "\n"
     if options.json == Path("-"):
         print(text, end="")
-    else:
-        print(*as_text(sections), sep="\n")
-        write_text("--json", options.json, text) if options.json else None
-    if options.markdown is not None:
-        write_text("--markdown", options.markdown, "\n".join(as_markdown(for_browser)) + "\n")
+    elif options.json is not None:
+        write_text("--json", options.json, text)
+    show(sections, options.markdown, prints=options.json != Path("-"))
     return 1 if failed else 0
+
+
+def show(sections: Sequence[Section], markdown: Path | None, *, prints: bool = True) -> None:
+    """Print a report, and write it to a file; a browser shows its beginning, and a terminal its end."""
+    if prints:
+        print(*as_text(sections), sep="\n")
+    if markdown is not None:
+        write_text("--markdown", markdown, "\n".join(as_markdown([sections[-1], *sections[:-1]])) + "\n")
 
 
 def _values(compared: Comparison | Trial, failures: _Failures, limits: Limits) -> dict[str, Any]:

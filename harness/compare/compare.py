@@ -21,8 +21,12 @@ from harness.verdict import BASELINE, FAILED, NOT_JUDGED, Check, judge_speed
 
 FAILURES = ("accuracy", *Limits._fields, "missing")
 """What may count as a failure."""
-LIMIT_OPTIONS = ("--max-slowdown", "--max-memory", "--max-compile-time")
-"""The option of each of ``Limits``."""
+LIMIT_OPTIONS = {
+    "--max-slowdown": "how much longer a call may take if that is significant",
+    "--max-memory": "how much more memory may be used at the peak",
+    "--max-compile-time": "how much longer torch.compile may take",
+}
+"""The option of each of ``Limits``, and its help."""
 NOISE = 0.07
 """Default of by how much the speed of two runs of the same software differs."""
 CONFIDENCE = 0.99

@@ -20,7 +20,7 @@ class Tried:
     """What a timing took in several runs a side, of one kind: time, memory, or time to compile."""
 
     id: str
-    pairs: tuple[tuple[TimingResult, TimingResult], ...]  # old and new
+    timings: tuple[TimingResult, ...]  # those of all old runs, then of the new ones
     evidence: SpeedTrial
     old: float  # the median of what it took: seconds an image, bytes, or seconds
     new: float
@@ -81,12 +81,11 @@ def try_speed(old: Sequence[Run], new: Sequence[Run], looks: int = 1) -> Trial:
     confidence = 1 - (1 - confidence_of_each(sum(map(len, amounts.values())))) / looks
     tried, number = [], len(before)
     for identity, by_kind in amounts.items():
-        timings = [held[identity] for _, held in runs]
-        pairs = tuple(zip(timings[:number], timings[number:], strict=True))
+        timings = tuple(held[identity] for _, held in runs)
         for kind, values in by_kind.items():
             ratio = ratio_of_pairs(values[number:], values[:number], confidence)
             medians = median(values[:number]), median(values[number:])
-            tried.append(Tried(identity, pairs, SpeedTrial(number, *ratio, kind), *medians))
+            tried.append(Tried(identity, timings, SpeedTrial(number, *ratio, kind), *medians))
     missing = tuple((identity, f"is not in {path}") for identity, path in lacking.items())
     return Trial(before, after, confidence, tuple(tried), missing)
 

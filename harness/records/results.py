@@ -29,7 +29,6 @@ ERROR: Final = "error"
 # Not Name for the values: msgspec (0.18 to 0.22) then crashes at the interpreter's end, see CaseResult.__post_init__.
 _Fact: TypeAlias = bool | int | float | str
 Facts: TypeAlias = dict[Name, _Fact | list[int | float] | None]
-_CALLS_FOR_P99 = 100
 Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e15)]
 
 
@@ -159,7 +158,7 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     @property
     def p99(self) -> float | None:
         """The seconds that 99 % of the calls took at most; None if there were too few calls to tell."""
-        return float(np.percentile(self.seconds, 99)) if len(self.seconds) >= _CALLS_FOR_P99 else None
+        return float(np.percentile(self.seconds, 99)) if len(self.seconds) >= 100 else None
 
     @property
     def spread(self) -> float:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 _UNSTEADY, _ENOUGH_CALLS = 0.1, 10
 """A timing that varied by more, as a share, was disturbed; calls that show whether a warm-up has settled."""
-_MORE = {"speed": "longer", "memory": "more memory", "compile": "longer to compile"}
+MORE = {"speed": "longer", "memory": "more memory", "compile": "longer to compile"}
+"""What a ratio above 1 means, after a percentage, by the kind of evidence."""
 
 
 class Limits(NamedTuple):
@@ -68,11 +69,6 @@ class SpeedChange(msgspec.Struct, frozen=True):
     kind: str = "speed"  # what was measured, a field of Limits: the ratio is that of memory, or of time to compile
 
     @property
-    def more(self) -> str:
-        """What a ratio above 1 means, after a percentage."""
-        return _MORE[self.kind]
-
-    @property
     def change(self) -> float:
         """The change of images/s, as a share: -0.1 is 10 % fewer."""
         return 1 / self.ratio - 1
@@ -105,11 +101,6 @@ class SpeedTrial(msgspec.Struct, frozen=True):
     low: float  # lower end of the ratio's interval, from the differences between the pairs
     high: float  # upper end of the ratio's interval
     kind: str = "speed"  # as of SpeedChange
-
-    @property
-    def more(self) -> str:
-        """What a ratio above 1 means, after a percentage."""
-        return _MORE[self.kind]
 
     @property
     def is_significant(self) -> bool:

@@ -16,8 +16,7 @@ from harness.verdict import FAILED, NOT_JUDGED, PASSED, worst
 
 _LONGEST_LIST, _RUNS_PER_TABLE = 10, 6
 _MEASURED = {"speed": "speed: images/s", "memory": "peak memory, in GB", "compile": "seconds of compiling"}
-_CHANGED_COST = 0.02
-"""A change of memory or of the time to compile, as a share, that is worth a row."""
+_CHANGED = 0.02  # of memory or of the time to compile, as a share
 
 
 def comparison_sections(
@@ -42,9 +41,8 @@ def differences(comparison: Comparison) -> dict[str, Section]:
     if comparison.timings or comparison.speed_error:
         sections["speed"] = _speed_section(comparison)
     for kind in ("memory", "compile"):
-        pairs = comparison.of_kind(kind)
-        if any(_has_changed(pair) for pair in pairs):
-            sections[kind] = _cost_section(kind, pairs)
+        if section := _cost_section(kind, comparison.of_kind(kind)):
+            sections[kind] = section
     if comparison.missing or comparison.added:
         lines = [f"{identity}: {why}" for identity, why in comparison.missing]
         lines += [f"{identity}: only in the new run" for identity in comparison.added]
@@ -57,7 +55,7 @@ def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], limits: Li
     rows: dict[str, list[Row]] = {}
     timings, undecided = {tried.id for tried in trial.timings}, set()
     for tried in trial.timings:
-        disturbed = sum(any(disturbances(timing)) for pair in tried.pairs for timing in pair)
+        disturbed = sum(any(disturbances(timing)) for timing in tried.timings)
         evidence, decided = tried.evidence, tried.judged(limits).outcome != NOT_JUDGED
         undecided |= set() if decided else {tried.id}
         interval = " to ".join(f"{end:.3f}" for end in (evidence.low, evidence.high))
@@ -267,19 +265,14 @@ def _speed_section(comparison: Comparison) -> Section:
     return Section("speed: images/s from the median call", table_of(rows), tuple(notes))
 
 
-def _has_changed(pair: SpeedPair) -> bool:
-    return abs(pair.evidence.ratio - 1) > _CHANGED_COST
-
-
-def _cost_section(kind: str, pairs: Sequence[SpeedPair]) -> Section:
+def _cost_section(kind: str, pairs: Sequence[SpeedPair]) -> Section | None:
+    """Return a table of what changed by enough to be worth a row; None if nothing did."""
     rows = []
-    for pair in pairs:
-        if _has_changed(pair):
-            old, new = (_amount(amounts_of([timing])[kind][0], kind) for timing in (pair.old, pair.new))
-            change = f"{100 * (pair.evidence.ratio - 1):+.1f} %"
-            rows.append([(f"<{kind}", pair.new.id), ("old", old), ("new", new), ("change", change)])
-    rest = f"{len(pairs) - len(rows)} of {counted(len(pairs), 'timing')} changed by {100 * _CHANGED_COST:g} % or less"
-    return Section(_MEASURED[kind], table_of(rows), () if len(rows) == len(pairs) else (rest,))
+    for pair in (pair for pair in pairs if abs(pair.evidence.ratio - 1) > _CHANGED):
+        old, new = (_amount(amounts_of([timing])[kind][0], kind) for timing in (pair.old, pair.new))
+        change = f"{100 * (pair.evidence.ratio - 1):+.1f} %"
+        rows.append([(f"<{kind}", pair.new.id), ("old", old), ("new", new), ("change", change)])
+    return Section(_MEASURED[kind], table_of(rows)) if rows else None
 
 
 def _amount(value: float, kind: str) -> str:

@@ -98,11 +98,7 @@ def read_clocks(device: torch.device) -> dict[str, Any] | None:
 
 @contextmanager
 def watched_clocks(device: torch.device) -> Iterator[Callable[[], dict[str, Any] | None]]:
-    """Read the clocks ten times a second until the context ends: what throttles a GPU is gone soon after the calls.
-
-    Yields:
-        A function that returns the clocks now, as of ``read_clocks``, with all reasons seen so far in ``throttled``.
-    """
+    """Yield a ``read_clocks`` that returns all throttling until then: the clocks are read ten times a second."""
     seen: dict[str, None] = {}
     ended = threading.Event()
 

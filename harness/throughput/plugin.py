@@ -155,10 +155,7 @@ class _Throughput:
 
 
 def _batch_sizes(config: pytest.Config) -> tuple[int | None, ...]:
-    """Return the batch sizes to time, None for one that is to be found.
-
-    The device is needed, and torch imported, only if none were given.
-    """
+    """Return the batch sizes to time, None for one that is to be found; torch is imported only if none are given."""
     given: tuple[int | None, ...] | None = config.getoption("batch_sizes")
     if given or not is_selected(config, THROUGHPUT):
         return given or (1,)

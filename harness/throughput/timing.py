@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
-from itertools import pairwise
 from statistics import mean, median
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -27,8 +27,8 @@ _WINDOW = 5
 _STABLE = 0.02
 _LEAST_SECONDS, _MOST_SECONDS = 0.5, 5.0
 _FEWEST_CALLS = 2
-# --batch-sizes auto: the gain of twice the size that is worth it, and where to end.
-_GAIN, _SWEEP_CALLS, _LARGEST_BATCH = 1.05, 5, 4096
+# --batch-sizes auto: the gain of twice the size that is worth it, and the sizes.
+_GAIN, _SWEEP_CALLS, _SIZES = 1.05, 5, [2**power for power in range(13)]
 # Large enough to keep every unit busy: half a second or less on a slow device, a few milliseconds on a fast one.
 _PRODUCT_SIDE = {"cpu": 2048}
 _GPU_PRODUCT_SIDE = 8192
@@ -38,38 +38,19 @@ _PRODUCTS = 10
 class TimedForward:
     """One forward call on a fixed batch, which returns when the device is done; each call is one measurement."""
 
-    def __init__(
-        self,
-        model: Model,
-        device: torch.device,
-        case: Case,
-        peak: float,
-        *,
-        sweep: Sequence[tuple[int, float]] = (),
-        alone: bool = False,
-    ) -> None:
-        """Put a batch of the case's size on the device.
-
-        Args:
-            model: the model in the case's setting.
-            device: where it is.
-            case: what is timed.
-            peak: the device's peak, as of ``peak_tflops``.
-            sweep: batch sizes and images/s, of a case without a size: it is timed at that of ``knee_of``.
-            alone: whether the process times nothing else, so that its memory is that of this model.
-        """
+    def __init__(self, model: Model, device: torch.device, case: Case, peak: float) -> None:
+        """Put a batch of the case's size on the device; ``peak`` is the device's, as of ``peak_tflops``."""
+        assert case.batch_size is not None
         self._model, self._device, self._case, self._peak = model, device, case, peak
-        self._sweep, self._batch_size = tuple(sweep), case.batch_size or knee_of(sweep)
+        self.known: dict[str, Any] = {}  # fields of the result
         self._normalize = Normalize(model.preset, device, case.setting.memory_format)
         # The same noise in every run: zeros would cost some devices less power, and so time.
-        shape = self._batch_size, model.preset.geometry.crop, model.preset.geometry.crop, 3
+        shape = case.batch_size, model.preset.geometry.crop, model.preset.geometry.crop, 3
         generator = torch.Generator().manual_seed(0)
         self._crops = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._yardstick = measure_yardstick(device)
         self.clocks: Callable[[], dict[str, Any] | None] = lambda: None
-        self._knows_memory = alone or device.type != "cpu"
-        self._compile_seconds: float | None = None
         self._warm_up: dict[str, Any] = {}
 
     def __call__(self) -> Tensor:
@@ -102,35 +83,35 @@ class TimedForward:
         while len(seconds) < _FEWEST_CALLS or not _is_warm(seconds):
             seconds.append(seconds_of(self))
         if self._case.setting.compiled:
-            self._compile_seconds = max(0.0, first - median(seconds))
+            self.known["compile_seconds"] = max(0.0, first - median(seconds))
         self._warm_up = {"calls": len(seconds) + 1, "seconds": sum(seconds), "stable": _is_stable(seconds)}
         return self._warm_up
 
     def result(self, seconds: Sequence[float]) -> TimingResult:
         """Return the result of measured calls, which took ``seconds``."""
         case = self._case
+        assert case.batch_size is not None
         around = [value for value in (self._yardstick, measure_yardstick(self._device)) if value is not None]
         # pytest-benchmark calls before the measured calls, to calibrate, and once after them, for the return value.
         on_device = self.device_seconds[-len(seconds) - 1 : -1]
-        return TimingResult(
+        result = TimingResult(
             id=str(case),
             model=case.spec.model,
             weights=case.spec.weights,
             **asdict(case.setting),
-            batch_size=self._batch_size,
+            batch_size=case.batch_size,
             seconds=tuple(seconds),
             device_seconds=median(on_device) if on_device else None,
             gmacs=self._model.gmacs,
             peak_tflops=self._peak,
-            peak_memory=peak_memory(self._device) if self._knows_memory else None,
+            peak_memory=peak_memory(self._device),
             warm_up=self._warm_up,
             yardstick=mean(around) if around else None,
             yardsticks=tuple(around),
             clocks=self.clocks(),
-            sweep=self._sweep,
             cudnn_benchmark=torch.backends.cudnn.benchmark,
-            compile_seconds=self._compile_seconds,
         )
+        return msgspec.structs.replace(result, **self.known)
 
 
 class Bench:
@@ -156,33 +137,28 @@ class Bench:
         that the model cannot be built, does not fit into memory, or gives no logits.
         """
         if (precision := case.setting.precision) not in self._peaks:
-            self._peaks[precision] = peak_tflops(case.setting, self.device)
+            self._peaks[precision] = peak_tflops(Setting(precision), self.device)
         model = self._loader.load(case.spec, case.setting)
-        sweep = () if case.batch_size else tuple(self._swept(model, case))
+        sweep = {} if case.batch_size else dict(self._swept(model, case))
         size = case.batch_size or knee_of(sweep)
-        with self._ready(case.setting):
+        with conditions(case.setting, self.device, self._cudnn_benchmark):
             reset_peak_memory(self.device)
             with memory_for(f"{self.device} ran out of memory for batches of {size}: give smaller --batch-sizes"):
-                timed = TimedForward(model, self.device, case, self._peaks[precision], sweep=sweep, alone=alone)
+                timed = TimedForward(model, self.device, replace(case, batch_size=size), self._peaks[precision])
+                timed.known = {"id": str(case), "sweep": tuple(sweep.items())}
+                if self.device.type == "cpu" and not alone:
+                    timed.known["peak_memory"] = None
                 timed.warm_up()  # after the yardstick, whose threads stay busy for a while
             with watched_clocks(self.device) as timed.clocks:
                 yield timed
 
-    @contextmanager
-    def _ready(self, setting: Setting) -> Iterator[None]:
-        with (
-            compiling(self.device) if setting.compiled else nullcontext(),
-            conditions(setting, self.device, self._cudnn_benchmark),
-        ):
-            yield
-
     def _swept(self, model: Model, case: Case) -> Iterator[tuple[int, float]]:
         """Yield batch sizes and their images/s, until these no longer grow or memory runs out."""
-        best, size, peak = 0.0, 1, self._peaks[case.setting.precision]
-        while size <= _LARGEST_BATCH:
+        best, peak = 0.0, self._peaks[case.setting.precision]
+        for size in _SIZES:
             try:
                 with (
-                    self._ready(case.setting),
+                    conditions(case.setting, self.device, self._cudnn_benchmark),
                     memory_for(f"{case.spec}: {self.device} ran out of memory for a batch of one image"),
                 ):
                     timed = TimedForward(model, self.device, replace(case, batch_size=size), peak)
@@ -190,13 +166,13 @@ class Bench:
                     # The fastest: another job makes calls slower, none faster.
                     speed = size / min(seconds_of(timed) for _ in range(_SWEEP_CALLS))
             except DeviceError:
-                if size == 1:
+                if not best:
                     raise
                 return
             yield size, speed
             if speed < _GAIN * best:
                 return
-            best, size = speed, 2 * size
+            best = speed
 
 
 @contextmanager
@@ -208,16 +184,20 @@ def compiling(device: torch.device) -> Iterator[None]:
     from torch._inductor.utils import fresh_inductor_cache  # starts the compiler, which an eager run does not need
 
     with fresh_inductor_cache():
-        torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
         torch.compile(torch.sin)(torch.ones(2, device=device))
-        torch.compiler.reset()
+        torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
         yield
 
 
 @contextmanager
 def conditions(setting: Setting, device: torch.device, cudnn_benchmark: bool = False) -> Iterator[None]:
-    """Apply the setting's precision, record no gradients, and make the device the current one."""
-    with applied(PRECISIONS[setting.precision], device), torch.inference_mode(), current(device):
+    """Apply the setting's precision, record no gradients, make the device the current one, and compile anew."""
+    with (
+        compiling(device) if setting.compiled else nullcontext(),
+        applied(PRECISIONS[setting.precision], device),
+        torch.inference_mode(),
+        current(device),
+    ):
         if cudnn_benchmark:  # `applied` restores both
             torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
         yield
@@ -257,16 +237,14 @@ def _synchronize(device: torch.device) -> None:
         getattr(torch, device.type).synchronize()
 
 
-def knee_of(sweep: Sequence[tuple[int, float]]) -> int:
-    """Return the smallest batch size that twice the size does not make much faster, of sizes and images/s.
+def knee_of(sweep: Mapping[int, float]) -> int:
+    """Return the batch size before the first one that gained little, of sizes and images/s; else the last.
 
-    >>> knee_of([(1, 20.0), (2, 38.0), (4, 60.0), (8, 61.0)])
-    4
+    >>> knee_of({1: 20.0, 2: 38.0, 4: 60.0, 8: 61.0}), knee_of({1: 20.0, 2: 38.0})
+    (4, 2)
     """
-    for (size, speed), (_, twice) in pairwise(sweep):
-        if twice < _GAIN * speed:
-            return size
-    return sweep[-1][0]
+    sizes = [size for size in sweep if sweep[size] >= _GAIN * sweep.get(size // 2, 0.0)]
+    return max(sizes, default=1)
 
 
 def _is_warm(seconds: list[float]) -> bool:
@@ -274,7 +252,5 @@ def _is_warm(seconds: list[float]) -> bool:
 
 
 def _is_stable(seconds: list[float]) -> bool:
-    if len(seconds) < 2 * _WINDOW:
-        return False
-    before, last = median(seconds[-2 * _WINDOW : -_WINDOW]), median(seconds[-_WINDOW:])
-    return abs(last / before - 1) <= _STABLE
+    before, last = seconds[-2 * _WINDOW : -_WINDOW], seconds[-_WINDOW:]
+    return len(before) == _WINDOW and abs(median(last) / median(before) - 1) <= _STABLE

@@ -73,7 +73,7 @@ def test_runs_are_paired_in_the_order_of_time() -> None:
     [tried] = try_speed(old[::-1], new).timings
 
     assert (tried.evidence.low, tried.evidence.high) == pytest.approx((1.1, 1.1))
-    assert [pair[0].median for pair in tried.pairs] == drift
+    assert [timing.median for timing in tried.timings[:5]] == drift
 
 
 def test_more_looks_and_timings_widen_the_interval() -> None:
@@ -83,6 +83,20 @@ def test_more_looks_and_timings_widen_the_interval() -> None:
     assert try_speed(old, new).confidence == pytest.approx(0.99)
     assert try_speed(old, new, looks=4).confidence == pytest.approx(1 - 0.01 / 4)
     assert try_speed(old, new).timings[0].evidence.high < try_speed(old, new, looks=4).timings[0].evidence.high
+
+
+def test_memory_and_the_time_to_compile_widen_the_interval_too() -> None:
+    """They are judged as well, and all intervals together have the confidence."""
+
+    def runs(name: str) -> list[Run]:
+        known = timing_result(seconds=[1.0] * 9, peak_memory=1_000, compile_seconds=10.0)
+        changed = (msgspec.structs.replace(run.record, timings=(known,)) for run in _runs(name, [1.0] * 5))
+        return [Run(Path(name), record) for record in changed]
+
+    trial = try_speed(runs("old"), runs("new"))
+
+    assert ["speed", "memory", "compile"] == [tried.evidence.kind for tried in trial.timings]
+    assert trial.confidence == pytest.approx(1 - 0.01 / 3)
 
 
 def test_sides_that_do_not_alternate_are_named() -> None:

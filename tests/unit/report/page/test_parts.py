@@ -149,6 +149,17 @@ def test_speeds_have_their_spread(drawn: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.usefixtures("drawn")
+def test_memory_and_compiling_that_grew_stand_with_the_speeds() -> None:
+    """Their tables, below that of the speeds."""
+    old = run_record([], [_timing("resnet18", 8, peak_memory=1_000_000_000, compile_seconds=10.0)])
+    new = run_record([], [_timing("resnet18", 8, peak_memory=1_200_000_000, compile_seconds=20.0)])
+
+    titles = [section.title for section in _parts(old, new)["speed"].sections]
+
+    assert ["peak memory, in GB", "seconds of compiling"] == titles[-2:]
+
+
 def test_batch_sizes_that_were_tried_are_a_chart(drawn: dict[str, Any]) -> None:
     """A line for each timing, over all sizes that any of them was tried at."""
     _parts(
