@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from xml.etree import ElementTree
 
 import altair as alt
@@ -79,7 +79,7 @@ def trade_off(title: str, points: Sequence[Point], x_title: str, y_title: str) -
     labels = _labels([point.name for point in points], across, down)
     names = [
         _chart([row])
-        .mark_text(**label._asdict(), baseline="middle", color="var(--ink)", fontSize=12)
+        .mark_text(**label, baseline="middle", color="var(--ink)", fontSize=12)
         .encode(x=x("x:Q"), y=y("y:Q"), text="name:N")
         for row, label in zip(rows, labels, strict=True)
         if label
@@ -92,28 +92,21 @@ def trade_off(title: str, points: Sequence[Point], x_title: str, y_title: str) -
     return _drawn(title, alt.LayerChart(layer=[*layers, *names], width=_WIDTH, height=_HEIGHT))
 
 
-class _Label(NamedTuple):
-    """The position of a name: the offset of its anchor from the point, in pixels, and which end of it that is."""
-
-    dx: float
-    dy: float
-    align: Literal["left", "center", "right"]
+# The positions of a name that are tried: offsets of its anchor from the point, and which part of the name that is.
+_LABELS = ((_GAP, 0, "left"), (-_GAP, 0, "right"), (0, -_NAME, "center"), (0, _NAME, "center"))
 
 
-_LABELS = (_Label(_GAP, 0, "left"), _Label(-_GAP, 0, "right"), _Label(0, -_NAME, "center"), _Label(0, _NAME, "center"))
-
-
-def _labels(names: Sequence[str], across: Any, down: Any) -> list[_Label | None]:
-    """Return a position for each name, so that it covers no other name and no point; None where there is no room."""
+def _labels(names: Sequence[str], across: Any, down: Any) -> list[dict[str, Any]]:
+    """Return a position for each name, so that it covers no other name and no point; empty where there is no room."""
     taken = [(x - _GAP / 2, x + _GAP / 2, y) for x, y in zip(across, down, strict=True)]
-    found = []
+    found: list[dict[str, Any]] = []
     for name, x, y in zip(names, across, down, strict=True):
-        length, label = _LETTER * len(name), None
-        for one in _LABELS:
-            left, height = x + one.dx - {"left": 0.0, "center": length / 2, "right": length}[one.align], y + one.dy
+        length, label = _LETTER * len(name), {}
+        for dx, dy, align in _LABELS:
+            left, height = x + dx - length * {"left": 0.0, "center": 0.5, "right": 1.0}[align], y + dy
             near = [(low, high) for low, high, other in taken if abs(height - other) < _NAME]
             if 0 <= left <= _WIDTH - length and all(left >= high or low >= left + length for low, high in near):
-                label = one
+                label = {"dx": dx, "dy": dy, "align": align}
                 taken.append((left, left + length, height))
                 break
         found.append(label)

@@ -110,7 +110,7 @@ def test_pictures_that_are_named_are_shown(changed: tuple[Path, Path], tmp_path:
 
     html = (tmp_path / "r.html").read_text()
     assert html.count('<img src="data:image/jpeg;base64,') == 1
-    assert '<div class="id">0000.JPEG</div>' in html
+    assert ">0000.JPEG</a></h4>" in html
 
 
 def test_a_page_needs_its_packages(

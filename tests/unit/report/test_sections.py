@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.report.sections import Section, as_markdown, as_text, reason_lines, table_of
+from harness.report.sections import Section, as_markdown, as_text, by_cause, reason_lines, table_of
 
 TABLE = table_of([[("<case", "alexnet"), ("images", "1,234")]])
 SECTION = Section("2 cases | <b>", TABLE, ("first_line", "    # deeper"))
@@ -37,3 +37,20 @@ def test_markdown_escapes_and_nests() -> None:
 def test_reasons_of_several_lines_are_indented() -> None:
     """The id is said once, before the first line."""
     assert list(reason_lines([("a", "one\n  two"), ("b", "three")])) == ["a: one", "    two", "b: three"]
+
+
+def test_reasons_of_one_cause_are_said_once() -> None:
+    """Those that begin alike but for figures in brackets; of several only the lines that are the same."""
+    reasons = [
+        ("a", "other pixels (3 of 9 images)\n    cause: Pillow\n    effect: 1 changed"),
+        ("b", "other pixels (4 of 9 images)\n    cause: Pillow\n    effect: 2 changed"),
+        ("c", "top-1: measured 1.0 (-1 points)\n    more"),
+        ("d", "other weights (sha256 1)"),
+        ("e", "other weights (sha256 1)"),
+    ]
+
+    assert [
+        (["a", "b"], "other pixels\n    cause: Pillow"),
+        (["c"], "top-1: measured 1.0 (-1 points)\n    more"),
+        (["d", "e"], "other weights (sha256 1)"),
+    ] == list(by_cause(reasons))
