@@ -133,6 +133,7 @@ def _values(compared: Comparison | Trial, failures: _Failures, max_slowdown: flo
         "old": [str(run.path) for run in old],
         "new": [str(run.path) for run in new],
         "failures": [{"id": identity, "reason": reason} for identity, reason in failures],
+        "missing": dict(compared.missing),
         "cases": cases,
         "timings": [
             {"id": identity, **msgspec.to_builtins(evidence), "outcome": check.outcome, "detail": check.detail}
