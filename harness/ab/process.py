@@ -11,20 +11,15 @@ _ROOT = Path(__file__).parents[2]
 
 
 def run_gate(python: str, arguments: Sequence[str], packages: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Return ``imagenet-gate run`` after its end: this harness, whatever is installed there; an OSError if none starts.
+    """Return ``imagenet-gate run`` of this harness after its end; packages in a folder precede those installed.
 
-    Args:
-        python: interpreter.
-        arguments: pytest's.
-        packages: folder of packages that are imported instead of those installed.
+    An OSError says that there is no interpreter of this name.
     """
-    first = () if packages is None else (packages,)
+    folders = [packages] if packages else []
     # CUDA's libraries come in packages of their own; where only they differ, torch looks there first.
-    libraries = () if packages is None else packages.glob("nvidia/*/lib")
-    variables = {
-        "PYTHONPATH": _before("PYTHONPATH", (*first, _ROOT)),
-        "LD_LIBRARY_PATH": _before("LD_LIBRARY_PATH", libraries),
-    }
+    libraries = (found for folder in folders for found in folder.glob("nvidia/*/lib"))
+    paths = {"PYTHONPATH": [*folders, _ROOT], "LD_LIBRARY_PATH": libraries}
+    variables = {name: _before(name, first) for name, first in paths.items()}
     return subprocess.run(
         [python, "-m", "harness", "run", *arguments], env={**os.environ, **variables}, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",

@@ -50,10 +50,7 @@ def _bisect(options: argparse.Namespace) -> int:
     cache = options.environments or platformdirs.user_cache_path("imagenet-gate") / "bisect"
     about = json.dumps([sys.executable, str(Path.cwd()), vars(package), options.more])
     runs = cache / f"runs-{hashlib.sha256(about.encode()).hexdigest()[:12]}"  # of this search, for one that goes on
-    print(
-        f"{package.name}: {counted(len(versions), 'version')} from {versions[0]} to {versions[-1]}; kept in {cache}",
-        flush=True,
-    )
+    print(f"{package.name}: {counted(len(versions), 'version')} from {versions[0]} to {versions[-1]}", flush=True)
 
     def run(version: str) -> Run:
         print(f"{version}: installing it, if it is not there yet, and evaluating", file=sys.stderr, flush=True)
@@ -89,12 +86,8 @@ def _bisect(options: argparse.Namespace) -> int:
     found = suspects(versions, steps) if last.state == BAD else []
     reasons = {step.version: step.reason for step in steps}
     if options.json is not None:
-        content = {
-            "package": package.name,
-            "versions": versions,
-            "steps": [{"version": step.version, "state": step.state, "reason": step.reason} for step in steps],
-            "first_bad": found,
-        }
+        shown = [{"version": step.version, "state": step.state, "reason": step.reason} for step in steps]
+        content = {"package": package.name, "versions": versions, "steps": shown, "first_bad": found}
         write_text("--json", options.json, json.dumps(content, indent=2) + "\n")
     shutil.rmtree(runs, ignore_errors=True)
     if last.state == SKIPPED:

@@ -134,6 +134,7 @@ def _values(compared: Comparison | Trial, failures: _Failures, limits: Limits) -
         "old": [str(run.path) for run in old],
         "new": [str(run.path) for run in new],
         "failures": [{"id": identity, "reason": reason} for identity, reason in failures],
+        "missing": dict(compared.missing),
         "cases": cases,
         "timings": [
             {"id": one.id, **msgspec.to_builtins(one.evidence), "outcome": check.outcome, "detail": check.detail}

@@ -54,7 +54,7 @@ class KnownIssuesPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
-        self, call: pytest.CallInfo[None]
+        self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Change the outcome of a case's test; an error, which has no result, stays one."""
         report = yield
@@ -66,12 +66,15 @@ class KnownIssuesPlugin:
         valid = (issue for issue in issues if issue.until >= self._today)
         known = {issue.check: str(issue) for issue in valid if issue.check in failed}
         values["known_issues"], values["issues_over"] = known, (over := list(self._over(result, issues)))
+        outcome = msgspec.convert(values, CaseResult).outcome
+        properties = dict(item.user_properties) | {"outcome": outcome}
+        item.user_properties[:] = properties.items()  # which JUnit takes at the item's end
         # A test of a team may use the result and fail for another reason than its verdict.
         by_verdict = call.excinfo is not None and call.excinfo.errisinstance(pytest.fail.Exception)
         if over:
             report.outcome = "failed"
             report.longrepr = "\n".join([str(report.longrepr or result.id), *(f"known issue: {why}" for why in over)])
-        elif known and by_verdict and msgspec.convert(values, CaseResult).outcome != FAILED:
+        elif known and by_verdict and outcome != FAILED:
             report.outcome = "skipped"
             report.wasxfail = "; ".join(f"{check}: {issue}" for check, issue in known.items())
         return report

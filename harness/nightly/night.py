@@ -149,18 +149,11 @@ class Night:
 
     def _pytest(self, results: str, *arguments: str) -> int:
         """Run pytest into a folder of results, with its output on the screen and in the log; return its status."""
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-m",
-            "imagenet or throughput",
-            f"--results={self._latest / results}",
-        ]
-        pipe = subprocess.PIPE
+        tested = ["-m", "imagenet or throughput", f"--results={self._latest / results}", *arguments]
         with subprocess.Popen(
-            [*command, *arguments], stdout=pipe, stderr=subprocess.STDOUT, text=True, errors="backslashreplace"
-        ) as tests:
+            [sys.executable, "-m", "pytest", *tested], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="backslashreplace",
+        ) as tests:  # fmt: skip
             assert tests.stdout is not None
             try:
                 for line in tests.stdout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -49,7 +50,15 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
     (project / "expected_accuracy.yaml").write_text(EXPECTED + MODELS)
     (project / "issues.yaml").write_text("".join(f"- {issue}\n" for issue in ISSUES))
 
-    result = gate("--imagenet=colours", "--models=all", "--known-issues=issues.yaml", "--results=run", "-rxf", *workers)
+    result = gate(
+        "--imagenet=colours",
+        "--models=all",
+        "--known-issues=issues.yaml",
+        "--results=run",
+        "-rxf",
+        "--junitxml=junit.xml",
+        *workers,
+    )
 
     result.assert_outcomes(passed=1, xfailed=1, failed=3, errors=1)
     result.stdout.fnmatch_lines_random(
@@ -69,6 +78,8 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
         "old": (FAILED, [], 1),
         "over": (FAILED, [], 1),
     } == known
+    junit = re.findall('name="outcome" value="([a-z]+)"', (project / "junit.xml").read_text())
+    assert sorted(case.outcome for case in record.cases) == sorted(junit)
     assert ["nan-V1-fp32"] == [missing.id for missing in record.missing]
 
 
