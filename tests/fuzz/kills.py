@@ -171,8 +171,8 @@ def _rank(temporary: Path, leader: int) -> int:
 
 
 def _left(temporary: Path) -> int:
-    """Return how many processes are there five seconds later, in which ranks miss each other."""
-    deadline = time.monotonic() + 5
+    """Return how many processes are there ten seconds later: xdist's workers miss their controller after five."""
+    deadline = time.monotonic() + 10
     while (left := _members(temporary)) and time.monotonic() < deadline:
         time.sleep(0.1)
     for pid in left:

@@ -106,6 +106,7 @@ def test_an_earlier_run_stays_until_the_new_one_is_whole(tmp_path: Path) -> None
     """A run that is discarded changes nothing; one that is finished leaves nothing of the earlier one."""
     folder = _write(tmp_path / "run")
     (folder / "predictions" / "old.npz").touch()
+    (folder / "imagenet-gate.lock").touch()  # of one that was killed after it had been moved
     before = (folder / "record.json").read_bytes()
 
     run = NewRun(folder)
