@@ -140,9 +140,9 @@ class Evaluator:
         model = self._loader.load(spec, setting, module)
         load_seconds = time.perf_counter() - begun
         if model.transform is not None and self._decoder.name == "pillow":
-            [crop] = crops.read(slice(0, 1))
-            encoded, first = self.shard.sources[0].read(), self.shard.ids[0]
-            check_against_torchvision(model.preset, model.transform, crop, encoded, first)
+            images = zip(crops.read(slice(0, 8)), self.shard.sources, self.shard.ids, strict=False)
+            for crop, source, name in images:
+                check_against_torchvision(model.preset, model.transform, crop, source.read(), name)
         if self.device.type == "cpu":
             crops.finish()  # overlapping it with the model on the same cores saves no time and would distort images/s
         loop = predict(
