@@ -141,9 +141,9 @@ class Evaluator:
         crops.finish()  # before the loop, whose images/s would otherwise be the decoder's, or exclude the device's work
         decoded = time.perf_counter()
         if model.transform is not None and self._decoder.name == "pillow":
-            [crop] = crops.read(slice(0, 1))
-            encoded, first = self.shard.sources[0].read(), self.shard.ids[0]
-            check_against_torchvision(model.preset, model.transform, crop, encoded, first)
+            for index in np.random.default_rng().permutation(len(self.shard))[:8].tolist():  # other ones each time
+                [crop], encoded = crops.read(slice(index, index + 1)), self.shard.sources[index].read()
+                check_against_torchvision(model.preset, model.transform, crop, encoded, self.shard.ids[index])
         loop = predict(
             model.module,
             crops,

@@ -144,7 +144,7 @@ class Gate:
         if ACCURACY in self.selected:
             from harness.decoding.workers import warm_up
 
-            warm_up()  # begins to import torch for the decoding processes
+            warm_up(self.options.decoder)  # begins to start the decoding processes
             from harness.evaluator import Evaluator  # imports torch
 
             assert self.options.imagenet is not None

@@ -79,7 +79,7 @@ class DecodedImages:
         self._root, self._description = folder, describe(dataset, geometry, decoder)
         self._files = self._description.files(folder / self._description.key)
         # A device is used by a thread, as only this process can use it.
-        self._pool: Executor = ThreadPoolExecutor(1) if decoder.device else process_pool(workers)
+        self._pool: Executor = ThreadPoolExecutor(1) if decoder.device else process_pool(workers, decoder.name)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._task: Future[None] | None = None
         self._pixels: Pixels | None = None  # opened by the thread, as soon as the files exist
@@ -154,12 +154,10 @@ class DecodedImages:
 
     def _show(self, missing: int) -> None:
         """Show the progress of decoding, from its start, also if all was decoded before anybody waited."""
-        if self._lacking and self._shown is None:
-            self._shown = self._lacking
-            self.progress(len(self.ids) - self._lacking, len(self.ids))
-        if self._lacking and self._shown != missing:
-            self._shown = missing
-            self.progress(len(self.ids) - missing, len(self.ids))
+        for left in (self._lacking, missing) if self._shown is None else (missing,):
+            if self._lacking and self._shown != left:
+                self._shown = left
+                self.progress(len(self.ids) - left, len(self.ids))
 
     def _repair(self, pixels: Pixels, index: int, row: int, image: NDArray[np.uint8]) -> bytes:
         """Decode an image again whose pixels are not those that were written, and return their hash."""

@@ -63,34 +63,34 @@ def temporary_folder() -> Path:
     return folder
 
 
-def warm_up() -> None:
-    """Start to import torchvision for the workers, in a process of its own, while this one does other things."""
-    if _context().get_start_method() == "forkserver":
-        forkserver.ensure_running()
+def warm_up(decoder: str = "pillow") -> multiprocessing.context.BaseContext:
+    """Start to import what workers need, in a process of its own, while this one imports torch; return their context.
 
-
-def process_pool(workers: int) -> ProcessPoolExecutor:
-    """Return a pool of processes with torchvision imported; if this one is killed, they remove its temporary folder."""
-    folder = temporary_folder()
-    warm_up()  # in this thread, see orphan.py
-    return ProcessPoolExecutor(workers, mp_context=_context(), initializer=start_worker, initargs=(folder,))
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    """Prefer a forkserver: a worker starts at once, and no CUDA or OpenMP state of this process is forked."""
+    That is a forkserver where there is one: a worker starts at once, and no CUDA or OpenMP state is forked.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.decoding.orphan", "harness.decoding.store"])
+    modules = ["store"] if decoder == "pillow" else ["store", "tensors"]
+    context.set_forkserver_preload([f"harness.decoding.{module}" for module in ("orphan", *modules)])
+    forkserver.ensure_running()
     return context
 
 
-def start_worker(temporary: Path) -> None:
-    """Limit a worker to one thread, as there is one worker a core, and leave Ctrl-C to the process that waits."""
-    import torch  # imported already: this module must not import it, for warm_up to be early
+def process_pool(workers: int, decoder: str = "pillow") -> ProcessPoolExecutor:
+    """Return a pool of processes for this decoder; if this one is killed, they remove its temporary folder."""
+    arguments = temporary_folder(), decoder
+    context = warm_up(decoder)  # in this thread, see orphan.py
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=arguments)
 
-    torch.set_num_threads(1)
-    gc.freeze()  # a collection would write to all that torch has in memory, and so copy it: 0.7 s at the first image
+
+def start_worker(temporary: Path, decoder: str) -> None:
+    """Limit a worker to one thread, as there is one worker a core, and leave Ctrl-C to the process that waits."""
+    if decoder != "pillow":
+        import torch
+
+        torch.set_num_threads(1)
+        gc.freeze()  # a collection would write to all of torch's memory, and so copy it: 0.7 s at the first image
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(temporary,), daemon=True).start()
 

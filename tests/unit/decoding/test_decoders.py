@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from harness.decoding import decoders as module
-from harness.decoding.decoders import crop_image, decode, versions
+from harness.decoding import decoders, tensors
+from harness.decoding.decoders import center_crop, crop_image, decode, versions
 from harness.decoding.survey import examine
 from harness.errors import DeviceError
 from harness.formats.sources import FileSource
@@ -39,6 +40,7 @@ GEOMETRIES = [
     GEOMETRY,
     Geometry(32, 32, "bicubic"),
     Geometry(20, 28, "bilinear"),  # the crop is larger than the image, which is padded
+    Geometry(25, 28, "bicubic"),  # by an odd number
     Geometry(33, 28, "nearest"),
 ]
 ODD_FILES: dict[str, Callable[[Path], object]] = {
@@ -52,7 +54,9 @@ ODD_FILES: dict[str, Callable[[Path], object]] = {
     ),
     "exif-rotated": lambda path: save(noise(6), path, exif=rotated()),
     "progressive": lambda path: save(noise(7), path, progressive=True),
-    "tiny": lambda path: save(noise(8, width=3, height=2), path),
+    "tiny": lambda path: save(noise(8, width=2, height=3), path),
+    "row": lambda path: save(noise(8, width=800, height=1), path),
+    "column": lambda path: save(noise(8, width=1, height=801), path, format="PNG"),
     "wide": lambda path: save(noise(9, width=900, height=20), path),
     "odd-sides": lambda path: save(noise(10, width=501, height=375), path),
 }
@@ -75,6 +79,20 @@ def test_odd_files_are_read_as_torchvision_reads_them(kind: str, geometry: Geome
     assert np.array_equal(oracle(path, geometry), crop_image(path.read_bytes(), geometry))
 
 
+def test_sizes_are_computed_as_by_torchvision() -> None:
+    """For sides around each other, around the crop and far from it, where a half pixel has to be rounded."""
+    sides, checked = [1, 2, 3, 27, 28, 31, 32, 33, 47, 130], set()
+    for width, height, resize, crop in product(sides, sides, [27, 32, 33], [28, 31, 36]):
+        geometry, image = Geometry(resize, crop, "nearest"), noise(1, width, height)
+        steps = Compose([Resize(resize, InterpolationMode.NEAREST), CenterCrop(crop)])
+
+        ours = center_crop(decoders.resize(image, geometry), geometry)
+
+        assert steps(image).tobytes() == ours.tobytes(), (width, height, geometry)
+        checked.add(steps.transforms[0](image).size)
+    assert len(checked) > 100
+
+
 @pytest.mark.parametrize("kind", ODD_FILES)
 @pytest.mark.parametrize("geometry", GEOMETRIES[:3], ids=str)
 def test_torchvisions_decoder_is_close_to_pillow(kind: str, geometry: Geometry, tmp_path: Path) -> None:
@@ -88,7 +106,7 @@ def test_torchvisions_decoder_is_close_to_pillow(kind: str, geometry: Geometry, 
     assert decoded.crop.flags.c_contiguous
     difference = np.abs(decoded.crop.astype(int) - oracle(path, geometry)).max()
     assert difference <= (0 if decoded.by_pillow else 3)
-    assert decoded.by_pillow == (kind in {"cmyk", "png-named-jpeg", "palette", "alpha", "16-bit"})
+    assert decoded.by_pillow == (kind in {"cmyk", "png-named-jpeg", "palette", "alpha", "16-bit", "column"})
 
 
 class Simulated:
@@ -125,8 +143,8 @@ class Simulated:
 def nvjpeg(monkeypatch: pytest.MonkeyPatch) -> Simulated:
     """Simulate a device."""
     simulated = Simulated()
-    monkeypatch.setattr(module, "decode_jpeg", simulated.decode)
-    monkeypatch.setattr(module, "_private_stream", lambda _: simulated)
+    monkeypatch.setattr(tensors, "decode_jpeg", simulated.decode)
+    monkeypatch.setattr(tensors, "_private_stream", lambda _: simulated)
     monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
     return simulated
 
@@ -265,9 +283,10 @@ def test_pixels_are_bounded_before_they_are_made(
 ) -> None:
     """A small file that would take gigabytes, decoded or resized, is rejected in a sentence."""
     THIN[kind](tmp_path / "bomb.jpg")
-    for name in ("resize", "_decode_jpegs") if kind == "decoded" else ():
-        monkeypatch.setattr(module, name, None)  # not reached
-    monkeypatch.setattr("torchvision.transforms.functional.resize", None)
+    if kind == "decoded":
+        monkeypatch.setattr(decoders, "resize", None)
+        monkeypatch.setattr(tensors, "decode_jpegs", None)
+    monkeypatch.setattr(Image.Image, "resize", None)
     monkeypatch.setattr("torchvision.transforms.v2.functional.resize", None)
 
     [decoded] = decode([FileSource.of(tmp_path / "bomb.jpg")], Geometry(256, 224, "bilinear"), Decoder(decoder))

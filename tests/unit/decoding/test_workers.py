@@ -12,17 +12,52 @@ import pytest
 import torch
 
 from harness.decoding import workers
+from tests.images import noise, save
 
 
 def test_workers_use_one_thread_and_leave_interrupts_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A worker a core, a thread a worker; Ctrl-C is for the process that waits for them."""
+    """A worker a core, a thread a worker, as Pillow has; Ctrl-C is for the process that waits for them."""
     calls: list[object] = []
     monkeypatch.setattr(torch, "set_num_threads", calls.append)
     monkeypatch.setattr(signal, "signal", lambda *arguments: calls.append(arguments))
 
-    workers.start_worker(tmp_path)
+    workers.start_worker(tmp_path, "torchvision")
+    workers.start_worker(tmp_path, "pillow")
 
-    assert calls == [1, (signal.SIGINT, signal.SIG_IGN)]
+    assert calls == [1, *[(signal.SIGINT, signal.SIG_IGN)] * 2]
+
+
+DECODED = """
+import sys
+
+from harness.decoding.decoders import decode
+from harness.decoding.workers import process_pool
+from harness.formats.sources import FileSource
+from harness.options import Decoder
+from harness.preset import Geometry
+
+if __name__ == "__main__":
+    decoder = Decoder(sys.argv[1])
+    with process_pool(1, decoder.name) as pool:
+        source = FileSource.of(sys.argv[2])
+        [decoded] = pool.submit(decode, [source], Geometry(32, 28, "bilinear"), decoder).result()
+        imported = pool.submit(eval, "[n for n in ('torch', 'torchvision') if n in __import__('sys').modules]").result()
+    print(decoded.crop.shape, *imported)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("decoder", "imported"), [("pillow", ""), ("torchvision", " torch torchvision")])
+def test_workers_import_torch_only_for_a_decoder_that_needs_it(decoder: str, imported: str, tmp_path: Path) -> None:
+    """With Pillow they decode while the main process still imports it."""
+    (tmp_path / "decoded.py").write_text(DECODED)
+    image = save(noise(1), tmp_path / "image.JPEG")
+
+    run = subprocess.run(
+        [sys.executable, str(tmp_path / "decoded.py"), decoder, str(image)], capture_output=True, text=True, check=False
+    )
+
+    assert run.stdout == f"(28, 28, 3){imported}\n", run.stderr
 
 
 PROGRAM = """
