@@ -256,10 +256,8 @@ def judge_speed(change: SpeedChange, max_slowdown: float) -> Check:
         return Check("speed", NOT_JUDGED, f"disturbed: {change.disturbed}")
     longer = change.ratio / (change.machine or 1.0) - 1
     if change.is_significant and longer > max_slowdown:
-        by = " by the yardstick" if change.machine else ""
-        return Check(
-            "speed", FAILED, f"takes {100 * longer:.1f} % {MORE[change.kind]}{by}, allowed {100 * max_slowdown:g} %"
-        )
+        more = MORE[change.kind] + (" by the yardstick" if change.machine else "")
+        return Check("speed", FAILED, f"takes {100 * longer:.1f} % {more}, allowed {100 * max_slowdown:g} %")
     return Check("speed", PASSED, "")
 
 

@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 from harness.dataset import digest_of
 from harness.errors import RecordError, ResultsError
 from harness.predictions import GRID, HASH_BYTES, Predictions
-from harness.records.results import CaseResult, Record, parse_record, record_json, shorten
+from harness.records.environment import shorten
+from harness.records.results import CaseResult, Record, parse_record, record_json
 
 RECORD, LABELS, PREDICTIONS, INPUTS = "record.json", "labels.npz", "predictions", "inputs"
 # What each file of arrays holds: their types, and the shapes that they may have after the first dimension.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.records.results import Record, TimingResult
 from harness.records.run_folder import Run
-from harness.records.speed import disturbances
+from harness.records.speed import disturbances, p99_of
 from harness.report.run import missing_lines
 from harness.report.sections import Section, number, table_of
 
@@ -24,8 +24,8 @@ def throughput_section(run: Run) -> Section:
         memory = "-" if timing.peak_memory is None else f"{timing.peak_memory / 1e9:.2f} GB"
         row = [("<timing", timing.id), ("images/s", f"{timing.images_per_second:,.1f}")]
         row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
-        p99 = number(timing.p99 and 1e3 * timing.p99, ",.2f")
-        row += [("ms per call", f"{1e3 * timing.median:,.2f}"), ("p99", p99)]
+        p99 = p99_of(timing.seconds)
+        row += [("ms per call", f"{1e3 * timing.median:,.2f}"), ("p99", number(p99 and 1e3 * p99, ",.2f"))]
         row += [("spread", f"{100 * timing.spread:.1f} %")]
         row += [("calls", f"{len(timing.seconds):,}"), ("GMACs", f"{timing.gmacs:.2f}")]
         row += [("TFLOP/s", f"{timing.tflops:.3f}"), ("of peak", f"{100 * timing.share_of_peak:.0f} %")]
