@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from harness.records.results import Record, TimingResult
 from harness.records.run_folder import Run
-from harness.records.speed import disturbances
+from harness.records.speed import disturbances, p99_of
 from harness.report.run import missing_lines, short_names
 from harness.report.sections import Section, number, table_of
 
@@ -28,7 +28,7 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
         head = [("<timing", names[timing.id.rpartition("-b")[0]]), ("batch", f"{timing.batch_size:,}")]
         row = [("images/s", f"{timing.images_per_second:,.1f}")]
         row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
-        median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, timing.p99))
+        median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, p99_of(timing.seconds)))
         row += [("ms per call", median), ("p99", p99), ("spread", f"{100 * timing.spread:.1f} %")]
         rows.append([*head, *row])
         row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", f"{timing.gmacs:.2f}")]
