@@ -161,6 +161,23 @@ def test_the_preset_is_checked_on_the_first_image(
                 evaluator.predict(CASE)
 
 
+def test_the_preset_is_checked_on_further_images(dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that differs for some sizes only may give the first image the same pixels."""
+    sizes = iter([32, 31])
+    options = {"resize_size": 40, "interpolation": transforms.InterpolationMode.BICUBIC, "mean": MEAN, "std": STD}
+    model = replace(
+        prepare(classifier(), PRESET),
+        transform=lambda image: ImageClassification(crop_size=next(sizes), **options)(image),
+    )
+    monkeypatch.setattr("harness.models.load", lambda *_, **__: model)
+
+    with (
+        closing(Evaluator(dataset, Options(workers=1, device="cpu"))) as evaluator,
+        pytest.raises(EvaluationError, match="differ from the output of torchvision's own preset"),
+    ):
+        evaluator.predict(CASE)
+
+
 def test_checks_add_evidence(dataset: ImageDataset) -> None:
     """Each sees the result so far, with the evidence of those before it; evidence decides, None does not."""
     seen: list[tuple[CaseResult, Any, Any]] = []
