@@ -124,8 +124,7 @@ class Comparison:
 def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy()) -> Comparison:  # noqa: B008
     """Compare two runs; the speed of the same software on the same machine may differ by a share of ``noise``.
 
-    Raises:
-        RecordError: they have no image in common, or predictions cannot be read.
+    A RecordError says that they have no image in common, or that predictions cannot be read.
     """
     before, after = old.record, new.record
     paired = before.cases and after.cases and old.holds_predictions and new.holds_predictions

@@ -65,10 +65,9 @@ def try_speed(old: Sequence[Run], new: Sequence[Run], looks: int = 1) -> Trial:
     if len(old) != len(new) or len(old) < 2:
         raise RecordError(f"expected as many old runs as new ones, at least 2, found {len(old)} and {len(new)}")
     before, after = (tuple(sorted(side, key=lambda run: run.record.created)) for side in (old, new))
+    software = "the runs of one side must be of the same software"
     for first, run in [*((before[0], run) for run in before), *((after[0], run) for run in after)]:
-        _check_alike(
-            first, run, "the runs of one side must be of the same software", lambda name: "harness" not in name
-        )
+        _check_alike(first, run, software, lambda name: "harness" not in name)
     hardware = before[0].record.environment.hardware
     _check_alike(before[0], after[0], "speeds must be of the same hardware", hardware.__contains__)
     runs = [(run, {timing.id: timing for timing in run.record.timings}) for run in (*before, *after)]

@@ -63,9 +63,6 @@ class _Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if 0 in self.std:
             raise ValueError(f"std must not be 0, found {self.std}")
 
-    def preset(self) -> Preset:
-        return Preset(Geometry(self.resize, self.crop, self.interpolation), self.mean, self.std)
-
 
 class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Annotated[str, msgspec.Meta(min_length=1)]
@@ -177,7 +174,8 @@ def _entry(
 ) -> Entry:
     """Return one entry of ``models``; tolerances are by dataset."""
     model: _Model = _convert({name: value for name, value in values.items() if name not in datasets}, _Model, where)
-    preset = None if model.preset is None else model.preset.preset()
+    given = model.preset
+    preset = Preset(Geometry(given.resize, given.crop, given.interpolation), given.mean, given.std) if given else None
     spec = ModelSpec(model.model, model.weights, model.builder, preset)
     expected = {}
     for name, dataset in datasets.items():

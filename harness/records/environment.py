@@ -74,6 +74,8 @@ def current_environment(device_facts: Mapping[str, Any], options: Options) -> En
     """Return the environment of this process, with facts from ``harness.device``."""
     found: dict[str, Any] = {name.replace("-", "_"): version for name, version in versions().items()}
     commit, changed = _checkout(_PACKAGE)
+    # What ids, the dataset and the device do not tell already.
+    given = {"batch-size": options.batch_size, "limit": options.limit, "workers": options.workers}
     return Environment(
         python=platform.python_version(),
         processes=options.process.total,
@@ -81,7 +83,7 @@ def current_environment(device_facts: Mapping[str, Any], options: Options) -> En
         harness_commit=commit,
         harness_changed=changed,
         decoder=options.decoder,
-        options=_given(options) or None,
+        options=" ".join(f"--{name} {value}" for name, value in given.items() if value is not None) or None,
         **found,
         **device_facts,
     )
@@ -114,12 +116,6 @@ def _checkout(package: Path) -> tuple[str | None, bool | None]:
         return None, None
     commit, _, changed = found.stdout.strip().partition("-")
     return commit, bool(changed)
-
-
-def _given(options: Options) -> str:
-    """Return how to evaluate, as it would be given; not what ids, the dataset and the device tell already."""
-    chosen = {"batch-size": options.batch_size, "limit": options.limit, "workers": options.workers}
-    return " ".join(f"--{name} {value}" for name, value in chosen.items() if value is not None)
 
 
 def check_one_tree(paths: Iterable[Path]) -> None:

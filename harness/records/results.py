@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from statistics import median
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -93,8 +94,7 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
     inputs_digest: str = ""  # digest of the decoded pixels of all images
     preparation: Facts = {}  # decoder, resize, crop, interpolation, mean and std
     switches: Facts = {}  # torch's arithmetic settings during the evaluation, as observed
-    # Id of the first image, and sha256, minimum and maximum of the model's input for it.
-    first_input: dict[str, Any] = {}
+    first_input: dict[str, Any] = {}  # id of the first image; sha256, minimum and maximum of the model's input for it
     notes: tuple[str, ...] = ()  # unusual events that a reader should know about
     known_issues: dict[Name, Name] = {}  # why a check that failed was known to fail, by its name
     issues_over: tuple[str, ...] = ()  # known issues that expired or no longer occur, and what to do
@@ -135,15 +135,13 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     """One timed forward: a model in one setting on batches of one size."""
 
     batch_size: Annotated[int, msgspec.Meta(ge=1)]  # images per call
-    # Wall clock of each call, the device's work included.
-    seconds: Annotated[tuple[Seconds, ...], msgspec.Meta(min_length=1)]
+    seconds: Annotated[tuple[Seconds, ...], msgspec.Meta(min_length=1)]  # of each call, with the device's work
     device_seconds: Size | None  # median time of a call between two CUDA events; None on a CPU
     gmacs: Size  # multiply-adds of one image, in 10^9
     peak_tflops: Seconds  # speed of a product of large matrices in the same session, in 10^12 operations a second
     peak_memory: Count | None  # bytes; on CUDA of tensors, elsewhere of the whole process; None where it is not known
     warm_up: dict[Name, bool | Size]  # calls before the measurement, their seconds, and whether they had become stable
-    # Mean seconds of a fixed piece of work without torch; None on other devices than a CPU.
-    yardstick: Seconds | None
+    yardstick: Seconds | None  # mean seconds of a fixed piece of work without torch; None but on a CPU
     clocks: dict[Name, _Fact | list[str] | None] | None  # the GPU's after the calls, by NVML; None if not known
     yardsticks: tuple[Seconds, ...] = ()  # the same before and after the calls
     sweep: tuple[tuple[Count, Size], ...] = ()  # batch sizes and their images/s, if the size was searched
@@ -214,8 +212,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     timings: tuple[TimingResult, ...] = ()  # results of the throughput tests
     missing_cases: tuple[Missing, ...] = ()  # accuracy tests without a result
     missing_timings: tuple[Missing, ...] = ()  # throughput tests without a result
-    # The sha256 of each file of arrays in the folder, by its path there; those known are checked.
-    files: dict[str, str] = {}
+    files: dict[str, str] = {}  # sha256 of files of arrays, by their paths in the folder; those known are checked
     commands: tuple[str, ...] = ()  # shell commands that made it; empty where they are not known
 
     def __post_init__(self) -> None:
@@ -262,26 +259,21 @@ def parse_record(content: bytes) -> Record:
         values = _from_benchmarks(values)
     found = values.get("schema_version")
     if not isinstance(found, str) or found.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-        raise RecordError(
-            f"schema_version must be 3.x, found {repr(found)[:80]}: read it with the version that wrote it, or run "
-            "again"
-        )
+        what_to_do = "read it with the version that wrote it, or run again"
+        raise RecordError(f"schema_version must be 3.x, found {repr(found)[:80]}: {what_to_do}")
     try:
         record = msgspec.convert(values, Record)
     except (msgspec.ValidationError, OverflowError) as error:
         raise RecordError(f"not a valid record: {shorten(error)}") from error
     # Not what the rules of today make of the evidence: they may change, and a pinned baseline is still to be read.
     for stored, case in zip(values.get("cases", ()), record.cases, strict=False):
-        if "outcome" in stored and "checks" in stored and stored["outcome"] != _outcome_of(stored["checks"]):
-            raise RecordError(f"the outcome of {case.id} does not follow from its checks: one of them was modified")
+        if "outcome" in stored and "checks" in stored:
+            outcome = ""
+            with suppress(ValueError):  # no checks, or an outcome that no check has
+                outcome = msgspec.convert(stored, Verdict).outcome
+            if stored["outcome"] != outcome:
+                raise RecordError(f"the outcome of {case.id} does not follow from its checks: one of them was modified")
     return record
-
-
-def _outcome_of(checks: Any) -> str:
-    try:
-        return msgspec.convert({"checks": checks}, Verdict).outcome
-    except ValueError:  # no checks, or an outcome that no check has
-        return ""
 
 
 def _from_benchmarks(values: dict[str, Any]) -> dict[str, Any]:

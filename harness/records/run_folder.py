@@ -41,8 +41,7 @@ from harness.records.environment import shorten
 from harness.records.results import CaseResult, Record, parse_record, record_json
 
 RECORD, LABELS, PREDICTIONS, INPUTS, CROPS = "record.json", "labels.npz", "predictions", "inputs", "crops"
-CROP_SIDE = 112
-"""Pixels of a kept picture in each direction."""
+CROP_SIDE = 112  # pixels of a kept picture in each direction
 # What each file of arrays holds: their types, and the shapes that they may have after the first dimension.
 _ARRAYS: dict[str, dict[str, tuple[str, list[tuple[int, ...]]]]] = {
     LABELS: {"ids": ("U", [()]), "targets": ("i2", [()])},
@@ -50,8 +49,7 @@ _ARRAYS: dict[str, dict[str, tuple[str, list[tuple[int, ...]]]]] = {
     CROPS: {"ids": ("U", [()]), "pixels": ("u1", [(CROP_SIDE, CROP_SIDE, 3)])},
     PREDICTIONS: {"top": ("i2", [(5,), (6,)]), "logits": ("f4", [(5,), (6,)]), "logsumexp": ("f4", [()])},
 }
-_LARGEST = 2**29
-"""Bytes of a file or an array that are read at most: ten times what a million images need."""
+_LARGEST = 2**29  # bytes of a file or an array that are read at most: ten times what a million images need
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # What zipfile and NumPy raise on bytes that neither has written.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, MemoryError, zipfile.BadZipFile)
@@ -133,7 +131,9 @@ class NewRun:
 def write_predictions(staging: Path, case: str, predictions: Predictions, targets: NDArray[np.int16]) -> None:
     """Write a model's predictions into the staging folder of a run, or raise a ResultsError."""
     values: dict[str, Any] = {**vars(predictions), "targets": targets}
-    for kind, path in _paths(staging, case, predictions.inputs_digest).items():
+    inputs = array_file(staging, INPUTS, predictions.inputs_digest[:32])
+    paths = {LABELS: staging / LABELS, INPUTS: inputs, PREDICTIONS: array_file(staging, PREDICTIONS, case)}
+    for kind, path in paths.items():
         known = {name: values[name] for name in _ARRAYS[kind] if values[name] is not None}
         # Labels and inputs are the same for all cases that share them.
         if known and (kind == PREDICTIONS or not path.exists()):
@@ -176,8 +176,8 @@ class Run:
     def predictions(self, case: CaseResult) -> Predictions:
         """Return a case's predictions, or raise a RecordError if a file is missing, damaged, or not the record's."""
         ids, _ = self.labels
-        paths = _paths(self.path, case.id, case.inputs_digest)
-        path, inputs = paths[PREDICTIONS], paths[INPUTS]
+        path = array_file(self.path, PREDICTIONS, case.id)
+        inputs = array_file(self.path, INPUTS, case.inputs_digest[:32])
         arrays = self.arrays(PREDICTIONS, path)
         if case.inputs_digest:
             arrays |= self.arrays(INPUTS, inputs)
@@ -200,9 +200,8 @@ def read_run(path: Path) -> Run:
         raise RecordError(f"{path}: expected a run folder (--results) or its JSON (--benchmark-json), found nothing")
     file = path / RECORD if path.is_dir() else path
     if not file.exists():
-        raise RecordError(
-            f"{path}: expected a run folder (--results), found no {RECORD} in it; a run that was killed leaves none"
-        )
+        why = "a run that was killed leaves none"
+        raise RecordError(f"{path}: expected a run folder (--results), found no {RECORD} in it; {why}")
     try:
         return Run(path, parse_record(read_whole(file)))
     except OSError as error:
@@ -217,8 +216,7 @@ def read_whole(path: Path) -> bytes:
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         raise OSError(errno.EINVAL, "expected a regular file, found a pipe, socket or device", str(path))
     if found.st_size > _LARGEST:
-        reason = f"expected at most {_LARGEST:,} bytes, found {found.st_size:,}"
-        raise OSError(errno.EFBIG, reason, str(path))
+        raise OSError(errno.EFBIG, f"expected at most {_LARGEST:,} bytes, found {found.st_size:,}", str(path))
     return path.read_bytes()
 
 
@@ -240,9 +238,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def _foreign(folder: Path) -> str:
     """Return the name of something that no run has in its folder; empty if there is nothing."""
-    parts = [folder / PREDICTIONS, folder / INPUTS, folder / CROPS]
-    files = (folder / name for name in (RECORD, LABELS, LOCK))
-    ours = {*files, *parts, *(array for part in parts for array in part.glob("*.npz"))}
+    arrays = (path for kind in (PREDICTIONS, INPUTS, CROPS) for path in (folder / kind).glob("*.npz"))
+    ours = {*(folder / name for name in (RECORD, LABELS, LOCK, PREDICTIONS, INPUTS, CROPS)), *arrays}
     if foreign := sorted(set(folder.rglob("*")) - ours):
         return str(foreign[0].relative_to(folder))
     if not (folder / RECORD).exists():
@@ -253,11 +250,9 @@ def _foreign(folder: Path) -> str:
     return f"a {RECORD} of another kind"
 
 
-def _paths(folder: Path, case: str, inputs_digest: str) -> dict[str, Path]:
-    """Return the file of each kind in which a run keeps what it knows about a case."""
-    names = {INPUTS: inputs_digest[:32], PREDICTIONS: case}
-    files = {kind: folder / kind / f"{quote(name, safe='')}.npz" for kind, name in names.items()}
-    return {LABELS: folder / LABELS, **files}
+def array_file(folder: Path, kind: str, name: str) -> Path:
+    """Return the file of a run's arrays of one kind: of a case by its id, of inputs by their digest."""
+    return folder / kind / f"{quote(name, safe='')}.npz"
 
 
 def _read_arrays(kind: str, path: Path, n: int | None, sha256: str | None) -> dict[str, Any]:
@@ -278,9 +273,8 @@ def _read_arrays(kind: str, path: Path, n: int | None, sha256: str | None) -> di
                 expected = [(n, *rest) for rest in shapes if n]
                 if found is None or shape not in expected or not found.str[1:].startswith(dtype):
                     seen = "nothing" if found is None else f"{found} of shape {shape}"
-                    raise RecordError(
-                        f"{path}: expected {name} of type {dtype} for {n} images, found {seen}; it may be damaged"
-                    )
+                    wanted = f"{name} of type {dtype} for {n} images"
+                    raise RecordError(f"{path}: expected {wanted}, found {seen}; it may be damaged")
                 # Before it is inflated.
                 if (size := math.prod(shape) * found.itemsize) > _LARGEST:
                     raise RecordError(f"{path}: expected {name} of at most {_LARGEST:,} bytes, found {size:,}")

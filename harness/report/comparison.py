@@ -135,7 +135,8 @@ def steps_sections(runs: Sequence[Run], steps: Sequence[Step], fail_on: Sequence
     """Return a table of the outcomes of a series, of what changed from run to run, and last the verdict."""
     rows, found = [], {(step.new, step.old): step for step in steps}
     for index, run in enumerate(runs):
-        row = [("<run", f"[{index + 1}]"), ("<outcome", shown(_own_outcome(run)))]
+        outcomes = [*(case.outcome for case in run.record.cases), *[FAILED] * bool(run.record.missing)]
+        row = [("<run", f"[{index + 1}]"), ("<outcome", shown(worst(outcomes) if outcomes else "-"))]
         for heading, old in (("<against [1]", 0), ("<against the one before", index - 1)):
             row += _step_cells(heading, found.get((index, old)))
         rows.append(row)
@@ -147,12 +148,6 @@ def steps_sections(runs: Sequence[Run], steps: Sequence[Step], fail_on: Sequence
         failures = ((f"[{step.new + 1}] against [{step.old + 1}]: {identity}", why) for identity, why in step.failures)
         lines += reason_lines(failures)
     return [Section("", table_of(rows), (CHANGED,)), Section("; ".join([verdict, *caveats]), None, tuple(lines))]
-
-
-def _own_outcome(run: Run) -> str:
-    if run.record.missing:
-        return FAILED
-    return worst(case.outcome for case in run.record.cases) if run.record.cases else "-"
 
 
 def _step_cells(heading: str, step: Step | None) -> Row:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.records.results import CaseResult
-from harness.records.run_folder import CROP_SIDE, CROPS, Run, read_run, write_arrays
+from harness.records.run_folder import CROP_SIDE, CROPS, Run, array_file, read_run, write_arrays
 
 if TYPE_CHECKING:
     from harness.evaluator import Evaluator
@@ -26,7 +25,7 @@ _KEPT = 20
 
 def crops_of(run: Run, case: CaseResult) -> dict[str, NDArray[np.uint8]]:
     """Return the (112, 112, 3) pictures that a run keeps of a case, by image id; none in a run that keeps none."""
-    path = _path(run.path, case)
+    path = array_file(run.path, CROPS, case.id)
     if not path.exists():
         return {}
     ids, pixels = run.arrays(CROPS, path).values()
@@ -56,11 +55,7 @@ class CropsPlugin:
         crops, rows = self._evaluator.crops(self._cases[result.id].spec), sorted(order[:_KEPT])
         pixels = [_smaller(crops.read(slice(row, row + 1))[0]) for row in rows]
         ids = np.array([shard.ids[row] for row in rows])
-        write_arrays(_path(staging, result), {"ids": ids, "pixels": np.stack(pixels)})
-
-
-def _path(folder: Path, case: CaseResult) -> Path:
-    return folder / CROPS / f"{quote(case.id, safe='')}.npz"
+        write_arrays(array_file(staging, CROPS, result.id), {"ids": ids, "pixels": np.stack(pixels)})
 
 
 def _smaller(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -50,9 +50,6 @@ class Console:
             elif text.strip():
                 self.write_line(wrapped(text.strip()))
 
-    def flush(self) -> None:
-        """Do nothing: all is written at once."""
-
 
 class Progress:
     """How many images are done of a phase; called with that number and the number of all."""

@@ -96,10 +96,7 @@ def report_on(
 ) -> Report:
     """Return the report on runs, oldest first; the newest is compared with ``against``, or else with the one before.
 
-    What fails by other checks is given by id and reason.
-
-    Raises:
-        RecordError: the runs cannot be compared, or predictions cannot be read.
+    What fails by other checks is given by id and reason. A RecordError says why the runs cannot be compared.
     """
     if len(runs) >= _SERIES:
         check_same_images(*runs)

@@ -34,11 +34,7 @@ _SIGNIFICANT = 0.05  # the probability that any rank of a table is wrong
 
 
 def run_sections(run: Run, *, details: bool = False) -> list[Section]:
-    """Return all tables of one run; those of its cases in at most 80 columns, and ``details`` in tables of their own.
-
-    Raises:
-        RecordError: predictions cannot be read.
-    """
+    """Return all tables of one run, or raise a RecordError; ``details`` are tables of their own."""
     record = run.record
     found = accuracy_sections(run, rank_ranges(run), details=details) if record.cases or record.missing_cases else []
     if record.timings or record.missing_timings:

@@ -69,11 +69,7 @@ def _allocator_of(device: torch.device) -> Any:
 
 
 def read_clocks(device: torch.device) -> dict[str, Any] | None:
-    """Return what NVML says of a GPU, if its Python package (extra ``nvml``) is installed; None if it is not known.
-
-    Returns:
-        ``sm_mhz``, ``sm_max_mhz``, ``celsius``, ``watts``, and ``throttled``: a list of reasons.
-    """
+    """Return what NVML says of a GPU, if its Python package (extra ``nvml``) is installed; None if it is not known."""
     if device.type != "cuda":
         return None
     try:

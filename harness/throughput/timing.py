@@ -73,11 +73,7 @@ class TimedForward:
         return [begin.elapsed_time(end) / 1e3 for begin, end in self._events]
 
     def warm_up(self) -> dict[str, Any]:
-        """Call until the time of a call is stable; return what ``TimingResult.warm_up`` keeps.
-
-        Raises:
-            EvaluationError: the output is not a matrix of finite logits.
-        """
+        """Call until the time is stable; return what ``TimingResult.warm_up`` keeps, or raise an EvaluationError."""
         first = seconds_of(lambda: require_finite(self()))
         seconds: list[float] = []
         while len(seconds) < _FEWEST_CALLS or not _is_warm(seconds):

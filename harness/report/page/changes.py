@@ -16,7 +16,7 @@ from harness.baseline.diagnosis import class_name
 from harness.baseline.pairing import Side, margins_of, on_images_of, side_of
 from harness.compare.compare import AccuracyPair, Comparison
 from harness.dataset import ImageDataset
-from harness.formats.sources import Source, open_bounded
+from harness.formats.sources import open_bounded
 from harness.records.evidence import ChangedPrediction
 from harness.report.crops import crops_of
 from harness.report.sections import Table, table_of
@@ -64,8 +64,15 @@ class Thumbnails:
 
     def of(self, identity: str) -> str:
         """Return the picture as a ``data:`` URI; empty where none may be shown, or it cannot be read."""
-        source = self._sources.get(identity)
-        return _picture(source) if source else ""
+        if (source := self._sources.get(identity)) is None:
+            return ""
+        try:
+            with open_bounded(source.read()) as image:
+                small = image.convert("RGB")
+        except (OSError, Image.DecompressionBombError):
+            return ""
+        small.thumbnail((_SIDE, _SIDE))
+        return _uri(small, "JPEG")
 
 
 def chosen_ids(comparison: Comparison) -> set[str]:
@@ -159,16 +166,6 @@ def _before_and_now(old: NDArray[np.uint8], new: NDArray[np.uint8]) -> list[tupl
         return [("the same pixels", pictures[0][1])]
     difference = Image.fromarray((times * levels).astype(np.uint8))
     return [*pictures, (f"difference x {times}", _uri(difference, "PNG"))]
-
-
-def _picture(source: Source) -> str:
-    try:
-        with open_bounded(source.read()) as image:
-            small = image.convert("RGB")
-    except (OSError, Image.DecompressionBombError):
-        return ""
-    small.thumbnail((_SIDE, _SIDE))
-    return _uri(small, "JPEG")
 
 
 def _uri(image: Image.Image, form: str) -> str:
