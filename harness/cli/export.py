@@ -69,11 +69,10 @@ def hud(record: Record) -> str:
         if isinstance(result, TimingResult):
             details["batch_size"] = str(result.batch_size)
         target = {} if expected is None else {"target_value": expected}
+        benchmark = {"name": "imagenet-gate", "mode": "inference", "dtype": result.precision, "extra_info": details}
         model = {"name": result.model, "type": "image classification"}
         records.append({
-            "benchmark": {
-                "name": "imagenet-gate", "mode": "inference", "dtype": result.precision, "extra_info": details,
-            },
+            "benchmark": benchmark,
             "model": {**model, "backend": "inductor" if result.compiled else "eager"},
             "metric": {"name": metric, "benchmark_values": values, **target},
             "dependencies": facts,
