@@ -41,23 +41,15 @@ def arithmetic(old: Side, new: Side, moved: float | None = None) -> Diagnosis:
     changes += [change for change in facts if change not in idle]
     known = {WEIGHTS: old.result.weights_sha256, INPUTS: same_pixels, NORMALIZATION: old.result.preparation}
     same = ", ".join(stage for stage in (WEIGHTS, LABELS, IMAGES, INPUTS, NORMALIZATION) if known.get(stage, True))
-    finding = "nothing before the arithmetic is known to differ"
-    if moved is not None:
-        finding = (
-            f"the arithmetic differs: logits moved by up to {moved:.1e} of the logit scale"
-            if moved
-            else "no logit moved"
-        )
+    finding = "nothing before the arithmetic is known to differ" if moved is None else "no logit moved"
+    if moved:
+        finding = f"the arithmetic differs: logits moved by up to {moved:.1e} of the logit scale"
     if changes:
         return Diagnosis(ARITHMETIC, finding, cause=", ".join(changes + idle), details=f"{same} are the same")
     besides = f" but for {', '.join(idle)}, which can change pixels only" if idle else ""
-    return Diagnosis(
-        ARITHMETIC,
-        finding,
-        explained=False,
-        cause="other code of the model or of this harness, or a computation that is not reproducible",
-        details=f"{same}, versions, hardware and switches are the same{besides}",
-    )
+    cause = "other code of the model or of this harness, or a computation that is not reproducible"
+    details = f"{same}, versions, hardware and switches are the same{besides}"
+    return Diagnosis(ARITHMETIC, finding, explained=False, cause=cause, details=details)
 
 
 def images_missing(old: Side, new: Side) -> str | None:

@@ -41,11 +41,10 @@ def noise_floor_above(pairings: Sequence[Pairing]) -> NoiseFloor:
 
 def read_noise_floors(path: Path) -> NoiseFloors:
     """Read the file; a RecordError says why it cannot be used."""
+    expected = f"{path}: expected a file written by imagenet-gate noise -o"
     try:
         return msgspec.json.decode(read_whole(path), type=NoiseFloors)
     except OSError as error:
-        raise RecordError(
-            f"{path}: expected a file written by imagenet-gate noise -o, but it cannot be read ({error.strerror})"
-        ) from error
+        raise RecordError(f"{expected}, but it cannot be read ({error.strerror})") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path}: expected a file written by imagenet-gate noise -o: {error}") from error
+        raise RecordError(f"{expected}: {error}") from error

@@ -42,7 +42,6 @@ NOISE_FLOORS = {
     "fp16": NoiseFloor(median=0.02, largest=0.05, changed=0.02, images=2_100),
 }
 """The noise floor of each precision, as measured (docs/measurements/tolerance.md)."""
-_RANKS: dict[str, int] = {"top1": 1, "top5": 5}
 _EXAMPLES = 3
 
 
@@ -169,7 +168,7 @@ def changed_predictions(
     Targets are (N,) class indices of the labels. ``top5`` compares the sets of the five highest classes. The noise
     floor tells near-ties from changes beyond noise. ``names`` are those of all classes, where they are known.
     """
-    rank = _RANKS[metric]
+    rank = {"top1": 1, "top5": 5}[metric]
     here, there = old.top[:, :rank], new.top[:, :rank]
     match = here[:, :, None] == there[:, None, :]
     left, entered = ~match.any(axis=2), ~match.any(axis=1)

@@ -16,7 +16,7 @@ from harness.predictions import Predictions
 from harness.prefetch import Crops, Prefetch
 
 _BATCH = 16  # the reference device may be smaller, and float64 takes twice the memory
-_DOUBLE = "fp64"
+_DOUBLE = ":fp64"
 
 
 class SecondDevice:
@@ -24,11 +24,10 @@ class SecondDevice:
 
     def __init__(self, name: str) -> None:
         """Open ``DEVICE`` or ``DEVICE:fp64``; a DeviceError says that it does not exist or does not support float64."""
-        device, separator, precision = name.rpartition(":")
-        self._double = separator == ":" and precision == _DOUBLE
-        self.device = resolve_device(device if self._double else name, "--reference")
+        self._double = name.endswith(_DOUBLE)
+        self.device = resolve_device(name.removesuffix(_DOUBLE), "--reference")
         if self._double and self.device.type == "mps":
-            raise DeviceError(f"--reference {name}: {self.device} does not support float64; give cpu:{_DOUBLE}")
+            raise DeviceError(f"--reference {name}: {self.device} does not support float64; give cpu{_DOUBLE}")
 
     def __str__(self) -> str:
         return f"{'float64' if self._double else 'float32'} on {self.device}"

@@ -90,13 +90,11 @@ class Files(NamedTuple):
     def are_prepared(self) -> bool:
         """Return whether the files exist, have their length, and are this store's."""
         sizes = self.rows * self.row_bytes, (1 + self.rows) * HASH_BYTES
-        try:
-            if tuple((self.folder / name).stat().st_size for name in ("pixels", "hashes")) != sizes:
-                return False
-            with _open(self.folder / "hashes") as hashes:
-                return hashes.read(HASH_BYTES) == self.mark
-        except FileNotFoundError:
-            return False
+        with suppress(FileNotFoundError):
+            if tuple((self.folder / name).stat().st_size for name in ("pixels", "hashes")) == sizes:
+                with _open(self.folder / "hashes") as hashes:
+                    return hashes.read(HASH_BYTES) == self.mark
+        return False
 
     def note_by_pillow(self, row: int) -> None:
         """Note that Pillow decodes a row."""

@@ -1,7 +1,6 @@
 """Imported by the forkserver before anything else: it ends with the gate, though it may be importing for seconds.
 
-Where the system cannot do that, the forkserver ends once all is imported. It ends with the thread that started it, and
-is then started again when it is needed.
+It ends with the thread that started it; where the system cannot do that, once all is imported.
 """
 
 from __future__ import annotations

@@ -46,9 +46,7 @@ def is_image(name: str) -> bool:
 
 def val_folder(path: Path) -> Path | None:
     """Return the folder ``val`` in a folder, or the folder itself if it has none; None if ``path`` is a file."""
-    if not path.is_dir():
-        return None
-    return path / "val" if (path / "val").is_dir() else path
+    return next((folder for folder in (path / "val", path) if folder.is_dir()), None)
 
 
 def list_folders(path: Path) -> tuple[Path, list[str]]:

@@ -126,16 +126,13 @@ def choose_members(path: Path, members: Sequence[str]) -> tuple[list[int], list[
             ignored.add(top)
         else:
             splits[split].append((index, top))
-    if not splits["val"]:
-        for split in ("train", "test"):
-            if splits[split]:
-                raise DatasetError(
-                    f"{path}: expected images of the validation set, found only those of another split, such as in "
-                    f"{splits[split][0][1]!r}; point --imagenet at the validation set"
-                )
-        return [index for index, _ in splits[""]], sorted(ignored)
-    for split in ("train", "test"):
-        ignored |= {top for _, top in splits[split]}
+    others = splits["train"] + splits["test"]
+    if others and not splits["val"]:
+        raise DatasetError(
+            f"{path}: expected images of the validation set, found only those of another split, such as in "
+            f"{others[0][1]!r}; point --imagenet at the validation set"
+        )
+    ignored |= {top for _, top in others}
     return sorted(index for index, _ in splits["val"] + splits[""]), sorted(ignored)
 
 

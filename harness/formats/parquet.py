@@ -37,7 +37,7 @@ def _find_rows(file: FileSource) -> list[tuple[Any, ...]]:
     import pyarrow
     from pyarrow import parquet
 
-    found = []
+    entries: list[tuple[Any, ...]] = []
     try:
         with parquet.ParquetFile(file.path) as table:
             _check_columns(table.schema_arrow, file)
@@ -46,15 +46,13 @@ def _find_rows(file: FileSource) -> list[tuple[Any, ...]]:
                 labels = rows["label"].to_pylist()
                 images = rows["image"].to_pylist() if "image" in rows.column_names else [None] * len(labels)
                 for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-                    found.append((group, row, None if image is None else image["path"], label))
+                    target = require_class_index(label, f"{file}: row {len(entries)}")
+                    path = "" if image is None else image["path"] or ""
+                    name = path.rpartition("/")[2] or f"{Path(file.path).stem}:{len(entries):08}"
+                    entries.append((name, target, path, group, row, name))
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())  # some of pyarrow's have several lines
         raise DatasetError(f"{file} cannot be read as Parquet: {reason}; download it again") from None
-    entries = []
-    for number, (group, row, path, label) in enumerate(found):
-        target = require_class_index(label, f"{file}: row {number}")
-        name = (path or "").rpartition("/")[2] or f"{Path(file.path).stem}:{number:08}"
-        entries.append((name, target, path or "", group, row, name))
     return entries
 
 

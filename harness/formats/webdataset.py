@@ -51,11 +51,14 @@ def _find_samples(archive: FileSource) -> list[tuple[Any, ...]]:
 def _sample(key: str, members: dict[str, ArchiveSource], file: BinaryIO) -> tuple[Any, ...]:
     if "image" not in members:
         raise DatasetError(f"{key} has a label but no image; recreate the shard")
-    if len(members) == 1:
-        raise DatasetError(f"{key} has an image but no .cls or .json; {_todo(members['image'])}")
     image, labels = members["image"], []
-    folder = image.name.rpartition("/")[0]
+    folder, _, file_name = image.name.rpartition("/")
     name = image.name
+    if len(members) == 1:
+        todo = "recreate the shard"
+        if re.match(r"n[0-9]{8}_[0-9]+\.", file_name) or Path(image.archive.path).stem in imagenet.class_indices():
+            todo = "archives of one class each are the training set's; point --imagenet at the validation set"
+        raise DatasetError(f"{key} has an image but no .cls or .json; {todo}")
     if "cls" in members:
         text = _read(members["cls"], file).decode(errors="replace").strip()
         if not re.fullmatch(r"-?[0-9]{1,9}", text):
@@ -72,14 +75,6 @@ def _sample(key: str, members: dict[str, ArchiveSource], file: BinaryIO) -> tupl
     if len(set(labels)) > 1:
         raise DatasetError(f"{key} has labels that differ: {labels}; recreate the shard")
     return name, labels[0], f"{folder}/{name}", image.name, image.offset, image.size
-
-
-def _todo(image: ArchiveSource) -> str:
-    """Return what to do about an image without a label."""
-    name, shard = image.name.rpartition("/")[2], Path(image.archive.path).stem
-    if re.match(r"n[0-9]{8}_[0-9]+\.", name) or shard in imagenet.class_indices():
-        return "archives of one class each are the training set's; point --imagenet at the validation set"
-    return "recreate the shard"
 
 
 def _read_json(label: ArchiveSource, file: BinaryIO) -> dict[str, Any]:

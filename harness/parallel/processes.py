@@ -10,7 +10,6 @@ from typing import TypeVar
 from harness.errors import DeviceError
 from harness.options import Process, available_cores
 
-_THREADS = "OMP_NUM_THREADS"
 _Item = TypeVar("_Item")
 
 
@@ -48,17 +47,15 @@ def gpu_count() -> int:
 def share_threads(process: Process, environ: Mapping[str, str]) -> Callable[[], None]:
     """Give this process its share of the cores for torch, unless the caller has chosen a number of threads.
 
-    torchrun sets one thread if the caller has not chosen any, so one is no choice there.
-
-    Returns:
-        A function that restores torch's number of threads.
+    torchrun sets one thread if the caller has not chosen any, so one is no choice there. Returns a function that
+    restores torch's number of threads.
     """
     if process.local_world_size == 1:
         return lambda: None
     import torch
 
     restore = partial(torch.set_num_threads, torch.get_num_threads())
-    chosen = environ.get(_THREADS, "")
+    chosen = environ.get("OMP_NUM_THREADS", "")
     if not chosen or (process.world_size > 1 and chosen == "1"):
         cores = available_cores() if chosen else torch.get_num_threads()
         torch.set_num_threads(max(1, cores // process.local_world_size))

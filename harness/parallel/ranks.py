@@ -142,17 +142,12 @@ class Ranks:
     def _key(self, rank: int) -> str:
         return f"imagenet-gate/{self._meetings}/{rank}"
 
-    def _missing(self) -> list[int]:
-        """Return the ranks that have not arrived at this meeting, as far as that is known."""
-        others = [rank for rank in range(self.process.world_size) if rank != self.process.rank]
-        if len(others) == 1:
-            return others
-        with suppress(RuntimeError, AttributeError):  # no store, or its machine is gone
-            return [rank for rank in others if not self._store.check([self._key(rank)])]
-        return []
-
     def _explained(self, purpose: str, waited: float) -> str:
-        missing = self._missing()
+        others = [rank for rank in range(self.process.world_size) if rank != self.process.rank]
+        missing = others if len(others) == 1 else []
+        if not missing:
+            with suppress(RuntimeError, AttributeError):  # no store, or its machine is gone
+                missing = [rank for rank in others if not self._store.check([self._key(rank)])]
         listed = f"{'rank' if len(missing) == 1 else 'ranks'} {', '.join(map(str, missing))}"
         # Gloo reports a time-out also where a connection was closed.
         if waited >= self._timeout:
