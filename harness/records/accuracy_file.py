@@ -184,9 +184,7 @@ def _entry(
             allowed = _tolerances(accuracy.tolerance, f"{where} ({spec}): {name}.tolerance", tolerances[name])
             top1, top5 = (round(value * dataset.images / 100) for value in (accuracy.acc1, accuracy.acc5))
             counts = Counts(dataset.images, top1, top5)
-            expected[name] = {
-                precision: Expected(counts, tolerance, dataset.origin) for precision, tolerance in allowed.items()
-            }
+            expected[name] = {key: Expected(counts, value, dataset.origin) for key, value in allowed.items()}
     return Entry(spec, expected, where)
 
 

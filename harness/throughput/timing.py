@@ -202,17 +202,12 @@ def conditions(setting: Setting, device: torch.device, cudnn_benchmark: bool = F
 def require_finite(logits: Tensor) -> None:
     """Raise an EvaluationError if logits, (B, classes), are not finite: the time they took means nothing."""
     if bad := int((~logits.isfinite().all(dim=1)).sum()):
-        raise EvaluationError(
-            f"{bad:,} of {len(logits):,} images have non-finite logits, so there is no speed to report"
-        )
+        found = f"{bad:,} of {len(logits):,} images have non-finite logits"
+        raise EvaluationError(f"{found}, so there is no speed to report")
 
 
 def peak_tflops(setting: Setting, device: torch.device) -> float:
-    """Return the speed of a product of large matrices, in 10^12 operations a second: the best of several.
-
-    A multiply-add counts as two operations. This is what the machine reaches now, with the same switches, rather than
-    what its maker promises.
-    """
+    """Return the best speed of a product of large matrices, in 10^12 operations a second; a multiply-add is two."""
     side = _PRODUCT_SIDE.get(device.type, _GPU_PRODUCT_SIDE)
     with conditions(setting, device):
         # In autocast's dtype from the start: otherwise each product would cast again.

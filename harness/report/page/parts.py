@@ -16,9 +16,8 @@ from harness.records.speed import Limits
 from harness.report.comparison import differences, environment_section, series_sections
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
 from harness.report.report import Report
-from harness.report.run import accuracy_sections, rank_ranges, ranking, short_names
+from harness.report.run import accuracy_sections, rank_ranges, ranking, short_names, throughput_sections
 from harness.report.sections import Section, Table, table_of
-from harness.report.timings import throughput_sections
 from harness.verdict import FAILED, WARNING
 
 _MOST_ROWS, _MOST_LINES, _FEWEST_MODELS = 80, 8, 3
