@@ -119,10 +119,7 @@ class Comparison:
 
 
 def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy()) -> Comparison:  # noqa: B008
-    """Compare two runs; the speed of the same software on the same machine may differ by a share of ``noise``.
-
-    A RecordError says that they have no image in common, or that predictions cannot be read.
-    """
+    """Compare two runs, or raise a RecordError; the speed of the same software may differ by a share of ``noise``."""
     before, after = old.record, new.record
     paired = before.cases and after.cases and old.holds_predictions and new.holds_predictions
     if not paired or not np.isin(new.labels[0], old.labels[0]).any():

@@ -13,7 +13,6 @@ from harness.stats import mcnemar
 
 MOST_IMAGES = 20_000_000  # more than any set in use has; the exact tests take seconds for that many
 METRICS = {"top1": "top-1", "top5": "top-5"}
-_COLUMNS = 80  # width of a terminal
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 """Text without control characters, which no table or chart could show."""
@@ -265,7 +264,7 @@ def counted(value: int, noun: str) -> str:
 
 
 def wrapped(line: str) -> str:
-    """Return a line, wrapped to the width of a terminal, never inside a word."""
+    """Return a line, wrapped to the 80 columns of a terminal, never inside a word."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
-    wrapper = textwrap.TextWrapper(_COLUMNS, "", indent, break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(80, "", indent, break_long_words=False, break_on_hyphens=False)
     return wrapper.fill(line.replace(" %", "\u00a0%")).replace("\u00a0%", " %")  # a percentage stays in one line
