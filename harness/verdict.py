@@ -250,25 +250,24 @@ def _judge_unpaired(counts: Counts, expected: Expected | None, unpaired: Unpaire
     return FAILED, f"cannot be paired: {unpaired.reason}{remedy}"
 
 
-def judge_speed(change: SpeedChange, max_slowdown: float) -> Check:
-    """Return the check of one timing: fails on a significant slowdown above ``max_slowdown``, a fraction."""
+def judge_speed(change: SpeedChange, allowed: float) -> Check:
+    """Return the check of one timing: fails if it significantly takes more than a share ``allowed`` above 1."""
     if change.disturbed:
-        return Check("speed", NOT_JUDGED, f"disturbed: {change.disturbed}")
-    longer = change.ratio / (change.machine or 1.0) - 1
-    if change.is_significant and longer > max_slowdown:
-        by = " by the yardstick" if change.machine else ""
-        return Check(
-            "speed", FAILED, f"takes {100 * longer:.1f} % {MORE[change.kind]}{by}, allowed {100 * max_slowdown:g} %"
-        )
-    return Check("speed", PASSED, "")
+        return Check(change.kind, NOT_JUDGED, f"disturbed: {change.disturbed}")
+    more = change.ratio / (change.machine or 1.0) - 1
+    if not (change.is_significant and more > allowed):
+        return Check(change.kind, PASSED, "")
+    by = " by the yardstick" if change.machine else ""
+    detail = f"takes {100 * more:.1f} % {MORE[change.kind]}{by}, allowed {100 * allowed:g} %"
+    return Check(change.kind, FAILED, detail)
 
 
-def judge_trial(trial: SpeedTrial, max_slowdown: float) -> Check:
+def judge_trial(trial: SpeedTrial, allowed: float) -> Check:
     """Return the same of several runs a side, which also tell what they rule out from what they cannot see."""
     low, high = (f"{100 * (end - 1):+.1f}" for end in (trial.low, trial.high))
-    detail = f"takes {low} to {high} % {MORE[trial.kind]}, allowed {100 * max_slowdown:g} %"
-    if trial.is_significant and trial.ratio > 1 + max_slowdown:
-        return Check("speed", FAILED, detail)
-    if trial.high > 1 + max_slowdown:
-        return Check("speed", NOT_JUDGED, f"{detail}: more runs are needed to tell")
-    return Check("speed", PASSED, detail)
+    detail = f"takes {low} to {high} % {MORE[trial.kind]}, allowed {100 * allowed:g} %"
+    if trial.is_significant and trial.ratio > 1 + allowed:
+        return Check(trial.kind, FAILED, detail)
+    if trial.high > 1 + allowed:
+        return Check(trial.kind, NOT_JUDGED, f"{detail}: more runs are needed to tell")
+    return Check(trial.kind, PASSED, detail)

@@ -1,12 +1,13 @@
-"""Runs of ``imagenet-gate run -m throughput`` in two environments in turns, each in a process of its own."""
+"""Runs of the gate in processes of their own: with other packages, or the timings of two environments in turns."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.ab.process import run_gate
 from harness.errors import ResultsError
 from harness.options import THROUGHPUT
 from harness.records.run_folder import Run, read_run
@@ -14,6 +15,21 @@ from harness.records.run_folder import Run, read_run
 FEWEST = 5
 """Rounds before the first look: with fewer, an interval that covers several looks and cases is too wide to decide."""
 _GROWTH, _LAST_LINES = 1.4, 15
+_ROOT = Path(__file__).parents[2]
+
+
+def run_gate(python: str, arguments: Sequence[str], packages: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Return ``imagenet-gate run`` of this harness after its end; packages in a folder precede those installed."""
+    folders = [packages] if packages else []
+    # CUDA's libraries come in packages of their own; where only they differ, torch looks there first.
+    libraries = [found for folder in folders for found in folder.glob("nvidia/*/lib")]
+    variables = dict(os.environ)
+    for name, first in (("PYTHONPATH", [*folders, _ROOT]), ("LD_LIBRARY_PATH", libraries)):
+        variables[name] = os.pathsep.join([*map(str, first), *filter(None, [os.environ.get(name)])])
+    return subprocess.run(
+        [python, "-m", "harness", "run", *arguments], env=variables, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    )  # fmt: skip
 
 
 def looks(rounds: int) -> tuple[int, ...]:
@@ -38,20 +54,15 @@ def measured(
     runs: tuple[list[Run], list[Run]] = [], []
     for number in range(1, rounds + 1):
         for side in (0, 1) if number % 2 else (1, 0):
-            file = folder / f"{('old', 'new')[side]}-{number:02}.json"
-            _measure(pythons[side], arguments, file)
+            python, file = pythons[side], folder / f"{('old', 'new')[side]}-{number:02}.json"
+            try:
+                run = run_gate(python, ["-m", THROUGHPUT, f"--benchmark-json={file}", *arguments])
+            except OSError as error:
+                expected = "expected a Python interpreter, found none to start"
+                raise ResultsError(f"{python}: {expected}: {error.strerror}") from error
+            if run.returncode or not file.exists():
+                found = f"expected exit status 0 and a JSON file, found status {run.returncode}; its last lines"
+                shown = "\n".join(run.stdout.splitlines()[-_LAST_LINES:])
+                raise ResultsError(f"{shlex.join(run.args)}: {found}:\n{shown}")
             runs[side].append(read_run(file))
         yield runs
-
-
-def _measure(python: str, arguments: Sequence[str], file: Path) -> None:
-    try:
-        run = run_gate(python, ["-m", THROUGHPUT, f"--benchmark-json={file}", *arguments])
-    except OSError as error:
-        raise ResultsError(f"{python}: expected a Python interpreter, found none to start: {error.strerror}") from error
-    if run.returncode or not file.exists():
-        shown = "\n".join(run.stdout.splitlines()[-_LAST_LINES:])
-        raise ResultsError(
-            f"{shlex.join(run.args)}: expected exit status 0 and a JSON file, found status {run.returncode}; its last "
-            f"lines:\n{shown}"
-        )

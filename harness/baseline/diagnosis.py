@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,31 +20,16 @@ _ON_A_GPU = ("cuda", "driver", "device")  # what else can, if the GPU decodes
 _NORMALIZING = ("mean", "std")
 
 
-class _Found(NamedTuple):
-    finding: str
-    cause: str
-    details: str = ""
-
-
 def first_difference(old: Side, new: Side, moved: float | None = None) -> Diagnosis:
     """Return the first stage in which two evaluations of the same images differ; arithmetic if none before it does.
 
     Counts that are not those of the predictions come first: whatever else differs, they are wrong. ``moved`` is the
     largest drift of the logits, where it is known.
     """
-    stages = (
-        (COUNTING, _counting),
-        (WEIGHTS, _weights),
-        (LABELS, _labels),
-        (INPUTS, _inputs),
-        (NORMALIZATION, _normalization),
-    )
-    first = next(((stage, found) for stage, find in stages if (found := find(old, new))), None)
-    if first is None:
-        return arithmetic(old, new, moved)
-    stage, found = first
-    explained = stage == INPUTS and _other_decoder(old, new)
-    return Diagnosis(stage, found.finding, explained, found.cause, found.details)
+    for stage in (_counting, _weights, _labels, _inputs, _normalization):
+        if (found := stage(old, new)) is not None:
+            return found
+    return arithmetic(old, new, moved)
 
 
 def arithmetic(old: Side, new: Side, moved: float | None = None) -> Diagnosis:
@@ -116,39 +101,45 @@ def class_name(index: int, names: Sequence[str]) -> str:
     return class_names().get(names[index], names[index]) if index < len(names) else f"class {index}"
 
 
-def _counting(_old: Side, new: Side) -> _Found | None:
+def _counting(_old: Side, new: Side) -> Diagnosis | None:
     recounted, counted = count(new.predictions, new.targets), new.result.counts
     if recounted == counted:
         return None
-    return _Found(
+    return Diagnosis(
+        COUNTING,
         f"{counted.top1:,} (top-1) and {counted.top5:,} (top-5) correct of {counted.images:,} were counted, but the "
         f"predictions give {recounted.top1:,} and {recounted.top5:,} of {recounted.images:,}",
-        "counters that were not reset, or images that were counted twice",
+        explained=False,
+        cause="counters that were not reset, or images that were counted twice",
     )
 
 
-def _weights(old: Side, new: Side) -> _Found | None:
+def _weights(old: Side, new: Side) -> Diagnosis | None:
     before, after = old.result.weights_sha256, new.result.weights_sha256
     if not before or before == after:
         return None
     finding = f"the model has other weights (sha256 {after[:8]}, before {before[:8]})"
-    return _Found(finding, "another file of weights, or code that changes them after loading")
+    cause = "another file of weights, or code that changes them after loading"
+    return Diagnosis(WEIGHTS, finding, explained=False, cause=cause)
 
 
-def _labels(old: Side, new: Side) -> _Found | None:
+def _labels(old: Side, new: Side) -> Diagnosis | None:
     differ = np.flatnonzero(old.targets != new.targets)
     if not len(differ):
         return None
     first = differ[0]
     after, before = class_name(int(new.targets[first]), new.classes), class_name(int(old.targets[first]), old.classes)
-    return _Found(
+    return Diagnosis(
+        LABELS,
         f"{len(differ):,} of {len(new.targets):,} images have another label",
-        "another file of labels, or code that reads it differently",
-        f"such as {new.predictions.ids[first]}: {after}, before {before}",
+        explained=False,
+        cause="another file of labels, or code that reads it differently",
+        details=f"such as {new.predictions.ids[first]}: {after}, before {before}",
     )
 
 
-def _inputs(old: Side, new: Side) -> _Found | None:
+def _inputs(old: Side, new: Side) -> Diagnosis | None:
+    """Another decoder or library explains other pixels; another resize or crop is another model."""
     before, after = old.predictions, new.predictions
     if before.hashes is None or before.samples is None or after.hashes is None or after.samples is None:
         return None
@@ -158,36 +149,25 @@ def _inputs(old: Side, new: Side) -> _Found | None:
     levels = np.abs(before.samples[differ].astype(np.int16) - after.samples[differ])
     moved = levels[levels > 0]
     percent = 100 * len(moved) / levels.size
+    recipe = {name: value for name, value in old.result.preparation.items() if name not in _NORMALIZING}
+    names = _DECODERS + (_ON_A_GPU if new.result.preparation.get("decoder") == "nvjpeg" else ())
+    libraries = {name: value for name, value in old.environment.facts.items() if name in names}
+    changed = changes_between(recipe, new.result.preparation)
+    only_the_decoder = all(change.startswith("decoder ") for change in changed)
+    changed += changes_between(libraries, new.environment.facts)
     up_to = f", up to {moved.max()} of 255 levels" if len(moved) else ""
     mean = f", by {moved.mean():.1f} levels on average" if len(moved) else ""
-    return _Found(
+    return Diagnosis(
+        INPUTS,
         f"the model was shown other pixels ({differ.sum():,} of {len(after):,} images{up_to})",
-        ", ".join(_changed_recipe(old, new) + _changed_libraries(old, new))
-        or "other image files or other code, since decoder, recipe and versions are the same",
-        f"{format(percent, '.0f' if percent >= 10 else '.2g')} % of their sampled values differ{mean}; the first image "
-        f"is {after.ids[differ.argmax()]}",
+        explained=only_the_decoder and bool(changed),
+        cause=", ".join(changed) or "other image files or other code, since decoder, recipe and versions are the same",
+        details=f"{format(percent, '.0f' if percent >= 10 else '.2g')} % of their sampled values differ{mean}; "
+        f"the first image is {after.ids[differ.argmax()]}",
     )
 
 
-def _changed_recipe(old: Side, new: Side) -> list[str]:
-    recipe = {name: value for name, value in old.result.preparation.items() if name not in _NORMALIZING}
-    return changes_between(recipe, new.result.preparation)
-
-
-def _changed_libraries(old: Side, new: Side) -> list[str]:
-    names = _DECODERS + (_ON_A_GPU if new.result.preparation.get("decoder") == "nvjpeg" else ())
-    libraries = {name: value for name, value in old.environment.facts.items() if name in names}
-    return changes_between(libraries, new.environment.facts)
-
-
-def _other_decoder(old: Side, new: Side) -> bool:
-    """Return whether another decoder or library explains other pixels; another resize or crop is another model."""
-    recipe = _changed_recipe(old, new)
-    only_the_decoder = all(change.startswith("decoder ") for change in recipe)
-    return only_the_decoder and bool(recipe or _changed_libraries(old, new))
-
-
-def _normalization(old: Side, new: Side) -> _Found | None:
+def _normalization(old: Side, new: Side) -> Diagnosis | None:
     normalizing = {name: value for name, value in old.result.preparation.items() if name in _NORMALIZING}
     changes = ", ".join(changes_between(normalizing, new.result.preparation))
     before, after = old.result.first_input, new.result.first_input
@@ -199,4 +179,5 @@ def _normalization(old: Side, new: Side) -> _Found | None:
         values = f" ({after['low']:.3g} to {after['high']:.3g}, before {before['low']:.3g} to {before['high']:.3g})"
         of = f"the values are those of {after['id']}"
     cause = changes or "other code, since mean and std are the same"
-    return _Found(f"the same pixels were normalized differently{values}", cause, of)
+    finding = f"the same pixels were normalized differently{values}"
+    return Diagnosis(NORMALIZATION, finding, explained=False, cause=cause, details=of)

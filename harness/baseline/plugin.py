@@ -139,33 +139,26 @@ def _baseline_path(config: pytest.Config) -> Path | None:
     results: Path | None = config.getoption("results")
     updating, strict_drift = config.getoption("baseline_update"), config.getoption("strict_drift")
     allow_drift = config.getoption("allow_drift")
-    if updating and path is None:
-        raise pytest.UsageError("--baseline-update needs --baseline DIR: the folder to write")
-    if updating and results is not None:
-        raise pytest.UsageError("--baseline-update writes the run to --baseline: leave out --results")
-    if config.getoption("baseline_accept_failed") and not updating:
-        raise pytest.UsageError("--baseline-accept-failed has no effect without --baseline-update")
-    if updating and strict_drift:
-        raise pytest.UsageError("--strict-drift and --baseline-update exclude each other: an update cannot fail")
-    if strict_drift and allow_drift:
-        raise pytest.UsageError("--strict-drift and --allow-drift exclude each other: leave out one of them")
-    if (
-        path is not None
-        and results is not None
-        and not updating
-        and os.path.realpath(path) == os.path.realpath(results)
-    ):
-        raise pytest.UsageError("--results would replace the baseline: name another folder, or give --baseline-update")
-    if path is None and config.getoption("imagenet") == SYNTHETIC:
-        return SYNTHETIC_BASELINE
-    needs = {
-        "--strict-drift": strict_drift,
-        "--allow-drift": allow_drift,
-        "--noise-floor": config.getoption("noise_floor"),
+    replaces = path is not None and results is not None and os.path.realpath(path) == os.path.realpath(results)
+    errors = {
+        "--baseline-update needs --baseline DIR: the folder to write": updating and path is None,
+        "--baseline-update writes the run to --baseline: leave out --results": updating and results is not None,
+        "--baseline-accept-failed has no effect without --baseline-update": (
+            config.getoption("baseline_accept_failed") and not updating
+        ),
+        "--strict-drift and --baseline-update exclude each other: an update cannot fail": strict_drift and updating,
+        "--strict-drift and --allow-drift exclude each other: leave out one of them": strict_drift and allow_drift,
+        "--results would replace the baseline: name another folder, or give --baseline-update": replaces,
     }
-    for option, given in needs.items():
-        if path is None and given:
-            raise pytest.UsageError(f"{option} needs --baseline DIR: drift is measured from an earlier run")
+    if path is None and config.getoption("imagenet") == SYNTHETIC:
+        path = SYNTHETIC_BASELINE
+    if path is None:
+        for name in ("strict_drift", "allow_drift", "noise_floor"):
+            option = f"--{name.replace('_', '-')}"
+            errors[f"{option} needs --baseline DIR: drift is measured from an earlier run"] = config.getoption(name)
+    for error, found in errors.items():
+        if found:
+            raise pytest.UsageError(error)
     return path
 
 
@@ -192,14 +185,14 @@ class Reference:
             if lost := self._loss([str(case) for case in cases]):
                 raise ResultsError(f"--baseline-update: {lost}")
         elif self.run is not None:
-            found = (self._find(str(case), str(case.spec)) for case in cases)
+            found = (earlier_case(self._cases, str(case), str(case.spec)) for case in cases)
             for earlier in {case.id: case for case in found if case is not None}.values():
                 require_counts(side_of(self.run, earlier))
 
     def compare(self, new: Side) -> Pairing | Unpaired:
         """Compare a case with the earlier run; a RecordError if that is damaged, and not to be replaced."""
         name = f"{new.result.model}-{new.result.weights}"
-        earlier = self._find(new.result.id, name)
+        earlier = earlier_case(self._cases, new.result.id, name)
         if self.run is None or earlier is None:
             reason = f"{self.path} holds no case of {name}, so its predictions are compared with nothing"
             return Unpaired("missing", reason, policy=self.policy)
@@ -227,13 +220,13 @@ class Reference:
             )
         return self._loss([case.id for case in record.cases])
 
-    def _find(self, case: str, model: str) -> CaseResult | None:
-        return None if self.run is None else earlier_case(self.run.record.cases, case, model)
+    @property
+    def _cases(self) -> tuple[CaseResult, ...]:
+        return () if self.run is None else self.run.record.cases
 
     def _loss(self, ids: Sequence[str]) -> str | None:
         """Return which cases would be lost if the run were replaced by one with these cases; None if none would be."""
-        known = () if self.run is None else self.run.record.cases
-        lost = sorted({case.id for case in known} - set(ids))
+        lost = sorted({case.id for case in self._cases} - set(ids))
         if not lost:
             return None
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""

@@ -43,21 +43,16 @@ def search(versions: Sequence[str], examine: Callable[[str], tuple[str, str]]) -
 
 def suspects(versions: Sequence[str], steps: Sequence[Step]) -> list[str]:
     """Return the versions that may be the first bad one, in order: one, or more where the others were skipped."""
-    states = {step.version: step.state for step in steps}
-    good = max((index for index, version in enumerate(versions) if states.get(version) == GOOD), default=0)
-    bad = min(
-        (index for index, version in enumerate(versions) if states.get(version) == BAD), default=len(versions) - 1
-    )
+    good = max((versions.index(step.version) for step in steps if step.state == GOOD), default=0)
+    bad = min((versions.index(step.version) for step in steps if step.state == BAD), default=len(versions) - 1)
     return list(versions[good + 1 : bad + 1])
 
 
 def difference(good: Run, run: Run) -> str:
-    """Return what differs from the good run, of its first case that differs; empty if nothing does.
-
-    A warning counts too: that the package explains the difference is what is looked for.
-    """
+    """Return what differs from the good run, of its first case that differs; empty if nothing does."""
     for pair in compare(good, run).accuracy:
         for check in pair.new.verdict.checks:
+            # A warning counts too: that the package explains the difference is what is looked for.
             if check.name == BASELINE and check.outcome != PASSED:
                 return f"{pair.new.id}: {check.detail}"
     return ""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from harness.ab.process import run_gate
+from harness.ab.rounds import run_gate
 from harness.errors import HarnessError, RecordError
 from harness.records.run_folder import Run, read_run
 
@@ -28,25 +28,14 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True)
 class Package:
-    """What is bisected.
-
-    Attributes:
-        name: name of the package on the index.
-        companions: packages installed with it, in the versions that it needs, such as torchvision with torch; with
-            any, dependencies are installed as well, but for numpy and Pillow.
-        index: URL of another index, of which pre-releases count too, such as nightly builds; empty for pip's own.
-    """
+    """What is bisected: with companions, dependencies are installed as well, but for numpy and Pillow."""
 
     name: str
-    companions: tuple[str, ...] = ()
-    index: str = ""
+    companions: tuple[str, ...] = ()  # packages installed with it in the versions that it needs
+    index: str = ""  # URL of another index, of which pre-releases count too; empty for pip's own
 
     def versions(self, good: str, bad: str) -> list[str]:
-        """Return the versions on the index from ``good`` to ``bad``, of which wheels for this Python exist.
-
-        Raises:
-            HarnessError: the index cannot be asked, or has not both ends in this order.
-        """
+        """Return the versions on the index from ``good`` to ``bad``, of which wheels for this Python exist."""
         asked = _pip("index", "versions", self.name, "--only-binary=:all:", *self._options())
         found = re.search(r"^Available versions: (.*)$", asked.stdout, re.MULTILINE)
         if asked.returncode or found is None:
@@ -55,17 +44,12 @@ class Package:
         ends = [version for version in versions if Version(version) in (_version(good), _version(bad))]
         if len(ends) != 2 or Version(ends[0]) != _version(good):
             shown = ", ".join([*versions[:1], "...", *versions[-3:]] if len(versions) > 4 else versions)
-            raise HarnessError(
-                f"--good {good} --bad {bad}: expected two versions of {self.name}, old first, of {shown}"
-            )
+            expected = f"expected two versions of {self.name}, old first, of {shown}"
+            raise HarnessError(f"--good {good} --bad {bad}: {expected}")
         return versions[versions.index(ends[0]) : versions.index(ends[1]) + 1]
 
     def install(self, version: str, cache: Path, making: Path) -> Path:
-        """Return a folder in the cache with this version, for PYTHONPATH; a new one is made whole in another folder.
-
-        Raises:
-            SkippedError: it cannot be installed.
-        """
+        """Return a folder in the cache with this version, for PYTHONPATH; a new one is made whole in another folder."""
         requirements = [f"{self.name}=={version}", *self.companions]
         about = " ".join([sys.version, *requirements, self.index])
         folder = cache / f"{self.name}-{version}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
@@ -78,7 +62,9 @@ class Package:
             if installed.returncode:
                 raise SkippedError(f"cannot be installed: {_last_line(installed.stderr)}")
             for dependency in {"numpy", "pillow"} - {self.name.lower(), *self.companions}:
-                _remove(dependency, making)  # another one would be measured as well
+                for other in distributions(name=dependency, path=[str(making)]):  # which would be measured as well
+                    for path in {Path(file.parts[0]) for file in other.files or ()} - {Path("..")}:
+                        shutil.rmtree(making / path)
             making.rename(folder)
         return folder
 
@@ -110,12 +96,6 @@ def gate_run(environment: Path, arguments: Sequence[str], results: Path) -> Run:
 def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-
-
-def _remove(name: str, folder: Path) -> None:
-    for distribution in distributions(name=name, path=[str(folder)]):
-        for path in {Path(file.parts[0]) for file in distribution.files or ()} - {Path("..")}:
-            shutil.rmtree(folder / path)
 
 
 def _last_line(text: str) -> str:

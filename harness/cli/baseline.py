@@ -34,8 +34,7 @@ def add(commands: Commands) -> None:
     )
     accept.add_argument("accepted", metavar="RUN", type=folder, help="folder of --results, such as nightly/latest/run")
     add_nightly(accept)
-    force = "pin also a run that failed or lacks results"
-    accept.add_argument("--force", action="store_true", help=force)
+    accept.add_argument("--force", action="store_true", help="pin also a run that failed or lacks results")
     accept.set_defaults(run=_accept)
 
 

@@ -69,6 +69,8 @@ def _bisect(options: argparse.Namespace) -> int:
         steps.append(step)
         reason = step.reason.partition("\n")[0]
         print(f"{step.version}  {step.state}{reason and f': {reason}'}", flush=True)
+        if step.left:
+            print(f"  {counted(step.left, 'version')} left", flush=True)
         return step
 
     try:
@@ -82,9 +84,7 @@ def _bisect(options: argparse.Namespace) -> int:
     if last.state == BAD:
         for step in search(versions, examine):
             show(step)
-            print(f"  {counted(step.left, 'version')} left", flush=True) if step.left else None
     found = suspects(versions, steps) if last.state == BAD else []
-    reasons = {step.version: step.reason for step in steps}
     if options.json is not None:
         shown = [{"version": step.version, "state": step.state, "reason": step.reason} for step in steps]
         content = {"package": package.name, "versions": versions, "steps": shown, "first_bad": found}
@@ -101,5 +101,5 @@ def _bisect(options: argparse.Namespace) -> int:
         print(f"\nfirst bad version: one of {', '.join(found)}, since the others were skipped; {before} is good")
     else:
         print(f"\nfirst bad version: {package.name} {found[0]}; {before} is good")
-    print(reasons[found[-1]])
+    print(next(step.reason for step in steps if step.version == found[-1]))
     return 0

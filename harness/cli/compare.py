@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -21,8 +21,6 @@ from harness.records.speed import LIMITS, Limits
 from harness.report import comparison as tables
 from harness.report.report import Judging
 from harness.report.sections import Section, as_markdown, as_text
-
-_Failures: TypeAlias = Sequence[tuple[str, str]]
 
 
 def add(commands: Commands) -> None:
@@ -58,7 +56,6 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     drift.add_argument("--strict-drift", action="store_true", help=strict)
     allow = "warn only where something differs that changed no prediction beyond noise, and nothing named explains it"
     drift.add_argument("--allow-drift", action="store_true", help=allow)
-
     floor = "file written by imagenet-gate noise -o: the noise floor of this machine (default: the project's)"
     command.add_argument("--noise-floor", metavar="FILE", type=Path, help=floor)
 
@@ -88,7 +85,7 @@ def limits_of(options: argparse.Namespace) -> Limits:
 def _compare(options: argparse.Namespace) -> int:
     if bool(options.old) != bool(options.new) or (len(options.runs) < 2 and not options.old):
         options.usage("give two runs, OLD and NEW, or more for a series, or else --old RUN RUN ... --new RUN RUN ...")
-    judged: list[tuple[Comparison | Trial, _Failures]]
+    judged: list[tuple[Comparison | Trial, Sequence[tuple[str, str]]]]
     runs, judging = [read_run(path) for path in options.runs], judging_of(options)
     if options.old:
         trial = try_speed([read_run(path) for path in options.old], [read_run(path) for path in options.new])
@@ -123,7 +120,7 @@ def show(sections: Sequence[Section], markdown: Path | None, *, prints: bool = T
         write_text("--markdown", markdown, "\n".join(as_markdown([sections[-1], *sections[:-1]])) + "\n")
 
 
-def _values(compared: Comparison | Trial, failures: _Failures, limits: Limits) -> dict[str, Any]:
+def _values(compared: Comparison | Trial, failures: Sequence[tuple[str, str]], limits: Limits) -> dict[str, Any]:
     """Return what is judged, as plain values; the cases as in ``record.json``."""
     if isinstance(compared, Trial):
         old, new, cases = compared.old, compared.new, []

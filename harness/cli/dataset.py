@@ -36,12 +36,11 @@ def _describe(options: argparse.Namespace) -> int:
 
     with progress_on_stderr("decoding") as progress:
         found = survey(dataset.sources, options.workers, progress)
+    images = zip(dataset.sources, found, strict=True)
     findings = {
         "duplicates": _duplicates(dataset, found),
         "ignored": dataset.ignored,
-        "unreadable": [
-            f"{source}: {image.reason}" for source, image in zip(dataset.sources, found, strict=True) if image.reason
-        ],
+        "unreadable": [f"{source}: {image.reason}" for source, image in images if image.reason],
     }
     for title, value in _facts(dataset, found).items():
         print(printable(f"{title + ':':12} {value}"))
@@ -92,11 +91,11 @@ def _duplicates(dataset: ImageDataset, found: list[Found]) -> list[str]:
 
 
 def _verdict(dataset: ImageDataset, *, damaged: bool) -> str:
+    but = ", but damaged" if damaged else ""
     if dataset.name == imagenet.NAME:
-        but = ", but damaged" if damaged else ""
         return f"It is the ImageNet-1k validation set: all 50,000 images by name, and all labels{but}."
     if dataset.caveat == imagenetv2.REENCODED:
-        return f"It is {dataset.name}{', but damaged' if damaged else ''}: {dataset.caveat}."
+        return f"It is {dataset.name}{but}: {dataset.caveat}."
     if dataset.caveat:
         return f"Damaged or not whole: {dataset.caveat}."
     why_not = imagenet.validation_set_error(dataset.ids, imagenet.validation_numbers(dataset.ids))

@@ -87,20 +87,17 @@ def _record(options: argparse.Namespace) -> int:
             raise ResultsError(f"{options.file}: {lacks}; give the --expected FILE of that run")
         values = (round(float(case.counts.percent(metric)), 6) for metric in METRICS)
         models[name][dataset.name] = dict(zip(("acc@1", "acc@5"), values, strict=True))
-    text = yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)
-    write_or_print(options.output, text)
+    write_or_print(options.output, yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120))
     return 0
 
 
 def disagreements(entries: Iterable[Entry], published: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Say where the values for imagenet-1k differ from those published, and which weights only one of the two has.
-
-    Models with a builder are not torchvision's and are left out.
-    """
+    """Say where the values for imagenet-1k differ from those published, and which weights only one of the two has."""
     ours = {
         str(entry.spec): expected.counts
         for entry in entries
-        if entry.spec.builder is None and (expected := entry.expected_on("imagenet-1k"))
+        if entry.spec.builder is None  # which others are not torchvision's
+        and (expected := entry.expected_on("imagenet-1k"))
     }
     lines = [f"{name}: in the file, not in torchvision" for name in ours if name not in published]
     for name, accuracies in published.items():

@@ -37,9 +37,8 @@ def add(commands: Commands) -> None:
         description="Print accuracy, speed and peak memory of a run: as records of PyTorch's benchmark database "
         "(version 3), as Bencher Metric Format, or as CSV. Exit 1 if a test of the run has no result.",
     )
-    command.add_argument(
-        "run_folder", metavar="RUN", type=Path, help="folder of --results, or file of --benchmark-json"
-    )
+    run = "folder of --results, or file of --benchmark-json"
+    command.add_argument("run_folder", metavar="RUN", type=Path, help=run)
     command.add_argument("--format", choices=tuple(_FORMATS), required=True, help="the format")
     command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to this file (default: print)")
     command.set_defaults(run=_export)
@@ -62,10 +61,7 @@ def measurements(record: Record) -> Iterator[Measurement]:
 
 
 def hud(record: Record) -> str:
-    """Return records of PyTorch's benchmark database, version 3, as its uploader reads them: a list of objects.
-
-    The uploader adds what it knows itself, such as the workflow (pytorch/test-infra, upload_benchmark_results.py).
-    """
+    """Return records of PyTorch's benchmark database, version 3, as its upload_benchmark_results.py reads them."""
     facts = {name: str(value) for name, value in record.environment.facts.items()}
     records = []
     for result, metric, unit, values, expected in measurements(record):
@@ -73,11 +69,10 @@ def hud(record: Record) -> str:
         if isinstance(result, TimingResult):
             details["batch_size"] = str(result.batch_size)
         target = {} if expected is None else {"target_value": expected}
+        benchmark = {"name": "imagenet-gate", "mode": "inference", "dtype": result.precision, "extra_info": details}
         model = {"name": result.model, "type": "image classification"}
         records.append({
-            "benchmark": {
-                "name": "imagenet-gate", "mode": "inference", "dtype": result.precision, "extra_info": details,
-            },
+            "benchmark": benchmark,
             "model": {**model, "backend": "inductor" if result.compiled else "eager"},
             "metric": {"name": metric, "benchmark_values": values, **target},
             "dependencies": facts,
@@ -111,8 +106,7 @@ _FORMATS: dict[str, Callable[[Record], str]] = {"hud-v3": hud, "bmf": bmf, "csv"
 
 def _export(options: argparse.Namespace) -> int:
     record = read_run(options.run_folder).record
-    text = _FORMATS[options.format](record)
-    write_or_print(options.output, text)
+    write_or_print(options.output, _FORMATS[options.format](record))
     for missing in record.missing:
         print(f"{missing.id} has no result: {missing.outcome}", file=sys.stderr)
     return 1 if record.missing else 0

@@ -14,22 +14,9 @@ from harness.errors import HarnessError
 
 # In the order of the help; each is a module of this package.
 COMMANDS = (
-    "run",
-    "doctor",
-    "compare",
-    "report",
-    "merge",
-    "export",
-    "expected",
-    "weights",
-    "dataset",
-    "store",
-    "baseline",
-    "nightly",
-    "ab",
-    "bisect",
-    "noise",
-)
+    "run", "doctor", "compare", "report", "merge", "export", "expected", "weights", "dataset", "store", "baseline",
+    "nightly", "ab", "bisect", "noise",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

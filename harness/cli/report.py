@@ -68,15 +68,11 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def thumbnails(report: Report, images: str | None) -> Thumbnails:
-    """Return the pictures for the page; whether their files changed since the run is not known.
-
-    The synthetic images are this project's own. The terms of others, such as ImageNet, may forbid passing them on, so
-    they are shown only if the caller names them.
-    """
+    """Return the pictures for the page; whether their files changed since the run is not known."""
     dataset, ids = report.record.dataset, chosen_ids(report.comparison) if report.comparison else set()
     if dataset is None or not (ids or images):
         return Thumbnails(None)
-    if images is None and dataset.name != SYNTHETIC:
+    if images is None and dataset.name != SYNTHETIC:  # which is this project's own
         why_not = f"The pictures are not shown: the terms of {dataset.name} may forbid passing them on."
         return Thumbnails(None, f"{why_not} Where they do not, --images DIR shows them.")
     found = open_dataset(images or SYNTHETIC, "--images")

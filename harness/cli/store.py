@@ -42,20 +42,15 @@ def add(commands: Commands) -> None:
     build.add_argument("--decoder", metavar="DECODER", choices=DECODERS, default=DECODERS[0], help=decoders)
     device = "device that nvjpeg decodes on: auto, cuda or cuda:N (default: %(default)s)"
     build.add_argument("--device", metavar="DEVICE", default="auto", help=device)
-    build.set_defaults(run=_build)
 
     about = "Show all stores: of which images, how large, and when each was last used."
     listing = actions.add_parser("list", help="show all stores", description=about)
-    listing.set_defaults(run=_list)
-
     verifying = actions.add_parser(
         "verify",
         help="compare all pixels with their hashes; exit 1 if any differ",
         description="Compare all pixels with their hashes. Images that differ are named, and the next run that needs "
         "them decodes them again. Exit 1 if there are any.",
     )
-    verifying.set_defaults(run=_verify)
-
     pruning = actions.add_parser(
         "prune",
         help="remove stores by age or total size",
@@ -66,12 +61,12 @@ def add(commands: Commands) -> None:
     pruning.add_argument("--older-than", metavar="AGE", type=_age, help=age)
     size = "remove the least recently used until this much is left, such as 50GB"
     pruning.add_argument("--max-size", metavar="SIZE", type=_size, help=size)
-    pruning.set_defaults(run=_prune, usage=pruning.error)
 
     kept = default_store()
     where = "folder that keeps decoded images (default: $IMAGENET_STORE, else the user's cache; %(default)s here)"
-    for action in (build, listing, verifying, pruning):
+    for action, run in ((build, _build), (listing, _list), (verifying, _verify), (pruning, _prune)):
         action.add_argument("--store", metavar="DIR", type=folder, default=kept, help=where)
+        action.set_defaults(run=run, usage=action.error)
 
 
 def _build(options: argparse.Namespace) -> int:

@@ -190,22 +190,16 @@ def default_store() -> Path:
 
 def make_store(folder: Path, description: Description, ids: Sequence[str]) -> Path:
     """Return a store's own folder in ``folder``, which is made if it is new; the time of its last use is now."""
-    store = folder / description.key
-    if not _is_described(store) or not (store / IDS).is_file():
+    store, is_described = folder / description.key, False
+    with suppress(FileNotFoundError, ValueError):
+        is_described = read_description(store).key == store.name
+    if not is_described or not (store / IDS).is_file():
         store.mkdir(parents=True, exist_ok=True)
         write_whole(store / IDS, msgspec.json.encode(ids))
         write_whole(store / DESCRIPTION, msgspec.json.format(msgspec.json.encode(description)) + b"\n")
     with suppress(OSError):  # a store of another user, or on a read-only file system, can still be read
         os.utime(store / DESCRIPTION)
     return store
-
-
-def _is_described(store: Path) -> bool:
-    """Return whether the folder says that it is this store."""
-    try:
-        return read_description(store).key == store.name
-    except (FileNotFoundError, ValueError):
-        return False
 
 
 def read_description(store: Path) -> Description:

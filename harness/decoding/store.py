@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -54,7 +52,7 @@ class Store(ExitStack):
 
 
 class DecodedImages:
-    """The decoded images of a dataset in one geometry, read while later ones are still being decoded.
+    """The decoded images of a dataset in one geometry.
 
     A thread finds what is in the store and has the rest decoded, or waits for another process that does. If that
     fails, every read raises the same error: another try, for the next model, would fail like it minutes later.
@@ -65,56 +63,59 @@ class DecodedImages:
     ) -> None:
         """Set what is to be decoded, as for ``Store``; nothing is opened yet."""
         self.ids, self.geometry, self.decoder = dataset.ids, geometry, decoder
-        self.seconds = 0.0  # spent waiting for images to be decoded
         self.repaired: list[str] = []  # ids of images whose pixels had changed in the store and were decoded again
         # As in Predictions; zeros where an image was not read.
         self.hashes = np.zeros((len(dataset), HASH_BYTES), np.uint8)
         self.samples = np.zeros((len(dataset), GRID, GRID, 3), np.uint8)
         self.progress: Progress = lambda _done, _images: None  # called while this process waits; can be replaced
         self._dataset, self._workers = dataset, workers
-        self._resources, self._scratch = ExitStack(), None
+        self._resources, self._is_scratch = ExitStack(), folder is None
         if folder is None:
             temporary = tempfile.TemporaryDirectory(dir=temporary_folder(), ignore_cleanup_errors=True)
-            folder = self._scratch = Path(self._resources.enter_context(temporary))
+            folder = Path(self._resources.enter_context(temporary))
         self._root, self._description = folder, describe(dataset, geometry, decoder)
         self._files = self._description.files(folder / self._description.key)
         # A device is used by a thread, as only this process can use it.
         self._pool: Executor = ThreadPoolExecutor(1) if decoder.device else process_pool(workers, decoder.name)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._task: Future[None] | None = None
-        self._pixels: Pixels | None = None  # opened by the thread, as soon as the files exist
-        self._changed, self._closed = threading.Event(), False
-        self._lacking = 0  # images that were missing when decoding began
+        self._pixels: Pixels | None = None  # opened by the thread, once all is decoded
+        self._closed = False
+        self._lacking = self._left = 0  # images that were missing when decoding began, and that are now
+        self._shown = len(dataset) + 1  # those that were missing when progress was last shown
         self._anew = self._anew_noted = 0  # images decoded anew to compare them with the store; those already noted
-        self._shown: int | None = None  # those that were missing when progress was last shown
 
     def begin(self) -> Future[None]:
         """Start to decode what is missing in the background; an error is raised on reading."""
         if self._task is None:
             self._task = self._thread.submit(self._provide)
-            self._task.add_done_callback(lambda _: self._changed.set())
         return self._task
 
     def read(self, rows: slice, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Return the images at ``rows`` as (rows, S, S, 3) uint8, in ``into`` if given, once they are decoded.
-
-        Raises:
-            DatasetError: images cannot be decoded, or a worker died.
-            StoreError: the pixels cannot be written or read.
-        """
+        """Return the images at ``rows`` as (rows, S, S, 3) uint8, in ``into`` if given; ``finish`` comes first."""
+        self.finish()
+        assert self._pixels is not None
         stored = self._dataset.rows[rows]
         if into is None:
             into = np.empty((len(stored), self.geometry.crop, self.geometry.crop, 3), np.uint8)
-        pixels = self._wait_for(stored)
         for index, row, image in zip(range(*rows.indices(len(self.ids))), stored.tolist(), into, strict=True):
-            found = pixels.read(row, image) or self._repair(pixels, index, row, image)
+            found = self._pixels.read(row, image) or self._repair(self._pixels, index, row, image)
             self.hashes[index] = np.frombuffer(found, np.uint8)
             self.samples[index] = sampled(image)
         return into
 
     def finish(self) -> None:
-        """Wait until all images are decoded; the errors are those of ``read``."""
-        self._wait_for(self._dataset.rows)
+        """Wait until all images are decoded, by this process or another, and the lock has been released.
+
+        Raises:
+            DatasetError: images cannot be decoded, or a worker died.
+            StoreError: the pixels cannot be written or read.
+        """
+        task = self.begin()
+        while wait([task], _POLL_SECONDS).not_done:
+            self._show(self._left)
+        task.result()
+        self._show(0)
 
     def close(self) -> None:
         """Stop decoding, which another process can then continue, and close the files."""
@@ -135,27 +136,10 @@ class DecodedImages:
         equal = [f"pixels from the store, {anew:,} decoded anew: equal"] if anew else []
         return equal + [f"{share}, the first of them {ids[0]}" for share, ids in shares.items() if ids]
 
-    def _wait_for(self, rows: NDArray[np.int64]) -> Pixels:
-        """Return the files once they hold these rows; if all rows are there, the lock has been released, too."""
-        started, task = time.perf_counter(), self.begin()
-        while not task.done():
-            self._changed.clear()
-            missing = self._dataset.rows if self._pixels is None else self._pixels.missing(self._dataset.rows)
-            self._show(len(missing))
-            if len(missing) and not np.isin(rows, missing).any():
-                break
-            self._changed.wait(_POLL_SECONDS)
-        else:
-            task.result()
-            self._show(0)
-        self.seconds += time.perf_counter() - started
-        assert self._pixels is not None
-        return self._pixels
-
     def _show(self, missing: int) -> None:
         """Show the progress of decoding, from its start, also if all was decoded before anybody waited."""
-        for left in (self._lacking, missing) if self._shown is None else (missing,):
-            if self._lacking and self._shown != left:
+        for left in (self._lacking, missing) if self._lacking else ():
+            if left < self._shown:
                 self._shown = left
                 self.progress(len(self.ids) - left, len(self.ids))
 
@@ -180,18 +164,21 @@ class DecodedImages:
             lacking = foreign = self._missing()
             self._compare_sample(np.setdiff1d(self._dataset.rows, lacking))
             while len(lacking) and not self._closed:
-                self._lacking = self._lacking or len(lacking)
-                self._open()
+                self._left = len(lacking)
+                self._lacking = self._lacking or self._left
                 with suppress(Timeout), FileLock(f"{self._files.folder}.lock").acquire(timeout=_POLL_SECONDS):
                     self._files.prepare()
-                    self._open()
                     if len(missing := self._missing()):
                         self._decode([(row, whole.sources[row]) for row in missing.tolist()])
                     foreign = np.setdiff1d(foreign, missing)
                     break
                 lacking = self._missing()
-            self._open()
             self._compare_sample(foreign)
+            self._pixels = self._resources.enter_context(Pixels(self._files))
+            # Open files keep the pixels, and a killed run leaves none behind.
+            if self._is_scratch and os.name == "posix":
+                (self._files.folder / "pixels").unlink()
+                (self._files.folder / "hashes").unlink()
         except StoreError:
             raise
         except OSError as error:
@@ -201,16 +188,11 @@ class DecodedImages:
                 "point --store at a folder that can be written, or give --no-store"
             ) from error
 
-    def _open(self) -> None:
-        """Let the thread that reads have the files, if they exist."""
-        if self._pixels is None and self._files.are_prepared():
-            self._pixels = self._resources.enter_context(Pixels(self._files))
-
     def _missing(self) -> NDArray[np.int64]:
         """Return the rows that the files lack."""
         if not self._files.are_prepared():
             return self._dataset.rows
-        with Pixels(self._files) as pixels:  # the other one is in use by the thread that reads
+        with Pixels(self._files) as pixels:
             return pixels.missing(self._dataset.rows)
 
     def _compare_sample(self, rows: NDArray[np.int64]) -> None:
@@ -244,19 +226,15 @@ class DecodedImages:
         unreadable = []
         try:
             futures = [self._pool.submit(decode_rows, chunk, *common) for chunk in chunks]
-            for future in futures:
-                future.add_done_callback(lambda _: self._changed.set())
-            for future in futures:
+            for chunk, future in zip(chunks, futures, strict=True):
                 unreadable += future.result()  # raises if close has cancelled it
+                self._left -= len(chunk)
         except BrokenProcessPool as error:
             done = f"{len(jobs) - len(self._missing()):,} of {len(jobs):,} images"
             what = f"a decoding process died after {done} (killed, or out of memory?)"
             raise DatasetError(f"{what}; try fewer --workers than {self._workers}") from error
         finally:
             self._pool.shutdown(cancel_futures=True)
-        if self._scratch and os.name == "posix":  # open files keep the pixels, and a killed run leaves none behind
-            (self._files.folder / "pixels").unlink()
-            (self._files.folder / "hashes").unlink()
         if unreadable:
             texts = [text for _, text in sorted(unreadable)]
             more = [f"and {len(texts) - _NAMED_IMAGES} more"] if len(texts) > _NAMED_IMAGES else []

@@ -16,7 +16,6 @@ import numpy as np
 
 from harness.dataset import SYNTHETIC, ImageDataset
 from harness.errors import DatasetError
-from harness.formats.sources import kind_of
 
 
 class Format(NamedTuple):
@@ -91,6 +90,8 @@ def listing(root: Path) -> str:
     if root.is_file():
         return f"a file of {root.stat().st_size:,} bytes"
     if not root.is_dir():
+        from harness.formats.sources import kind_of  # imports Pillow
+
         return kind_of(root.stat().st_mode)
     names = sorted(os.listdir(root))
     if not names:

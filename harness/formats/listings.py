@@ -14,6 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -119,12 +120,8 @@ def _require_all_shards(shards: Sequence[Path]) -> None:
 def choose_members(path: Path, members: Sequence[str]) -> tuple[list[int], list[str]]:
     """Return the indices of the members of an archive that are the validation set's, and the folders left out."""
     splits, ignored = defaultdict(list), set()
-    split_of: dict[str, tuple[str, str]] = {}  # folders are few, members are many
     for index, member in enumerate(members):
-        folder = member.rpartition("/")[0]
-        if folder not in split_of:
-            split_of[folder] = _split_of(folder)
-        split, top = split_of[folder]
+        split, top = _split_of(member.rpartition("/")[0])
         if split == "system":
             ignored.add(top)
         else:
@@ -142,18 +139,19 @@ def choose_members(path: Path, members: Sequence[str]) -> tuple[list[int], list[
     return sorted(index for index, _ in splits["val"] + splits[""]), sorted(ignored)
 
 
+@lru_cache(maxsize=4096)  # folders are few, members are many
 def _split_of(folder: str) -> tuple[str, str]:
     """Return the split that a folder's path names, ``system`` for a system's folder, and the path up to there."""
-    parts = folder.split("/") if folder else []
-    for i, part in enumerate(parts):
+    split = top = path = ""
+    for part in folder.split("/"):
+        path += f"{part}/"
+        if is_system(part):
+            return "system", path
         words = set(re.split(r"[^a-z]+", part.lower()))
-        names = {"system": is_system(part), **{split: bool(words & spelled) for split, spelled in _SPLITS.items()}}
-        if split := next((split for split, there in names.items() if there), None):
-            inner = _split_of("/".join(parts[i + 1 :]))
-            if inner[0] == "system":
-                return "system", "/".join(parts[: i + 1]) + f"/{inner[1]}"
-            return split, "/".join(parts[: i + 1]) + "/"
-    return "", ""
+        named = next((name for name, spelled in _SPLITS.items() if words & spelled), "")
+        if named and not split:
+            split, top = named, path
+    return split, top
 
 
 def choose_validation(shards: Sequence[Path]) -> list[Path]:

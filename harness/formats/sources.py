@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+from PIL import Image
 
 from harness.errors import DatasetError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
 """What ImageNet and its copies hold, by content; for some others Pillow would start a program, such as Ghostscript."""
@@ -29,8 +28,6 @@ MOST_PIXELS = 89_478_485
 
 def open_bounded(data: bytes) -> Image.Image:
     """Open an encoded image without decoding it; an UnidentifiedImageError if it is in no format of ImageNet."""
-    from PIL import Image
-
     image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
     check_pixels(*image.size)
     return image
@@ -38,8 +35,6 @@ def open_bounded(data: bytes) -> Image.Image:
 
 def check_pixels(width: int, height: int) -> None:
     """Raise a DecompressionBombError if an image of this size would take too much memory."""
-    from PIL import Image
-
     if width * height > MOST_PIXELS:
         size = f"{width:,} x {height:,} pixels"
         raise Image.DecompressionBombError(f"{size}, more than the {MOST_PIXELS:,} that are decoded or resized")

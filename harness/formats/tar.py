@@ -77,10 +77,8 @@ def _find_archive(path: Path) -> Path | None:
 def _from_class_folder(path: str) -> str | None:
     """Return the part of a path that begins with a class folder; None if it has none."""
     parts = path.split("/")
-    for i, part in enumerate(parts[:-1]):
-        if part in imagenet.class_indices():
-            return "/".join(parts[i:])
-    return None
+    starts = (i for i, part in enumerate(parts[:-1]) if part in imagenet.class_indices())
+    return next(("/".join(parts[i:]) for i in starts), None)
 
 
 def is_archive(path: Path) -> bool:

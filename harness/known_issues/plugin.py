@@ -35,21 +35,16 @@ class KnownIssue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.reason} ({self.url}), until {self.until}"
 
 
-def read_known_issues(path: Path) -> list[KnownIssue]:
-    """Read the file; what is wrong is an ExpectedError."""
-    try:
-        return msgspec.convert(read_yaml(path), list[KnownIssue], strict=False)
-    except msgspec.ValidationError as error:
-        raise ExpectedError(
-            f"{path}: expected a list of case, check, reason, url and until (a date): {error}"
-        ) from None
-
-
 class KnownIssuesPlugin:
     """Turns failures that are known into expected ones, and reports issues that are over."""
 
     def __init__(self, path: Path) -> None:
-        self._issues = read_known_issues(path)
+        """Read the file; what is wrong is an ExpectedError."""
+        try:
+            self._issues = msgspec.convert(read_yaml(path), list[KnownIssue], strict=False)
+        except msgspec.ValidationError as error:
+            expected = "expected a list of case, check, reason, url and until (a date)"
+            raise ExpectedError(f"{path}: {expected}: {error}") from None
         self._today = datetime.now(timezone.utc).date()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -21,7 +21,7 @@ import msgspec
 
 from harness.errors import HarnessError, ResultsError
 from harness.nightly.pinned import locked, pinned_run
-from harness.nightly.series import judge_series, night_of, read_nights, write_nights
+from harness.nightly.series import SeriesVerdict, judge_series, night_of, read_nights, write_nights
 from harness.records.results import TimingResult, record_json
 from harness.records.run_folder import CROPS, INPUTS, LABELS, PREDICTIONS, RECORD, Run, read_run, write_whole
 from harness.report.page.changes import Thumbnails
@@ -70,11 +70,8 @@ class Night:
 
     def _clear(self) -> None:
         """Remove what the last night wrote, and nothing else."""
-        latest = self._latest
-        ours = {
-            latest: _WRITTEN,
-            **dict.fromkeys((latest / run for run in _RUNS), (RECORD, LABELS, PREDICTIONS, INPUTS, CROPS)),
-        }
+        latest, runs = self._latest, (self._latest / run for run in _RUNS)
+        ours = {latest: _WRITTEN, **dict.fromkeys(runs, (RECORD, LABELS, PREDICTIONS, INPUTS, CROPS))}
         found = [(path, names) for folder, names in ours.items() if folder.is_dir() for path in folder.iterdir()]
         foreign = [path for path, names in found if not any(fnmatch(path.name, name) for name in names)]
         if latest.is_symlink() or latest.is_file():
@@ -110,15 +107,13 @@ class Night:
         tested = self._pytest("run", f"--junitxml={self._latest / 'junit.xml'}", *baseline, *self.arguments)
         if not (self._latest / "run" / RECORD).exists():
             why = re.search("^(?:ERROR|NOT WRITTEN): (.+)", self._log(), re.MULTILINE)
-            raise NoVerdictError(
-                f"NO RUN: {why[1] if why else f'pytest ended with {tested}, and nothing was measured'}"
-            )
+            ended = f"pytest ended with {tested}, and nothing was measured"
+            raise NoVerdictError(f"NO RUN: {why[1] if why else ended}")
         run = read_run(self._latest / "run")
         if pinned is not None and _images(run) != _images(pinned):
-            raise NoVerdictError(
-                f"NO VERDICT: this night evaluated {_images(run)} images and the pinned run {_images(pinned)}; give "
-                "the same --limit, accept this run, or name another NIGHTLY_DIR"
-            )
+            found = f"this night evaluated {_images(run)} images and the pinned run {_images(pinned)}"
+            advice = "give the same --limit, accept this run, or name another NIGHTLY_DIR"
+            raise NoVerdictError(f"NO VERDICT: {found}; {advice}")
         since, again = pinned.record.created if pinned else "", []
         series = judge_series([*earlier, night_of(run.record)], since, self.judging.limits.speed)
         if suspected := {one.id for one in series if one.why} | self._slower_than(pinned, run):
@@ -126,14 +121,7 @@ class Night:
             series = judge_series([*earlier, night_of(run.record, again)], since, self.judging.limits.speed)
         write_nights(kept, [*earlier, night_of(run.record, again)])
         run = self._with_the_faster(run, again)
-        slower = [(one.id, one.why) for one in series if one.why and "speed" in self.judging.fail_on]
-        report = self._report(run, pinned, slower)
-        rows = [
-            [("<timing", one.id), ("nights", f"{one.nights}"), ("noise", f"{100 * one.noise:.1f} %"), ("<", one.why)]
-            for one in series
-        ]
-        self._write_report(report, [Section("speed over all nights", table_of(rows))] if rows else [])
-        outcome, title, _ = report.headline
+        outcome, title, _ = self._report(run, pinned, series).headline
         if outcome == FAILED:
             return 1, title
         if tested != 0:
@@ -188,8 +176,11 @@ class Night:
         write_whole(run.path / RECORD, record_json(record))
         return Run(run.path, record)
 
-    def _report(self, run: Run, pinned: Run | None, slower: Sequence[tuple[str, str]]) -> Report:
-        """Return the report on a night, and keep its record for the series on the page of the next."""
+    def _report(self, run: Run, pinned: Run | None, series: Sequence[SeriesVerdict]) -> Report:
+        """Write and return the report on a night, and keep its record for the series on the page of the next."""
+        from harness.report.page.render import page_of  # of the extra
+
+        slower = [(one.id, one.why) for one in series if one.why and "speed" in self.judging.fail_on]
         history, now = self.state / "history", f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
         records = sorted(history.glob(_HISTORY))
         try:
@@ -202,13 +193,14 @@ class Night:
         shutil.copyfile(run.path / RECORD, history / f"{now}.json")
         for older in sorted(history.glob(_HISTORY))[:-_LONGEST]:
             older.unlink()
-        return report
-
-    def _write_report(self, report: Report, more: Sequence[Section]) -> None:
-        from harness.report.page.render import page_of  # of the extra
-
-        self._write("summary.md", "\n".join(as_markdown([*report_sections(report), *more])) + "\n")
+        rows = [
+            [("<timing", one.id), ("nights", f"{one.nights}"), ("noise", f"{100 * one.noise:.1f} %"), ("<", one.why)]
+            for one in series
+        ]
+        nights = [Section("speed over all nights", table_of(rows))] if rows else []
+        self._write("summary.md", "\n".join(as_markdown([*report_sections(report), *nights])) + "\n")
         self._write("report.html", page_of(report, self.thumbnails(report, None)))
+        return report
 
     def _write(self, name: str, text: str) -> None:
         write_whole(self._latest / name, text.encode(errors="backslashreplace"))  # a path may not be UTF-8

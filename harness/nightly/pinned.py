@@ -25,18 +25,15 @@ def locked(state: Path) -> Iterator[None]:
     """Hold the lock of a folder of nights; a ResultsError says that another process has it, or why there is none."""
     if (state / RECORD).exists():
         raise ResultsError(f"{state}: expected a folder of nights, found a run; name another folder")
-    lock = FileLock(state / "lock")
     try:
         state.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock = FileLock(state / "lock").acquire(timeout=0)
     except Timeout:
         raise ResultsError(f"another nightly run is using {state}; wait for it, or name another folder") from None
     except OSError as error:
         raise ResultsError(f"{state} cannot be written: {error.strerror}") from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def pinned_run(state: Path) -> Run | None:
@@ -48,9 +45,7 @@ def pinned_run(state: Path) -> Run | None:
 def pin(run: Run, state: Path) -> Path:
     """Pin a copy of a run in place of the earlier one, which is kept, and return its folder.
 
-    Raises:
-        RecordError: the run holds no predictions, or they are not those of its record.
-        ResultsError: it cannot be written; the earlier one is still pinned.
+    A RecordError or ResultsError says why it cannot be copied; the earlier one is still pinned.
     """
     folder, link = state / "pinned", state / "pinned" / "current"
     new = NewRun(folder / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}")

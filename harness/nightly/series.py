@@ -55,10 +55,8 @@ def read_nights(path: Path) -> list[Night]:
     try:
         return msgspec.json.Decoder(Night).decode_lines(read_whole(path)) if path.exists() else []
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(
-            f"{path}: expected the timings of each night, one JSON object a line ({error}); mend it, or move it, and "
-            "the series begins anew"
-        ) from error
+        expected = f"expected the timings of each night, one JSON object a line ({error})"
+        raise RecordError(f"{path}: {expected}; mend it, or move it, and the series begins anew") from error
 
 
 def write_nights(path: Path, nights: Iterable[Night]) -> None:
@@ -77,20 +75,14 @@ def night_of(record: Record, again: Iterable[TimingResult] = ()) -> Night:
 
 
 def judge_series(nights: Sequence[Night], accepted: str, max_slowdown: float) -> list[SeriesVerdict]:
-    """Return the verdict on each timing of the last night, among the nights on the same hardware.
+    """Return the verdict on each timing of the last of the nights, oldest first, among those on the same hardware.
 
-    Args:
-        nights: all nights, oldest first.
-        accepted: date of the run that a person accepted; what was slower by then is accepted too. Empty without one.
-        max_slowdown: how much longer a call may take, as a share.
+    What was slower by the date of the run that a person ``accepted`` is accepted too; the date is empty without one.
     """
     newest, found = nights[-1], []
+    alike = [night for night in nights if night.environment.hardware == newest.environment.hardware]
     for identity in newest.seconds:
-        series = [
-            night
-            for night in nights
-            if identity in night.seconds and night.environment.hardware == newest.environment.hardware
-        ][-_LATEST:]
+        series = [night for night in alike if identity in night.seconds][-_LATEST:]
         # A night that timed it again was suspected: the faster one counts, as noise only ever adds.
         seconds = [min(night.seconds[identity]) for night in series]
         start = max(0, sum(night.created <= accepted for night in series) - 1)

@@ -176,3 +176,8 @@ def command_of(arguments: Sequence[str | os.PathLike[str]], process: Process, en
         launcher = f"torchrun{f' --nnodes {nodes}' if nodes > 1 else ''} --nproc-per-node {process.local_world_size}"
     variables = "".join(f"{name}={shlex.quote(environ[name])} " for name in names if environ.get(name))
     return f"{variables}{launcher} -m pytest {shlex.join(map(str, arguments))}".rstrip()
+
+
+def shorten(error: object) -> str:
+    """Return an error's text without the middle of what it quotes from a damaged file."""
+    return re.sub(r"(?s)\A(.{300}).+(.{200})\Z", r"\1 ... \2", str(error))

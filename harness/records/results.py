@@ -17,8 +17,9 @@ import numpy as np
 
 from harness.errors import RecordError
 from harness.precision import MEMORY_FORMATS, PRECISIONS, Setting
-from harness.records.environment import Environment
+from harness.records.environment import Environment, shorten
 from harness.records.evidence import MOST_IMAGES, Bounds, Count, Counts, Expected, Name, Pairing, Size, Unpaired
+from harness.records.speed import p99_of
 from harness.verdict import FAILED, WARNING, Check, Verdict, judge
 
 SCHEMA_VERSION = "3.1"
@@ -142,7 +143,7 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     yardstick: Seconds | None  # mean seconds of a fixed piece of work without torch; None but on a CPU
     clocks: dict[Name, _Fact | list[str] | None] | None  # the GPU's after the calls, by NVML; None if not known
     yardsticks: tuple[Seconds, ...] = ()  # the same before and after the calls
-    sweep: tuple[tuple[Count, Size], ...] = ()  # sizes that were tried, and images/s of each; empty unless searched
+    sweep: tuple[tuple[Count, Size], ...] = ()  # batch sizes and their images/s, if the size was searched
     cudnn_benchmark: bool = False  # whether cuDNN chose its algorithms by timing them
     compile_seconds: Size | None = None  # by how much longer the first call took, which compiles; None if none does
 
@@ -150,11 +151,6 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     def median(self) -> float:
         """The median seconds of a call."""
         return median(self.seconds)
-
-    @property
-    def p99(self) -> float | None:
-        """The seconds that 99 % of the calls took at most; None if there were too few calls to tell."""
-        return float(np.percentile(self.seconds, 99)) if len(self.seconds) >= 100 else None
 
     @property
     def spread(self) -> float:
@@ -181,8 +177,8 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
         """Return everything but the single calls' seconds, small enough for pytest-benchmark's ``extra_info``."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         del values["seconds"]
-        derived = ("median", "p99", "images_per_second", "spread", "tflops", "share_of_peak")
-        return {**values, **{name: getattr(self, name) for name in derived}}
+        derived = ("median", "images_per_second", "spread", "tflops", "share_of_peak")
+        return {**values, "p99": p99_of(self.seconds), **{name: getattr(self, name) for name in derived}}
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -291,8 +287,3 @@ def _from_benchmarks(values: dict[str, Any]) -> dict[str, Any]:
     except (KeyError, TypeError) as error:
         raise RecordError(f"not a valid file of pytest-benchmark: {type(error).__name__} {error}") from error
     return {**record, "timings": timings}
-
-
-def shorten(error: object) -> str:
-    """Return an error's text without the middle of what it quotes from a damaged file."""
-    return re.sub(r"(?s)\A(.{300}).+(.{200})\Z", r"\1 ... \2", str(error))

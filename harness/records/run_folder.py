@@ -37,7 +37,8 @@ from harness.dataset import digest_of
 from harness.decoding.workers import LOCK, own_folder
 from harness.errors import RecordError, ResultsError
 from harness.predictions import GRID, HASH_BYTES, Predictions
-from harness.records.results import CaseResult, Record, parse_record, record_json, shorten
+from harness.records.environment import shorten
+from harness.records.results import CaseResult, Record, parse_record, record_json
 
 RECORD, LABELS, PREDICTIONS, INPUTS, CROPS = "record.json", "labels.npz", "predictions", "inputs", "crops"
 CROP_SIDE = 112  # pixels of a kept picture in each direction

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
 if TYPE_CHECKING:
     from harness.records.results import TimingResult
@@ -25,6 +26,11 @@ class Limits(NamedTuple):
 
 
 LIMITS = Limits()  # the defaults
+
+
+def p99_of(seconds: Sequence[float]) -> float | None:
+    """Return what 99 % of the calls took at most; None if they are too few to tell."""
+    return float(np.percentile(seconds, 99)) if len(seconds) >= 100 else None
 
 
 def amounts_of(timings: Sequence[TimingResult]) -> dict[str, list[float]]:

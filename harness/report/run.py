@@ -14,7 +14,7 @@ from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, CaseResult, Missing, Phases, Record, TimingResult
 from harness.records.run_folder import Run
-from harness.records.speed import disturbances
+from harness.records.speed import disturbances, p99_of
 from harness.report.sections import Section, by_cause, counted, number, reason_lines, table_of
 from harness.stats import binomial_tail, sampling_band
 from harness.verdict import ALPHA, BASELINE, FAILED, NOT_JUDGED, WARNING
@@ -252,7 +252,7 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
         head = [("<timing", names[timing.id.rpartition("-b")[0]]), ("batch", f"{timing.batch_size:,}")]
         row = [("images/s", f"{timing.images_per_second:,.1f}")]
         row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
-        median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, timing.p99))
+        median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, p99_of(timing.seconds)))
         row += [("ms per call", median), ("p99", p99), ("spread", f"{100 * timing.spread:.1f} %")]
         rows.append([*head, *row])
         row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", f"{timing.gmacs:.2f}")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -60,11 +59,10 @@ def _files(root: Path) -> list[str]:
 
 
 def _refresh(folder: Path) -> None:
-    """Render beside ``folder``, check the result, and move it into place."""
+    """Render beside ``folder``, check the result, and move each file into place: another process may read them."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    try:
-        fresh.chmod(0o755)  # caches are shared between users
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as temporary:
+        fresh = Path(temporary)
         render(fresh, "val")
         if (found := digest(fresh)) != DIGEST:
             raise DatasetError(
@@ -72,22 +70,9 @@ def _refresh(folder: Path) -> None:
                 f"the synthetic images to other bytes (digest {found[:12]}, expected {DIGEST[:12]}), so their expected "
                 "accuracies do not apply; use another Pillow, or point --imagenet at images on disk"
             )
-        _install(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _install(fresh: Path, folder: Path) -> None:
-    """Move ``fresh`` to ``folder``; if that exists, file by file, so that no other process finds one missing."""
-    try:
-        fresh.rename(folder)
-        return
-    except OSError:
-        if not folder.is_dir():
-            raise
-    rendered = _files(fresh)
-    for path in rendered:
-        (folder / path).parent.mkdir(exist_ok=True)
-        (fresh / path).replace(folder / path)
+        rendered = _files(fresh)
+        for path in rendered:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / path).replace(folder / path)
     for path in set(_files(folder)).difference(rendered):
         (folder / path).unlink(missing_ok=True)

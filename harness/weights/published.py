@@ -30,9 +30,8 @@ def load_published(spec: ModelSpec, weights: Any) -> nn.Module:
     try:
         module: nn.Module = torchvision.models.get_model(spec.model, weights=weights, progress=False)
     except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{spec}: expected a weights file with tensors only, found other objects; download it again"
-        ) from error
+        expected = "expected a weights file with tensors only, found other objects"
+        raise WeightsError(f"{spec}: {expected}; download it again") from error
     finally:
         _set_variables(before)
     return module
@@ -60,33 +59,27 @@ def ensure_published(url: str, name: str, *, download: bool = True) -> None:
     torch.hub checks that of what it downloads, but not of a file that is already there.
     """
     path, promised = weights_file(url, name)
-    folder = path.parent
     if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
         raise WeightsError(f"{name}: {path} must be a weights file, found a folder or a special file; remove it")
     if download and not path.exists():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=promised, progress=False)
         # An HTTPException is a connection that broke; a RuntimeError is a download with another hash, not kept.
         except (OSError, HTTPException, RuntimeError) as error:
             raise WeightsError(
-                f"{name}: the weights file {path.name} is not in {folder} and could not be downloaded from {url} "
+                f"{name}: the weights file {path.name} is not in {path.parent} and could not be downloaded from {url} "
                 f"({getattr(error, 'reason', error)}); fetch it elsewhere and put it into that folder"
             ) from error
+    digest = hashlib.sha256()
     try:
-        found = _sha256(path)
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     except OSError as error:
         raise WeightsError(f"{name}: the weights file {path} cannot be read: {error.strerror}") from error
-    if not found.startswith(promised):
+    if not (found := digest.hexdigest()).startswith(promised):
         raise WeightsError(
             f"{name}: the weights file {path} is damaged or not the published one: its sha256 should begin with "
             f"{promised} and is {found[:16]}...; delete it, and it will be downloaded again from {url}"
         )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

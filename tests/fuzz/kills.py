@@ -198,13 +198,13 @@ def _scheduled(pid: int) -> tuple[float, float]:
 
 def _unused_memory(since: float) -> list[str]:
     """Return the names of shared memory made since then that is still there after some seconds, and no process has."""
-    time.sleep(10)  # others' processes may have made some, and be about to end
     unused = {str(path) for path in Path("/dev/shm").iterdir() if path.stat().st_mtime >= since}
     for path in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):
             mapped = path.read_text()
             unused = {name for name in unused if name not in mapped}
-    return sorted(unused)
+    time.sleep(10)  # other runs may have made some, and have ended meanwhile
+    return sorted(name for name in unused if Path(name).exists())
 
 
 def _show(line: str) -> None:

@@ -244,7 +244,7 @@ def test_pixels_that_differ_from_torchvisions_preset_are_an_error(
     result = gate("--imagenet=colours")
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["the decoded pixels of 00.JPEG differ from the output of torchvision's own preset *"])
+    result.stdout.fnmatch_lines(["the decoded pixels of ??.JPEG differ from the output of torchvision's own preset *"])
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def test_the_record_holds_what_was_measured(gate: Gate, project: Path) -> None:
     assert (predictions.logits.shape, str(predictions.logits.dtype)) == ((16, 6), "float32")
     assert (np.diff(predictions.logits, axis=1) <= 0).all()
     assert TOP1 == int((predictions.top1 == targets).sum())
-    crops = crops_of(run, case)
+    crops = crops_of(run, run.record.cases[0])
     assert ids.tolist() == list(crops)
     colours = [crop.mean(axis=(0, 1)) for crop in crops.values()]
     assert [colour for colour, _ in PLAN] == [np.abs(COLOURS - found).sum(axis=1).argmin() for found in colours]

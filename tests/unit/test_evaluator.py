@@ -144,9 +144,7 @@ def test_what_cannot_be_evaluated_is_an_error(dataset: ImageDataset) -> None:
 
 
 @pytest.mark.parametrize("size", [32, 31])
-def test_the_preset_is_checked_on_the_first_image(
-    size: int, dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_preset_is_checked(size: int, dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the transform that torchvision gives with the weights."""
     options = {"resize_size": 40, "interpolation": transforms.InterpolationMode.BICUBIC, "mean": MEAN, "std": STD}
     transform = ImageClassification(crop_size=size, **options)
@@ -159,6 +157,23 @@ def test_the_preset_is_checked_on_the_first_image(
         else:
             with pytest.raises(EvaluationError, match="differ from the output of torchvision's own preset"):
                 evaluator.predict(CASE)
+
+
+def test_the_preset_is_checked_on_further_images(dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that differs for some sizes only may give one image the same pixels."""
+    sizes = iter([32, 31])
+    options = {"resize_size": 40, "interpolation": transforms.InterpolationMode.BICUBIC, "mean": MEAN, "std": STD}
+    model = replace(
+        prepare(classifier(), PRESET),
+        transform=lambda image: ImageClassification(crop_size=next(sizes), **options)(image),
+    )
+    monkeypatch.setattr("harness.models.load", lambda *_, **__: model)
+
+    with (
+        closing(Evaluator(dataset, Options(workers=1, device="cpu"))) as evaluator,
+        pytest.raises(EvaluationError, match="differ from the output of torchvision's own preset"),
+    ):
+        evaluator.predict(CASE)
 
 
 def test_checks_add_evidence(dataset: ImageDataset) -> None:

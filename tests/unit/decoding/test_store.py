@@ -24,7 +24,7 @@ from harness.decoding import store as module
 from harness.decoding.decoders import Decoded, crop_image
 from harness.decoding.folder import Files, Pixels
 from harness.decoding.store import DecodedImages, Job, Progress, decode_rows, describe
-from harness.errors import DatasetError, EvaluationError, StoreError
+from harness.errors import DatasetError, StoreError
 from harness.formats.sources import FileSource, Source
 from harness.options import Decoder
 from harness.preset import Geometry
@@ -86,8 +86,17 @@ def missing(key: Path) -> list[int]:
     return np.flatnonzero(~np.fromfile(key / "hashes", np.uint8).reshape(38, 16)[1:].any(axis=1)).tolist()
 
 
-def test_images_are_read_in_order_while_others_are_decoded(dataset: ImageDataset, opened: Opened) -> None:
-    """Any rows can be read from the start; the pixels are those that torchvision makes of the files."""
+def begin(decoded: DecodedImages, key: Path) -> None:
+    """Begin to decode, and wait for the first image."""
+    decoded.begin()
+    deadline = time.monotonic() + 30
+    while not (key / "hashes").exists() or (key / "hashes").stat().st_size < 38 * 16 or 0 in missing(key):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_images_are_read_in_order(dataset: ImageDataset, opened: Opened) -> None:
+    """Any rows can be read; the pixels are those that torchvision makes of the files."""
     seen: list[tuple[int, int]] = []
     decoded = opened(progress=lambda *numbers: seen.append(numbers))
 
@@ -117,30 +126,7 @@ def test_progress_is_shown_from_its_start_whenever_somebody_waits(opened: Opened
 Unreadable = list[tuple[int, str]]
 
 
-def hold_the_last(jobs: list[Job], files: Files, geometry: Geometry, decoder: Decoder) -> Unreadable:
-    """Decode as ever, but the last chunk only once there is a file called ``go``."""
-    while jobs[-1][0] == 36 and not (files.folder / "go").exists():
-        time.sleep(0.01)
-    return decode_rows(jobs, files, geometry, decoder)
-
-
-def test_the_first_images_do_not_wait_for_the_last(
-    opened: Opened, dataset: ImageDataset, key: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Images can be read while later ones are missing; reading those waits."""
-    monkeypatch.setattr(module, "decode_rows", hold_the_last)
-    decoded = opened()
-
-    first = decoded.read(slice(0, 32))
-    rows = missing(key)
-    (key / "go").touch()
-    last = decoded.read(slice(32, 37))
-
-    assert rows == list(range(32, 37))
-    assert np.array_equal(np.concatenate([first, last]), crops(dataset))
-
-
-def test_decoding_goes_on_in_the_background(opened: Opened, key: Path) -> None:
+def test_decoding_goes_on_in_the_background(dataset: ImageDataset, opened: Opened, key: Path) -> None:
     """Once begun, images are decoded while this process does something else; beginning again changes nothing."""
     decoded = opened()
     decoded.begin()
@@ -151,22 +137,7 @@ def test_decoding_goes_on_in_the_background(opened: Opened, key: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
-    assert decoded.seconds == 0.0
-
-
-def test_waiting_is_timed(opened: Opened, dataset: ImageDataset, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time spent waiting for images grows; reading what is decoded adds next to nothing."""
-    monkeypatch.setattr(module, "decode_rows", hold_the_last)
-    decoded = opened()
-    threading.Timer(0.5, (key / "go").touch).start()
-    decoded.begin().add_done_callback(lambda _: None)
-
-    decoded.finish()
-    waited = decoded.seconds
-    decoded.read(slice(0, len(dataset)))
-
-    assert waited > 0.3
-    assert decoded.seconds < waited + 0.1
+    assert np.array_equal(decoded.read(slice(0, 37)), crops(dataset))
 
 
 def test_what_fails_at_the_beginning_fails_on_reading(opened: Opened, tmp_path: Path) -> None:
@@ -259,17 +230,6 @@ def test_a_fault_in_decoding_is_not_hidden_by_the_store(
         opened().read(slice(0, 1))
 
 
-def test_a_torchvision_with_another_rule_for_sizes_is_noticed(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images are resized without it, but for some of those decoded anew."""
-    opened().finish()
-    monkeypatch.setattr("torchvision.transforms.functional.center_crop", lambda image, _: image.crop((1, 1, 29, 29)))
-
-    with pytest.raises(
-        EvaluationError, match=r"\.JPEG, decoded anew, must have the pixels of torchvision's own resize"
-    ):
-        opened().read(slice(0, 1))
-
-
 def test_another_sample_is_decoded_anew_in_each_run(
     opened: Opened, dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,7 +260,7 @@ def test_what_another_process_decodes_meanwhile_is_checked_too(
     """A process that waits for a build gets pixels that it did not decode."""
     monkeypatch.setattr(module, "decode_rows", hold_all)
     first, second = opened(), opened()
-    first.read(slice(0, 1))
+    begin(first, key)
     second.begin()
     time.sleep(0.3)
     monkeypatch.setattr(decoders, "crop_image", lambda *_: np.zeros((28, 28, 3), np.uint8))
@@ -518,10 +478,10 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(
     assert not key.exists()
 
 
-def test_others_can_decode_what_one_has_not(dataset: ImageDataset, opened: Opened) -> None:
+def test_others_can_decode_what_one_has_not(dataset: ImageDataset, opened: Opened, key: Path) -> None:
     """A run that is closed in the middle leaves the lock and its rows to the next."""
     first = opened(workers=1)
-    first.read(slice(0, 1))
+    begin(first, key)
     first.close()
 
     assert np.array_equal(opened().read(slice(0, 37)), crops(dataset))
@@ -539,7 +499,7 @@ def test_closing_cancels_what_has_not_begun(opened: Opened, key: Path, monkeypat
     monkeypatch.setattr(module, "_CHUNK", 1)
     monkeypatch.setattr(module, "decode_rows", hold_all)
     decoded = opened()
-    decoded.read(slice(0, 1))
+    begin(decoded, key)
     closing = threading.Thread(target=decoded.close)
 
     closing.start()
@@ -578,10 +538,10 @@ def count_jobs(jobs: list[Job], files: Files, geometry: Geometry, decoder: Decod
 def test_two_at_once_decode_once(
     dataset: ImageDataset, opened: Opened, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever comes second waits, gets the images as they are decoded, and decodes none."""
+    """Whoever comes second waits, gets the images once they are decoded, and decodes none."""
     monkeypatch.setattr(module, "decode_rows", count_jobs)
     first, second = opened(), opened()
-    first.read(slice(0, 1))
+    begin(first, key)
     results: list[NDArray[np.uint8]] = []
     waiting = threading.Thread(target=lambda: results.append(second.read(slice(0, 37))))
 
@@ -632,10 +592,10 @@ def test_closing_does_not_wait_for_another_process(opened: Opened, key: Path) ->
         assert time.monotonic() - started < 5
 
 
-def test_one_that_stops_is_followed(dataset: ImageDataset, opened: Opened) -> None:
+def test_one_that_stops_is_followed(dataset: ImageDataset, opened: Opened, key: Path) -> None:
     """If the process that decodes stops, the one that waits goes on with what is missing."""
     first, second = opened(workers=1), opened()
-    first.read(slice(0, 1))
+    begin(first, key)
     results: list[NDArray[np.uint8]] = []
     waiting = threading.Thread(target=lambda: results.append(second.read(slice(0, 37))))
 
