@@ -19,18 +19,15 @@ from harness.records.run_folder import Run
 from harness.records.speed import LIMITS, Limits, SpeedChange, amounts_of, disturbances
 from harness.verdict import BASELINE, FAILED, NOT_JUDGED, Check, judge_speed
 
-FAILURES = ("accuracy", *Limits._fields, "missing")
-"""What may count as a failure."""
+FAILURES = ("accuracy", *Limits._fields, "missing")  # what may count as one
 LIMIT_OPTIONS = {
     "--max-slowdown": "how much longer a call may take if that is significant",
     "--max-memory": "how much more memory may be used at the peak",
     "--max-compile-time": "how much longer torch.compile may take",
 }
 """The option of each of ``Limits``, and its help."""
-NOISE = 0.07
-"""Default of by how much the speed of two runs of the same software differs."""
-CONFIDENCE = 0.99
-"""Of all intervals of a comparison together, whatever their number (Bonferroni)."""
+NOISE = 0.07  # default of by how much the speed of two runs of the same software differs
+_CONFIDENCE = 0.99  # of all intervals of a comparison together, whatever their number (Bonferroni)
 
 
 @dataclass(frozen=True)
@@ -122,10 +119,7 @@ class Comparison:
 
 
 def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy()) -> Comparison:  # noqa: B008
-    """Compare two runs; the speed of the same software on the same machine may differ by a share of ``noise``.
-
-    A RecordError says that they have no image in common, or that predictions cannot be read.
-    """
+    """Compare two runs, or raise a RecordError; the speed of the same software may differ by a share of ``noise``."""
     before, after = old.record, new.record
     paired = before.cases and after.cases and old.holds_predictions and new.holds_predictions
     if not paired or not np.isin(new.labels[0], old.labels[0]).any():
@@ -152,7 +146,7 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
 
 def confidence_of_each(timings: int) -> float:
     """Return the confidence of each of so many intervals."""
-    return 1 - (1 - CONFIDENCE) / timings
+    return 1 - (1 - _CONFIDENCE) / timings
 
 
 def check_same_images(*runs: Run) -> None:

@@ -94,10 +94,9 @@ def read_expected(path: Path) -> tuple[Entry, ...]:
     if not isinstance(document, dict):
         raise ExpectedError(f"{path}: expected a mapping with the keys schema_version, tolerance, datasets and models")
     if (version := document.get("schema_version")) != str(SCHEMA_VERSION):
-        raise ExpectedError(
-            f"{path}: schema_version must be {SCHEMA_VERSION}, found {reprlib.repr(version):.80}; version 1 has "
-            "'splits' for 'datasets' and 'embedded' for 'synthetic': rename them and raise the version"
-        )
+        found = f"schema_version must be {SCHEMA_VERSION}, found {reprlib.repr(version):.80}"
+        renamed = "'splits' for 'datasets' and 'embedded' for 'synthetic': rename them and raise the version"
+        raise ExpectedError(f"{path}: {found}; version 1 has {renamed}")
     listed: _File = _convert(document, _File, str(path))
     general = _tolerances(listed.tolerance, f"{path}: tolerance", {})
     if "fp32" not in general:
@@ -184,9 +183,7 @@ def _entry(
             allowed = _tolerances(accuracy.tolerance, f"{where} ({spec}): {name}.tolerance", tolerances[name])
             top1, top5 = (round(value * dataset.images / 100) for value in (accuracy.acc1, accuracy.acc5))
             counts = Counts(dataset.images, top1, top5)
-            expected[name] = {
-                precision: Expected(counts, tolerance, dataset.origin) for precision, tolerance in allowed.items()
-            }
+            expected[name] = {key: Expected(counts, value, dataset.origin) for key, value in allowed.items()}
     return Entry(spec, expected, where)
 
 
@@ -194,10 +191,8 @@ def build(spec: ModelSpec) -> Any:
     """Return what a model's builder returns; an ExpectedError says why it cannot be imported or called, and where."""
     module_name, function_name = str(spec.builder).split(":")
     if module_name.startswith("."):
-        raise ExpectedError(
-            f"{spec}: builder must name its module from the top, such as package.module:function, found the "
-            f"relative {spec.builder!r}"
-        )
+        expected = "builder must name its module from the top, such as package.module:function"
+        raise ExpectedError(f"{spec}: {expected}, found the relative {spec.builder!r}")
     what = "cannot be imported"
     try:
         function = getattr(importlib.import_module(module_name), function_name)

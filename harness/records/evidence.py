@@ -11,11 +11,8 @@ import msgspec
 
 from harness.stats import mcnemar
 
-MOST_IMAGES = 20_000_000
-"""More than any set in use has; the exact tests take seconds for that many."""
+MOST_IMAGES = 20_000_000  # more than any set in use has; the exact tests take seconds for that many
 METRICS = {"top1": "top-1", "top5": "top-5"}
-COLUMNS = 80
-"""Width of a terminal: text for people is wrapped to it."""
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 """Text without control characters, which no table or chart could show."""
@@ -105,8 +102,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
     stage: str
     finding: str  # what differs, in one sentence
-    # Whether a named difference of the environment or the command explains it; records that do not say are older.
-    explained: bool = True
+    explained: bool = True  # whether a named difference of environment or command explains it; older records lack it
     cause: str = ""  # what may have caused it; older records have it in the finding
     details: str = ""  # figures and an example
 
@@ -172,11 +168,9 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
     diagnosis: Diagnosis  # the first stage that differs; arithmetic if none before it does
     inputs_known: bool  # whether the earlier run holds the pixels that its model was shown
     environment: tuple[str, ...] = ()  # what changed in the environment, as ``name old -> new``
-    # The first few changes beyond noise, of top-1 before those of top-5, largest margin first.
-    examples: tuple[ChangedPrediction, ...] = ()
+    examples: tuple[ChangedPrediction, ...] = ()  # a few beyond noise, top-1 before top-5, largest margin first
     policy: Policy = Policy()  # how strictly the comparison is judged
-    # Those of ``top5_changed`` that arithmetic alone may explain; None if not known.
-    top5_near_ties: Count | None = None
+    top5_near_ties: Count | None = None  # those of ``top5_changed`` that arithmetic may explain; None if not known
     top5_lost: Count = 0  # images whose target was among the five highest classes and is not
     top5_gained: Count = 0  # images whose target was not among the five highest classes and is
     close: Count = 0  # images whose top-1 prediction arithmetic may change: their margin is within the noise floor's
@@ -212,8 +206,8 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
         """How many predictions changed, in one sentence."""
         beyond = f", {self.beyond_noise:,} beyond noise" if self.changed else ""
         found = f"{self.changed:,} of {self.images:,} predictions changed{beyond}{_turned(self.lost, self.gained)}"
-        sets = "set" if self.top5_beyond_noise == 1 else "sets"
-        return found + (f"; {self.top5_beyond_noise:,} top-5 {sets} beyond noise" if self.top5_beyond_noise else "")
+        sets = f"; {counted(self.top5_beyond_noise, 'top-5 set')} beyond noise" if self.top5_beyond_noise else ""
+        return f"{found}{sets}"
 
     @property
     def figures(self) -> Iterator[str]:
@@ -230,8 +224,7 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
         if moved is None:
             yield f"no logits in the baseline: near-ties are margins of this run of up to {floor.margin:.1e}"
         else:
-            images = "image" if moved.beyond == 1 else "images"
-            beyond = f", {moved.beyond:,} {images} beyond it" if moved.beyond else ""
+            beyond = f", {counted(moved.beyond, 'image')} beyond it" if moved.beyond else ""
             yield (
                 f"logits moved by {moved.median:.1e} (median), {moved.p99:.1e} (99 %), {moved.largest:.1e} (largest) "
                 f"of the logit scale; noise floor {floor.median:.1e} (median), {floor.largest:.1e} (largest){beyond}"
@@ -265,8 +258,13 @@ class Unpaired(msgspec.Struct, frozen=True, tag="unpaired", tag_field="kind"):
     policy: Policy = Policy()  # how strictly the comparison is judged
 
 
+def counted(value: int, noun: str) -> str:
+    """Return a number of things, such as ``1 result`` or ``2 results``."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
 def wrapped(line: str) -> str:
-    """Return a line, wrapped to the width of a terminal, never inside a word."""
+    """Return a line, wrapped to the 80 columns of a terminal, never inside a word."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
-    wrapper = textwrap.TextWrapper(COLUMNS, "", indent, break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(80, "", indent, break_long_words=False, break_on_hyphens=False)
     return wrapper.fill(line.replace(" %", "\u00a0%")).replace("\u00a0%", " %")  # a percentage stays in one line

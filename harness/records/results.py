@@ -23,8 +23,7 @@ from harness.records.speed import p99_of
 from harness.verdict import FAILED, WARNING, Check, Verdict, judge
 
 SCHEMA_VERSION = "3.1"
-BENCHMARK_KEY = "imagenet_gate"
-"""Key of a pytest-benchmark JSON file that holds the record; its timings are the file's benchmarks."""
+BENCHMARK_KEY = "imagenet_gate"  # of a pytest-benchmark JSON file that holds the record; its benchmarks are the timings
 NOT_RUN: Final = "not run"
 ERROR: Final = "error"
 

@@ -59,10 +59,7 @@ class NewRun:
     """A run folder in the making, beside its destination, to which it is moved once it is whole."""
 
     def __init__(self, folder: Path | None, option: str = "--results") -> None:
-        """Make the staging folder, a temporary one for a run that is not kept; ``finish`` changes the destination.
-
-        A ResultsError says that something that is not a run is there, or that nothing can be written there.
-        """
+        """Make the staging folder, or raise a ResultsError; a run that is not kept has a temporary one."""
         if folder is None:
             self.folder = None
             self.staging, self._lock = own_folder(Path(multiprocessing.util.get_temp_dir(), "run-"))
@@ -75,10 +72,8 @@ class NewRun:
         if outer := [parent for parent in self.folder.parents if (parent / RECORD).exists()]:
             raise ResultsError(f"{option} {folder}: expected a folder of its own, found one in the run {outer[0]}")
         if self.folder.is_dir() and (foreign := _foreign(self.folder)):
-            raise ResultsError(
-                f"{option} {folder}: expected a new or empty folder, or an earlier run to be replaced; found a folder "
-                f"with something else in it: {foreign}"
-            )
+            expected = "expected a new or empty folder, or an earlier run to be replaced"
+            raise ResultsError(f"{option} {folder}: {expected}; found a folder with something else in it: {foreign}")
         with _as_results_error(self.folder):
             self.staging, self._lock = own_folder(self.folder.with_name(f"{self.folder.name}.partial-"))
 

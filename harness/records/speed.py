@@ -25,8 +25,7 @@ class Limits(NamedTuple):
     compile: float = 0.25
 
 
-LIMITS = Limits()
-"""The defaults."""
+LIMITS = Limits()  # the defaults
 
 
 def p99_of(seconds: Sequence[float]) -> float | None:
@@ -68,8 +67,7 @@ class SpeedChange(msgspec.Struct, frozen=True):
     low: float  # lower end of the ratio's interval
     high: float  # upper end of the ratio's interval
     fastest: float  # new over old seconds of the fastest call
-    # New over old seconds of the yardstick, a fixed piece of work beside the calls; None if not known.
-    machine: float | None
+    machine: float | None  # new over old seconds of the yardstick beside the calls; None if not known
     noise: float  # by how much two runs of the same software may differ, as a share
     disturbed: str = ""  # why one of the two timings is no evidence; empty if both are
     kind: str = "speed"  # what was measured, a field of Limits: the ratio is that of memory, or of time to compile

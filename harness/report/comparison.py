@@ -58,7 +58,7 @@ def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], limits: Li
         disturbed = sum(any(disturbances(timing)) for timing in tried.timings)
         evidence, decided = tried.evidence, tried.judged(limits).outcome != NOT_JUDGED
         undecided |= set() if decided else {tried.id}
-        interval = " to ".join(f"{end:.3f}" for end in (evidence.low, evidence.high))
+        interval = f"{evidence.low:.3f} to {evidence.high:.3f}"
         old, new = (_amount(value, evidence.kind) for value in (tried.old, tried.new))
         heading = "seconds, new / old" if evidence.kind == "speed" else "new / old"
         row = [(f"<{evidence.kind}", tried.id), ("old", old), ("new", new), (heading, f"{evidence.ratio:.3f}")]

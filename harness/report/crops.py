@@ -1,7 +1,4 @@
-"""The crops that a run keeps for pictures: no run knows which predictions a later one will change.
-
-So each keeps those of its smallest margins, which change first, or those that its baseline keeps.
-"""
+"""The crops that a run keeps for pictures: those of its smallest margins, which change first, or its baseline's."""
 
 from __future__ import annotations
 

@@ -29,10 +29,7 @@ def is_terminal() -> bool:
 
 @dataclass
 class Console:
-    """The file that tqdm writes to: a bar on a terminal, below what something else has begun to write; else lines.
-
-    ``uncaptured`` is a context in which output to stderr is not captured.
-    """
+    """The file that tqdm writes to: a bar on a terminal, else lines; ``uncaptured`` lets output to stderr through."""
 
     terminal: bool
     write_line: Callable[[str], object] = lambda line: sys.stderr.write(f"{line}\n")

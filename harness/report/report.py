@@ -133,19 +133,15 @@ def headline(
         # A result that this run lacks counts as well.
         sentence = f"FAILED: {len(ids)} of {counted(len(ids | results), 'result')}: {identity}: {short}{more}{but}"
         return Headline(FAILED, f"{sentence}{warned}", tuple(wrong))
-    sentence = f"PASSED: {_measured(record)}, torch {record.environment.torch}"
+    counts = {"case": len(record.cases), "timing": len(record.timings)}
+    measured = " and ".join(counted(number, noun) for noun, number in counts.items() if number)
+    if dataset := record.dataset:
+        whole = "" if dataset.images == dataset.total else f" of {dataset.total:,}"
+        measured += f" on {dataset.name}, {dataset.images:,}{whole} images"
+    sentence = f"PASSED: {measured}, torch {record.environment.torch}"
     if against:
         sentence += f"; compared with {against}{but}"
     return Headline(WARNING if warnings else PASSED, f"{sentence}{warned}", warnings)
-
-
-def _measured(record: Record) -> str:
-    counts = {"case": len(record.cases), "timing": len(record.timings)}
-    measured = " and ".join(counted(number, noun) for noun, number in counts.items() if number)
-    if (dataset := record.dataset) is None:
-        return measured
-    whole = "" if dataset.images == dataset.total else f" of {dataset.total:,}"
-    return f"{measured} on {dataset.name}, {dataset.images:,}{whole} images"
 
 
 def report_sections(report: Report) -> list[Section]:

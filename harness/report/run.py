@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
-from harness.records.results import ERROR, CaseResult, Missing, Phases, TimingResult
+from harness.records.results import ERROR, CaseResult, Missing, Phases, Record, TimingResult
 from harness.records.run_folder import Run
+from harness.records.speed import disturbances, p99_of
 from harness.report.sections import Section, by_cause, counted, number, reason_lines, table_of
 from harness.stats import binomial_tail, sampling_band
 from harness.verdict import ALPHA, BASELINE, FAILED, NOT_JUDGED, WARNING
 
-RANK_NOTE = (
+_RANK = (
     "rank: best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's "
     "method)"
 )
@@ -38,8 +39,6 @@ def run_sections(run: Run, *, details: bool = False) -> list[Section]:
     record = run.record
     found = accuracy_sections(run, rank_ranges(run), details=details) if record.cases or record.missing_cases else []
     if record.timings or record.missing_timings:
-        from harness.report.timings import throughput_sections
-
         found += throughput_sections(run, details=details)
     return found
 
@@ -98,8 +97,8 @@ def _accuracy_section(run: Run, ranks: Mapping[str, str]) -> Section:
             row.append((name, f"{case.counts.percent(metric):.3f}"))
             row.append((against, _comparison_cell(case, metric, against)))
         rows.append([*row, ("img/s", f"{case.images_per_second:,.0f}"), ("<outcome", shown(case.outcome))])
-    lines = list(missing_lines(run.record.missing_cases))
-    lines += [RANK_NOTE] if ranks else []
+    lines = list(_missing_lines(run.record.missing_cases))
+    lines += [_RANK] if ranks else []
     if rows and any(cell != "-" for row in rows for heading, cell in row if heading == against):
         lines.append(f"{against}: {_AGAINST[against].format(origin=_origin(ranked))}")
     could_miss: dict[str, float] = {}
@@ -216,8 +215,8 @@ def _baseline_sections(cases: Sequence[CaseResult], *, details: bool) -> list[Se
         row = [("<against the baseline", names[case.id]), ("changed", f"{pairing.changed:,}")]
         row += [("beyond noise", f"{pairing.beyond_noise:,}")]
         row += [("lost", f"{pairing.lost:,}"), ("gained", f"{pairing.gained:,}")]
-        row.append(("top-5", f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})"))
-        rows.append([*row, ("drift", drifts[-1])])
+        top5 = f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})"
+        rows.append([*row, ("top-5", top5), ("drift", drifts[-1])])
         row = [("<drift", names[case.id]), *zip(("median", "99 %", "largest"), drifts, strict=True)]
         moved.append([*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}"), ("McNemar's p", f"{pairing.p:.2g}")])
         blind[pairing.blind] = case.id
@@ -238,7 +237,51 @@ def _expected_section(cases: Sequence[CaseResult]) -> Section:
     return Section("", table_of(rows))
 
 
-def missing_lines(missing: Sequence[Missing]) -> Iterator[str]:
+def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
+    """Return a table of the timings in the order in which they were measured, the missing ones, and ``details``."""
+    timings = run.record.timings
+    names = short_names([msgspec.structs.replace(timing, id=timing.id.rpartition("-b")[0]) for timing in timings])
+    first: dict[tuple[str, str, int], TimingResult] = {}
+    for timing in sorted(timings, key=lambda timing: timing.setting_order):
+        first.setdefault((timing.model, timing.weights, timing.batch_size), timing)
+    rows, more, has_speed_ups = [], [], len(first) < len(timings)
+    for timing in timings:
+        reference = first[timing.model, timing.weights, timing.batch_size]
+        speed_up = None if timing is reference else timing.images_per_second / reference.images_per_second
+        memory = "-" if timing.peak_memory is None else f"{timing.peak_memory / 1e9:.2f} GB"
+        head = [("<timing", names[timing.id.rpartition("-b")[0]]), ("batch", f"{timing.batch_size:,}")]
+        row = [("images/s", f"{timing.images_per_second:,.1f}")]
+        row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
+        median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, p99_of(timing.seconds)))
+        row += [("ms per call", median), ("p99", p99), ("spread", f"{100 * timing.spread:.1f} %")]
+        rows.append([*head, *row])
+        row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", f"{timing.gmacs:.2f}")]
+        row += [("TFLOP/s", f"{timing.tflops:.3f}"), ("of peak", f"{100 * timing.share_of_peak:.0f} %")]
+        row += [("compile", number(timing.compile_seconds, ",.1f"))] if any(t.compiled for t in timings) else []
+        more.append([*head, *row, ("memory", memory)])
+    title = "throughput: forward alone, images on the device, seeded weights"
+    found = [Section(title, table_of(rows), tuple(_throughput_notes(run.record, has_speed_ups=has_speed_ups)))]
+    peaks = {timing.precision: f"{timing.peak_tflops:.3f} TFLOP/s in {timing.precision}" for timing in timings}
+    reached = f"peak: {', '.join(peaks.values())} by a product of large matrices"
+    note = f"GMACs: multiply-adds of one image, two operations each; {reached}"
+    return [*found, Section("", table_of(more), (note,))] if details and rows else found
+
+
+def _throughput_notes(record: Record, *, has_speed_ups: bool) -> Iterator[str]:
+    if record.timings:
+        legend = "; speed-up: over the model's first setting at the same batch size" if has_speed_ups else ""
+        yield f"images/s from the median call; p99: ms, of 100 calls or more; spread: interquartile range{legend}"
+    yield from _missing_lines(record.missing_timings)
+    for timing in record.timings:
+        if timing.sweep:
+            tried = ", ".join(f"{size}: {speed:,.1f}" for size, speed in timing.sweep)
+            yield f"{timing.id}: timed at {timing.batch_size}, as larger batches gain little; images/s by size: {tried}"
+        yield from (f"{timing.id}: disturbed: {why}" for why in disturbances(timing))
+        if isinstance(reasons := (timing.clocks or {}).get("throttled"), list) and reasons:
+            yield f"{timing.id}: the GPU is throttled by {', '.join(map(str, reasons))}"
+
+
+def _missing_lines(missing: Sequence[Missing]) -> Iterator[str]:
     """Yield a line for each result that is missing."""
     for result in missing:
         yield f"  {result.id}: {'ERROR, no result (see above)' if result.outcome == ERROR else result.outcome}"

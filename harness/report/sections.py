@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from harness.records.evidence import counted as counted
 from harness.records.evidence import wrapped
 
 Row: TypeAlias = Sequence[tuple[str, str]]
@@ -48,11 +49,6 @@ def table_of(rows: Sequence[Row]) -> Table | None:
 def number(value: float | None, form: str) -> str:
     """Return a number as a cell, by a format specification; a dash if it is not known."""
     return "-" if value is None else format(value, form)
-
-
-def counted(value: int, noun: str) -> str:
-    """Return a number of things, such as ``1 result`` or ``2 results``."""
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 @dataclass(frozen=True)

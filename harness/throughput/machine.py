@@ -33,9 +33,7 @@ _REASONS = {
     0x100: "display clocks",
 }
 _PERIOD = 0.1  # seconds between two looks at the clocks
-# The yardstick: together a quarter of a second on two cores.
-_SIDE = 1024
-_PRODUCTS = 40
+_SIDE, _PRODUCTS = 1024, 40  # of the yardstick: together a quarter of a second on two cores
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -51,10 +49,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Return the largest use of memory since ``reset_peak_memory``, in bytes; None where it is not known.
-
-    On CUDA and XPU that of torch's allocator; on Linux the resident memory of the whole process, torch itself included.
-    """
+    """Return what ``TimingResult.peak_memory`` keeps, since ``reset_peak_memory``; None where it is not known."""
     allocator = _allocator_of(device)
     if allocator is not None:
         return int(allocator.max_memory_allocated(device))
@@ -120,8 +115,7 @@ def watched_clocks(device: torch.device) -> Iterator[Callable[[], dict[str, Any]
 def measure_yardstick(device: torch.device) -> float | None:
     """Return the seconds that numpy takes for a product of two matrices, the median of many; None but for a CPU.
 
-    A CPU's speed depends on its temperature and on other jobs. If two runs measure the same time here, then the machine
-    was as fast for both.
+    A CPU's speed depends on its temperature and on other jobs: where this time is the same, the machine was as fast.
     """
     if device.type != "cpu":
         return None

@@ -111,9 +111,8 @@ class _Throughput:
         """Describe the device; the versions as well, unless the gate does."""
         from harness.device import describe_device
 
-        found = f"versions: {describe_versions()}"
         device = f"timed on: {describe_device(self.bench.device)}"
-        return [device, found] if gate_of(config).evaluator is None else [device]
+        return [device] if gate_of(config).evaluator else [device, f"versions: {describe_versions()}"]
 
     def pytest_imagenet_environment(self, config: pytest.Config) -> Environment:
         """Return the versions and hardware."""

@@ -23,10 +23,8 @@ from harness.throughput.machine import measure_yardstick, peak_memory, reset_pea
 
 # The warm-up ends when the medians of two successive windows of calls differ by at most this share, or after this time;
 # but not before clocks, which rise within tenths of a second, have risen.
-_WINDOW = 5
-_STABLE = 0.02
-_LEAST_SECONDS, _MOST_SECONDS = 0.5, 5.0
-_FEWEST_CALLS = 2
+_WINDOW, _STABLE = 5, 0.02
+_LEAST_SECONDS, _MOST_SECONDS, _FEWEST_CALLS = 0.5, 5.0, 2
 # --batch-sizes auto: the gain of twice the size that is worth it, and the sizes.
 _GAIN, _SWEEP_CALLS, _SIZES = 1.05, 5, [2**power for power in range(13)]
 # Large enough to keep every unit busy: half a second or less on a slow device, a few milliseconds on a fast one.
@@ -151,12 +149,10 @@ class Bench:
     def _swept(self, model: Model, case: Case) -> Iterator[tuple[int, float]]:
         """Yield batch sizes and their images/s, until these no longer grow or memory runs out."""
         best, peak = 0.0, self._peaks[case.setting.precision]
+        too_little = f"{case.spec}: {self.device} ran out of memory for a batch of one image"
         for size in _SIZES:
             try:
-                with (
-                    conditions(case.setting, self.device, self._cudnn_benchmark),
-                    memory_for(f"{case.spec}: {self.device} ran out of memory for a batch of one image"),
-                ):
+                with conditions(case.setting, self.device, self._cudnn_benchmark), memory_for(too_little):
                     timed = TimedForward(model, self.device, replace(case, batch_size=size), peak)
                     require_finite(timed())
                     # The fastest: another job makes calls slower, none faster.
@@ -202,17 +198,12 @@ def conditions(setting: Setting, device: torch.device, cudnn_benchmark: bool = F
 def require_finite(logits: Tensor) -> None:
     """Raise an EvaluationError if logits, (B, classes), are not finite: the time they took means nothing."""
     if bad := int((~logits.isfinite().all(dim=1)).sum()):
-        raise EvaluationError(
-            f"{bad:,} of {len(logits):,} images have non-finite logits, so there is no speed to report"
-        )
+        found = f"{bad:,} of {len(logits):,} images have non-finite logits"
+        raise EvaluationError(f"{found}, so there is no speed to report")
 
 
 def peak_tflops(setting: Setting, device: torch.device) -> float:
-    """Return the speed of a product of large matrices, in 10^12 operations a second: the best of several.
-
-    A multiply-add counts as two operations. This is what the machine reaches now, with the same switches, rather than
-    what its maker promises.
-    """
+    """Return the best speed of a product of large matrices, in 10^12 operations a second; a multiply-add is two."""
     side = _PRODUCT_SIDE.get(device.type, _GPU_PRODUCT_SIDE)
     with conditions(setting, device):
         # In autocast's dtype from the start: otherwise each product would cast again.

@@ -1,4 +1,4 @@
-"""Tests of harness.report.page.parts: what the tables say, and what the charts are given."""
+"""Tests of harness.report.page.render's parts: what the tables say, and what the charts are given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytest.importorskip("vl_convert", reason="needs the extra report")
 from harness.compare.statistics import wilson_interval
 from harness.records.results import CaseResult, Missing, Record
 from harness.records.run_folder import Run
-from harness.report.page import parts
+from harness.report.page import render
 from harness.report.page.charts import Bar, Chart, Point
 from harness.report.report import report_on
 from harness.report.sections import Section
@@ -44,17 +44,17 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
         return Chart(title, "")
 
     for name in ("trade_off", "speeds", "series"):
-        monkeypatch.setattr(parts, name, draw)
+        monkeypatch.setattr(render, name, draw)
     return asked
 
 
-def _parts(*records: Record) -> dict[str, parts.Part]:
+def _parts(*records: Record) -> dict[str, render.Part]:
     runs = [Run(Path(f"run{number}"), record) for number, record in enumerate(records)]
     return _parts_of(*runs)
 
 
-def _parts_of(*runs: Run) -> dict[str, parts.Part]:
-    return {part.name: part for part in parts.parts_of(report_on(runs))}
+def _parts_of(*runs: Run) -> dict[str, render.Part]:
+    return {part.name: part for part in render.parts_of(report_on(runs))}
 
 
 def _rows(section: Section) -> Sequence[Sequence[str]]:
@@ -214,4 +214,4 @@ def test_changed_predictions_are_not_listed_twice() -> None:
     """The page has cards for them; what else the comparison says stays."""
     listed = Section("accuracy", None, ("legend", "resnet18: 2 now wrong", "    a.JPEG: class 1 -> 2"))
 
-    assert parts._without_images(listed).lines == ("legend", "resnet18: 2 now wrong")
+    assert render._without_images(listed).lines == ("legend", "resnet18: 2 now wrong")
