@@ -70,13 +70,13 @@ def forward(model: Callable[[Tensor], Tensor], normalize: Normalize, crops: Tens
     try:
         logits = model(normalize(crops))
     except RuntimeError as error:
-        reason, remedy = str(error).partition("\n")[0], ""
+        reason, remedy = str(getattr(error, "inner_exception", error)).partition("\n")[0].strip(), ""
         if "view size is not compatible" in reason:
             reason = "the model calls view() on values in channels_last, which it needs contiguous"
             remedy = "use --memory-format contiguous, or reshape() in the model"
         elif type(error).__module__.startswith(("torch._dynamo", "torch._inductor")) and not is_out_of_memory(error):
-            reason = f"the model cannot be compiled as one graph ({reason.strip()})"
-            remedy = "leave out --compile, or let torch.compile(model, fullgraph=True) tell where it breaks"
+            reason = f"the model cannot be compiled as a whole ({reason})"
+            remedy = "leave out --compile, or see what torch.compile(model, fullgraph=True) reports"
         if not remedy:
             raise
         raise EvaluationError(f"{reason}: {remedy}") from error
@@ -114,7 +114,8 @@ def predict(
         EvaluationError: the model is in train mode, or an image's logits are not finite, all equal, or too many.
         DeviceError: there is not even memory for one image at a time.
     """
-    if any(module.training for module in model.modules()):
+    # The wrapper of torch.compile is in no mode of its own, and says in torch 2.4 that it trains.
+    if any(module.training for module in model.modules() if not hasattr(module, "_orig_mod")):
         raise EvaluationError("the model is in train mode, where dropout and batch statistics change its predictions")
     device = prefetch.device
     with applied(PRECISIONS[setting.precision], device) as switches, torch.inference_mode(), current(device):

@@ -258,8 +258,7 @@ def judge_speed(change: SpeedChange, allowed: float) -> Check:
     if not (change.is_significant and more > allowed):
         return Check(change.kind, PASSED, "")
     by = " by the yardstick" if change.machine else ""
-    detail = f"takes {100 * more:.1f} % {MORE[change.kind]}{by}, allowed {100 * allowed:g} %"
-    return Check(change.kind, FAILED, detail)
+    return Check(change.kind, FAILED, f"takes {100 * more:.1f} % {MORE[change.kind]}{by}, allowed {100 * allowed:g} %")
 
 
 def judge_trial(trial: SpeedTrial, allowed: float) -> Check:

@@ -21,10 +21,12 @@ _ROOT = Path(__file__).parents[2]
 def run_gate(python: str, arguments: Sequence[str], packages: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Return ``imagenet-gate run`` of this harness after its end; packages in a folder precede those installed."""
     folders = [packages] if packages else []
+    # This harness; but where it is installed, torch may lie beside it, which is the other environments' own.
+    own = [] if _ROOT.name.endswith("-packages") else [_ROOT]
     # CUDA's libraries come in packages of their own; where only they differ, torch looks there first.
     libraries = [found for folder in folders for found in folder.glob("nvidia/*/lib")]
     variables = dict(os.environ)
-    for name, first in (("PYTHONPATH", [*folders, _ROOT]), ("LD_LIBRARY_PATH", libraries)):
+    for name, first in (("PYTHONPATH", [*folders, *own]), ("LD_LIBRARY_PATH", libraries)):
         variables[name] = os.pathsep.join([*map(str, first), *filter(None, [os.environ.get(name)])])
     return subprocess.run(
         [python, "-m", "harness", "run", *arguments], env=variables, stdin=subprocess.DEVNULL,

@@ -255,7 +255,7 @@ def open_reference(dataset: ImageDataset, path: Path, policy: Policy) -> Referen
     except RecordError as error:
         if policy.updating:
             return Reference(path, policy, unreadable=str(error))
-        hint = "; record one by --baseline-update"
+        hint = "; record one with --baseline-update"
         # A run that was killed while it replaced another leaves that beside it.
         if replaced := sorted(path.parent.glob(f"{path.name}.replaced-*")):
             hint = f"; a run was killed while it replaced it: rename {replaced[-1]} back"

@@ -49,6 +49,7 @@ def write_or_print(output: Path | None, text: str) -> None:
         print(text, end="")
     else:
         write_text("--output", output, text)
+        print(f"written: {output}")
 
 
 def write_text(option: str, path: Path, text: str) -> None:

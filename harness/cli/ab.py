@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     )
     for name in ("OLD", "NEW"):
         command.add_argument(f"{name.lower()}_python", metavar=f"{name}_PYTHON", help=f"the {name.lower()} interpreter")
-    rounds = f"at most so many processes of each environment, {FEWEST} or more (default: %(default)s)"
+    rounds = f"most processes of each environment, {FEWEST} or more (default: %(default)s)"
     command.add_argument("--rounds", metavar="N", type=positive, default=10, help=rounds)
     add_limits(command)
     keep = "keep the JSON file of each process there, for imagenet-gate compare --old --new (default: they are removed)"

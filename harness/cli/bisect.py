@@ -53,7 +53,7 @@ def _bisect(options: argparse.Namespace) -> int:
     print(f"{package.name}: {counted(len(versions), 'version')} from {versions[0]} to {versions[-1]}", flush=True)
 
     def run(version: str) -> Run:
-        print(f"{version}: installing it, if it is not there yet, and evaluating", file=sys.stderr, flush=True)
+        print(f"{version}: installing it if needed, then evaluating", file=sys.stderr, flush=True)
         return gate_run(package.install(version, cache, runs / "installing"), options.more, runs / version)
 
     def examine(version: str) -> tuple[str, str]:
@@ -94,7 +94,7 @@ def _bisect(options: argparse.Namespace) -> int:
         print(f"error: --bad {versions[-1]}: cannot be examined", file=sys.stderr)
         return 2
     if not found:
-        print(f"{package.name} {versions[-1]} changes nothing against {versions[0]}")
+        print(f"{package.name} {versions[-1]} changes nothing compared with {versions[0]}")
         return 1
     before = versions[versions.index(found[0]) - 1]
     if len(found) > 1:

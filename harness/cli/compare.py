@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
     given.add_argument("runs", metavar="RUN", type=Path, nargs="*", default=[], help=runs)
     several = "instead: several old runs, whose speed is judged by the differences between pairs of runs"
     given.add_argument("--old", metavar="RUN", type=Path, nargs="+", default=[], help=several)
-    command.add_argument("--new", metavar="RUN", type=Path, nargs="+", default=[], help="as many new ones")
+    command.add_argument("--new", metavar="RUN", type=Path, nargs="+", default=[], help="the same number of new runs")
     add_judging(command)
     markdown = "write the report to this file too, as Markdown (default: none)"
     command.add_argument("--markdown", metavar="FILE", type=Path, help=markdown)

@@ -79,14 +79,16 @@ def _record(options: argparse.Namespace) -> int:
     document = yaml.safe_load(options.file.read_text(encoding="utf-8"))
     source = f"Recorded {record.created[:10]} with torch {record.environment.torch}."
     facts = {"images": dataset.images, "origin": "recorded", "source": source}
-    document["datasets"].setdefault(dataset.name, facts)
+    if document["datasets"].setdefault(dataset.name, facts).get("origin") != "recorded":
+        published = f"expected values of {dataset.name} that were recorded, found published ones"
+        raise ResultsError(f"{options.file}: {published}; --baseline compares a run with an earlier one")
     models = {f"{model['model']}-{model['weights']}": model for model in document["models"]}
     for case in sorted(record.cases, key=lambda case: case.setting_order, reverse=True):  # at last in fp32
         if (name := f"{case.model}-{case.weights}") not in models:
             lacks = f"expected the models of {options.run_folder}, found none called {name}"
             raise ResultsError(f"{options.file}: {lacks}; give the --expected FILE of that run")
-        values = (round(float(case.counts.percent(metric)), 6) for metric in METRICS)
-        models[name][dataset.name] = dict(zip(("acc@1", "acc@5"), values, strict=True))
+        top1, top5 = (round(case.counts.percent(metric), 6) for metric in METRICS)
+        models[name][dataset.name] = {**models[name].get(dataset.name, {}), "acc@1": top1, "acc@5": top5}
     write_or_print(options.output, yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120))
     return 0
 

@@ -27,6 +27,7 @@ LIMIT_OPTIONS = {
 }
 """The option of each of ``Limits``, and its help."""
 NOISE = 0.07  # default of by how much the speed of two runs of the same software differs
+_COMPILE_NOISE = 0.5  # of a compilation, which a run times once: four of the same took 5.3 to 8.8 s
 _CONFIDENCE = 0.99  # of all intervals of a comparison together, whatever their number (Bonferroni)
 
 
@@ -204,7 +205,7 @@ def _speed_pairs(
             if kind == "memory":  # which neither the machine nor another job changes
                 yield SpeedPair(before, after, SpeedChange(once, once, once, once, None, 0.0, kind=kind))
             elif kind == "compile":
-                yield SpeedPair(before, after, SpeedChange(once, once, once, once, machine, noise, why, kind))
+                yield SpeedPair(before, after, SpeedChange(once, once, once, once, machine, _COMPILE_NOISE, why, kind))
 
 
 def _ids(record: Record) -> list[str]:

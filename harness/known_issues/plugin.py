@@ -62,8 +62,8 @@ class KnownIssuesPlugin:
         known = {issue.check: str(issue) for issue in valid if issue.check in failed}
         values["known_issues"], values["issues_over"] = known, (over := list(self._over(result, issues)))
         outcome = msgspec.convert(values, CaseResult).outcome
-        properties = dict(item.user_properties) | {"outcome": outcome}
-        item.user_properties[:] = properties.items()  # which JUnit takes at the item's end
+        properties = [(name, outcome if name == "outcome" else value) for name, value in item.user_properties]
+        item.user_properties[:] = properties  # which JUnit takes at the item's end
         # A test of a team may use the result and fail for another reason than its verdict.
         by_verdict = call.excinfo is not None and call.excinfo.errisinstance(pytest.fail.Exception)
         if over:

@@ -199,6 +199,7 @@ class Ending:
         self._woken, wakes = socket.socketpair()
         wakes.setblocking(False)
         stack = _handled(config, self._interrupt)
+        stack.callback(setattr, sys, "unraisablehook", sys.unraisablehook)
         stack.callback(self._ended.set)
         stack.callback(wakes.close)  # which ends the thread
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False))

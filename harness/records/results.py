@@ -22,7 +22,7 @@ from harness.records.evidence import MOST_IMAGES, Bounds, Count, Counts, Expecte
 from harness.records.speed import p99_of
 from harness.verdict import FAILED, WARNING, Check, Verdict, judge
 
-SCHEMA_VERSION = "3.1"
+SCHEMA_VERSION = "3.2"
 BENCHMARK_KEY = "imagenet_gate"  # of a pytest-benchmark JSON file that holds the record; its benchmarks are the timings
 NOT_RUN: Final = "not run"
 ERROR: Final = "error"
@@ -138,10 +138,12 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
     device_seconds: Size | None  # median time of a call between two CUDA events; None on a CPU
     gmacs: Size  # multiply-adds of one image, in 10^9
     peak_tflops: Seconds  # speed of a product of large matrices in the same session, in 10^12 operations a second
-    peak_memory: Count | None  # bytes; on CUDA of tensors, elsewhere of the whole process; None where it is not known
+    peak_memory: Count | None  # bytes; on CUDA of tensors, elsewhere of the whole process, if it times one case
     warm_up: dict[Name, bool | Size]  # calls before the measurement, their seconds, and whether they had become stable
     yardstick: Seconds | None  # mean seconds of a fixed piece of work without torch; None but on a CPU
-    clocks: dict[Name, _Fact | list[str] | None] | None  # the GPU's after the calls, by NVML; None if not known
+    clocks: (
+        dict[Name, _Fact | list[str] | None] | None
+    )  # the GPU's by NVML: throttling during the calls, the rest after them
     yardsticks: tuple[Seconds, ...] = ()  # the same before and after the calls
     sweep: tuple[tuple[Count, Size], ...] = ()  # batch sizes and their images/s, if the size was searched
     cudnn_benchmark: bool = False  # whether cuDNN chose its algorithms by timing them

@@ -184,7 +184,7 @@ def date_of(run: Run) -> str:
 def _accuracy_section(comparison: Comparison) -> Section:
     dataset = comparison.new.record.dataset
     where = f" on {dataset.name}, {dataset.images:,} images" if dataset else ""
-    title = f"accuracy{where}: correct in the new run, and the difference to the old"
+    title = f"accuracy{where}: correct in the new run, and the difference from the old"
     rows = []
     for pair in comparison.accuracy:
         row, counts = [("<accuracy", pair.new.id)], pair.new.counts
@@ -243,9 +243,9 @@ def _speed_section(comparison: Comparison) -> Section:
     visible = max(pair.evidence.visible for pair in pairs)
     notes = [
         f"interval: {confidence:.2f} %, from the calls of both runs; machine: the same work by numpy beside them",
-        f"not significant: relative to the machine, the whole interval or the fastest calls are within {noise:g} %",
-        f"one run a side shows slowdowns of {100 * visible:.1f} % or more in each of these timings: a smaller "
-        "--max-slowdown changes nothing, and imagenet-gate ab, with several runs a side, shows less",
+        f"not significant: relative to the machine, part of the interval, or the fastest calls, are within {noise:g} %",
+        f"with one run a side, only slowdowns above {100 * visible:.1f} % can be seen in each of these timings, "
+        "whatever --max-slowdown is; imagenet-gate ab sees smaller ones",
     ]
     rows = []
     for pair in pairs:

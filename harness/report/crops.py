@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import RecordError
 from harness.records.results import CaseResult
 from harness.records.run_folder import CROP_SIDE, CROPS, Run, array_file, read_run, write_arrays
 
@@ -45,7 +47,9 @@ class CropsPlugin:
         staging, shard = self._staging(), self._evaluator.shard
         if staging is None or predictions.logits is None or predictions.logits.shape[1] < 2:
             return
-        before = crops_of(read_run(self._baseline), result) if self._baseline else {}
+        before: dict[str, NDArray[np.uint8]] = {}
+        with suppress(RecordError):  # without them only other pictures are kept
+            before = crops_of(read_run(self._baseline), result) if self._baseline else {}
         margins = predictions.logits[:, 0] - predictions.logits[:, 1]
         indices = predictions.indices_of(np.array(shard.ids))
         order = sorted(range(len(shard)), key=lambda row: (shard.ids[row] not in before, margins[indices[row]]))

@@ -237,10 +237,15 @@ def _expected_section(cases: Sequence[CaseResult]) -> Section:
     return Section("", table_of(rows))
 
 
+def _unsized(timing: TimingResult) -> str:
+    """Return a timing's id without its batch size, which has a column of its own."""
+    return re.sub(r"-b(\d+|auto)(?=$|-cudnn-benchmark$)", "", timing.id)
+
+
 def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
     """Return a table of the timings in the order in which they were measured, the missing ones, and ``details``."""
     timings = run.record.timings
-    names = short_names([msgspec.structs.replace(timing, id=timing.id.rpartition("-b")[0]) for timing in timings])
+    names = short_names([msgspec.structs.replace(timing, id=_unsized(timing)) for timing in timings])
     first: dict[tuple[str, str, int], TimingResult] = {}
     for timing in sorted(timings, key=lambda timing: timing.setting_order):
         first.setdefault((timing.model, timing.weights, timing.batch_size), timing)
@@ -249,7 +254,7 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
         reference = first[timing.model, timing.weights, timing.batch_size]
         speed_up = None if timing is reference else timing.images_per_second / reference.images_per_second
         memory = "-" if timing.peak_memory is None else f"{timing.peak_memory / 1e9:.2f} GB"
-        head = [("<timing", names[timing.id.rpartition("-b")[0]]), ("batch", f"{timing.batch_size:,}")]
+        head = [("<timing", names[_unsized(timing)]), ("batch", f"{timing.batch_size:,}")]
         row = [("images/s", f"{timing.images_per_second:,.1f}")]
         row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
         median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, p99_of(timing.seconds)))

@@ -103,6 +103,7 @@ def watched_clocks(device: torch.device) -> Iterator[Callable[[], dict[str, Any]
         while not ended.wait(_PERIOD) and read() is not None:
             pass
 
+    read()  # imports what it needs before the calls
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:

@@ -275,7 +275,7 @@ def test_another_setting_is_compared_with_the_default_one(gate: Gate) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((BASE,), "--baseline base: expected a run folder * found nothing; record one by --baseline-update"),
+        ((BASE,), "--baseline base: expected a run folder * found nothing; record one with --baseline-update"),
         (
             ("--baseline=colours",),
             "--baseline colours: expected a run folder *, found no record.json in it; *",

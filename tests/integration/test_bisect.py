@@ -118,7 +118,7 @@ def test_the_first_version_that_changes_logits_is_found(
 
     # The ends are known by now, so that this evaluates nothing.
     assert main([argument.replace("--bad=1.4", "--bad=1.2") for argument in command]) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "offset 1.2 changes nothing against 1.1"
+    assert capsys.readouterr().out.splitlines()[-1] == "offset 1.2 changes nothing compared with 1.1"
 
     # A gate that does not start and a wrong end are errors, the latter names what there is.
     assert main([argument.replace("--imagenet=colours", "--imagenet=nowhere") for argument in command]) == 2

@@ -41,6 +41,9 @@ def test_a_run_becomes_what_is_expected(gate: Gate, project: Path, capsys: pytes
     assert "subset: expected a run of all 16 images of colours, found 12; run again without --limit" in (
         capsys.readouterr().err
     )
+    (project / "own.yaml").write_text(EXPECTED)
+    assert main(["expected", "record", "run", "--expected", "own.yaml"]) == 2
+    assert "error: own.yaml: expected values of colours that were recorded, found published" in capsys.readouterr().err
     (project / "own.yaml").write_text(UNKNOWN.replace("model: nearest", "model: farthest"))
     assert main(["expected", "record", "run", "--expected", "own.yaml"]) == 2
     assert "error: own.yaml: expected the models of run, found none called nearest-V1; give the --expected FILE" in (

@@ -42,7 +42,7 @@ def test_the_record_holds_what_was_measured(gate: Gate, project: Path) -> None:
     result.stdout.fnmatch_lines([f"results: {project}/run"])
     values = _json(project / "run")
     [case] = values["cases"]
-    assert values["schema_version"] == "3.1"
+    assert values["schema_version"] == "3.2"
     assert values["environment"]["device"] == "cpu"
     assert values["dataset"]["name"] == "colours"
     assert (values["dataset"]["images"], values["dataset"]["classes"]) == (16, 8)

@@ -87,7 +87,7 @@ def test_the_json_of_a_case_is_as_documented() -> None:
     """Others read these keys: counts, expected, tolerance, checks, outcome, seconds by phase, digests."""
     values = _values()
 
-    assert values["schema_version"] == "3.1"
+    assert values["schema_version"] == "3.2"
     assert values["missing_cases"] == [{"id": "googlenet-fp32", "outcome": "error", "detail": "no weights"}]
     found = values["cases"][0]
     checks = found.pop("checks")

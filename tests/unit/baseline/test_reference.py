@@ -120,7 +120,7 @@ def test_what_is_no_run_is_an_error_unless_it_is_to_be_replaced(content: str | N
         write_run(path, run_record([case_result()] if content == "no labels" else []))
         (path / "labels.npz").unlink(missing_ok=True)
     message = {
-        None: "expected a run folder .* found nothing; record one by --baseline-update",
+        None: "expected a run folder .* found nothing; record one with --baseline-update",
         "file": "expected a record of this harness",
         "no cases": "expected a run with evaluated cases, found none",
         "no labels": "labels.npz: missing",

@@ -59,7 +59,7 @@ def test_two_runs_are_compared() -> None:
     assert _titles(report)[1:] == [
         "old against new",
         "accuracy in percent: imagenet-1k, 1,000 images",
-        "accuracy on imagenet-1k, 1,000 images: correct in the new run, and the difference to the old",
+        "accuracy on imagenet-1k, 1,000 images: correct in the new run, and the difference from the old",
     ]
     assert _report([_run("old", old), _run("new", new)], fail_on=()).headline.outcome == "passed"
 

@@ -169,7 +169,7 @@ def test_what_is_typed_again_is_quoted_and_explained(tmp_path: Path) -> None:
     assert "pip install --pre torch==2.15.0.dev20261124 torchvision==0.30.0.dev20261124 " in text
     assert f"imagenet-gate compare '{tmp_path}/a; touch b' {tmp_path}/new --fail-on=speed\n" in text
     assert "torch was 2.15.0.dev20261124+cu130: local and nightly builds" in text
-    assert "--results names the folder of this very run" in text
+    assert "--results names the folder of this run" in text
 
 
 def test_what_one_run_lacks_is_on_the_page() -> None:
