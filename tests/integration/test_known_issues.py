@@ -49,6 +49,9 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
     """
     (project / "expected_accuracy.yaml").write_text(EXPECTED + MODELS)
     (project / "issues.yaml").write_text("".join(f"- {issue}\n" for issue in ISSUES))
+    tickets = ["import pytest", "", "@pytest.fixture(autouse=True)", "def _tickets(record_property):"]
+    tickets += [f"    record_property('ticket', 'A-{number}')" for number in (1, 2)]
+    (project / "conftest.py").write_text((project / "conftest.py").read_text() + "\n" + "\n".join(tickets) + "\n")
 
     result = gate(
         "--imagenet=colours",
@@ -78,8 +81,9 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
         "old": (FAILED, [], 1),
         "over": (FAILED, [], 1),
     } == known
-    junit = re.findall('name="outcome" value="([a-z]+)"', (project / "junit.xml").read_text())
-    assert sorted(case.outcome for case in record.cases) == sorted(junit)
+    junit = (project / "junit.xml").read_text()
+    assert sorted(case.outcome for case in record.cases) == sorted(re.findall('name="outcome" value="([a-z]+)"', junit))
+    assert [6, 6] == [junit.count(f'name="ticket" value="A-{number}"') for number in (1, 2)]
     assert ["nan-V1-fp32"] == [missing.id for missing in record.missing]
 
 

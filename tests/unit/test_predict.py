@@ -216,6 +216,18 @@ def test_a_model_in_train_mode_is_an_error() -> None:
         predict(model, decoded(2), PRESET, prefetch=Prefetch(CPU), batch_size=2, classes=9)
 
 
+def test_the_wrapper_of_a_compiled_model_has_no_mode() -> None:
+    """In torch 2.4 it says that it trains, around a model that does not."""
+    wrapper = Linear()
+    wrapper._orig_mod = nn.Identity().eval()
+
+    assert wrapper.training
+
+    loop = predict(wrapper, decoded(2), PRESET, prefetch=Prefetch(CPU), batch_size=2, classes=CLASSES)
+
+    assert 2 == len(loop.predictions)
+
+
 @pytest.mark.parametrize("classes", [8, 10])
 def test_another_number_of_logits_than_classes_is_an_error(classes: int) -> None:
     """Its indices would mean other classes, however plausible the accuracy is."""

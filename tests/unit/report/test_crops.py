@@ -79,6 +79,9 @@ def test_the_images_of_the_baseline_are_kept(tmp_path: Path) -> None:
 
     assert ["0005.JPEG", "0007.JPEG", *PREDICTIONS.ids[-18:].tolist()] == list(kept)
 
+    (old.path / CROPS / f"{CASE.id}.npz").write_bytes(b"damaged")  # which is no evidence, and stops nothing
+    assert PREDICTIONS.ids[-20:].tolist() == list(_kept(tmp_path / "other", _closer(), old.path, slice(0, 1000)))
+
 
 def test_without_logits_nothing_is_kept(tmp_path: Path) -> None:
     """There are no margins; a run without pictures is read as one."""

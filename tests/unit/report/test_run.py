@@ -391,6 +391,18 @@ def test_what_only_some_timings_have_is_shown_where_it_is_known() -> None:
     assert "timed at 2, as larger batches gain little; images/s by size: 1: 20.0, 2: 38.0, 4: 38.5" in text
 
 
+def test_timings_that_differ_in_cudnns_choice_have_names_of_their_own() -> None:
+    """The batch size, given or found, has a column, and is no part of the name."""
+    ids = ("-b32", "-bauto", "-b32-cudnn-benchmark", "-bauto-cudnn-benchmark")
+    timings = [timing_result("alexnet", id=f"alexnet-IMAGENET1K_V1-fp32{size}") for size in ids]
+
+    rows = _timings(*timings)[1:5]
+
+    assert ["alexnet", "alexnet", "alexnet cudnn benchmark", "alexnet cudnn benchmark"] == [
+        row.partition(" 32 ")[0].strip() for row in rows
+    ]
+
+
 def test_every_precision_has_an_order(tmp_path: Path) -> None:
     """A model in all of them has a row for each, in the order of the table of precisions."""
     cases = [case_result(id=precision, precision=precision) for precision in reversed(PRECISIONS)]
