@@ -49,8 +49,8 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
     """
     (project / "expected_accuracy.yaml").write_text(EXPECTED + MODELS)
     (project / "issues.yaml").write_text("".join(f"- {issue}\n" for issue in ISSUES))
-    tickets = ["import pytest", "", "@pytest.fixture(autouse=True)", "def _tickets(record_property):"]
-    tickets += [f"    record_property('ticket', 'A-{number}')" for number in (1, 2)]
+    tickets = ["import pytest", "", "@pytest.fixture(autouse=True)", "def _tickets(request):"]
+    tickets += [f"    request.node.user_properties.append(('ticket', 'A-{number}'))" for number in (1, 2)]
     (project / "conftest.py").write_text((project / "conftest.py").read_text() + "\n" + "\n".join(tickets) + "\n")
 
     result = gate(
