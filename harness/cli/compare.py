@@ -101,13 +101,11 @@ def _compare(options: argparse.Namespace) -> int:
     else:
         comparison, failures = judging.compare(*runs)
         sections, judged = tables.comparison_sections(comparison, failures, judging.fail_on), [(comparison, failures)]
-    found = [_values(compared, failures, judging.limits) for compared, failures in judged]
     failed = any(failures for _, failures in judged)
-    text = json.dumps({"failed": failed, "comparisons": found}, indent=1) + "\n"
-    if options.json == Path("-"):
-        print(text, end="")
-    elif options.json is not None:
-        write_text("--json", options.json, text)
+    if options.json is not None:
+        found = [_values(compared, failures, judging.limits) for compared, failures in judged]
+        text = json.dumps({"failed": failed, "comparisons": found}, indent=1) + "\n"
+        print(text, end="") if options.json == Path("-") else write_text("--json", options.json, text)
     show(sections, options.markdown, prints=options.json != Path("-"))
     return 1 if failed else 0
 

@@ -62,19 +62,14 @@ class _Terminal:
         self._sections: list[Section] = []
         self._case = ""
         self._phases: dict[str, Progress] = {}
-        self._decoded = 0
 
     def pytest_imagenet_progress(self, case: str, phase: str, done: int, images: int) -> None:
-        """Show one phase at a time: images that are decoded while the model runs are a note beside its progress."""
+        """Show one phase at a time."""
         if (console := self._console) is None:
             return
         if case != self._case:
             self._close()
             self._case = case
-        if phase == "decoding":
-            self._decoded = done
-            if "forward" in self._phases:
-                return
         if phase not in self._phases:
             for progress in self._phases.values():
                 progress.close()
@@ -83,15 +78,14 @@ class _Terminal:
             from harness.report.progress import Progress  # and with it tqdm, where progress is shown
 
             self._phases[phase] = Progress(phase, console, f"{rank}{case}")
-        is_ahead = phase == "forward" and done < self._decoded < images
-        self._phases[phase](done, images, f"{self._decoded:,} decoded" if is_ahead else "")
+        self._phases[phase](done, images)
 
     @pytest.hookimpl(tryfirst=True)
     def _close(self) -> None:
         """Remove the bar of a case that is over, failed or was interrupted, before pytest writes its outcome."""
         for progress in self._phases.values():
             progress.close()
-        self._case, self._phases, self._decoded = "", {}, 0
+        self._case, self._phases = "", {}
 
     pytest_runtest_logreport = pytest_sessionfinish = _close
 

@@ -55,7 +55,7 @@ class Progress:
         self._phase, self._console, self._subject = phase, console, subject
         self._bar: tqdm[NoReturn] | None = None
 
-    def __call__(self, done: int, images: int, note: str = "") -> None:
+    def __call__(self, done: int, images: int) -> None:
         """Show how many images are done, if that is due; fewer than before start it again, all end it."""
         if done == images or (self._bar is not None and done < self._bar.n):
             self.close()
@@ -63,7 +63,6 @@ class Progress:
             return
         if self._bar is None:
             self._bar = self._open(done, images)
-        self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
