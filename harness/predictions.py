@@ -93,6 +93,6 @@ def count(predictions: Predictions, targets: NDArray[np.int16]) -> Counts:
 
 
 def sampled(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return (4, 4, 3) pixels of a crop, (S, S, 3), at the middles of a grid."""
-    step = max(1, len(crop) // GRID)
-    return crop[step // 2 :: step, step // 2 :: step][:GRID, :GRID]
+    """Return (..., 4, 4, 3) pixels of crops, (..., S, S, 3), at the middles of a grid."""
+    step = max(1, crop.shape[-2] // GRID)
+    return crop[..., step // 2 :: step, step // 2 :: step, :][..., :GRID, :GRID, :]

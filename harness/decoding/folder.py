@@ -13,8 +13,9 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -130,18 +131,26 @@ class Pixels(ExitStack):
         """Return those of ``rows`` that are not present."""
         return rows[~self.present()[rows]]
 
-    def read(self, row: int, into: NDArray[np.uint8]) -> bytes | None:
-        """Read a row into a C-contiguous array; return its hash, or None if the pixels are not those written."""
+    def read(self, first: int, into: NDArray[np.uint8]) -> list[bytes | None]:
+        """Read the rows from ``first`` on into a C-contiguous array, (rows, S, S, 3).
+
+        Returns:
+            The hash of each row, or None where the pixels are not those written.
+        """
         try:
-            self._pixels.seek(row * self.files.row_bytes)
-            if self._pixels.readinto(into.data.cast("B")) != self.files.row_bytes:
-                return None
-            self._hashes.seek((1 + row) * HASH_BYTES)
-            expected = self._hashes.read(HASH_BYTES)
+            self._pixels.seek(first * self.files.row_bytes)
+            is_whole = self._pixels.readinto(into.data.cast("B")) == into.nbytes
+            self._hashes.seek((1 + first) * HASH_BYTES)
+            expected = self._hashes.read(len(into) * HASH_BYTES)
         except OSError:  # a damaged disk is treated as changed pixels
-            return None
-        found = hash_of(into)
-        return found if self._bound(found, row) == expected else None
+            is_whole = False
+        if not is_whole:  # then which of them are not?
+            parts = [self.read(first + index, into[index : index + 1]) for index in range(len(into)) if len(into) > 1]
+            return list(chain.from_iterable(parts)) or [None]
+        found = [hash_of(image) for image in into]
+        written = [expected[start : start + HASH_BYTES] for start in range(0, len(into) * HASH_BYTES, HASH_BYTES)]
+        pairs = enumerate(zip(found, written, strict=True), first)
+        return [pixel_hash if self._bound(pixel_hash, row) == there else None for row, (pixel_hash, there) in pairs]
 
     def write(self, row: int, crop: NDArray[np.uint8]) -> None:
         """Write a row, and then its hash."""
@@ -166,8 +175,8 @@ class Pixels(ExitStack):
         try:
             if needed > free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if hasattr(os, "posix_fallocate") else ():
-                os.posix_fallocate(file, int(run[0]) * row_bytes, len(run) * row_bytes)
+            for run in runs(rows) if hasattr(os, "posix_fallocate") else ():
+                os.posix_fallocate(file, int(rows[run.start]) * row_bytes, (run.stop - run.start) * row_bytes)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 return  # the file system cannot allocate blocks ahead
@@ -214,6 +223,14 @@ def read_file(path: Path, largest: int = _LARGEST) -> bytes:
         if os.fstat(file.fileno()).st_size > largest:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         return file.readall()
+
+
+def runs(rows: NDArray[np.int64], longest: int | None = None) -> Iterator[slice]:
+    """Yield the slices of ``rows`` that are consecutive numbers, each of at most so many."""
+    ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+    for start, end in zip([0, *ends], ends, strict=False):
+        step = longest or max(end - start, 1)
+        yield from (slice(first, min(first + step, end)) for first in range(start, end, step))
 
 
 def hash_of(crop: NDArray[np.uint8]) -> bytes:

@@ -9,6 +9,8 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -16,17 +18,18 @@ from numpy.typing import NDArray
 
 from harness.dataset import ImageDataset
 from harness.decoding import decoders
-from harness.decoding.folder import Description, Files, Pixels, hash_of, make_store
+from harness.decoding.folder import Description, Files, Pixels, hash_of, make_store, runs
 from harness.decoding.workers import process_pool, temporary_folder
 from harness.errors import DatasetError, StoreError
 from harness.formats.sources import Source
-from harness.options import Decoder
+from harness.options import Decoder, available_cores
 from harness.predictions import GRID, HASH_BYTES, sampled
 from harness.preset import Geometry
 
 _POLL_SECONDS = 0.1
 _CHUNK, _CHUNK_ON_DEVICE, _NAMED_IMAGES = 16, 64, 5
 _SAMPLE = 32  # images of a store that each run decodes anew
+_READERS, _TOGETHER = 4, 8  # threads at most, and images that each reads and then hashes, while they are in its cache
 
 Progress = Callable[[int, int], None]  # called with the number of images decoded so far and of all images
 Job = tuple[int, Source]  # a row of the store and the image that belongs there
@@ -79,7 +82,10 @@ class DecodedImages:
         self._pool: Executor = ThreadPoolExecutor(1) if decoder.device else process_pool(workers, decoder.name)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._task: Future[None] | None = None
-        self._pixels: Pixels | None = None  # opened by the thread, once all is decoded
+        self._parallel = min(_READERS, available_cores())
+        self._readers = ThreadPoolExecutor(self._parallel, thread_name_prefix="reader")
+        self._pixels: SimpleQueue[Pixels] = SimpleQueue()  # one for each reader, opened once all is decoded
+        self._repairing = Lock()
         self._closed = False
         self._lacking = self._left = 0  # images that were missing when decoding began, and that are now
         self._shown = len(dataset) + 1  # those that were missing when progress was last shown
@@ -94,15 +100,28 @@ class DecodedImages:
     def read(self, rows: slice, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Return the images at ``rows`` as (rows, S, S, 3) uint8, in ``into`` if given; ``finish`` comes first."""
         self.finish()
-        assert self._pixels is not None
-        stored = self._dataset.rows[rows]
         if into is None:
-            into = np.empty((len(stored), self.geometry.crop, self.geometry.crop, 3), np.uint8)
-        for index, row, image in zip(range(*rows.indices(len(self.ids))), stored.tolist(), into, strict=True):
-            found = self._pixels.read(row, image) or self._repair(self._pixels, index, row, image)
-            self.hashes[index] = np.frombuffer(found, np.uint8)
-            self.samples[index] = sampled(image)
+            into = np.empty((len(self.ids[rows]), self.geometry.crop, self.geometry.crop, 3), np.uint8)
+        first, size = rows.indices(len(self.ids))[0], -(-len(into) // self._parallel)
+        starts = range(0, len(into), size or 1)
+        parts = [into[start : start + size] for start in starts]
+        list(self._readers.map(self._read, [first + start for start in starts], parts))
         return into
+
+    def _read(self, first: int, into: NDArray[np.uint8]) -> None:
+        """In a reader: read the images from index ``first`` on."""
+        indices = slice(first, first + len(into))
+        rows, hashes = self._dataset.rows[indices], list[bytes]()
+        pixels = self._pixels.get()
+        try:
+            for run in runs(rows, _TOGETHER):
+                found = pixels.read(int(rows[run.start]), into[run])
+                for index, pixel_hash in enumerate(found, run.start):
+                    hashes.append(pixel_hash or self._repair(pixels, first + index, int(rows[index]), into[index]))
+        finally:
+            self._pixels.put(pixels)
+        self.hashes[indices] = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, HASH_BYTES)
+        self.samples[indices] = sampled(into)
 
     def finish(self) -> None:
         """Wait until all images are decoded, by this process or another, and the lock has been released.
@@ -122,6 +141,7 @@ class DecodedImages:
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._thread.shutdown()
+        self._readers.shutdown()
         self._resources.close()
 
     def notes(self) -> list[str]:
@@ -129,7 +149,7 @@ class DecodedImages:
         anew, self._anew_noted = self._anew - self._anew_noted, self._anew
         by_pillow = np.flatnonzero(np.isin(self._dataset.rows, self._files.rows_by_pillow()))
         notes = {
-            "had changed in the store and were decoded again": self.repaired,
+            "had changed in the store and were decoded again": sorted(self.repaired),
             f"were decoded by Pillow, since {self.decoder.name} cannot": [self.ids[index] for index in by_pillow],
         }
         shares = {f"{len(ids):,} of {len(self.ids):,} images {what}": ids for what, ids in notes.items()}
@@ -146,7 +166,8 @@ class DecodedImages:
     def _repair(self, pixels: Pixels, index: int, row: int, image: NDArray[np.uint8]) -> bytes:
         """Decode an image again whose pixels are not those that were written, and return their hash."""
         source = self._dataset.sources[index]
-        [decoded] = decoders.decode([source], self.geometry, self.decoder)
+        with self._repairing:
+            [decoded] = decoders.decode([source], self.geometry, self.decoder)
         if decoded.crop is None:
             again = f"{source} cannot be decoded again ({decoded.reason})"
             raise DatasetError(f"{self.ids[index]} has changed in the store {self._files.folder}, and {again}")
@@ -174,7 +195,8 @@ class DecodedImages:
                     break
                 lacking = self._missing()
             self._compare_sample(foreign)
-            self._pixels = self._resources.enter_context(Pixels(self._files))
+            for _ in range(self._parallel):
+                self._pixels.put(self._resources.enter_context(Pixels(self._files)))
             # Open files keep the pixels, and a killed run leaves none behind.
             if self._is_scratch and os.name == "posix":
                 (self._files.folder / "pixels").unlink()
@@ -201,15 +223,15 @@ class DecodedImages:
             return
         sample = np.random.default_rng().choice(rows, min(len(rows), _SAMPLE - self._anew), replace=False)
         sources = [self._dataset.sources[index] for index in np.searchsorted(self._dataset.rows, sample)]
-        stored = np.empty((self.geometry.crop, self.geometry.crop, 3), np.uint8)
+        stored = np.empty((1, self.geometry.crop, self.geometry.crop, 3), np.uint8)
         decoded = decoders.decode(sources, self.geometry, self.decoder)
         different = []
         with Pixels(self._files) as pixels:
             for row, source, (crop, reason, _) in zip(sample.tolist(), sources, decoded, strict=True):
-                if pixels.read(row, stored) is None:
+                if pixels.read(row, stored) == [None]:
                     continue  # its pixels have changed since, and will be decoded again
                 self._anew += 1
-                if crop is None or not np.array_equal(crop, stored):
+                if crop is None or not np.array_equal(crop, stored[0]):
                     different.append(f"{source} ({reason})" if reason else str(source))
         if different:
             raise StoreError(

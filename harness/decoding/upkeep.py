@@ -64,10 +64,10 @@ def verify(store: StoreInfo, progress: Callable[[int, int], None]) -> list[str]:
         if read_file(store.folder / "hashes")[:HASH_BYTES] not in (b"", files.mark):
             raise ValueError("hashes is of another store")
         ids = msgspec.json.decode(read_file(store.folder / IDS), type=list[str])
-        crop = np.empty(files.row_bytes, np.uint8)
+        crop = np.empty((1, files.row_bytes), np.uint8)
         with Pixels(files) as pixels:
             for done, row in enumerate(rows := np.flatnonzero(pixels.present()).tolist(), start=1):
-                if pixels.read(row, crop) is None:
+                if pixels.read(row, crop) == [None]:
                     pixels.forget(row)
                     damaged.append(ids[row])
                 progress(done, len(rows))

@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torchvision.models import vgg16
+from torchvision.models.resnet import BasicBlock
 
 from harness.dataset import SYNTHETIC, open_dataset
 from harness.decoding.decoders import decode
 from harness.decoding.store import Store
 from harness.device import current
 from harness.expected import Case, Entry, ModelSpec
-from harness.models import Model
+from harness.models import Model, in_setting
 from harness.options import Decoder
 from harness.precision import DEFAULT, Setting
 from harness.prefetch import Prefetch
@@ -132,6 +133,23 @@ def test_a_compiled_model_predicts_the_same(gpu: torch.device, record_property: 
     moved = np.abs(plain.predictions.logits - compiled.predictions.logits).max() / plain.predictions.logits.std()
     record_property("largest difference", f"{moved:.1e} standard deviations of the logits")
     assert moved < 1e-4
+
+
+def test_all_models_of_a_family_are_compiled(device: torch.device, record_property: Record) -> None:
+    """Dynamo compiles a piece of code for eight models, and runs the ninth eager unless it is reset."""
+    preset = Preset(Geometry(8, 8, "bilinear"), MEAN, STD)
+    number, graphs = 9 if device.type == "cuda" else 2, []
+
+    for width in range(10, 10 + number):
+        loaded = Model(BasicBlock(width, width).eval(), preset, None, 0, 1.0, "", 0)
+        compiled = in_setting(loaded, device, Setting(compiled=True)).module
+        torch._dynamo.utils.counters.clear()
+        with torch.inference_mode():
+            compiled(torch.zeros(1, width, 8, 8, device=device))
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+    record_property("graphs compiled for models of one family", graphs)
+    assert [1] * number == graphs
 
 
 @pytest.fixture

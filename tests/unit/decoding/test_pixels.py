@@ -14,7 +14,7 @@ import pytest
 import xxhash
 from numpy.typing import NDArray
 
-from harness.decoding.folder import Files, Pixels
+from harness.decoding.folder import Files, Pixels, runs
 from harness.errors import StoreError
 
 ROWS, SIDE = 5, 4
@@ -53,13 +53,13 @@ def pixels(tmp_path: Path) -> Iterator[Pixels]:
 
 def holds(pixels: Pixels, row: int, image: NDArray[np.uint8]) -> bool:
     """Return whether a row is read as it was written, and is this image."""
-    found = np.empty((SIDE, SIDE, 3), np.uint8)
-    return pixels.read(row, found) is not None and np.array_equal(found, image)
+    found = np.empty((1, SIDE, SIDE, 3), np.uint8)
+    return pixels.read(row, found) != [None] and np.array_equal(found[0], image)
 
 
 def readable(pixels: Pixels, row: int) -> bool:
     """Return whether a row is read as it was written."""
-    return pixels.read(row, np.empty((SIDE, SIDE, 3), np.uint8)) is not None
+    return pixels.read(row, np.empty((1, SIDE, SIDE, 3), np.uint8)) != [None]
 
 
 def test_what_was_written_is_read(pixels: Pixels, tmp_path: Path) -> None:
@@ -113,19 +113,45 @@ def test_a_disk_that_cannot_read_is_damage(pixels: Pixels) -> None:
     pixels._pixels.close()
     pixels._pixels = failing
 
-    assert not readable(pixels, 3)
+    assert pixels.read(1, np.empty((3, SIDE, SIDE, 3), np.uint8)) == [None, None, None]
     failing.close()
+
+
+def test_of_rows_read_together_only_the_damaged_one_is(pixels: Pixels, tmp_path: Path) -> None:
+    """A file that ends within a row, or a disk that cannot read one, does not make those before it damaged."""
+    pixels.write(2, crop(2))
+    os.truncate(tmp_path / "pixels", ROW_BYTES * 3 + 1)
+    into = np.empty((3, SIDE, SIDE, 3), np.uint8)
+
+    hashes = pixels.read(1, into)
+
+    assert hashes[:2] == [xxhash.xxh3_128_digest(crop(row).tobytes()) for row in (1, 2)]
+    assert hashes[2] is None
+    assert np.array_equal(into[:2], [crop(1), crop(2)])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "longest", "expected"),
+    [
+        ([], None, []),
+        ([3, 4, 5, 9, 11, 12], None, [[3, 4, 5], [9], [11, 12]]),
+        ([3, 4, 5, 9, 11, 12], 2, [[3, 4], [5], [9], [11, 12]]),
+    ],
+)
+def test_runs(numbers: list[int], longest: int | None, expected: list[list[int]]) -> None:
+    """Consecutive numbers belong together."""
+    assert expected == [rows(*numbers)[run].tolist() for run in runs(rows(*numbers), longest)]
 
 
 def test_a_hash_is_that_of_the_pixels_alone(pixels: Pixels) -> None:
     """The same image has the same hash in any row, so that two runs can be compared image by image."""
     pixels.write(0, crop(3))
-    into = np.empty((SIDE, SIDE, 3), np.uint8)
 
-    hashes = [pixels.read(row, into) for row in (0, 1, 3)]
+    hashes = pixels.read(0, np.empty((4, SIDE, SIDE, 3), np.uint8))
 
-    assert hashes[0] == hashes[2] == xxhash.xxh3_128_digest(crop(3).tobytes())
-    assert hashes[1] != hashes[2]
+    assert hashes[2] is None
+    assert hashes[0] == hashes[3] == xxhash.xxh3_128_digest(crop(3).tobytes())
+    assert hashes[1] != hashes[3]
 
 
 @pytest.mark.parametrize("left", [0, ROW_BYTES * 3 + 1, ROW_BYTES * 2])

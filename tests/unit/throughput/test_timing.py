@@ -378,8 +378,6 @@ def test_all_models_of_a_family_are_compiled(compiled_shapes: list[Any], monkeyp
         with bench.prepared(replace(case, entry=replace(case.entry, spec=replace(case.spec, weights=f"V{number}")))):
             pass
 
-    frames = torch._dynamo.utils.counters["frames"]
-    assert frames["ok"] == frames["total"]
     assert 12 == len(compiled_shapes)
 
 
