@@ -178,7 +178,6 @@ class Evaluator:
             ),
             images_per_second=len(self.shard) / loop.seconds,
             weights_sha256=model.sha256,
-            weights_bytes=model.weights_bytes,
             inputs_digest=loop.predictions.inputs_digest,
             preparation={"decoder": self._decoder.name, **model.preset.facts()},
             switches=dict(loop.switches),

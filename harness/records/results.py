@@ -89,7 +89,6 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
     seconds: Phases = Phases(0.0, 0.0, 0.0, 0.0)
     images_per_second: Size = 0.0  # speed of the whole loop, on images that are decoded
     weights_sha256: str = ""  # digest of all parameters and buffers
-    weights_bytes: Count | None = None  # size of all parameters and buffers
     inputs_digest: str = ""  # digest of the decoded pixels of all images
     preparation: Facts = {}  # decoder, resize, crop, interpolation, mean and std
     switches: Facts = {}  # torch's arithmetic settings during the evaluation, as observed

@@ -55,7 +55,7 @@ class Recorder(nn.Module):
 def _timed(
     module: nn.Module, batch_size: int = 3, setting: Setting = DEFAULT, device: torch.device = CPU
 ) -> TimedForward:
-    model = Model(module.eval(), PRESET, None, parameters=0, gmacs=1.0, sha256="", weights_bytes=0)
+    model = Model(module.eval(), PRESET, None, parameters=0, gmacs=1.0, sha256="")
     return TimedForward(model, device, Case(Entry(ModelSpec("any", "V1")), setting, batch_size), peak=1.0)
 
 
