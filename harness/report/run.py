@@ -233,7 +233,7 @@ def _expected_section(cases: Sequence[CaseResult]) -> Section:
         row = [(f"<{_origin(cases)} accuracy", name)]
         for metric, heading in METRICS.items():
             row.append((heading, number(case.expected.counts.percent(metric) if case.expected else None, ".3f")))
-        rows.append([*row, ("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")])
+        rows.append([*row, ("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", number(case.gmacs or None, ".2f"))])
     return Section("", table_of(rows))
 
 
@@ -246,12 +246,14 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
     """Return a table of the timings in the order in which they were measured, the missing ones, and ``details``."""
     timings = run.record.timings
     names = short_names([msgspec.structs.replace(timing, id=_unsized(timing)) for timing in timings])
-    first: dict[tuple[str, str, int], TimingResult] = {}
+    # What timings must share so that only their settings explain a speed-up.
+    shared = {t.id: (t.model, t.weights, t.batch_size, t.cudnn_benchmark) for t in timings}
+    first: dict[tuple[object, ...], TimingResult] = {}
     for timing in sorted(timings, key=lambda timing: timing.setting_order):
-        first.setdefault((timing.model, timing.weights, timing.batch_size), timing)
+        first.setdefault(shared[timing.id], timing)
     rows, more, has_speed_ups = [], [], len(first) < len(timings)
     for timing in timings:
-        reference = first[timing.model, timing.weights, timing.batch_size]
+        reference = first[shared[timing.id]]
         speed_up = None if timing is reference else timing.images_per_second / reference.images_per_second
         memory = "-" if timing.peak_memory is None else f"{timing.peak_memory / 1e9:.2f} GB"
         head = [("<timing", names[_unsized(timing)]), ("batch", f"{timing.batch_size:,}")]
@@ -260,8 +262,9 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
         median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, p99_of(timing.seconds)))
         row += [("ms per call", median), ("p99", p99), ("spread", f"{100 * timing.spread:.1f} %")]
         rows.append([*head, *row])
-        row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", f"{timing.gmacs:.2f}")]
-        row += [("TFLOP/s", f"{timing.tflops:.3f}"), ("of peak", f"{100 * timing.share_of_peak:.0f} %")]
+        row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", number(timing.gmacs or None, ".2f"))]
+        row += [("TFLOP/s", number(timing.tflops or None, ".3f"))]
+        row += [("of peak", f"{100 * timing.share_of_peak:.0f} %" if timing.gmacs else "-")]
         row += [("compile", number(timing.compile_seconds, ",.1f"))] if any(t.compiled for t in timings) else []
         more.append([*head, *row, ("memory", memory)])
     title = "throughput: forward alone, images on the device, seeded weights"
