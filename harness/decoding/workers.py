@@ -63,7 +63,7 @@ def temporary_folder() -> Path:
     return folder
 
 
-def warm_up(decoder: str = "pillow") -> multiprocessing.context.BaseContext:
+def warm_up(with_torch: bool = False) -> multiprocessing.context.BaseContext:
     """Start to import what workers need, in a process of its own, while this one imports torch; return their context.
 
     That is a forkserver where there is one: a worker starts at once, and no CUDA or OpenMP state is forked.
@@ -71,22 +71,22 @@ def warm_up(decoder: str = "pillow") -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    modules = ["store"] if decoder == "pillow" else ["store", "tensors"]
+    modules = ["store", "tensors"] if with_torch else ["store"]
     context.set_forkserver_preload([f"harness.decoding.{module}" for module in ("orphan", *modules)])
     forkserver.ensure_running()
     return context
 
 
-def process_pool(workers: int, decoder: str = "pillow") -> ProcessPoolExecutor:
-    """Return a pool of processes for this decoder; if this one is killed, they remove its temporary folder."""
-    arguments = temporary_folder(), decoder
-    context = warm_up(decoder)  # in this thread, see orphan.py
+def process_pool(workers: int, with_torch: bool = False) -> ProcessPoolExecutor:
+    """Return a pool of processes; if this one is killed, they remove its temporary folder."""
+    arguments = temporary_folder(), with_torch
+    context = warm_up(with_torch)  # in this thread, see orphan.py
     return ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=arguments)
 
 
-def start_worker(temporary: Path, decoder: str) -> None:
+def start_worker(temporary: Path, with_torch: bool) -> None:
     """Limit a worker to one thread, as there is one worker a core, and leave Ctrl-C to the process that waits."""
-    if decoder != "pillow":
+    if with_torch:
         import torch
 
         torch.set_num_threads(1)
