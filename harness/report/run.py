@@ -14,10 +14,10 @@ from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, CaseResult, Missing, Phases, Record, TimingResult
 from harness.records.run_folder import Run
-from harness.records.speed import disturbances, p99_of
-from harness.report.sections import Section, by_cause, counted, number, reason_lines, table_of
+from harness.records.speed import disturbances
+from harness.report.sections import Section, counted, number, reasons_in_short, table_of
 from harness.stats import binomial_tail, sampling_band
-from harness.verdict import ALPHA, BASELINE, FAILED, NOT_JUDGED, WARNING
+from harness.verdict import ALPHA, FAILED, NOT_JUDGED
 
 _RANK = (
     "rank: best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's "
@@ -154,24 +154,6 @@ def short_names(results: Sequence[CaseResult | TimingResult]) -> dict[str, str]:
     return names
 
 
-def reasons_in_short(cases: Sequence[CaseResult]) -> Iterator[str]:
-    """Yield all warnings, and for each failure its first sentence, once for the cases that share it."""
-    yield from reason_lines((f"warning: {identity}", why) for identity, why in reasons(cases, WARNING))
-    failed: dict[str, str] = {}
-    for identity, why in reasons(cases, FAILED):
-        failed.setdefault(identity, why.partition("\n")[0])
-    for (first, *others), sentence in by_cause(failed.items()):
-        yield f"failed: {first}{f' and {len(others):,} more' if others else ''}: {sentence}"
-
-
-def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, str]]:
-    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show."""
-    for case in cases:
-        for check in sorted(case.verdict.checks, key=lambda check: check.name != BASELINE):
-            if outcome == check.outcome:
-                yield case.id, check.reason
-
-
 def shown(outcome: str) -> str:
     """Return an outcome as tables show it: a failure in capitals."""
     return outcome.upper() if outcome == FAILED else outcome
@@ -259,7 +241,7 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
         head = [("<timing", names[_unsized(timing)]), ("batch", f"{timing.batch_size:,}")]
         row = [("images/s", f"{timing.images_per_second:,.1f}")]
         row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
-        median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, p99_of(timing.seconds)))
+        median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, timing.p99))
         row += [("ms per call", median), ("p99", p99), ("spread", f"{100 * timing.spread:.1f} %")]
         rows.append([*head, *row])
         row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", number(timing.gmacs or None, ".2f"))]
