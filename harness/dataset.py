@@ -159,23 +159,18 @@ def open_dataset(path: str | os.PathLike[str], named: str = "--imagenet") -> Ima
     Raises:
         DatasetError: nothing is there, or it is in no known format.
     """
-    from harness.formats import FORMATS, listing, recognize, snapshot
-
     if path == SYNTHETIC:
         from harness.synthetic.images import open_synthetic
 
         return open_synthetic()
+    from harness import formats
+
     root = Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's fails where there is no such user
     try:
         if not root.exists():
             expected = "expected a folder or archive of images"
             raise DatasetError(f"{named} {os.fspath(path)!r}: {expected}, found nothing at {root.absolute()}")
-        root = snapshot(root)
-        for reader in FORMATS:
-            if (dataset := reader.read(root)) is not None:
-                return recognize(dataset)
-        expected = "; ".join(f"({number}) {reader.expects}" for number, reader in enumerate(FORMATS, start=1))
-        raise DatasetError(f"no images in {root.absolute()}: found {listing(root)}; looked for {expected}")
+        return formats.read(root)
     except OSError as error:
         raise DatasetError(
             f"{named} {os.fspath(path)!r}: {error.filename or root} cannot be read: {error.strerror or error}"

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 from torch import nn
 
-from harness.dataset import ImageDataset
+from harness.dataset import SYNTHETIC, ImageDataset
 from harness.decoding.decoders import decoder_on
 from harness.decoding.store import DecodedImages, Store
 from harness.device import default_batch_size, describe_device, device_facts, keep_freed_memory, resolve_device
 from harness.errors import EvaluationError, ExpectedError
 from harness.expected import Case, Entry, ModelSpec, select_cases
 from harness.models import Loader, geometry_of, gmacs_of
-from harness.options import DECODERS, Options
+from harness.options import PILLOW, Options
 from harness.precision import DEFAULT, Setting, require_supported
 from harness.predict import predict
 from harness.predictions import Predictions, count
@@ -140,7 +140,7 @@ class Evaluator:
         loaded = time.perf_counter()
         crops.finish()  # before the loop, whose images/s would otherwise be the decoder's, or exclude the device's work
         decoded = time.perf_counter()
-        if model.transform is not None and self._decoder.name == "pillow":
+        if model.transform is not None and self._decoder.name == PILLOW:
             for index in np.random.default_rng().permutation(len(self.shard))[:8].tolist():  # other ones each time
                 [crop], encoded = crops.read(slice(index, index + 1)), self.shard.sources[index].read()
                 check_against_torchvision(model.preset, model.transform, crop, encoded, self.shard.ids[index])
@@ -178,7 +178,6 @@ class Evaluator:
             ),
             images_per_second=len(self.shard) / loop.seconds,
             weights_sha256=model.sha256,
-            weights_bytes=model.weights_bytes,
             inputs_digest=loop.predictions.inputs_digest,
             preparation={"decoder": self._decoder.name, **model.preset.facts()},
             switches=dict(loop.switches),
@@ -244,7 +243,7 @@ def evaluate(
     expected: Path | None = None,
     device: str = "auto",
     batch_size: int | None = None,
-    decoder: str = DECODERS[0],
+    decoder: str = PILLOW,
     workers: int | None = None,
     store: Path | None = None,
 ) -> tuple[CaseResult, Predictions]:
@@ -280,7 +279,7 @@ def evaluate(
         if preset is not None:
             raise ExpectedError(f"preset is for a module; {model} brings its own: leave it out")
         entries = read_expected(expected or default_file(Path()))
-        [case, *others] = select_cases(entries, (str(model),), (setting,), synthetic=dataset.name == "synthetic")
+        [case, *others] = select_cases(entries, (str(model),), (setting,), synthetic=dataset.name == SYNTHETIC)
         if others:
             raise ExpectedError(f"model must name one model, found {', '.join(map(str, [case, *others]))}")
     with closing(Evaluator(dataset, options)) as evaluator:

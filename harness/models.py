@@ -33,7 +33,6 @@ class Model:
     parameters: int  # number of weights and biases
     gmacs: float  # multiply-adds of one image, in 10^9; from torchvision's metadata, or counted for other models
     sha256: str  # of all parameters, buffers and packed weights, see digest_of_weights
-    weights_bytes: int  # size of all of them
     name: str = "the model"  # for messages
 
 
@@ -112,12 +111,11 @@ def prepare(module: nn.Module, preset: Preset, weights: Any = None, name: str = 
     gmacs = weights.meta["_ops"] if weights else _count_gmacs(module, preset.geometry.crop, name)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     buffers, tensors = dict(module.named_buffers()), dict(module.named_parameters())
-    state = [(name, value) for name, value in _weights_of(module) if isinstance(value, Tensor)]
     # Packed weights and their biases are neither; scales and zero points are scalars.
-    parameters += sum(t.numel() for name, t in state if t.ndim and name not in buffers and name not in tensors)
-    weights_bytes = sum(tensor.nbytes for _, tensor in state)
+    packed = (t for name, t in _weights_of(module) if name not in buffers and name not in tensors)
+    parameters += sum(t.numel() for t in packed if isinstance(t, Tensor) and t.ndim)
     transform = weights and weights.transforms()
-    return Model(module, preset, transform, parameters, gmacs, sha256, weights_bytes, name)
+    return Model(module, preset, transform, parameters, gmacs, sha256, name)
 
 
 def in_setting(model: Model, device: torch.device, setting: Setting) -> Model:

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 ACCURACY, THROUGHPUT = "imagenet", "throughput"
 """The marks of the tests that evaluate, and of those that time."""
 
-DECODERS = ("pillow", "torchvision", "nvjpeg")
+PILLOW, TORCHVISION, NVJPEG = DECODERS = ("pillow", "torchvision", "nvjpeg")
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """A decoder by name, and the device of ``nvjpeg``; the others decode on the CPU."""
+    """A decoder by name, and the device of nvJPEG; the others decode on the CPU."""
 
-    name: str = DECODERS[0]
+    name: str = PILLOW
     device: str | None = None
 
 
@@ -70,7 +70,7 @@ class Options:
     settings: tuple[Setting, ...] = (DEFAULT,)  # every combination of precision, memory format, and eager or compiled
     batch_size: int | None = None  # None for one that suits the device
     limit: int | None = None  # None for all images
-    decoder: str = DECODERS[0]
+    decoder: str = PILLOW
     workers: int | None = None  # None for one process per core, shared among the processes of the run
     store: Path | None = None  # None to keep no decoded images
     results: Path | None = None  # None to write no run
@@ -124,7 +124,7 @@ def add_options(parser: pytest.Parser) -> None:
     cores = f"one per available CPU core, {available_cores()} here, divided among the workers of -n"
     add("--workers", metavar="N", type=positive, help=f"decoding processes (default: {cores})")
     decoders = "pillow (used for the published values), torchvision or nvjpeg (default: %(default)s)"
-    add("--decoder", metavar="DECODER", choices=DECODERS, default=DECODERS[0], help=decoders)
+    add("--decoder", metavar="DECODER", choices=DECODERS, default=PILLOW, help=decoders)
     kept = "folder that keeps decoded images between runs (default: $IMAGENET_STORE, else the user's cache)"
     add("--store", metavar="DIR", type=folder, help=kept)
     add("--no-store", action="store_true", help="keep no decoded images; hold one geometry at a time in $TMPDIR")

@@ -22,6 +22,7 @@ from harness.errors import HarnessError, RanksError, ResultsError
 from harness.expected import Case, select_cases
 from harness.options import (
     ACCURACY,
+    PILLOW,
     THROUGHPUT,
     Options,
     Process,
@@ -144,7 +145,7 @@ class Gate:
         if ACCURACY in self.selected:
             from harness.decoding.workers import warm_up
 
-            warm_up(self.options.decoder)  # begins to start the decoding processes
+            warm_up(self.options.decoder != PILLOW)  # begins to start the decoding processes
             from harness.evaluator import Evaluator  # imports torch
 
             assert self.options.imagenet is not None

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -28,8 +29,10 @@ from harness.records.evidence import (
     Unpaired,
     wrapped,
 )
-from harness.records.speed import MORE, SpeedChange, SpeedTrial
 from harness.stats import all_among, binomial_tail, images_needed, sampling_band
+
+if TYPE_CHECKING:
+    from harness.records.speed import SpeedChange, SpeedTrial
 
 PASSED, WARNING, FAILED = "passed", "warning", "failed"
 NOT_JUDGED = "not judged"
@@ -51,6 +54,8 @@ FARTHEST = 3
 """How many times the noise floor's largest no image drifts by arithmetic; the smallest planted fault reaches 4."""
 TOTALS_TOLERANCE = Decimal("0.05")
 """Points by which the totals of two runs may differ where nothing was published; fp32's tolerance in the file."""
+_MORE = {"speed": "longer", "memory": "more memory", "compile": "longer to compile"}
+"""What a ratio above 1 means, after a percentage, by the kind of evidence."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -258,13 +263,13 @@ def judge_speed(change: SpeedChange, allowed: float) -> Check:
     if not (change.is_significant and more > allowed):
         return Check(change.kind, PASSED, "")
     by = " by the yardstick" if change.machine else ""
-    return Check(change.kind, FAILED, f"takes {100 * more:.1f} % {MORE[change.kind]}{by}, allowed {100 * allowed:g} %")
+    return Check(change.kind, FAILED, f"takes {100 * more:.1f} % {_MORE[change.kind]}{by}, allowed {100 * allowed:g} %")
 
 
 def judge_trial(trial: SpeedTrial, allowed: float) -> Check:
     """Return the same of several runs a side, which also tell what they rule out from what they cannot see."""
     low, high = (f"{100 * (end - 1):+.1f}" for end in (trial.low, trial.high))
-    detail = f"takes {low} to {high} % {MORE[trial.kind]}, allowed {100 * allowed:g} %"
+    detail = f"takes {low} to {high} % {_MORE[trial.kind]}, allowed {100 * allowed:g} %"
     if trial.is_significant and trial.ratio > 1 + allowed:
         return Check(trial.kind, FAILED, detail)
     if trial.high > 1 + allowed:

@@ -88,7 +88,6 @@ def case_result(
         seconds=Phases(decode=0.25, load=0.5, transfer=0.125, forward=0.75, total=1.75),
         images_per_second=1234.5,
         weights_sha256="5ha256",
-        weights_bytes=46_830_571,
     )
     return msgspec.structs.replace(result, **changes)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.options import NVJPEG
 from harness.predictions import count
 from harness.records.evidence import ARITHMETIC, COUNTING, IMAGES, INPUTS, LABELS, NORMALIZATION, WEIGHTS, Diagnosis
 
@@ -142,7 +143,7 @@ def _inputs(old: Side, new: Side) -> Diagnosis | None:
     moved = levels[levels > 0]
     percent = 100 * len(moved) / levels.size
     recipe = {name: value for name, value in old.result.preparation.items() if name not in _NORMALIZING}
-    names = _DECODERS + (_ON_A_GPU if new.result.preparation.get("decoder") == "nvjpeg" else ())
+    names = _DECODERS + (_ON_A_GPU if new.result.preparation.get("decoder") == NVJPEG else ())
     libraries = {name: value for name, value in old.environment.facts.items() if name in names}
     changed = changes_between(recipe, new.result.preparation)
     only_the_decoder = all(change.startswith("decoder ") for change in changed)

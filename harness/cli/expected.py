@@ -12,6 +12,7 @@ import yaml
 from harness.cli import Commands, write_or_print
 from harness.errors import ResultsError
 from harness.expected import Entry, ModelSpec
+from harness.precision import DEFAULT
 from harness.records.accuracy_file import default_file, read_expected
 from harness.records.environment import versions
 from harness.records.evidence import METRICS
@@ -83,8 +84,12 @@ def _record(options: argparse.Namespace) -> int:
         published = f"expected values of {dataset.name} that were recorded, found published ones"
         raise ResultsError(f"{options.file}: {published}; --baseline compares a run with an earlier one")
     models = {f"{model['model']}-{model['weights']}": model for model in document["models"]}
-    for case in sorted(record.cases, key=lambda case: case.setting_order, reverse=True):  # at last in fp32
-        if (name := f"{case.model}-{case.weights}") not in models:
+    cases = sorted(record.cases, key=lambda case: case.setting_order, reverse=True)  # of each model the first counts
+    for name, case in {f"{case.model}-{case.weights}": case for case in cases}.items():
+        if case.precision != DEFAULT.precision:  # the file has one value for all precisions
+            found = f"expected each model evaluated in fp32, found {name} in {case.precision} alone"
+            raise ResultsError(f"{options.run_folder}: {found}; run again with --precision fp32")
+        if name not in models:
             lacks = f"expected the models of {options.run_folder}, found none called {name}"
             raise ResultsError(f"{options.file}: {lacks}; give the --expected FILE of that run")
         top1, top5 = (round(case.counts.percent(metric), 6) for metric in METRICS)

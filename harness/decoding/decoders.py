@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from harness.errors import DeviceError
 from harness.formats import sources as harness_sources
 from harness.formats.sources import IMAGE_FORMATS, Source, check_pixels, open_bounded
-from harness.options import Decoder
+from harness.options import NVJPEG, PILLOW, TORCHVISION, Decoder
 from harness.preset import Geometry
 from harness.records.environment import libjpeg_turbo_version, pillow_version
 
@@ -46,7 +46,7 @@ def versions(decoder: Decoder) -> dict[str, str]:
     code = [Path(__file__), Path(harness_sources.__file__), pillow, pillow / ".dylibs"]
     code += pillow.parent.glob("[Pp]illow*.libs")
     found = {"pillow": pillow_version(), "libjpeg-turbo": libjpeg_turbo_version()}
-    if decoder.name != "pillow":
+    if decoder.name != PILLOW:
         from harness.decoding import tensors
 
         more, more_code = tensors.versions(decoder)
@@ -73,7 +73,7 @@ def decoder_on(name: str, device: torch.device) -> Decoder:
     Raises:
         DeviceError: nvjpeg without a CUDA device, or with a torchvision that decodes no batches there.
     """
-    if name != "nvjpeg":
+    if name != NVJPEG:
         return Decoder(name)
     if device.type != "cuda":
         raise DeviceError(f"--decoder nvjpeg decodes on a CUDA device, and the device is {device}; use torchvision")
@@ -100,13 +100,13 @@ def decode_one(source: Source, geometry: Geometry, decoder: str) -> Decoded:
     """Decode one image on the CPU, with Pillow unless ``decoder`` is ``torchvision`` and supports the file."""
     try:
         data = source.read()
-        if decoder == "torchvision" and is_plain_jpeg(data):
+        if decoder == TORCHVISION and is_plain_jpeg(data):
             from harness.decoding import tensors
 
             return Decoded(tensors.crop_tensor(tensors.decode_jpegs([data], "cpu")[0], geometry).numpy())
-        return Decoded(crop_image(data, geometry), by_pillow=decoder != "pillow")
+        return Decoded(crop_image(data, geometry), by_pillow=decoder != PILLOW)
     except UNREADABLE as error:
-        return Decoded(None, reason_of(error), by_pillow=decoder != "pillow")
+        return Decoded(None, reason_of(error), by_pillow=decoder != PILLOW)
 
 
 def is_plain_jpeg(data: bytes) -> bool:

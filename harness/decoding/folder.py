@@ -29,11 +29,10 @@ from harness.errors import StoreError
 from harness.predictions import HASH_BYTES
 from harness.preset import Geometry
 from harness.records.evidence import Name
-from harness.records.run_folder import write_whole
+from harness.records.run_folder import read_whole, write_whole
 
 DESCRIPTION, IDS = "store.json", "ids.json"
 FORMAT: Literal[3] = 3
-_LARGEST = 1 << 30  # bytes that are read of a file at once
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -105,7 +104,7 @@ class Files(NamedTuple):
     def rows_by_pillow(self) -> list[int]:
         """Return the rows that Pillow decoded because the decoder could not, sorted."""
         with suppress(OSError):
-            lines = read_file(self.folder / "by-pillow").split()
+            lines = read_whole(self.folder / "by-pillow").split()
             return sorted({int(line) for line in lines if line.isdigit() and len(line) < 20})
         return []
 
@@ -212,17 +211,9 @@ def make_store(folder: Path, description: Description, ids: Sequence[str]) -> Pa
 def read_description(store: Path) -> Description:
     """Return what a store's folder says that it is for; a ValueError if that is no description."""
     try:
-        return msgspec.json.decode(read_file(store / DESCRIPTION, 1 << 20), type=Description)
+        return msgspec.json.decode(read_whole(store / DESCRIPTION), type=Description)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-
-
-def read_file(path: Path, largest: int = _LARGEST) -> bytes:
-    """Return the content of a file; an OSError if it is no regular file, or larger than so many bytes."""
-    with _open(path, os.O_RDONLY) as file:
-        if os.fstat(file.fileno()).st_size > largest:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-        return file.readall()
 
 
 def runs(rows: NDArray[np.int64], longest: int | None = None) -> Iterator[slice]:

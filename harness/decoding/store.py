@@ -22,7 +22,7 @@ from harness.decoding.folder import Description, Files, Pixels, hash_of, make_st
 from harness.decoding.workers import process_pool, temporary_folder
 from harness.errors import DatasetError, StoreError
 from harness.formats.sources import Source
-from harness.options import Decoder, available_cores
+from harness.options import PILLOW, Decoder, available_cores
 from harness.predictions import GRID, HASH_BYTES, sampled
 from harness.preset import Geometry
 
@@ -78,8 +78,11 @@ class DecodedImages:
             folder = Path(self._resources.enter_context(temporary))
         self._root, self._description = folder, describe(dataset, geometry, decoder)
         self._files = self._description.files(folder / self._description.key)
-        # A device is used by a thread, as only this process can use it.
-        self._pool: Executor = ThreadPoolExecutor(1) if decoder.device else process_pool(workers, decoder.name)
+        self._pool: Executor
+        if decoder.device is None:
+            self._pool = process_pool(workers, with_torch=decoder.name != PILLOW)
+        else:
+            self._pool = ThreadPoolExecutor(1)  # as only this process can use the device
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._task: Future[None] | None = None
         self._parallel = min(_READERS, available_cores())

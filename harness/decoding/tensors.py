@@ -27,6 +27,7 @@ from harness.preset import Geometry
 
 # How torchvision words NVJPEG_STATUS_ALLOCATOR_FAILURE (nvjpeg.h); other statuses are of an image.
 _NVJPEG_ALLOCATION = re.compile(r"Failed to [^:\n]*: 5\b")
+_private_stream = cache(torch.cuda.Stream)  # one of each device
 
 
 def versions(decoder: Decoder) -> tuple[dict[str, str], list[Path]]:
@@ -68,11 +69,6 @@ def decode_on_device(sources: Sequence[Source], geometry: Geometry, device: str)
                 "--decoder"
             ) from error
     return crops
-
-
-@cache
-def _private_stream(device: str) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
 
 
 def _crops_on_device(encoded: list[bytes], geometry: Geometry, device: str) -> NDArray[np.uint8]:

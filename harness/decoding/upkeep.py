@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
 
-from harness.decoding.folder import DESCRIPTION, FORMAT, IDS, Description, Pixels, read_description, read_file
+from harness.decoding.folder import DESCRIPTION, FORMAT, IDS, Description, Pixels, read_description
 from harness.errors import StoreError
 from harness.predictions import HASH_BYTES
+from harness.records.run_folder import read_whole
 
 BEING_BUILT = "being built"
 
@@ -61,9 +62,9 @@ def verify(store: StoreInfo, progress: Callable[[int, int], None]) -> list[str]:
             raise ValueError("it is of an older version")
         if store.description.key != store.folder.name:
             raise ValueError(f"{DESCRIPTION} is of another store")
-        if read_file(store.folder / "hashes")[:HASH_BYTES] not in (b"", files.mark):
+        if read_whole(store.folder / "hashes")[:HASH_BYTES] not in (b"", files.mark):
             raise ValueError("hashes is of another store")
-        ids = msgspec.json.decode(read_file(store.folder / IDS), type=list[str])
+        ids = msgspec.json.decode(read_whole(store.folder / IDS), type=list[str])
         crop = np.empty((1, files.row_bytes), np.uint8)
         with Pixels(files) as pixels:
             for done, row in enumerate(rows := np.flatnonzero(pixels.present()).tolist(), start=1):

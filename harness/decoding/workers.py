@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-LOCK = "imagenet-gate.lock"  # in a folder that belongs to a process
+LOCK, LOCKED = "imagenet-gate.lock", "imagenet-gate.locked"  # in a folder that belongs to a process
 PARENT = "IMAGENET_GATE_TEMPORARY"  # the temporary folder of xdist's controller, for workers that it may kill
 _LONGEST = 107 - len("/pymp-01234567/listener-01234567")  # a socket's path has at most 107 bytes (man 7 unix)
 
@@ -27,19 +27,19 @@ _LONGEST = 107 - len("/pymp-01234567/listener-01234567")  # a socket's path has 
 def own_folder(start: Path, mode: int = 0o777) -> tuple[Path, FileLock]:
     """Make a folder whose path begins with ``start``, and remove those of this user's processes that were killed.
 
-    A lock tells them apart, which the system releases however a process ends.
+    A lock tells them apart, which the system releases however a process ends; a file says that it has been taken.
     """
     folder = start.with_name(f"{start.name}{secrets.token_hex(4)}")
-    unlocked = folder.with_name(f"{folder.name}.new")
-    unlocked.mkdir(mode, parents=True)
-    lock = FileLock(unlocked / LOCK, thread_local=False)
+    folder.mkdir(mode, parents=True)
+    lock = FileLock(folder / LOCK, thread_local=False)
     lock.acquire()
-    unlocked.rename(folder)
-    for file in folder.parent.glob(f"{glob.escape(start.name)}{'[0-9a-f]' * 8}/{LOCK}"):
+    (folder / LOCKED).touch()
+    for file in folder.parent.glob(f"{glob.escape(start.name)}{'[0-9a-f]' * 8}/{LOCKED}"):
         with suppress(OSError, Timeout):
             if file.parent != folder and file.stat().st_uid == folder.stat().st_uid:
-                with FileLock(file, timeout=0):
-                    shutil.rmtree(file.parent)
+                with FileLock(file.with_name(LOCK), timeout=0):
+                    file.unlink()  # its process has ended; no other one removes the same
+                shutil.rmtree(file.parent)
     return folder, lock
 
 
@@ -50,8 +50,8 @@ def temporary_folder() -> Path:
     folder, lock = own_folder(Path(parent, "imagenet-gate-tmp-"), 0o700)
 
     def remove() -> None:
+        lock.release()  # first, as Windows removes no open file
         shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
 
     util.Finalize(None, remove, exitpriority=-101)  # after multiprocessing has removed its own
     before = tempfile.tempdir
@@ -63,7 +63,7 @@ def temporary_folder() -> Path:
     return folder
 
 
-def warm_up(decoder: str = "pillow") -> multiprocessing.context.BaseContext:
+def warm_up(with_torch: bool = False) -> multiprocessing.context.BaseContext:
     """Start to import what workers need, in a process of its own, while this one imports torch; return their context.
 
     That is a forkserver where there is one: a worker starts at once, and no CUDA or OpenMP state is forked.
@@ -71,22 +71,22 @@ def warm_up(decoder: str = "pillow") -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    modules = ["store"] if decoder == "pillow" else ["store", "tensors"]
+    modules = ["store", "tensors"] if with_torch else ["store"]
     context.set_forkserver_preload([f"harness.decoding.{module}" for module in ("orphan", *modules)])
     forkserver.ensure_running()
     return context
 
 
-def process_pool(workers: int, decoder: str = "pillow") -> ProcessPoolExecutor:
-    """Return a pool of processes for this decoder; if this one is killed, they remove its temporary folder."""
-    arguments = temporary_folder(), decoder
-    context = warm_up(decoder)  # in this thread, see orphan.py
+def process_pool(workers: int, with_torch: bool = False) -> ProcessPoolExecutor:
+    """Return a pool of processes; if this one is killed, they remove its temporary folder."""
+    arguments = temporary_folder(), with_torch
+    context = warm_up(with_torch)  # in this thread, see orphan.py
     return ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=arguments)
 
 
-def start_worker(temporary: Path, decoder: str) -> None:
+def start_worker(temporary: Path, with_torch: bool) -> None:
     """Limit a worker to one thread, as there is one worker a core, and leave Ctrl-C to the process that waits."""
-    if decoder != "pillow":
+    if with_torch:
         import torch
 
         torch.set_num_threads(1)

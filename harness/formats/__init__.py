@@ -10,37 +10,34 @@ import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from harness.dataset import SYNTHETIC, ImageDataset
 from harness.errors import DatasetError
 
+# Each module, and what it looks for, in words. The more specific comes first, and folders before the archive that they
+# may have come from, as in the root of torchvision.datasets.ImageNet.
+FORMATS = {
+    "kaggle": "Kaggle's ILSVRC/Data/CLS-LOC/val/ with LOC_val_solution.csv",
+    "imagenetv2": "ImageNetV2's class folders, named 0 to 999",
+    "flat": "files named ILSVRC2012_val_00000001.JPEG and so on, flat in it or in val/",
+    "folders": "class folders named by wnid, such as n01440764/, in it or in val/, holding .JPEG files",
+    "parquet": "Parquet shards, such as validation-00000-of-00014.parquet, in it or in data/",
+    "tar": "ILSVRC2012_img_val.tar, or one other .tar file of class folders named by wnid",
+    "webdataset": "WebDataset shards, .tar files that hold KEY.jpg with KEY.cls or KEY.json",
+}
 
-class Format(NamedTuple):
-    """A dataset format: the module of this package that reads it, and what that looks for, in words."""
 
-    module: str
-    expects: str
-
-    def read(self, path: Path) -> ImageDataset | None:
-        """Return the dataset at ``path``, or None if it is in another format."""
-        dataset: ImageDataset | None = import_module(f"{__name__}.{self.module}").read(path)
-        return dataset
-
-
-# The more specific comes first: a prepared root holds class folders, and may hold the archive they came from.
-FORMATS = (
-    Format("prepared_root", "torchvision.datasets.ImageNet's root, with meta.bin and val/"),
-    Format("kaggle", "Kaggle's ILSVRC/Data/CLS-LOC/val/ with LOC_val_solution.csv"),
-    Format("imagenetv2", "ImageNetV2's class folders, named 0 to 999"),
-    Format("flat", "files named ILSVRC2012_val_00000001.JPEG and so on, flat in it or in val/"),
-    Format("folders", "class folders named by wnid, such as n01440764/, in it or in val/, holding .JPEG files"),
-    Format("parquet", "Parquet shards, such as validation-00000-of-00014.parquet, in it or in data/"),
-    Format("tar", "ILSVRC2012_img_val.tar, or one other .tar file of class folders named by wnid"),
-    Format("webdataset", "WebDataset shards, .tar files that hold KEY.jpg with KEY.cls or KEY.json"),
-)
+def read(path: Path) -> ImageDataset:
+    """Return the dataset at a path that exists; a DatasetError says that it is in no known format."""
+    root = snapshot(path)
+    for module in FORMATS:
+        dataset: ImageDataset | None = import_module(f"{__name__}.{module}").read(root)
+        if dataset is not None:
+            return recognize(dataset)
+    expected = "; ".join(f"({number}) {expects}" for number, expects in enumerate(FORMATS.values(), start=1))
+    raise DatasetError(f"no images in {root.absolute()}: found {listing(root)}; looked for {expected}")
 
 
 def recognize(dataset: ImageDataset) -> ImageDataset:

@@ -10,7 +10,6 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
@@ -64,19 +63,19 @@ def devkit_classes() -> tuple[int, ...]:
 
 
 def _text(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 @cache
 def validation_labels() -> NDArray[int16]:
     """Return the (50000,) class indices of the validation set, in file-name order, read-only."""
-    with resources.as_file(resources.files(__package__).joinpath("val_labels.npy")) as path:
-        try:
-            labels: NDArray[int16] = np.load(path)
-            if (found := labels_sha256(labels)) != LABELS_SHA256:
-                raise ValueError(f"expected sha256 {LABELS_SHA256}, found {found}")
-        except (ValueError, EOFError) as error:
-            raise DatasetError(f"{path} is damaged: {error}; install imagenet-gate again") from error
+    path = Path(__file__).with_name("val_labels.npy")
+    try:
+        labels: NDArray[int16] = np.load(path)
+        if (found := labels_sha256(labels)) != LABELS_SHA256:
+            raise ValueError(f"expected sha256 {LABELS_SHA256}, found {found}")
+    except (ValueError, EOFError) as error:
+        raise DatasetError(f"{path} is damaged: {error}; install imagenet-gate again") from error
     labels.flags.writeable = False
     return labels
 

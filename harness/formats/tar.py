@@ -83,9 +83,8 @@ def _from_class_folder(path: str) -> str | None:
 
 def is_archive(path: Path) -> bool:
     """Return whether a path is a file named like a tar archive, compressed or not."""
-    return (
-        path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.exists() and not path.is_dir()
-    )
+    name = path.name
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".") and path.exists() and not path.is_dir()
 
 
 def split_key(path: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 from harness.errors import RecordError
 from harness.predictions import count
 from harness.records.results import ERROR, CaseResult, DatasetFacts, Missing, Record, TimingResult
-from harness.records.run_folder import Run, write_predictions
+from harness.records.run_folder import CROPS, Run, array_file, write_arrays, write_predictions
 
 # How a machine was shared among processes changes speed, but no prediction.
 _SHARING = ("threads", "processes")
@@ -20,7 +20,7 @@ _Result = TypeVar("_Result", CaseResult, TimingResult)
 
 
 def merge(runs: Sequence[Run], staging: Path) -> Record:
-    """Return the record of one or more run folders together, and write all their predictions to ``staging``.
+    """Return the record of one or more run folders together, and write their predictions and pictures to ``staging``.
 
     Raises:
         RecordError: a run holds no predictions, or two runs differ in environment or dataset, or disagree on a result.
@@ -46,6 +46,8 @@ def merge(runs: Sequence[Run], staging: Path) -> Record:
                 "modified"
             )
         write_predictions(staging, case.id, predictions, targets)
+        if (crops := array_file(first.path, CROPS, case.id)).exists():
+            write_arrays(array_file(staging, CROPS, case.id), first.arrays(CROPS, crops))
     for (first, timing), *others_timed in timings:
         for run, other_timing in others_timed:
             if timing.seconds != other_timing.seconds:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.dataset import SYNTHETIC
+
 if TYPE_CHECKING:
     import pytest
 
@@ -26,7 +28,7 @@ class IniDefaults:
             if value and not os.environ.get(_PATHS.get(key, "")):
                 path = beside / Path(value).expanduser()
                 option = "--imagenet" if key == "imagenet_dataset" else f"--{key.removeprefix('imagenet_')}"
-                self._given.append(f"{option}={path if key in _PATHS and value != 'synthetic' else value}")
+                self._given.append(f"{option}={path if key in _PATHS and value != SYNTHETIC else value}")
         args[:0] = self._given
 
     def pytest_report_header(self) -> list[str]:

@@ -19,7 +19,6 @@ from harness.errors import RecordError
 from harness.precision import MEMORY_FORMATS, PRECISIONS, Setting
 from harness.records.environment import Environment, shorten
 from harness.records.evidence import MOST_IMAGES, Bounds, Count, Counts, Expected, Name, Pairing, Size, Unpaired
-from harness.records.speed import p99_of
 from harness.verdict import FAILED, WARNING, Check, Verdict, judge
 
 SCHEMA_VERSION = "3.2"
@@ -89,7 +88,6 @@ class CaseResult(_Setting, frozen=True, kw_only=True):
     seconds: Phases = Phases(0.0, 0.0, 0.0, 0.0)
     images_per_second: Size = 0.0  # speed of the whole loop, on images that are decoded
     weights_sha256: str = ""  # digest of all parameters and buffers
-    weights_bytes: Count | None = None  # size of all parameters and buffers
     inputs_digest: str = ""  # digest of the decoded pixels of all images
     preparation: Facts = {}  # decoder, resize, crop, interpolation, mean and std
     switches: Facts = {}  # torch's arithmetic settings during the evaluation, as observed
@@ -161,6 +159,11 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
         return float(third - first) / self.median
 
     @property
+    def p99(self) -> float | None:
+        """What 99 % of the calls took at most; None if they are too few to tell."""
+        return float(np.percentile(self.seconds, 99)) if len(self.seconds) >= 100 else None
+
+    @property
     def images_per_second(self) -> float:
         """Images a second in the median call."""
         return self.batch_size / self.median
@@ -179,8 +182,8 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
         """Return everything but the single calls' seconds, small enough for pytest-benchmark's ``extra_info``."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         del values["seconds"]
-        derived = ("median", "images_per_second", "spread", "tflops", "share_of_peak")
-        return {**values, "p99": p99_of(self.seconds), **{name: getattr(self, name) for name in derived}}
+        derived = ("p99", "median", "images_per_second", "spread", "tflops", "share_of_peak")
+        return {**values, **{name: getattr(self, name) for name in derived}}
 
 
 class Missing(msgspec.Struct, frozen=True):

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.dataset import digest_of
-from harness.decoding.workers import LOCK, own_folder
+from harness.decoding.workers import LOCK, LOCKED, own_folder
 from harness.errors import RecordError, ResultsError
 from harness.predictions import GRID, HASH_BYTES, Predictions
 from harness.records.environment import shorten
@@ -90,6 +90,7 @@ class NewRun:
         try:
             with _as_results_error(self.folder):
                 write_whole(self.staging / RECORD, content)
+                self._disown()
                 try:
                     if self.folder.exists():
                         self.folder.rename(before)
@@ -100,14 +101,17 @@ class NewRun:
                     raise
         except ResultsError as error:
             raise ResultsError(f"{error}; what was measured is in {self._kept(content)}") from error
-        self._lock.release()
-        (self.folder / LOCK).unlink(missing_ok=True)
         shutil.rmtree(before, ignore_errors=True)
+
+    def _disown(self) -> None:
+        """Close and remove the lock, as Windows moves no folder with an open file; no other run removes the folder."""
+        (self.staging / LOCKED).unlink(missing_ok=True)
+        self._lock.release()
+        (self.staging / LOCK).unlink(missing_ok=True)
 
     def _kept(self, content: bytes) -> Path:
         """Return where the run is kept: in a temporary folder, or where it is, as far as it could be written."""
-        self._lock.release()
-        (self.staging / LOCK).unlink(missing_ok=True)
+        self._disown()
         kept = Path(tempfile.gettempdir()) / f"imagenet-gate-kept-{secrets.token_hex(4)}"
         try:
             shutil.copytree(self.staging, kept, ignore=shutil.ignore_patterns(RECORD))

@@ -6,15 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import numpy as np
 
 if TYPE_CHECKING:
     from harness.records.results import TimingResult
 
 _UNSTEADY, _ENOUGH_CALLS = 0.1, 10
 """A timing that varied by more, as a share, was disturbed; calls that show whether a warm-up has settled."""
-MORE = {"speed": "longer", "memory": "more memory", "compile": "longer to compile"}
-"""What a ratio above 1 means, after a percentage, by the kind of evidence."""
 
 
 class Limits(NamedTuple):
@@ -26,11 +23,6 @@ class Limits(NamedTuple):
 
 
 LIMITS = Limits()  # the defaults
-
-
-def p99_of(seconds: Sequence[float]) -> float | None:
-    """Return what 99 % of the calls took at most; None if they are too few to tell."""
-    return float(np.percentile(seconds, 99)) if len(seconds) >= 100 else None
 
 
 def amounts_of(timings: Sequence[TimingResult]) -> dict[str, list[float]]:

@@ -36,11 +36,14 @@ class CropsPlugin:
 
     def __init__(self, staging: Callable[[], Path | None], baseline: Path | None) -> None:
         self._staging, self._baseline = staging, baseline
+        self._before: Run | None = None
         self._cases: dict[str, Case] = {}
 
     def pytest_imagenet_opened(self, evaluator: Evaluator, cases: tuple[Case, ...]) -> None:
-        """Note the cases."""
+        """Note the cases, and read the baseline."""
         self._evaluator, self._cases = evaluator, {str(case): case for case in cases}
+        with suppress(RecordError):  # without it only other pictures are kept
+            self._before = read_run(self._baseline) if self._baseline else None
 
     def pytest_imagenet_check(self, result: CaseResult, predictions: Predictions) -> None:
         """Keep pictures of a case, if this process has its images and logits; they are no evidence."""
@@ -49,7 +52,7 @@ class CropsPlugin:
             return
         before: dict[str, NDArray[np.uint8]] = {}
         with suppress(RecordError):  # without them only other pictures are kept
-            before = crops_of(read_run(self._baseline), result) if self._baseline else {}
+            before = crops_of(self._before, result) if self._before else {}
         margins = predictions.logits[:, 0] - predictions.logits[:, 1]
         indices = predictions.indices_of(np.array(shard.ids))
         order = sorted(range(len(shard)), key=lambda row: (shard.ids[row] not in before, margins[indices[row]]))

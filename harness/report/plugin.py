@@ -17,8 +17,7 @@ from harness.plugin import gate_of
 from harness.records.evidence import Pairing
 from harness.records.results import CaseResult
 from harness.records.run_folder import RECORD, Run
-from harness.report.run import reasons_in_short, run_sections
-from harness.report.sections import Section
+from harness.report.sections import Section, reasons_in_short
 from harness.verdict import FAILED
 
 if TYPE_CHECKING:
@@ -95,6 +94,8 @@ class _Terminal:
         if verbosity < 0:
             self._sections = [Section("", None, tuple(reasons_in_short(cases)))]
             return
+        from harness.report.run import run_sections
+
         try:
             self._sections = run_sections(run, details=verbosity > 0)
         except RecordError as error:

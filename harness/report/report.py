@@ -14,8 +14,8 @@ from harness.records.results import ERROR, Record
 from harness.records.run_folder import Run
 from harness.records.speed import LIMITS, Limits
 from harness.report.comparison import caveats_of, differences, environment_section, series_sections
-from harness.report.run import reasons, run_sections
-from harness.report.sections import Section, counted, reason_lines
+from harness.report.run import run_sections
+from harness.report.sections import Section, counted, reason_lines, reasons
 from harness.verdict import FAILED, PASSED, WARNING
 
 _SERIES = 3

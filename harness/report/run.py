@@ -14,10 +14,10 @@ from harness.precision import DEFAULT
 from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, CaseResult, Missing, Phases, Record, TimingResult
 from harness.records.run_folder import Run
-from harness.records.speed import disturbances, p99_of
-from harness.report.sections import Section, by_cause, counted, number, reason_lines, table_of
+from harness.records.speed import disturbances
+from harness.report.sections import Section, counted, number, reasons_in_short, table_of
 from harness.stats import binomial_tail, sampling_band
-from harness.verdict import ALPHA, BASELINE, FAILED, NOT_JUDGED, WARNING
+from harness.verdict import ALPHA, FAILED, NOT_JUDGED
 
 _RANK = (
     "rank: best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's "
@@ -154,24 +154,6 @@ def short_names(results: Sequence[CaseResult | TimingResult]) -> dict[str, str]:
     return names
 
 
-def reasons_in_short(cases: Sequence[CaseResult]) -> Iterator[str]:
-    """Yield all warnings, and for each failure its first sentence, once for the cases that share it."""
-    yield from reason_lines((f"warning: {identity}", why) for identity, why in reasons(cases, WARNING))
-    failed: dict[str, str] = {}
-    for identity, why in reasons(cases, FAILED):
-        failed.setdefault(identity, why.partition("\n")[0])
-    for (first, *others), sentence in by_cause(failed.items()):
-        yield f"failed: {first}{f' and {len(others):,} more' if others else ''}: {sentence}"
-
-
-def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, str]]:
-    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show."""
-    for case in cases:
-        for check in sorted(case.verdict.checks, key=lambda check: check.name != BASELINE):
-            if outcome == check.outcome:
-                yield case.id, check.reason
-
-
 def shown(outcome: str) -> str:
     """Return an outcome as tables show it: a failure in capitals."""
     return outcome.upper() if outcome == FAILED else outcome
@@ -233,7 +215,7 @@ def _expected_section(cases: Sequence[CaseResult]) -> Section:
         row = [(f"<{_origin(cases)} accuracy", name)]
         for metric, heading in METRICS.items():
             row.append((heading, number(case.expected.counts.percent(metric) if case.expected else None, ".3f")))
-        rows.append([*row, ("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", f"{case.gmacs:.2f}")])
+        rows.append([*row, ("params", f"{case.parameters / 1e6:.1f}M"), ("GMACs", number(case.gmacs or None, ".2f"))])
     return Section("", table_of(rows))
 
 
@@ -246,22 +228,25 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
     """Return a table of the timings in the order in which they were measured, the missing ones, and ``details``."""
     timings = run.record.timings
     names = short_names([msgspec.structs.replace(timing, id=_unsized(timing)) for timing in timings])
-    first: dict[tuple[str, str, int], TimingResult] = {}
+    # What timings must share so that only their settings explain a speed-up.
+    shared = {t.id: (t.model, t.weights, t.batch_size, t.cudnn_benchmark) for t in timings}
+    first: dict[tuple[object, ...], TimingResult] = {}
     for timing in sorted(timings, key=lambda timing: timing.setting_order):
-        first.setdefault((timing.model, timing.weights, timing.batch_size), timing)
+        first.setdefault(shared[timing.id], timing)
     rows, more, has_speed_ups = [], [], len(first) < len(timings)
     for timing in timings:
-        reference = first[timing.model, timing.weights, timing.batch_size]
+        reference = first[shared[timing.id]]
         speed_up = None if timing is reference else timing.images_per_second / reference.images_per_second
         memory = "-" if timing.peak_memory is None else f"{timing.peak_memory / 1e9:.2f} GB"
         head = [("<timing", names[_unsized(timing)]), ("batch", f"{timing.batch_size:,}")]
         row = [("images/s", f"{timing.images_per_second:,.1f}")]
         row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
-        median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, p99_of(timing.seconds)))
+        median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, timing.p99))
         row += [("ms per call", median), ("p99", p99), ("spread", f"{100 * timing.spread:.1f} %")]
         rows.append([*head, *row])
-        row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", f"{timing.gmacs:.2f}")]
-        row += [("TFLOP/s", f"{timing.tflops:.3f}"), ("of peak", f"{100 * timing.share_of_peak:.0f} %")]
+        row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", number(timing.gmacs or None, ".2f"))]
+        row += [("TFLOP/s", number(timing.tflops or None, ".3f"))]
+        row += [("of peak", f"{100 * timing.share_of_peak:.0f} %" if timing.gmacs else "-")]
         row += [("compile", number(timing.compile_seconds, ",.1f"))] if any(t.compiled for t in timings) else []
         more.append([*head, *row, ("memory", memory)])
     title = "throughput: forward alone, images on the device, seeded weights"

@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 from harness.records.evidence import counted as counted
 from harness.records.evidence import wrapped
+from harness.records.results import CaseResult
+from harness.verdict import BASELINE, FAILED, WARNING
 
 Row: TypeAlias = Sequence[tuple[str, str]]
 """The cells of a row, each after the heading of its column; a heading that begins with ``<`` aligns it left."""
@@ -84,6 +86,24 @@ def by_cause(reasons: Iterable[tuple[str, str]]) -> Iterator[tuple[list[str], st
         lines = [why.split("\n") for why in whys.values()]
         shared = [line for line in lines[0] if all(line in others for others in lines)]
         yield list(whys), "\n".join(shared if lines[0][0] in shared else [cause, *shared])
+
+
+def reasons_in_short(cases: Sequence[CaseResult]) -> Iterator[str]:
+    """Yield all warnings, and for each failure its first sentence, once for the cases that share it."""
+    yield from reason_lines((f"warning: {identity}", why) for identity, why in reasons(cases, WARNING))
+    failed: dict[str, str] = {}
+    for identity, why in reasons(cases, FAILED):
+        failed.setdefault(identity, why.partition("\n")[0])
+    for (first, *others), sentence in by_cause(failed.items()):
+        yield f"failed: {first}{f' and {len(others):,} more' if others else ''}: {sentence}"
+
+
+def reasons(cases: Iterable[CaseResult], outcome: str) -> Iterator[tuple[str, str]]:
+    """Yield the checks with an outcome; of each case the baseline first, which explains what the others only show."""
+    for case in cases:
+        for check in sorted(case.verdict.checks, key=lambda check: check.name != BASELINE):
+            if outcome == check.outcome:
+                yield case.id, check.reason
 
 
 def as_text(sections: Sequence[Section]) -> Iterator[str]:

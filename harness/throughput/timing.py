@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
@@ -12,6 +14,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from harness.decoding.workers import temporary_folder
 from harness.device import current, keep_freed_memory, memory_for, resolve_device
 from harness.errors import DeviceError, EvaluationError
 from harness.expected import Case
@@ -173,13 +176,25 @@ def compiling(device: torch.device) -> Iterator[None]:
 
     Otherwise a model that an earlier process has compiled would take less time, and the first one of a process more.
     """
-    from torch._inductor.utils import fresh_inductor_cache  # starts the compiler, which an eager run does not need
+    from torch._inductor import utils  # starts the compiler, which an eager run does not need
 
-    with fresh_inductor_cache():
-        with suppress(RuntimeError):  # which the model's own forward explains
-            torch.compile(torch.sin)(torch.ones(2, device=device))
-        torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
-        yield
+    # No public call forgets what is compiled in memory; a torch without this one would use some of it again.
+    forget = getattr(utils, "clear_inductor_caches", torch.compiler.reset)
+    with tempfile.TemporaryDirectory(dir=temporary_folder(), ignore_cleanup_errors=True) as folder:
+        variables = {"TORCHINDUCTOR_CACHE_DIR": folder, "TRITON_CACHE_DIR": f"{folder}/triton"}
+        before = {name: os.environ[name] for name in variables if name in os.environ}
+        os.environ |= variables
+        try:
+            forget()
+            with suppress(RuntimeError):  # which the model's own forward explains
+                torch.compile(torch.sin)(torch.ones(2, device=device))
+            torch.compiler.reset()  # the model compiled for one batch size would be compiled for any at the next
+            yield
+        finally:
+            for name in variables:
+                os.environ.pop(name, None)
+            os.environ |= before
+            forget()
 
 
 @contextmanager

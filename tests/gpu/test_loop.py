@@ -206,7 +206,7 @@ def test_nvjpeg_fills_a_store(gpu: torch.device, tmp_path: Path) -> None:
 
 def test_each_timed_call_is_timed_by_the_device_too(model: torch.nn.Module, gpu: torch.device) -> None:
     """Two events around each call; what lies between them cannot take longer than the call."""
-    loaded = Model(model, Preset(Geometry(224, 224, "bilinear"), MEAN, STD), None, 0, 1.0, "", 0)
+    loaded = Model(model, Preset(Geometry(224, 224, "bilinear"), MEAN, STD), None, 0, 1.0, "")
     with conditions(DEFAULT, gpu):
         timed = TimedForward(loaded, gpu, Case(Entry(ModelSpec("any", "V1")), DEFAULT, 8), peak=1.0)
         calls = [seconds_of(timed) for _ in range(5)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.cli.main import main
@@ -11,6 +12,7 @@ from harness.records.accuracy_file import read_expected
 from harness.records.evidence import Counts
 from tests.colours import EXPECTED, TOP1, TOP5
 from tests.integration.conftest import Gate
+from tests.records import DATASET, case_result, run_record, write_run
 
 UNKNOWN = EXPECTED.replace("    colours: &values {acc@1: 75.0, acc@5: 87.5}\n", "").replace(
     "  colours: {images: 16, source: made by hand}", "  other: {images: 9, source: made by hand}"
@@ -49,3 +51,22 @@ def test_a_run_becomes_what_is_expected(gate: Gate, project: Path, capsys: pytes
     assert "error: own.yaml: expected the models of run, found none called nearest-V1; give the --expected FILE" in (
         capsys.readouterr().err
     )
+
+
+def test_values_in_another_precision_are_not_recorded_as_those_in_fp32(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file has one value for all precisions; another setting of a model in fp32 is recorded."""
+    cases = [
+        case_result("alexnet"),
+        *(case_result(model, id=f"{model}-IMAGENET1K_V1-bf16", precision="bf16") for model in ("alexnet", "vgg16")),
+    ]
+    record = run_record(cases)
+    run = write_run(
+        tmp_path / "run", msgspec.structs.replace(record, dataset=msgspec.structs.replace(DATASET, name="mine"))
+    )
+
+    status = main(["expected", "record", str(run.path)])
+
+    expected = "expected each model evaluated in fp32, found vgg16-IMAGENET1K_V1 in bf16 alone; run again with"
+    assert (2, f"error: {run.path}: {expected} --precision fp32\n") == (status, capsys.readouterr().err)

@@ -102,14 +102,6 @@ def write_imagenetv2(root: Path, images: list[Image]) -> Path:
     return root
 
 
-def write_prepared_root(root: Path, images: list[Image]) -> Path:
-    """The root of torchvision.datasets.ImageNet."""
-    for image in images:
-        write_files(root, f"val/{image.wnid}/{image.name}", data=image.data)
-    write_files(root, "meta.bin")
-    return root
-
-
 WRITERS: dict[str, Callable[[Path, list[Image]], Path]] = {
     "class folders": write_class_folders,
     "flat files, labels by file name": write_flat,
@@ -118,7 +110,6 @@ WRITERS: dict[str, Callable[[Path, list[Image]], Path]] = {
     "Parquet shards": write_hugging_face,
     "WebDataset shards": write_shards,
     "folders by class index": write_imagenetv2,
-    "torchvision's ImageNet root": write_prepared_root,
 }
 
 

@@ -46,7 +46,6 @@ cases = st.builds(
     baseline=evidence,
     bounds=st.lists(bounds, max_size=2).map(tuple),
     seconds=st.builds(Phases, sizes, sizes, sizes, sizes, sizes),
-    weights_bytes=st.none() | st.integers(0, 10**15),
     preparation=st.dictionaries(names, values, max_size=3),
     notes=st.lists(names, max_size=2).map(tuple),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -150,6 +151,30 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(tmp_path: Path) -> No
     going_on.finish(RECORD)
     assert RECORD == _without_digests(read_run(folder).record)
     assert "imagenet-gate.lock" not in _names(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are known on Linux")
+def test_nothing_is_moved_or_removed_while_a_file_in_it_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses both."""
+
+    def refusing(change: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+            opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+            if any(Path(name).is_relative_to(path) for name in opened):
+                raise PermissionError(errno.EACCES, "used by another process", str(path))
+            return change(path, *arguments, **options)
+
+        return refuse
+
+    for name in ("rename", "unlink"):
+        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
+
+    folder = _write(_write(tmp_path / "run"))
+
+    assert RECORD == _without_digests(read_run(folder).record)
+    assert [folder] == list(tmp_path.iterdir())
 
 
 def test_what_could_not_be_moved_is_not_taken_for_a_killed_runs(

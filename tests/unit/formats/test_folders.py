@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.dataset import open_dataset
 from harness.errors import DatasetError
 from harness.formats import folders
-from tests.archives import write_files
+from tests.archives import write_files, write_tar
 
 ONE = "ILSVRC2012_val_00000001"
 
@@ -23,6 +24,22 @@ def test_a_validation_image_has_the_same_id_in_any_spelling(tmp_path: Path, name
 
     assert dataset is not None
     assert dataset.ids == (f"{ONE}.JPEG",)
+
+
+@pytest.mark.parametrize("given", [".", "val"])
+def test_the_root_of_torchvision_is_one_of_class_folders(tmp_path: Path, given: str) -> None:
+    """Also beside the archive that it was unpacked from, which is read before that; its meta.bin is not needed."""
+    root, name = tmp_path / "mine", f"{ONE}.JPEG"
+    write_files(root, "meta.bin")
+    write_tar(root / "ILSVRC2012_img_val.tar", {name: b"one"})
+    packed = open_dataset(root)
+    write_files(root, f"val/n01751748/{name}", "val/n01440764/cat.JPEG")
+
+    dataset = open_dataset(root / given)
+
+    assert ((name,), "tar archive, labels by file name") == (packed.ids, packed.format)
+    assert ((name, "cat.JPEG"), [65, 0]) == (dataset.ids, dataset.targets.tolist())
+    assert ("mine", "class folders") == (dataset.name, dataset.format)
 
 
 def test_two_spellings_of_one_image_are_an_error(tmp_path: Path) -> None:

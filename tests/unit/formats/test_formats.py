@@ -132,7 +132,7 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as raised:
         open_dataset(str(tmp_path))
 
-    looked_for = "; ".join(f"({number}) {format_.expects}" for number, format_ in enumerate(FORMATS, start=1))
+    looked_for = "; ".join(f"({number}) {expects}" for number, expects in enumerate(FORMATS.values(), start=1))
     assert str(raised.value) == f"no images in {tmp_path}: found an empty folder; looked for {looked_for}"
 
 

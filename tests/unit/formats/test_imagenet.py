@@ -85,7 +85,7 @@ def test_the_shipped_labels_are_the_published_ones(published: list[tuple[str, st
 def test_damaged_labels_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that was changed after it was installed labels nothing."""
     np.save(tmp_path / "val_labels.npy", np.zeros(50_000, np.int16))
-    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+    monkeypatch.setattr(imagenet, "__file__", str(tmp_path / "imagenet.py"))
 
     with pytest.raises(DatasetError, match=r"val_labels.npy is damaged: expected sha256 f5350687"):
         imagenet.validation_labels.__wrapped__()
@@ -95,7 +95,7 @@ def test_damaged_labels_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_labels_that_are_no_array_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     """Neither does one that was cut off."""
     (tmp_path / "val_labels.npy").write_bytes(data)
-    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+    monkeypatch.setattr(imagenet, "__file__", str(tmp_path / "imagenet.py"))
 
     with pytest.raises(DatasetError, match=r"val_labels.npy is damaged: .*; install imagenet-gate again"):
         imagenet.validation_labels.__wrapped__()

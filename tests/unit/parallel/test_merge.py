@@ -16,7 +16,7 @@ from harness.errors import RecordError
 from harness.parallel.merge import merge
 from harness.predictions import Predictions
 from harness.records.results import CaseResult, Missing, Record, plain
-from harness.records.run_folder import NewRun, Run, read_run
+from harness.records.run_folder import CROP_SIDE, CROPS, NewRun, Run, array_file, read_run, write_arrays
 from tests.records import (
     DATASET,
     ENVIRONMENT,
@@ -102,6 +102,19 @@ def test_the_predictions_are_those_of_the_runs(tmp_path: Path) -> None:
     for case, whole in zip(run.record.cases, (predictions_of(RESNET), predictions), strict=True):
         for name, array in vars(run.predictions(case)).items():
             np.testing.assert_array_equal(getattr(whole, name), array, strict=True)
+
+
+def test_the_pictures_of_the_runs_are_kept(tmp_path: Path) -> None:
+    """Of each case those of its run, as its predictions are; a run need not have any."""
+    runs = _pair(tmp_path, run_record([RESNET]), run_record([VGG]))
+    pictures = {"ids": np.array(["0005.JPEG"]), "pixels": np.ones((1, CROP_SIDE, CROP_SIDE, 3), np.uint8)}
+    write_arrays(array_file(runs[0].path, CROPS, RESNET.id), pictures)
+
+    merged = _merged(runs)
+
+    [(ids, pixels)] = [merged.arrays(CROPS, path).values() for path in (merged.path / CROPS).iterdir()]
+    assert (["0005.JPEG"], True) == (ids.tolist(), bool((pixels == 1).all()))
+    assert f"crops/{RESNET.id}.npz" in merged.record.files
 
 
 def test_a_run_that_is_named_twice_counts_once(tmp_path: Path) -> None:

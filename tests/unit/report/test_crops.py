@@ -34,7 +34,9 @@ def _crop(row: int, side: int) -> Any:
     return values[:, :, None].repeat(3, 2).astype(np.uint8)
 
 
-def _kept(folder: Path, predictions: Predictions, baseline: Path | None, rows: slice, side: int = 224) -> Any:
+def _kept(
+    folder: Path, predictions: Predictions, baseline: Path | None, rows: slice, side: int = 224, cases: int = 1
+) -> Any:
     """Return what a process keeps that has these rows of the images."""
     ids = PREDICTIONS.ids[rows].tolist()
     crops = SimpleNamespace(read=lambda one: np.stack([_crop(rows.start + one.start, side)]))
@@ -44,7 +46,8 @@ def _kept(folder: Path, predictions: Predictions, baseline: Path | None, rows: s
     plugin.pytest_imagenet_opened(evaluator, ())
     plugin._cases = {CASE.id: SimpleNamespace(spec=None)}  # type: ignore[dict-item]
     folder.mkdir(exist_ok=True)
-    plugin.pytest_imagenet_check(CASE, predictions)
+    for _ in range(cases):
+        plugin.pytest_imagenet_check(CASE, predictions)
     return crops_of(Run(folder, run_record([CASE])), CASE)
 
 
@@ -81,6 +84,22 @@ def test_the_images_of_the_baseline_are_kept(tmp_path: Path) -> None:
 
     (old.path / CROPS / f"{CASE.id}.npz").write_bytes(b"damaged")  # which is no evidence, and stops nothing
     assert PREDICTIONS.ids[-20:].tolist() == list(_kept(tmp_path / "other", _closer(), old.path, slice(0, 1000)))
+
+
+def test_the_baseline_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its record grows with its cases: reading it for each would take as long as their square."""
+    old = write_run(tmp_path / "old", run_record([CASE]))
+    read: list[Path] = []
+
+    def noted(path: Path) -> Run:
+        read.append(path)
+        return old
+
+    monkeypatch.setattr("harness.report.crops.read_run", noted)
+
+    _kept(tmp_path / "run", _closer(), old.path, slice(0, 100), cases=3)
+
+    assert [old.path] == read
 
 
 def test_without_logits_nothing_is_kept(tmp_path: Path) -> None:

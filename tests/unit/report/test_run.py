@@ -377,6 +377,26 @@ def test_speed_ups_are_those_over_the_first_setting() -> None:
     assert "speed-up: over the model's first setting at the" in " ".join(legend)
 
 
+def test_speed_ups_are_not_those_of_cudnns_choice() -> None:
+    """Of two timings in one setting, of which one lets cuDNN time its algorithms, none is the other's reference."""
+    chosen = timing_result(seconds=[0.125], id="resnet18-IMAGENET1K_V1-fp32-b32-cudnn-benchmark", cudnn_benchmark=True)
+    half = timing_result(seconds=[0.05], id="resnet18-IMAGENET1K_V1-bf16-b32", precision="bf16")
+
+    assert not any("speed-up" in line for line in _timings(timing_result(), chosen))
+    rows = _timings(chosen, timing_result(), half)[1:4]
+    assert ["-", "-", "5.00"] == [row.rsplit(maxsplit=5)[1] for row in rows]
+
+
+def test_multiply_adds_that_are_not_known_are_not_zero() -> None:
+    """Those of int8 models cannot be counted; nor can what follows from them."""
+    _, table = run_sections(_without_predictions(case_result(gmacs=0.0)), details=True)[:2]
+    _, row, *_ = _timings(timing_result(gmacs=0.0), details=True)[-4:]
+
+    assert table.table is not None
+    assert ["resnet18-IMAGENET1K_V1", "70.000", "90.000", "11.7M", "-"] == list(table.table.rows[0])
+    assert ["resnet18", "32", "1", "-", "-", "-", "1.25", "GB"] == row.split()
+
+
 def test_what_only_some_timings_have_is_shown_where_it_is_known() -> None:
     """The 99th percentile of 100 calls, the seconds of compiling, and the batch sizes that were tried."""
     seconds = [0.01] * 98 + [0.25] * 2

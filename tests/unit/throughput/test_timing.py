@@ -22,7 +22,15 @@ from harness.models import Model
 from harness.precision import DEFAULT, Setting
 from harness.predict import Normalize
 from harness.preset import Geometry, Preset
-from harness.throughput.timing import Bench, TimedForward, _is_stable, conditions, peak_tflops, require_finite
+from harness.throughput.timing import (
+    Bench,
+    TimedForward,
+    _is_stable,
+    compiling,
+    conditions,
+    peak_tflops,
+    require_finite,
+)
 
 CPU = torch.device("cpu")
 CONTIGUOUS = Setting("fp32", "contiguous")
@@ -55,7 +63,7 @@ class Recorder(nn.Module):
 def _timed(
     module: nn.Module, batch_size: int = 3, setting: Setting = DEFAULT, device: torch.device = CPU
 ) -> TimedForward:
-    model = Model(module.eval(), PRESET, None, parameters=0, gmacs=1.0, sha256="", weights_bytes=0)
+    model = Model(module.eval(), PRESET, None, parameters=0, gmacs=1.0, sha256="")
     return TimedForward(model, device, Case(Entry(ModelSpec("any", "V1")), setting, batch_size), peak=1.0)
 
 
@@ -337,6 +345,7 @@ def compiled_shapes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int | torch.S
 def test_the_compiler_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an empty cache instead of the user's, and started: something else is compiled first."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
     seen: list[tuple[bool, str]] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
@@ -347,12 +356,29 @@ def test_the_compiler_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     with Bench("cpu", ["fp32"]).prepared(_case("small", Setting(compiled=True))):
         pass
+    with pytest.raises(KeyError), Bench("cpu", ["fp32"]).prepared(_case("small", Setting(compiled=True))):
+        raise KeyError
 
-    [(first, folder), (second, same)] = seen
-    assert (False, True) == (first, second)
-    assert str(tmp_path) != folder == same
-    assert not Path(folder).exists()
+    assert [False, True] * 2 == [is_model for is_model, _ in seen]
+    folders = [folder for _, folder in seen]
+    assert [folders[0], folders[0], folders[2], folders[2]] == folders
+    assert 3 == len({str(tmp_path), *folders})
+    assert not any(Path(folder).exists() for folder in folders)  # after an error, too
     assert str(tmp_path) == os.environ["TORCHINDUCTOR_CACHE_DIR"]
+    assert "TRITON_CACHE_DIR" not in os.environ
+
+
+@pytest.mark.slow
+def test_nothing_is_compiled_already() -> None:
+    """What was compiled before is not used again, neither from a file nor from memory: here, what starts torch."""
+    compiled = []
+
+    for _ in range(3):
+        with compiling(torch.device("cpu")):
+            files = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).rglob("*.so")
+            compiled.append(len(list(files)))
+
+    assert 0 < compiled[1] == compiled[2] <= compiled[0]  # at first also what torch tries out once in a process
 
 
 class Sized(nn.Module):
