@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -625,8 +626,12 @@ def test_nothing_is_left_without_a_store(
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_images_decoded_by_pillow_are_reported(tmp_path: Path, opened: Opened, *, kept: bool) -> None:
+def test_images_decoded_by_pillow_are_reported(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch, *, kept: bool
+) -> None:
     """A run in which Pillow replaced the decoder says so, also when it decodes nothing itself or keeps nothing."""
+    # In this process: each of others would import torch.
+    monkeypatch.setattr(module, "process_pool", lambda *_: ThreadPoolExecutor(1))
     for seed, kind in enumerate(("JPEG", "PNG", "PNG", "JPEG")):
         save(noise(seed), tmp_path / f"odd/n01440764/{seed}.JPEG", format=kind)
     odd = open_dataset(str(tmp_path / "odd"))
