@@ -1,4 +1,4 @@
-"""Ranks as torchrun starts them, but in processes that have torch imported already, so that a test takes a second."""
+"""Ranks as torchrun starts them, but forked from a server that has imported torch, so that each starts at once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
+from multiprocessing.forkserver import ForkServer
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from harness.decoding.workers import warm_up
 from harness.errors import HarnessError
 from harness.options import Process
 from harness.parallel.ranks import Ranks
@@ -74,16 +76,24 @@ def run_pytest(folder: Path, *commands: list[str], out: Path) -> list[int | None
 
 def start(work: Callable[..., None], arguments: list[tuple[Any, ...]], absent: int = 0) -> list[BaseProcess]:
     """Start a rank for each tuple of arguments."""
-    warm_up()
     context = multiprocessing.get_context("forkserver")
     port, world_size = free_port(), len(arguments) + absent
     processes = [
         context.Process(target=_as_rank, args=(environment_of(rank, world_size, port), work, *given))
         for rank, given in enumerate(arguments)
     ]
-    for process in processes:
-        process.start()
+    with mock.patch("multiprocessing.forkserver.connect_to_new_process", _server().connect_to_new_process):
+        for process in processes:
+            process.start()
     return list(processes)
+
+
+@cache
+def _server() -> ForkServer:
+    """Return a server beside the one of this process, which decodes and has no torch."""
+    server = ForkServer()
+    server.set_forkserver_preload(["harness.evaluator", "harness.parallel.ranks", "harness.report.progress", __name__])
+    return server
 
 
 def _as_rank(environment: Mapping[str, str], work: Callable[..., None], *arguments: Any) -> None:

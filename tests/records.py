@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.dataset import digest_of
-from harness.predictions import GRID, HASH_BYTES, Predictions
+from harness.predictions import GRID, HASH_BYTES, Predictions, count
 from harness.records.environment import Environment
 from harness.records.evidence import Counts, Diagnosis, Drift, Expected, NoiseFloor, Pairing
 from harness.records.results import CaseResult, DatasetFacts, Missing, Phases, Record, TimingResult
@@ -149,6 +150,27 @@ def predictions_of(case: CaseResult, correct: NDArray[np.bool_] | None = None) -
         hashes=np.ones((len(images), HASH_BYTES), np.uint8),
         samples=np.ones((len(images), GRID, GRID, 3), np.uint8),
     )
+
+
+def swapped(predictions: Predictions, images: slice | int | Sequence[int]) -> Predictions:
+    """Return predictions with the first two classes of some images exchanged."""
+    top = predictions.top.copy()
+    top[images, :2] = top[images, 1::-1]
+    return replace(predictions, top=top)
+
+
+def swapped_by(predictions: Predictions, leads: Mapping[int, float]) -> Predictions:
+    """Return predictions with the first two classes of some images exchanged, and how far the new first one leads."""
+    assert predictions.logits is not None
+    logits = predictions.logits.copy()
+    for image, lead in leads.items():
+        logits[image, 0] = logits[image, 1] + np.float32(lead)
+    return replace(swapped(predictions, list(leads)), logits=logits)
+
+
+def counted(predictions: Predictions, model: str = "resnet18", **changes: Any) -> CaseResult:
+    """Return the result of a case with the counts of these predictions."""
+    return case_result(model, count(predictions, np.full(len(predictions), TARGET, np.int16)), **changes)
 
 
 def write_run(folder: Path, record: Record, **predictions: Predictions) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 import torchvision
 
+from harness.cli.main import main
+from harness.decoding.upkeep import list_stores
 from harness.models import load
 from harness.records.results import Missing
 from harness.records.run_folder import read_run
@@ -85,25 +88,6 @@ def test_a_deviation_fails_in_a_few_lines(gate: Gate, project: Path, published: 
     assert shown[start - 1].startswith("___")
     assert shown[start + 4].startswith("===")
     result.stdout.re_match_lines([r" +nearest .* FAILED$"])
-
-
-def test_a_dataset_without_published_values_fails_with_the_measured_ones(gate: Gate, project: Path) -> None:
-    """A case without a check does not pass: message and table show what was measured, and what to do."""
-    (project / "colours").rename(project / "unknown")
-
-    result = gate("--imagenet=unknown")
-
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "nearest: published values: none for nearest-V1 on unknown; known on: colours",
-            "    measured on 16 images: top-1 75.000 (12 correct), top-5 87.500 (14 correct)",
-            "*accuracy in percent: unknown, 16 images*",
-            "*nearest * 75.000 * - * 87.500 * - *FAILED",
-            "failed: nearest-V1-fp32: published values: none for nearest-V1 on unknown; known*",
-        ]
-    )
 
 
 def test_logits_that_are_not_finite_are_an_error(gate: Gate, project: Path) -> None:
@@ -184,18 +168,21 @@ def test_a_limit_that_is_too_small_needs_a_baseline(gate: Gate) -> None:
 
 
 def test_what_was_evaluated_otherwise_differs_in_the_comparison(
-    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The decoder and the options of two runs, beside versions and hardware."""
+    """The decoder and the options of two runs, beside versions and hardware; each decoder has a store of its own."""
     gate("--imagenet=colours", "--results=old", "--batch-size=8", "--workers=1")
-    gate("--imagenet=colours", "--results=new", "--decoder=torchvision")
+    new = gate("--imagenet=colours", "--results=new", "--decoder=torchvision")
+    capsys.readouterr()
 
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    result = pytester.run(sys.executable, "-m", "harness", "compare", "old", "new")
+    main(["compare", "old", "new"])
 
-    result.stdout.re_match_lines(
-        [r"decoder +pillow +torchvision$", r"options +--batch-size 8 --workers 1 +--workers 2$"]
-    )
+    shown = capsys.readouterr().out
+    assert re.search(r"^decoder +pillow +torchvision$", shown, re.MULTILINE)
+    assert re.search(r"^options +--batch-size 8 --workers 1 +--workers 2$", shown, re.MULTILINE)
+    new.assert_outcomes(passed=1)
+    new.stdout.fnmatch_lines(["decoder: torchvision, --workers 2, *"])
+    assert len(list_stores(project / "store")) == 2
 
 
 @pytest.mark.usefixtures("every_line")

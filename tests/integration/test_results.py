@@ -157,15 +157,6 @@ def test_a_run_that_cannot_be_written_fails(gate: Gate, project: Path, monkeypat
     assert [*kept.glob("predictions/*.npz")]
 
 
-def test_a_folder_of_something_else_is_a_usage_error(gate: Gate, project: Path) -> None:
-    """Before anything is evaluated; nothing in it is touched."""
-    result = gate("--imagenet=colours", "--results=colours")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --results colours: expected a new or empty folder, or an earlier run *"])
-    assert len(list((project / "colours").rglob("*.JPEG"))) == 16
-
-
 def test_a_run_without_cases_leaves_nothing(gate: Gate, project: Path) -> None:
     """For example if -k deselects all."""
     result = gate("--imagenet=colours", "--results=run", "-k", "nothing_of_that_name")

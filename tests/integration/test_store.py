@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from harness.decoding import decoders
-from harness.decoding.upkeep import list_stores
 from tests.builder import Builder
 from tests.colours import WNIDS
 from tests.faults.planted import FAULTS
@@ -70,22 +69,6 @@ def test_an_image_that_changes_is_decoded_again(gate: Gate, project: Path) -> No
     after.stdout.fnmatch_lines(["nearest: top-1: measured 68.750, published 75.000 *"])
 
 
-def test_a_flipped_byte_is_repaired(gate: Gate, project: Path) -> None:
-    """The values are the same, a note names the image, and the next run has no note."""
-    first = gate("--imagenet=colours")
-    [pixels] = (project / "store").glob("*/pixels")
-    with pixels.open("r+b") as file:
-        file.seek(5 * 8 * 8 * 3)
-        file.write(b"\xff")
-
-    damaged, mended = gate("--imagenet=colours"), gate("--imagenet=colours")
-
-    note = "*1 of 16 images had changed in the store and were decoded*"
-    damaged.stdout.fnmatch_lines([note])
-    mended.stdout.no_fnmatch_line(note)
-    assert table_line(first) == table_line(damaged) == table_line(mended)
-
-
 def test_a_store_that_cannot_be_used_is_an_error(gate: Gate, project: Path) -> None:
     """A file instead of the folder is an error of the test, in one sentence that says what to do."""
     (project / "file").touch()
@@ -96,17 +79,6 @@ def test_a_store_that_cannot_be_used_is_an_error(gate: Gate, project: Path) -> N
     result.stdout.fnmatch_lines(
         ["decoded images cannot be kept in file: *; point --store at a folder that can be written, or give --no-store"]
     )
-
-
-def test_another_decoder_has_a_store_of_its_own(gate: Gate, project: Path) -> None:
-    """Its pixels are not Pillow's; the header names it."""
-    gate("--imagenet=colours")
-
-    result = gate("--imagenet=colours", "--decoder=torchvision")
-
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["decoder: torchvision, --workers 2, *"])
-    assert len(list_stores(project / "store")) == 2
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -121,19 +120,25 @@ def test_the_default_batch_sizes(throughput: Throughput) -> None:
     ]
 
 
-@pytest.fixture
-def benchmark_file(throughput: Throughput, project: Path) -> Path:
-    """The JSON of a run of two batch sizes."""
-    result = throughput("--batch-sizes=1,4", "--benchmark-json=run.json")
-    result.assert_outcomes(passed=2)
-    return project / "run.json"
+def test_the_json_is_pytest_benchmarks_with_the_measurement_and_the_environment(
+    throughput: Throughput, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Values derived from each median, all calls, the environment, and what readers of other files look for."""
+    throughput("--batch-sizes=1,4", "--benchmark-json=run.json").assert_outcomes(passed=2)
 
-
-def test_the_json_holds_the_measurement_and_the_environment(benchmark_file: Path) -> None:
-    """For each timing the values derived from its median, all calls, and the environment."""
-    values = json.loads(benchmark_file.read_text())
-
-    [_, four] = values["benchmarks"]
+    text = (project / "run.json").read_text()
+    values = json.loads(text)
+    benches = values["benchmarks"]
+    assert "UNSERIALIZABLE" not in text
+    # Of each benchmark github-action-benchmark reads the name and these statistics.
+    assert [f"test_throughput.py::test_throughput[{CASE}-b{size}]" for size in (1, 4)] == [
+        bench["fullname"] for bench in benches
+    ]
+    for bench in benches:
+        stats, calls = bench["stats"], bench["stats"]["data"]
+        assert (stats["ops"], stats["mean"]) == pytest.approx((len(calls) / sum(calls), sum(calls) / len(calls)))
+        assert (len(calls), True) == (stats["rounds"], stats["stddev"] >= 0)
+    [_, four] = benches
     info, seconds = four["extra_info"], sorted(four["stats"]["data"])
     middle = len(seconds) // 2
     median = seconds[middle] if len(seconds) % 2 else (seconds[middle - 1] + seconds[middle]) / 2
@@ -152,49 +157,10 @@ def test_the_json_holds_the_measurement_and_the_environment(benchmark_file: Path
     assert info["environment"]["torch"] == values["imagenet_gate"]["environment"]["torch"]
     assert info["environment"]["device"] == "cpu"
     assert info["peak_memory"] is None  # of a process with two timings
-    assert "UNSERIALIZABLE" not in benchmark_file.read_text()
 
-
-def test_github_action_benchmark_finds_its_values(benchmark_file: Path) -> None:
-    """By its rule for pytest: name, value, unit, range and extra of each benchmark, from these fields alone."""
-
-    def extract(output: dict[str, Any]) -> list[dict[str, Any]]:
-        found = []
-        for bench in output["benchmarks"]:
-            stats = bench["stats"]
-            found.append(
-                {
-                    "name": bench["fullname"],
-                    "value": stats["ops"],
-                    "unit": "iter/sec",
-                    "range": f"stddev: {stats['stddev']}",
-                    "extra": f"mean: {stats['mean']} sec\nrounds: {stats['rounds']}",
-                }
-            )
-        return found
-
-    values = json.loads(benchmark_file.read_text())
-    charts = extract(values)
-
-    assert [chart["name"] for chart in charts] == [
-        f"test_throughput.py::test_throughput[{CASE}-b1]",
-        f"test_throughput.py::test_throughput[{CASE}-b4]",
-    ]
-    for chart, bench in zip(charts, values["benchmarks"], strict=True):
-        seconds = bench["stats"]["data"]
-        assert chart["value"] == pytest.approx(len(seconds) / sum(seconds))
-        assert chart["extra"].endswith(f"rounds: {len(seconds)}")
-
-
-def test_pytest_benchmarks_own_comparison_reads_it(
-    benchmark_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Two of our files beside each other, by the package's command."""
-    second = benchmark_file.with_name("second.json")
-    second.write_text(benchmark_file.read_text())
-
+    (project / "second.json").write_text(text)
     shown = subprocess.run(
-        [sys.executable, "-m", "pytest_benchmark", "compare", str(benchmark_file), str(second)],
+        [sys.executable, "-m", "pytest_benchmark", "compare", project / "run.json", project / "second.json"],
         capture_output=True,
         text=True,
         check=True,

@@ -33,13 +33,6 @@ def test_no_dataset(variable: str | None, options: list[str], gate: Gate, monkey
     )
 
 
-def test_a_store_that_is_not_to_be_kept(gate: Gate) -> None:
-    """--store and --no-store exclude each other, as the options' pages say; a default of the store does not count."""
-    assert usage_error(gate("--imagenet=colours", "--store=there", "--no-store")) == (
-        "--store and --no-store exclude each other: leave out one of them"
-    )
-
-
 def test_a_wrong_expression(pytester: pytest.Pytester, project: Path) -> None:
     """A broken -m is a usage error, as without the gate."""
     assert project
@@ -66,16 +59,6 @@ def test_a_dataset_without_the_gate(pytester: pytest.Pytester, project: Path) ->
     result = pytester.runpytest_inprocess("--imagenet=colours", "-m", "not imagenet")
 
     assert usage_error(result) == "--imagenet has no effect without -m imagenet or -m throughput"
-
-
-def test_an_empty_folder(gate: Gate, project: Path) -> None:
-    """The sentence says what was expected in the folder."""
-    (project / "empty").mkdir()
-
-    message = usage_error(gate("--imagenet=empty"))
-
-    assert message.startswith(f"no images in {project / 'empty'}: found an empty folder; looked for (1) ")
-    assert "class folders named by wnid, such as n01440764/, in it or in val/, holding .JPEG files" in message
 
 
 def test_a_file_that_is_not_an_image(gate: Gate, project: Path) -> None:
@@ -135,6 +118,13 @@ def test_a_model_that_torchvision_does_not_know(gate: Gate, project: Path) -> No
             "--imagenet 'nowhere': expected a folder or archive of images, found nothing*",
         ),
         (
+            ["--imagenet=empty"],
+            "no images in */empty: found an empty folder; looked for (1) *class folders named by wnid, such as "
+            "n01440764/, in it or in val/, holding .JPEG files*",
+        ),
+        (["--results=colours"], "--results colours: expected a new or empty folder, or an earlier run *"),
+        (["--store=there", "--no-store"], "--store and --no-store exclude each other: leave out one of them"),
+        (
             ["--device=cuda"],
             "--device cuda: no CUDA device can be used: torch *run nvidia-smi to see what is there, or use --device "
             "cpu",
@@ -158,6 +148,7 @@ def test_a_model_that_torchvision_does_not_know(gate: Gate, project: Path) -> No
 )
 def test_a_value_that_does_not_exist_here(arguments: list[str], message: str, gate: Gate, project: Path) -> None:
     """The sentence names the value, and what is expected instead."""
+    (project / "empty").mkdir()
     (project / "mine.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 0.75"))
 
     found = usage_error(gate("--imagenet=colours", *arguments))

@@ -58,16 +58,6 @@ def test_mcnemar_is_the_share_of_coins_as_lopsided() -> None:
     assert expected == actual
 
 
-def test_mcnemar_knows_no_order() -> None:
-    """Which of the two models comes first does not matter."""
-    pairs = [(a, b) for a in range(30) for b in range(a)]
-
-    forwards = [mcnemar(a, b) for a, b in pairs]
-    backwards = [mcnemar(b, a) for a, b in pairs]
-
-    assert forwards == backwards
-
-
 @pytest.mark.parametrize("numerator", [1, 5, 10])
 def test_binomial_tail_is_the_share_of_outcomes_with_as_many(numerator: int) -> None:
     """For a probability of so many tenths, by exact fractions."""
@@ -95,18 +85,12 @@ def test_all_among_is_the_share_of_draws_without_others(images: int, others: int
     )
 
 
-@pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (1, 1), (0, 1), (40, 41), (600, 600)])
-def test_mcnemar_of_no_difference_is_one(only_first: int, only_second: int) -> None:
-    """Without disagreement, at a draw and next to one nothing speaks against chance, and no p-value exceeds 1."""
-    actual = mcnemar(only_first, only_second)
-
-    assert actual == 1.0
-
-
 @pytest.mark.parametrize(
     ("only_first", "only_second", "expected"),
     [
         pytest.param(1, 9, 0.021484375, id="22 of 1024"),
+        pytest.param(40, 41, 1.0, id="next to a draw"),
+        pytest.param(600, 600, 1.0, id="a draw"),
         pytest.param(1400, 1500, None, id="2900 coins"),
         pytest.param(3000, 3200, None, id="6200 coins"),
         pytest.param(0, 1070, 2.0**-1069, id="less than a normal float"),

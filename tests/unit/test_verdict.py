@@ -70,16 +70,6 @@ def test_25_of_50_000_images_are_tolerated(metric: str, off: int) -> None:
     assert [check.could_miss for check in verdict.checks] == [0, 0]
 
 
-def test_message_of_a_pass() -> None:
-    """For each metric what was measured, published and allowed, in points and images."""
-    assert str(verdict_on(Counts(50_000, 34_879, 44_538))) == (
-        "top-1: passed: measured 69.758, published 69.758 (+0.000 points, allowed ±0.05)\n"
-        "    +0 of 50,000 images, allowed ±25\n"
-        "top-5: passed: measured 89.076, published 89.078 (-0.002 points, allowed ±0.05)\n"
-        "    -1 of 50,000 images, allowed ±25"
-    )
-
-
 def test_message_of_a_failure() -> None:
     """What failed comes first, in one sentence: which metric, by how much, and in which direction."""
     assert str(verdict_on(Counts(50_000, 34_879, 44_565))) == (

@@ -22,7 +22,7 @@ from harness.records.results import CaseResult
 from harness.stats import mcnemar
 from harness.verdict import Check, judge
 from tests import records
-from tests.records import case_result
+from tests.records import case_result, swapped
 
 FLOOR = NoiseFloor(median=0.001, largest=0.01, images=2_000)
 CLASSES = 12
@@ -55,13 +55,6 @@ def flat(images: int = N) -> Predictions:
     logits = np.tile(np.array([9.0, 8, 7, 6, 5, 4]), (images, 1))
     pixels = np.ones((images, 16), np.uint8), np.ones((images, 4, 4, 3), np.uint8)
     return replace(from_logits(logits), hashes=pixels[0], samples=pixels[1])
-
-
-def swapped(predictions: Predictions, images: slice | int) -> Predictions:
-    """Return the predictions with the first two classes of some images exchanged."""
-    top = predictions.top.copy()
-    top[images] = top[images][..., [1, 0, 2, 3, 4, 5]]
-    return replace(predictions, top=top)
 
 
 def moved(predictions: Predictions, by: float, images: slice | int = slice(None)) -> Predictions:

@@ -85,16 +85,6 @@ def test_the_status_is_that_of_all_runs(cases: list[Any], timings: list[Any], st
     assert len(cases) + 1 == len(record.cases) + len(record.missing_cases)
 
 
-def test_an_earlier_run_is_replaced() -> None:
-    """As by the gate: what was in it is gone."""
-    write_run(Path("a"), run_record([RESNET]))
-    write_run(Path("all"), run_record([VGG]))
-
-    assert main(["merge", "a", "--results", "all"]) == 0
-    assert [case.id for case in read_run(Path("all")).record.cases] == [RESNET.id]
-    assert [path.name for path in Path("all", "predictions").iterdir()] == [f"{RESNET.id}.npz"]
-
-
 @pytest.mark.parametrize("results", ["a", "./b/../a", "link", "a/all"])
 def test_the_merged_runs_are_not_replaced(results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """However the folder is named, and not written into."""

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from harness.cli.main import main
 from harness.formats import imagenet
-from harness.predictions import count
 from tests.colours import write_dataset
 from tests.images import save
-from tests.records import TARGET, case_result, predictions_of, run_record, timing_result, write_run
+from tests.records import case_result, counted, predictions_of, run_record, swapped, timing_result, write_run
 
 CASE = case_result()
 
@@ -29,13 +26,9 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture
 def changed(tmp_path: Path) -> tuple[Path, Path]:
     """The folders of two runs on 1000 images, in the second of which one prediction changed."""
-    predictions = predictions_of(CASE)
-    top = predictions.top.copy()
-    top[0, :2] = top[0, 1::-1]
-    after = replace(predictions, top=top)
-    counts = count(after, np.full(1000, TARGET, np.int16))
+    after = swapped(predictions_of(CASE), 0)
     old = write_run(tmp_path / "old", run_record([CASE]))
-    new = write_run(tmp_path / "new", run_record([case_result(counts=counts)]), resnet18=after)
+    new = write_run(tmp_path / "new", run_record([counted(after)]), resnet18=after)
     return old.path, new.path
 
 

@@ -20,7 +20,7 @@ from harness.records.run_folder import LABELS, NewRun, Run, read_run, write_pred
 from harness.records.speed import Limits
 from harness.report.comparison import caveats_of, differences
 from harness.report.sections import as_text
-from tests.records import TARGET, case_result, expected, predictions_of, run_record, timing_result, write_run
+from tests.records import TARGET, case_result, expected, predictions_of, run_record, swapped_by, timing_result
 
 CASE = case_result()
 OLD = predictions_of(CASE)
@@ -41,16 +41,6 @@ def _failures(comparison: Comparison, *fail_on: str) -> list[tuple[str, str]]:
     return list(comparison.failures(fail_on) if fail_on else comparison.failures())
 
 
-def _swapped(images: list[int], lead: float = 1.0) -> Predictions:
-    """Return predictions with the first two classes of some images exchanged; the new first one has this lead."""
-    assert OLD.logits is not None
-    top, logits = OLD.top.copy(), OLD.logits.copy()
-    for image in images:
-        top[image, :2] = top[image, 1::-1]
-        logits[image, 0] = logits[image, 1] + np.float32(lead)
-    return replace(OLD, top=top, logits=logits)
-
-
 def _written(folder: Path, predictions: Predictions, targets: Any = TARGETS, **changes: Any) -> Run:
     """Return a run on disk of one case with these predictions, which is allowed 5 points."""
     run = NewRun(folder)
@@ -64,19 +54,6 @@ def _written(folder: Path, predictions: Predictions, targets: Any = TARGETS, **c
     write_predictions(run.staging, case.id, predictions, targets)
     run.finish(msgspec.structs.replace(record, dataset=dataset))
     return read_run(folder)
-
-
-def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
-    """No difference of environment, counts or speed, and no failure."""
-    run = write_run(tmp_path / "run", run_record([CASE], [timing_result(seconds=(1.0, 1.1, 1.2) * 5)]))
-
-    comparison = compare(run, run)
-
-    assert (comparison.facts, comparison.missing, comparison.added) == ((), (), ())
-    assert [pair.difference("top1") for pair in comparison.accuracy] == [0]
-    assert [pair.new.outcome for pair in comparison.accuracy] == ["passed"]
-    assert [pair.evidence.is_significant for pair in comparison.of_kind("speed")] == [False]
-    assert _failures(comparison) == []
 
 
 def test_differences_of_the_environment() -> None:
@@ -138,7 +115,10 @@ def test_the_new_case_is_judged_with_the_old_one_as_its_baseline(
     policy: Policy, swapped: list[int], lead: float, outcome: str, first: str, tmp_path: Path
 ) -> None:
     """The evidence is that of pytest --baseline, and so is the outcome; the failure is its diagnosis."""
-    old, new = _written(tmp_path / "old", OLD), _written(tmp_path / "new", _swapped(swapped, lead))
+    old, new = (
+        _written(tmp_path / "old", OLD),
+        _written(tmp_path / "new", swapped_by(OLD, dict.fromkeys(swapped, lead))),
+    )
 
     comparison = compare(old, new, policy=policy)
 
@@ -168,7 +148,7 @@ def test_labels_and_pixels_are_named(tmp_path: Path) -> None:
     assert OLD.hashes is not None
     old = _written(tmp_path / "old", OLD)
     labels = _written(tmp_path / "labels", OLD, targets)
-    pixels = _written(tmp_path / "pixels", replace(_swapped([1]), hashes=OLD.hashes * np.uint8(2)))
+    pixels = _written(tmp_path / "pixels", replace(swapped_by(OLD, {1: 1.0}), hashes=OLD.hashes * np.uint8(2)))
     weights = _written(tmp_path / "weights", OLD, weights_sha256="0ther")
 
     found = [why for new in (labels, pixels, weights) for _, why in _failures(compare(old, new))]
@@ -185,7 +165,7 @@ def test_a_subset_is_paired_with_the_whole(tmp_path: Path) -> None:
     """On the images that the new run holds; what was gained is counted on these."""
     part = np.arange(0, 1000, 2)
     old = _written(tmp_path / "old", OLD)
-    new = _written(tmp_path / "new", _swapped([0, 2, 902]).at(part), TARGETS[part])
+    new = _written(tmp_path / "new", swapped_by(OLD, dict.fromkeys([0, 2, 902], 1.0)).at(part), TARGETS[part])
 
     [pair] = compare(old, new).accuracy
 

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -138,17 +139,6 @@ def test_decoding_goes_on_in_the_background(dataset: ImageDataset, opened: Opene
         time.sleep(0.02)
 
     assert np.array_equal(decoded.read(slice(0, 37)), crops(dataset))
-
-
-def test_what_fails_at_the_beginning_fails_on_reading(opened: Opened, tmp_path: Path) -> None:
-    """Beginning raises nothing, so that a model is loaded all the same; the first read does."""
-    (tmp_path / "store").write_text("a file in the way")
-    decoded = opened()
-
-    decoded.begin()
-
-    with pytest.raises(StoreError, match="decoded images cannot be kept"):
-        decoded.read(slice(0, 1))
 
 
 def test_images_are_read_into_a_buffer(dataset: ImageDataset, opened: Opened) -> None:
@@ -478,15 +468,6 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(
     assert not key.exists()
 
 
-def test_others_can_decode_what_one_has_not(dataset: ImageDataset, opened: Opened, key: Path) -> None:
-    """A run that is closed in the middle leaves the lock and its rows to the next."""
-    first = opened(workers=1)
-    begin(first, key)
-    first.close()
-
-    assert np.array_equal(opened().read(slice(0, 37)), crops(dataset))
-
-
 def hold_all(jobs: list[Job], files: Files, geometry: Geometry, decoder: Decoder) -> Unreadable:
     """Decode as ever, but nothing after the first image before there is a file called ``go``."""
     while jobs[0][0] and not (files.folder / "go").exists():
@@ -625,8 +606,12 @@ def test_nothing_is_left_without_a_store(
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_images_decoded_by_pillow_are_reported(tmp_path: Path, opened: Opened, *, kept: bool) -> None:
+def test_images_decoded_by_pillow_are_reported(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch, *, kept: bool
+) -> None:
     """A run in which Pillow replaced the decoder says so, also when it decodes nothing itself or keeps nothing."""
+    # In this process: each of others would import torch.
+    monkeypatch.setattr(module, "process_pool", lambda *_: ThreadPoolExecutor(1))
     for seed, kind in enumerate(("JPEG", "PNG", "PNG", "JPEG")):
         save(noise(seed), tmp_path / f"odd/n01440764/{seed}.JPEG", format=kind)
     odd = open_dataset(str(tmp_path / "odd"))
@@ -647,16 +632,17 @@ def test_images_decoded_by_pillow_are_reported(tmp_path: Path, opened: Opened, *
 
 
 def test_a_folder_that_cannot_be_written_is_named(opened: Opened, tmp_path: Path) -> None:
-    """The sentence says where, why, and what to do; again for the next model."""
+    """When images are read, so that a model is loaded all the same: where, why, and what to do; for each model."""
     (tmp_path / "store").write_text("a file in the way")
     decoded = opened()
+    decoded.begin()
 
     message = (
         r"^decoded images cannot be kept in .*store: .*; point --store at a folder that can be written, or give --no-"
     )
     for _ in range(2):
         with pytest.raises(StoreError, match=message):
-            decoded.finish()
+            decoded.read(slice(0, 1))
 
 
 @dataclass(frozen=True)

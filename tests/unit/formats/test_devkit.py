@@ -124,14 +124,6 @@ def test_a_devkit_archive_that_would_fill_the_memory_is_an_error(
         check_devkit([tmp_path])
 
 
-def test_a_label_is_known_by_name() -> None:
-    """A validation image's number gives its class index; another name gives none."""
-    labels = [imagenet.label_by_name(f"ILSVRC2012_val_{number:08}.JPEG", "here") for number in (1, 2, 293)]
-
-    assert labels == [65, 970, 0]
-    assert imagenet.label_by_name("n01440764_1.JPEG", "here") is None
-
-
 @pytest.mark.parametrize("number", [0, 50_001])
 def test_a_number_outside_the_validation_set_is_an_error(number: int) -> None:
     """There are images 1 to 50,000."""

@@ -62,14 +62,6 @@ def test_names_that_occur_twice_are_distinguished_as_in_class_folders(tmp_path: 
     assert dataset.ids == ("n01440764/1.JPEG", "n01443537/1.JPEG")
 
 
-def test_one_image_twice_in_an_archive_is_an_error(tmp_path: Path) -> None:
-    """Two members with one id are not both counted."""
-    path = write_tar(tmp_path / "ILSVRC2012_img_val.tar", {ONE: b"", f"val/{ONE}": b""})
-
-    with pytest.raises(DatasetError, match=f"two images have the id '{ONE}'"):
-        tar.read(path)
-
-
 def test_another_format_is_left_to_others(tmp_path: Path) -> None:
     """A folder of several archives, one without, another file, and a WebDataset shard are other formats."""
     write_files(tmp_path / "none", "a.JPEG")

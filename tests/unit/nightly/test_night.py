@@ -100,6 +100,7 @@ def test_nights_that_only_warn_replace_nothing(nights: Nights) -> None:
     for _ in range(3):
         assert 0 == nights.night(warns)
         assert nights.title.endswith("; 1 warning\n")
+        assert f"; compared with {nights.state}/pinned/2" in nights.title
 
     assert pinned == nights.pinned
 

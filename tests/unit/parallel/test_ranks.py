@@ -86,7 +86,7 @@ def test_a_rank_that_hangs_is_named_after_the_timeout(tmp_path: Path) -> None:
 
 def test_a_rank_that_was_never_started_is_named_after_the_timeout(tmp_path: Path) -> None:
     """A run of which some ranks were not started ends with a sentence too."""
-    [[kind, message]] = ranks.results_of(tmp_path, ranks.name, timeout=2, absent=1)
+    [[kind, message]] = ranks.results_of(tmp_path, ranks.name, timeout=0.5, absent=1)
 
     assert kind == "RanksError"
-    assert message.startswith("rank 1 of 2 did not join within 2 s: hanging or ended. Nothing is judged")
+    assert message.startswith("rank 1 of 2 did not join within 0.5 s: hanging or ended. Nothing is judged")

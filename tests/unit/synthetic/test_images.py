@@ -17,14 +17,25 @@ from harness.synthetic import images, rendering
 
 
 @pytest.fixture
-def quick_render(val: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Let ``render`` copy what was rendered already; returns the folders that it was asked for, as it is called."""
+def few(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of 20 files, whose digest is the recorded one in place of that of all images."""
+    folder = tmp_path_factory.mktemp("few")
+    for number in range(20):
+        (folder / rendering.CLASSES[number % 5]).mkdir(exist_ok=True)
+        (folder / rendering.CLASSES[number % 5] / f"{number:02}.JPEG").write_bytes(bytes([number]) * 100)
+    monkeypatch.setattr(images, "DIGEST", images.digest(folder))
+    return folder
+
+
+@pytest.fixture
+def quick_render(few: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Let ``render`` copy those few; returns the folders that it was asked for, as it is called."""
     calls: list[Path] = []
 
     def copy(root: Path, part: rendering.Part) -> None:
         assert part == "val"
         calls.append(root)
-        shutil.copytree(val, root, dirs_exist_ok=True)
+        shutil.copytree(few, root, dirs_exist_ok=True)
 
     monkeypatch.setattr(images, "render", copy)
     return calls
@@ -81,14 +92,14 @@ def test_damage_is_found_and_put_right(quick_render: list[Path], tmp_path: Path,
 
 
 @pytest.mark.parametrize("before", ["nothing", "damaged"])
-def test_many_may_render_at_once(val: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+def test_many_may_render_at_once(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
     """Whoever comes second puts the same files into the same place, and no one fails or leaves anything behind."""
     everyone = threading.Barrier(3)
     failures: list[BaseException] = []
 
     def render_together(root: Path, part: rendering.Part) -> None:
         assert part == "val"
-        shutil.copytree(val, root, dirs_exist_ok=True)
+        shutil.copytree(few, root, dirs_exist_ok=True)
         everyone.wait(timeout=30)
 
     def ensure() -> None:

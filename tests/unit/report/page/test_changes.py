@@ -16,13 +16,12 @@ from PIL import Image
 from harness.compare.compare import Comparison, compare
 from harness.dataset import open_dataset
 from harness.formats import imagenet
-from harness.predictions import Predictions, count
+from harness.predictions import Predictions
 from harness.records.evidence import Diagnosis
-from harness.records.results import CaseResult
 from harness.records.run_folder import CROP_SIDE, CROPS, Run, read_run, write_arrays
 from harness.report.page.changes import Thumbnails, changes, chosen_ids
 from tests.colours import write_dataset
-from tests.records import TARGET, case_result, predictions_of, run_record, write_run
+from tests.records import case_result, counted, predictions_of, run_record, swapped_by, write_run
 
 CASE = case_result()
 OLD = predictions_of(CASE)  # 700 of 1000 correct; the logits are 5 4 3 2 1 0, so the logit scale is 4
@@ -30,23 +29,9 @@ NO_PICTURES = Thumbnails(None)
 NAMES = imagenet.wnids()
 
 
-def _new(exchanged: dict[int, float]) -> Predictions:
-    """Return predictions with the first two classes of some images exchanged; the new first one has this lead."""
-    assert OLD.logits is not None
-    top, logits = OLD.top.copy(), OLD.logits.copy()
-    for index, lead in exchanged.items():
-        top[index, :2] = top[index, 1::-1]
-        logits[index, 0] = logits[index, 1] + np.float32(lead)
-    return replace(OLD, top=top, logits=logits)
-
-
-def _counted(predictions: Predictions, model: str = "resnet18") -> CaseResult:
-    return case_result(model, count(predictions, np.full(len(predictions), TARGET, np.int16)))
-
-
 def _comparison(tmp_path: Path, new: Predictions, old: Predictions = OLD) -> Comparison:
     before, after = (
-        write_run(tmp_path / name, run_record([_counted(predictions)]), resnet18=predictions)
+        write_run(tmp_path / name, run_record([counted(predictions)]), resnet18=predictions)
         for name, predictions in (("old", old), ("new", new))
     )
     return compare(before, after)
@@ -54,7 +39,7 @@ def _comparison(tmp_path: Path, new: Predictions, old: Predictions = OLD) -> Com
 
 def test_cards_tell_label_answers_and_margins(tmp_path: Path) -> None:
     """An image that was right and one that was wrong; margins in units of the spread, old and new."""
-    [cause] = changes(_comparison(tmp_path, _new({3: 2.0, 700: 0.5})), NO_PICTURES, NAMES)
+    [cause] = changes(_comparison(tmp_path, swapped_by(OLD, {3: 2.0, 700: 0.5})), NO_PICTURES, NAMES)
 
     lost, gained = cause.cards
     assert [("goldfish", "goldfish", "great white shark")] * 2 == [
@@ -78,7 +63,7 @@ def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path)
     logits[:6, 0] = logits[:6, 1] + np.float32(1e-5)  # near-ties
     logits[6:40, 0] = logits[6:40, 1] + np.linspace(0.5, 1.5, 34, dtype=np.float32)
     leads = dict.fromkeys(range(40), 0.25) | dict.fromkeys(range(6), 1e-5)
-    comparison = _comparison(tmp_path, _new(leads), replace(OLD, logits=logits))
+    comparison = _comparison(tmp_path, swapped_by(OLD, leads), replace(OLD, logits=logits))
 
     [case] = changes(comparison, NO_PICTURES, NAMES)
 
@@ -86,7 +71,7 @@ def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path)
     assert case.left_out == 16
     assert chosen_ids(comparison) == {card.change.id for card in case.cards}
     logits[:6, 0] += np.arange(6, dtype=np.float32) * 1e-6
-    few = _comparison(tmp_path, _new(dict(list(leads.items())[:8])), replace(OLD, logits=logits))
+    few = _comparison(tmp_path, swapped_by(OLD, dict(list(leads.items())[:8])), replace(OLD, logits=logits))
     [case] = changes(few, NO_PICTURES, NAMES)
     assert [card.change.near_tie for card in case.cards] == [False] * 2 + [True] * 6
     margins = [card.before.margin for card in case.cards]
@@ -96,9 +81,9 @@ def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path)
 
 def _three(tmp_path: Path, **changes: dict[int, float]) -> Comparison:
     """Return a comparison of three models; those of which no changes are given have other weights."""
-    names, changed = ("alexnet", "resnet18", "vgg16"), {name: _new(lead) for name, lead in changes.items()}
+    names, changed = ("alexnet", "resnet18", "vgg16"), {name: swapped_by(OLD, lead) for name, lead in changes.items()}
     old, new = (
-        write_run(tmp_path / when, run_record([_counted(found.get(name, OLD), name) for name in names]), **found)
+        write_run(tmp_path / when, run_record([counted(found.get(name, OLD), name) for name in names]), **found)
         for when, found in (("old", dict.fromkeys(names, OLD)), ("new", changed))
     )
     return compare(old, new)
@@ -145,7 +130,7 @@ def _with_crops(run: Run, *numbers: int, **levels: int) -> Run:
 @pytest.mark.parametrize(("level", "times", "pixel"), [(7, 32, 224), (1, 128, 128), (100, 2, 200)])
 def test_a_card_shows_both_crops_and_their_difference(level: int, times: int, pixel: int, tmp_path: Path) -> None:
     """Amplified by a power of two; images of which both runs keep a crop come first."""
-    comparison = _comparison(tmp_path, _new({3: 2.0, 4: 1.0}))
+    comparison = _comparison(tmp_path, swapped_by(OLD, {3: 2.0, 4: 1.0}))
     old, new = _with_crops(comparison.old, 2, 4), _with_crops(comparison.new, 3, 4, level=level)
     thumbnails = Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
 
@@ -162,7 +147,7 @@ def test_a_card_shows_both_crops_and_their_difference(level: int, times: int, pi
 
 def test_crops_are_shown_only_where_pictures_may_be(tmp_path: Path) -> None:
     """The terms of the images hold for crops too; equal ones are shown once."""
-    comparison = _comparison(tmp_path, _new({3: 2.0}))
+    comparison = _comparison(tmp_path, swapped_by(OLD, {3: 2.0}))
     old, new = (_with_crops(run, 3) for run in (comparison.old, comparison.new))
     thumbnails = Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
 
@@ -176,7 +161,7 @@ def test_classes_that_lost_and_gained(tmp_path: Path) -> None:
     """By correct predictions, old and new."""
     exchanged = dict.fromkeys([20, 21, 730, 731, 732, 733, 734], 1.0)
 
-    [case] = changes(_comparison(tmp_path, _new(exchanged)), NO_PICTURES, ())
+    [case] = changes(_comparison(tmp_path, swapped_by(OLD, exchanged)), NO_PICTURES, ())
 
     assert case.classes is not None
     assert case.classes.rows == [["class 1", "1000", "700", "703", "+3"]]
@@ -184,14 +169,14 @@ def test_classes_that_lost_and_gained(tmp_path: Path) -> None:
 
 def test_classes_with_as_many_as_before_have_no_row(tmp_path: Path) -> None:
     """One lost and one gained are none."""
-    [case] = changes(_comparison(tmp_path, _new({20: 1.0, 730: 1.0})), NO_PICTURES, ())
+    [case] = changes(_comparison(tmp_path, swapped_by(OLD, {20: 1.0, 730: 1.0})), NO_PICTURES, ())
 
     assert case.classes is None
 
 
 def test_names_that_are_no_wnids_show_as_they_are(tmp_path: Path) -> None:
     """As those of rendered images; a class without a name by its number."""
-    [case] = changes(_comparison(tmp_path, _new({3: 2.0})), NO_PICTURES, ("disc", "ring"))
+    [case] = changes(_comparison(tmp_path, swapped_by(OLD, {3: 2.0})), NO_PICTURES, ("disc", "ring"))
 
     assert ("ring", "class 2") == (case.cards[0].before.best[0][0], case.cards[0].now.best[0][0])
 
@@ -199,7 +184,9 @@ def test_names_that_are_no_wnids_show_as_they_are(tmp_path: Path) -> None:
 def test_predictions_without_logits_have_no_margins(tmp_path: Path) -> None:
     """As those published by others: every change counts as beyond noise."""
     [case] = changes(
-        _comparison(tmp_path, replace(_new({3: 2.0}), logits=None), replace(OLD, logits=None)), NO_PICTURES, NAMES
+        _comparison(tmp_path, replace(swapped_by(OLD, {3: 2.0}), logits=None), replace(OLD, logits=None)),
+        NO_PICTURES,
+        NAMES,
     )
 
     [card] = case.cards

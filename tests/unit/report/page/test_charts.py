@@ -98,15 +98,6 @@ def test_points_stand_where_their_values_are() -> None:
     assert 0 < vgg_y < own_y < alexnet_y
 
 
-def test_names_show_as_text() -> None:
-    """Whatever they hold."""
-    chart = trade_off("a", POINTS, "GFLOPs", "top-1")
-
-    texts = [element.text for element in ElementTree.fromstring(chart.svg).iter(f"{SVG}text")]
-    assert {"vgg16", "alexnet", HOSTILE} <= set(texts)
-    assert "<script" not in chart.svg
-
-
 def test_speeds_of_two_runs_stand_beside_each_other() -> None:
     """One row for a timing, one point for each run in it."""
     marks = list(_marks(speeds("b", BARS).svg))

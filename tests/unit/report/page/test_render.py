@@ -17,14 +17,13 @@ pytest.importorskip("altair", reason="needs the extra report")
 pytest.importorskip("jinja2", reason="needs the extra report")
 pytest.importorskip("vl_convert", reason="needs the extra report")
 
-from harness.predictions import Predictions, count
 from harness.records.evidence import Bounds, Unpaired
-from harness.records.results import CaseResult, DatasetFacts, Missing, Record
+from harness.records.results import DatasetFacts, Missing, Record
 from harness.records.run_folder import Run
 from harness.report.page.changes import Thumbnails
 from harness.report.page.render import page_of
 from harness.report.report import Judging, report_on
-from tests.records import TARGET, case_result, predictions_of, run_record, timing_result, write_run
+from tests.records import case_result, counted, predictions_of, run_record, swapped, timing_result, write_run
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 RESNET, VGG = case_result("resnet18"), case_result("vgg16", (1000, 720, 900))
@@ -85,22 +84,10 @@ def _page(*runs: Run, thumbnails: Thumbnails | None = None) -> Page:
     return Page(page_of(report_on(runs), thumbnails or Thumbnails(None)))
 
 
-def _worse(images: int) -> Predictions:
-    """Return ResNet18's predictions with the first two classes of the first images exchanged, which were correct."""
-    top = PREDICTIONS.top.copy()
-    top[:images, :2] = top[:images, 1::-1]
-    return replace(PREDICTIONS, top=top)
-
-
-def _counted(case: CaseResult, predictions: Predictions) -> CaseResult:
-    counts = count(predictions, np.full(len(predictions), TARGET, np.int16))
-    return msgspec.structs.replace(case, counts=counts)
-
-
 def _changed(tmp_path: Path, record: Record = RECORD) -> list[Run]:
     """Write two runs, in the second of which ten images of ResNet18 are wrong that were correct."""
-    after = _worse(10)
-    worse = msgspec.structs.replace(record, cases=(_counted(RESNET, after), VGG))
+    after = swapped(PREDICTIONS, slice(10))
+    worse = msgspec.structs.replace(record, cases=(counted(after, expected=RESNET.expected), VGG))
     return [write_run(tmp_path / "old", record), write_run(tmp_path / "new", worse, resnet18=after)]
 
 
@@ -199,8 +186,10 @@ def test_cards_tell_correct_from_wrong_and_near_ties_from_others(tmp_path: Path)
     logits = PREDICTIONS.logits.copy()
     logits[0, 0] = logits[0, 1] + np.float32(1e-5)
     old = write_run(tmp_path / "old", RECORD, resnet18=replace(PREDICTIONS, logits=logits))
-    after = replace(_worse(2), logits=np.where(np.arange(1000)[:, None] == 0, logits, PREDICTIONS.logits))
-    worse = msgspec.structs.replace(RECORD, cases=(_counted(RESNET, after), VGG))
+    after = replace(
+        swapped(PREDICTIONS, slice(2)), logits=np.where(np.arange(1000)[:, None] == 0, logits, PREDICTIONS.logits)
+    )
+    worse = msgspec.structs.replace(RECORD, cases=(counted(after, expected=RESNET.expected), VGG))
     new = write_run(tmp_path / "new", worse, resnet18=after)
 
     html = page_of(report_on([old, new]), Thumbnails(None))
@@ -232,11 +221,13 @@ def test_names_show_as_text(tmp_path: Path) -> None:
     dataset = DatasetFacts(HOSTILE, "d1", 1000, 1000, 10, tuple(f"{HOSTILE}{number}" for number in range(10)))
     case = msgspec.structs.replace(RESNET, id=HOSTILE, model=HOSTILE, weights=HOSTILE, notes=(HOSTILE,))
     ids = np.array([f"{identity}{HOSTILE}" for identity in PREDICTIONS.ids])
-    before, after = replace(PREDICTIONS, ids=ids), replace(_worse(10), ids=ids)
+    before, after = replace(PREDICTIONS, ids=ids), replace(swapped(PREDICTIONS, slice(10)), ids=ids)
     timing = msgspec.structs.replace(TIMINGS[0], id=f"{HOSTILE}-b32", model=HOSTILE)
     made_on = run_record([case], [timing], torch=HOSTILE, cpu=HOSTILE, device="cpu")
     record = msgspec.structs.replace(made_on, dataset=dataset, commands=(HOSTILE,))
-    failed = msgspec.structs.replace(_counted(case, after), bounds=(Bounds(HOSTILE, 2.0, high=1.0, detail=HOSTILE),))
+    failed = msgspec.structs.replace(
+        case, counts=counted(after).counts, bounds=(Bounds(HOSTILE, 2.0, high=1.0, detail=HOSTILE),)
+    )
     missing = (Missing(f"x{HOSTILE}", "error", HOSTILE),)
     worse = msgspec.structs.replace(record, cases=(failed,), missing_cases=missing)
     old = write_run(tmp_path / "old", record, **{HOSTILE: before})
