@@ -14,6 +14,7 @@ import platformdirs
 from harness.bisect.search import BAD, GOOD, SKIPPED, Step, difference, search, suspects
 from harness.bisect.versions import Package, SkippedError, gate_run
 from harness.cli import PYTEST_OPTIONS, Commands, write_text
+from harness.errors import HarnessError
 from harness.options import folder, listed
 from harness.records.run_folder import Run
 from harness.report.sections import counted
@@ -41,7 +42,7 @@ def add(commands: Commands) -> None:
     cache = "folder that keeps the installed versions, of torch 6 GB each (default: in the user's cache)"
     command.add_argument("--environments", metavar="DIR", type=folder, help=cache)
     command.add_argument("--json", metavar="FILE", type=Path, help="write versions, steps and result to this file")
-    command.set_defaults(run=_bisect, takes_more=True)
+    command.set_defaults(run=_bisect, takes_more=True, interrupted="the same command goes on where it was")
 
 
 def _bisect(options: argparse.Namespace) -> int:
@@ -77,8 +78,7 @@ def _bisect(options: argparse.Namespace) -> int:
         reference = run(versions[0])
     except SkippedError as error:
         show(Step(versions[0], SKIPPED, str(error)))
-        print(f"error: --good {versions[0]}: nothing to compare with", file=sys.stderr)
-        return 2
+        raise HarnessError(f"--good {versions[0]}: expected a version to compare with, found one that fails") from error
     show(Step(versions[0], GOOD, "the others are compared with it"))
     last = show(Step(versions[-1], *examine(versions[-1])))
     if last.state == BAD:
@@ -91,8 +91,7 @@ def _bisect(options: argparse.Namespace) -> int:
         write_text("--json", options.json, json.dumps(content, indent=2) + "\n")
     shutil.rmtree(runs, ignore_errors=True)
     if last.state == SKIPPED:
-        print(f"error: --bad {versions[-1]}: cannot be examined", file=sys.stderr)
-        return 2
+        raise HarnessError(f"--bad {versions[-1]}: expected a version that can be compared, found one that fails")
     if not found:
         print(f"{package.name} {versions[-1]} changes nothing compared with {versions[0]}")
         return 1
