@@ -16,7 +16,7 @@ from harness.records.accuracy_file import default_file, read_expected
 from harness.records.environment import versions
 from harness.records.evidence import METRICS
 from harness.records.run_folder import read_run
-from harness.report.sections import Section, number, table_of
+from harness.report.sections import Row, Section, as_text, number, table_of
 
 
 def add(commands: Commands) -> None:
@@ -46,13 +46,14 @@ def add(commands: Commands) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    rows = []
+    tables: dict[str, list[Row]] = {}
     for entry in read_expected(options.file):
         for dataset in entry.expected or ["not judged"]:
             expected = entry.expected_on(dataset)
             values = [number(expected.counts.percent(metric) if expected else None, ".3f") for metric in METRICS]
-            rows.append([("<id", str(entry.spec)), ("<dataset", dataset), *zip(METRICS.values(), values, strict=True)])
-    print(*Section("", table_of(rows)).body(), sep="\n")
+            row = [(f"<{dataset}", str(entry.spec)), *zip(METRICS.values(), values, strict=True)]
+            tables.setdefault(dataset, []).append(row)
+    print(*as_text([Section("", table_of(rows)) for rows in tables.values()]), sep="\n")
     return 0
 
 
