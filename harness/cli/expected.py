@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
     file = "file of expected accuracies (default: %(default)s)"
     check.add_argument("file", metavar="FILE", type=Path, nargs="?", default=default_file(Path()), help=file)
     check.set_defaults(run=_check)
-    about = "Write the file of expected values with those of a run added, such as of a team's own models; no comments."
+    about = "Add the accuracies of a run, such as of a team's own models, to a copy of the file, without its comments."
     recording = actions.add_parser("record", help="add the values of a run to the file", description=about)
     recording.add_argument("run_folder", metavar="RUN", type=Path, help="folder of --results, of a whole dataset")
     recording.add_argument("--expected", dest="file", type=Path, default=default_file(Path()), help=file)

@@ -38,7 +38,7 @@ def comparison_sections(
     ]
 
 
-def differences(comparison: Comparison, reasons: Sequence[tuple[str, str]]) -> dict[str, Section]:
+def differences(comparison: Comparison, reasons: Sequence[tuple[str, str]] = ()) -> dict[str, Section]:
     """Return what differs in accuracy and speed, and which results are missing in one run, under these names.
 
     What the ``reasons`` of a verdict say of a case, by its id, is not said again.
