@@ -82,18 +82,18 @@ def select_cases(
 
 
 def _matching(candidates: Sequence[Entry], wanted: str, *, synthetic: bool) -> list[Entry]:
-    if wanted == "all":
+    core = [entry for entry in candidates if str(entry.spec) in CORE]
+    if wanted == "all" or (wanted == "core" and len(core) < len(CORE)):  # a team's own file need not list the four
         return list(candidates)
     if wanted == "core":
-        core = [entry for entry in candidates if str(entry.spec) in CORE]
-        # A team's own file need not list the four: its core is what it lists.
-        return core if len(core) == len(CORE) else list(candidates)
-    pattern = wanted.lower()
+        return core
     named = [(name, entry) for entry in candidates for name in (entry.spec.model, str(entry.spec))]
-    matching = [entry for name, entry in named if fnmatchcase(name.lower(), pattern)]
+    matching = [entry for name, entry in named if fnmatchcase(name.lower(), wanted.lower())]
+    if not matching and synthetic:
+        known = f"{', '.join(entry.spec.model for entry in candidates)}; others need ImageNet: --imagenet DIR"
+        raise ExpectedError(f"--models: {wanted!r} matches no model of the synthetic dataset, which has {known}")
     if not matching:
         nearest = get_close_matches(wanted, [name for name, _ in named], n=1)
         hint = f"nearest: {nearest[0]!r}" if nearest else "imagenet-gate list-models lists them"
-        where = "with weights for the synthetic dataset" if synthetic else "in the file of expected accuracies"
-        raise ExpectedError(f"--models: {wanted!r} matches no model {where} ({hint})")
+        raise ExpectedError(f"--models: {wanted!r} matches no model in the file of expected accuracies ({hint})")
     return matching

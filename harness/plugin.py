@@ -263,7 +263,7 @@ class Gate:
     def _write(self, record: Record, run: NewRun) -> tuple[str, bool]:
         """Write the run; return a line that says where, or why not, and whether the exit status may be success."""
         if not (record.cases or record.timings) and all(missing.outcome == NOT_RUN for missing in record.missing):
-            return f"NOT WRITTEN: nothing was measured, and {run.folder} is as it was", True
+            return f"NOT WRITTEN: nothing was measured for {run.folder}", True
         if error := self.config.hook.pytest_imagenet_write_error(config=self.config, record=record):
             return f"NOT WRITTEN: {error}", False
         try:

@@ -60,8 +60,8 @@ def measured(
             try:
                 run = run_gate(python, ["-m", THROUGHPUT, f"--benchmark-json={file}", *arguments])
             except OSError as error:
-                expected = "expected a Python interpreter, found none to start"
-                raise ResultsError(f"{python}: {expected}: {error.strerror}") from error
+                expected = "expected OLD_PYTHON and NEW_PYTHON, two executable files, before pytest's options"
+                raise ResultsError(f"{expected}, found {python!r}: {error.strerror}") from error
             if run.returncode or not file.exists():
                 found = f"expected exit status 0 and a JSON file, found status {run.returncode}; its last lines"
                 shown = "\n".join(run.stdout.splitlines()[-_LAST_LINES:])

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.options import NVJPEG
 from harness.predictions import count
+from harness.records.environment import shown_name
 from harness.records.evidence import ARITHMETIC, COUNTING, IMAGES, INPUTS, LABELS, NORMALIZATION, WEIGHTS, Diagnosis
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def images_missing(old: Side, new: Side) -> str | None:
 def changes_between(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     """Return the facts that both know and that differ, as ``name old -> new``."""
     return [
-        f"{name} {_text(value)} -> {_text(new[name])}"
+        f"{shown_name(name)} {_text(value)} -> {_text(new[name])}"
         for name, value in old.items()
         if name in new and str(value) != str(new[name])
     ]

@@ -33,8 +33,8 @@ _REFERENCE_IMAGES = 64
 _SWITCHES = {
     "--baseline-update": "make this run the baseline: compare with that of --baseline, and replace it",
     "--baseline-accept-failed": "let --baseline-update store a run that failed the check against the published values",
-    "--strict-drift": "fail also where something differs that changed no prediction beyond noise, whatever explains it",
-    "--allow-drift": "warn only where something differs that changed no prediction beyond noise, and nothing explains",
+    "--strict-drift": "fail also on differences that changed no prediction beyond noise, even if they are explained",
+    "--allow-drift": "only warn of differences that changed no prediction beyond noise, even if they are not explained",
 }
 
 

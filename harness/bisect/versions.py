@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_version
+from packaging.version import Version
 
 from harness.ab.rounds import run_gate
 from harness.errors import HarnessError, RecordError
@@ -41,12 +42,13 @@ class Package:
         if asked.returncode or found is None:
             raise HarnessError(f"--package {self.name}: its versions cannot be listed: {_last_line(asked.stderr)}")
         versions = sorted(found[1].split(", "), key=Version)
-        ends = [version for version in versions if Version(version) in (_version(good), _version(bad))]
-        if len(ends) != 2 or Version(ends[0]) != _version(good):
+        known = [canonicalize_version(version) for version in versions]
+        first, last = (known.index(end) if end in known else -1 for end in map(canonicalize_version, (good, bad)))
+        if not -1 < first < last:
             shown = ", ".join([*versions[:1], "...", *versions[-3:]] if len(versions) > 4 else versions)
-            expected = f"expected two versions of {self.name}, old first, of {shown}"
+            expected = f"expected a version of {self.name} and a later one, among {shown}"
             raise HarnessError(f"--good {good} --bad {bad}: {expected}")
-        return versions[versions.index(ends[0]) : versions.index(ends[1]) + 1]
+        return versions[first : last + 1]
 
     def install(self, version: str, cache: Path, making: Path) -> Path:
         """Return a folder in the cache with this version, for PYTHONPATH; a new one is made whole in another folder."""
@@ -78,8 +80,12 @@ def gate_run(environment: Path, arguments: Sequence[str], results: Path) -> Run:
     Whether the published values are met is of no interest; SkippedError is raised if a model has no result.
     """
     if not results.exists():
-        ended = run_gate(sys.executable, ["-q", f"--results={results}", *arguments], environment)
-        if not results.exists():
+        unfinished = results.with_name("unfinished")  # a run that is interrupted is written too, as far as it came
+        shutil.rmtree(unfinished, ignore_errors=True)
+        ended = run_gate(sys.executable, ["-q", f"--results={unfinished}", *arguments], environment)
+        if unfinished.exists():
+            unfinished.rename(results)
+        else:
             last = [line for line in ended.stdout.splitlines() if line.strip()][-_LAST_LINES:]
             if ended.returncode == _USAGE_ERROR:
                 raise HarnessError(f"the gate refuses its options: {last[-1].removeprefix('ERROR: ')}")
@@ -100,10 +106,3 @@ def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["pip says nothing"])[-1]
-
-
-def _version(text: str) -> Version:
-    try:
-        return Version(text)
-    except InvalidVersion as error:
-        raise HarnessError(f"expected a version such as 12.3.0, found {text!r}") from error

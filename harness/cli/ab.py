@@ -36,7 +36,8 @@ def add(commands: Commands) -> None:
     keep = "keep the JSON file of each process there, for imagenet-gate compare --old --new (default: they are removed)"
     command.add_argument("--keep", metavar="DIR", type=Path, help=keep)
     command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report to this file too, as Markdown")
-    command.set_defaults(run=_ab, usage=command.error, takes_more=True)
+    interrupted = "only --keep DIR keeps what was measured"
+    command.set_defaults(run=_ab, usage=command.error, takes_more=True, interrupted=interrupted)
 
 
 def _ab(options: argparse.Namespace) -> int:
@@ -51,7 +52,7 @@ def _ab(options: argparse.Namespace) -> int:
             number = len(old)
             said = f"round {number} of at most {options.rounds}, {time.monotonic() - started:,.0f} s"
             if number not in at:
-                print(f"{said}: looked at after round {min(look for look in at if look > number)}", flush=True)
+                print(f"{said}: next check after round {min(look for look in at if look > number)}", flush=True)
                 continue
             trial = try_speed(old, new, len(at))
             undecided: dict[str, list[str]] = {}

@@ -29,12 +29,12 @@ def add(commands: Commands) -> None:
     accept = subcommands.add_parser(
         "accept",
         help="pin a run; exit 1 if it is not pinned",
-        description="Show what changes against the pinned run, and pin a copy of another in its place; the one before "
-        "is kept beside it. Exit 1 if the run failed or lacks results, and so is not pinned.",
+        description="Show what RUN changes compared with the pinned run, and pin a copy of it instead; the earlier one "
+        "is kept beside it. Exit 1 if RUN failed or lacks results, and so is not pinned.",
     )
     accept.add_argument("accepted", metavar="RUN", type=folder, help="folder of --results, such as nightly/latest/run")
     add_nightly(accept)
-    accept.add_argument("--force", action="store_true", help="pin also a run that failed or lacks results")
+    accept.add_argument("--force", action="store_true", help="pin RUN even if it failed or lacks results")
     accept.set_defaults(run=_accept)
 
 

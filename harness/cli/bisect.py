@@ -14,6 +14,7 @@ import platformdirs
 from harness.bisect.search import BAD, GOOD, SKIPPED, Step, difference, search, suspects
 from harness.bisect.versions import Package, SkippedError, gate_run
 from harness.cli import PYTEST_OPTIONS, Commands, write_text
+from harness.errors import HarnessError
 from harness.options import folder, listed
 from harness.records.run_folder import Run
 from harness.report.sections import counted
@@ -24,16 +25,16 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "bisect",
         help="find the version of a package that changed what models predict; exit 1 if none did",
-        description="Run the gate with versions of one package over the current environment, each compared with that "
-        "of --good image by image, and halve the range until one is left. Give a --limit, since pixels and logits of a "
-        "hundred images show what the accuracy of 50,000 may not. Exit 1 if the version of --bad changes nothing. A "
-        f"search that was killed goes on where it was, by the same command. {PYTEST_OPTIONS}",
-        usage="%(prog)s --package NAME --good VERSION --bad VERSION [options] [pytest options]",
+        description="Run the gate with versions of one package, the rest of the environment unchanged, compare each "
+        "with that of --good image by image, and halve the range until one is left. A small --limit will do: pixels "
+        "and logits of a hundred images show what the accuracy of 50,000 may not. Exit 1 if --bad changes nothing. The "
+        f"same command resumes a search that was killed. {PYTEST_OPTIONS}",
+        usage="%(prog)s --package NAME --good OLD --bad NEW [options]",
         allow_abbrev=False,
     )
     command.add_argument("--package", metavar="NAME", required=True, help="package to bisect, such as pillow")
-    command.add_argument("--good", metavar="VERSION", required=True, help="version that the others are compared with")
-    command.add_argument("--bad", metavar="VERSION", required=True, help="later version, which differs from it")
+    command.add_argument("--good", metavar="OLD", required=True, help="version that the others are compared with")
+    command.add_argument("--bad", metavar="NEW", required=True, help="later version, which differs from it")
     companions = "packages installed with it in the versions that it needs, such as torchvision with torch"
     command.add_argument("--with", metavar="LIST", dest="companions", type=listed, default=(), help=companions)
     index = "another package index, of which pre-releases count too, such as nightly builds (default: pip's)"
@@ -41,7 +42,7 @@ def add(commands: Commands) -> None:
     cache = "folder that keeps the installed versions, of torch 6 GB each (default: in the user's cache)"
     command.add_argument("--environments", metavar="DIR", type=folder, help=cache)
     command.add_argument("--json", metavar="FILE", type=Path, help="write versions, steps and result to this file")
-    command.set_defaults(run=_bisect, takes_more=True)
+    command.set_defaults(run=_bisect, takes_more=True, interrupted="the same command resumes the search")
 
 
 def _bisect(options: argparse.Namespace) -> int:
@@ -77,8 +78,7 @@ def _bisect(options: argparse.Namespace) -> int:
         reference = run(versions[0])
     except SkippedError as error:
         show(Step(versions[0], SKIPPED, str(error)))
-        print(f"error: --good {versions[0]}: nothing to compare with", file=sys.stderr)
-        return 2
+        raise HarnessError(f"--good {versions[0]}: expected a version to compare with, found one that fails") from error
     show(Step(versions[0], GOOD, "the others are compared with it"))
     last = show(Step(versions[-1], *examine(versions[-1])))
     if last.state == BAD:
@@ -91,8 +91,7 @@ def _bisect(options: argparse.Namespace) -> int:
         write_text("--json", options.json, json.dumps(content, indent=2) + "\n")
     shutil.rmtree(runs, ignore_errors=True)
     if last.state == SKIPPED:
-        print(f"error: --bad {versions[-1]}: cannot be examined", file=sys.stderr)
-        return 2
+        raise HarnessError(f"--bad {versions[-1]}: expected a version that can be compared, found one that fails")
     if not found:
         print(f"{package.name} {versions[-1]} changes nothing compared with {versions[0]}")
         return 1

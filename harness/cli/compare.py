@@ -31,6 +31,7 @@ def add(commands: Commands) -> None:
         description="Compare two runs: environment, accuracy image by image, by the rules of pytest --baseline, and "
         "speed with an interval. Exit 1 if something fails, 2 if they cannot be compared. With more than two runs, "
         "print what each measured, by case, and compare each with the first and with the one before.",
+        usage="%(prog)s OLD NEW [RUN ...] [options], or --old RUN ... --new RUN ...",
     )
     runs = "OLD and NEW: folders of --results, or files of --benchmark-json; more than two give a series"
     given = command.add_mutually_exclusive_group(required=True)
@@ -52,9 +53,9 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     noise = "by how much the speed of two runs of the same software differs on this machine (default: 7%%)"
     command.add_argument("--noise", metavar="PERCENT", type=_percent, default=NOISE, help=noise)
     drift = command.add_mutually_exclusive_group()
-    strict = "fail also where something differs that changed no prediction beyond noise, whatever explains it"
+    strict = "fail also on differences that changed no prediction beyond noise, even if they are explained"
     drift.add_argument("--strict-drift", action="store_true", help=strict)
-    allow = "warn only where something differs that changed no prediction beyond noise, and nothing named explains it"
+    allow = "only warn of differences that changed no prediction beyond noise, even if they are not explained"
     drift.add_argument("--allow-drift", action="store_true", help=allow)
     floor = "file written by imagenet-gate noise -o: the noise floor of this machine (default: the project's)"
     command.add_argument("--noise-floor", metavar="FILE", type=Path, help=floor)
@@ -67,7 +68,7 @@ def add_limits(command: argparse.ArgumentParser) -> None:
     for (option, what), default in zip(LIMIT_OPTIONS.items(), LIMITS, strict=True):
         shown = f"{what} (default: {100 * default:g}%%)"
         command.add_argument(option, metavar="PERCENT", type=_percent, default=default, help=shown)
-    strict_speed = "fail also where a timing is not judged: it was disturbed, or more runs are needed to tell"
+    strict_speed = "fail also if a timing is not judged, since it was disturbed or more runs are needed to tell"
     command.add_argument("--strict-speed", action="store_true", help=strict_speed)
 
 

@@ -17,7 +17,7 @@ from harness.records.accuracy_file import default_file, read_expected
 from harness.records.environment import versions
 from harness.records.evidence import METRICS
 from harness.records.run_folder import read_run
-from harness.report.sections import Section, number, table_of
+from harness.report.sections import Row, Section, as_text, number, table_of
 
 
 def add(commands: Commands) -> None:
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     file = "file of expected accuracies (default: %(default)s)"
     check.add_argument("file", metavar="FILE", type=Path, nargs="?", default=default_file(Path()), help=file)
     check.set_defaults(run=_check)
-    about = "Write the file of expected values with those of a run added, such as of a team's own models; no comments."
+    about = "Add the accuracies of a run, such as of a team's own models, to a copy of the file, without its comments."
     recording = actions.add_parser("record", help="add the values of a run to the file", description=about)
     recording.add_argument("run_folder", metavar="RUN", type=Path, help="folder of --results, of a whole dataset")
     recording.add_argument("--expected", dest="file", type=Path, default=default_file(Path()), help=file)
@@ -47,13 +47,14 @@ def add(commands: Commands) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    rows = []
+    tables: dict[str, list[Row]] = {}
     for entry in read_expected(options.file):
         for dataset in entry.expected or ["not judged"]:
             expected = entry.expected_on(dataset)
             values = [number(expected.counts.percent(metric) if expected else None, ".3f") for metric in METRICS]
-            rows.append([("<id", str(entry.spec)), ("<dataset", dataset), *zip(METRICS.values(), values, strict=True)])
-    print(*Section("", table_of(rows)).body(), sep="\n")
+            row = [(f"<{dataset}", str(entry.spec)), *zip(METRICS.values(), values, strict=True)]
+            tables.setdefault(dataset, []).append(row)
+    print(*as_text([Section("", table_of(rows)) for rows in tables.values()]), sep="\n")
     return 0
 
 

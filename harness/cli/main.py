@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
+from typing import NoReturn
 
 from harness import __version__
 from harness.errors import HarnessError
+from harness.report.sections import for_stderr
 
 # In the order of the help; each is a module of this package.
 COMMANDS = (
@@ -31,16 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if more and not getattr(options, "takes_more", False):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     try:
-        status: int = options.run(options)
+        with _interrupted_by_signals():
+            status: int = options.run(options)
         sys.stdout.flush()
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(for_stderr(f"error: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:  # as by `| head`: nobody reads on, and Python must not try to write at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        advice = getattr(options, "interrupted", "")
+        print(for_stderr(f"interrupted by {interrupt}{advice and f'; {advice}'}"), file=sys.stderr)
         return 130
     except Exception:
         # A bug of the harness: with its traceback, and never with the exit status of a check that failed.
@@ -49,10 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, and those of its commands, whose errors fit a terminal."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        super().exit(status, message and for_stderr(message))
+
+
 def _parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="imagenet-gate",
-        description="The gate (run, the same as pytest -m imagenet), and commands beside it.",
+        description="run is the gate, the same as pytest -m imagenet; other commands prepare runs, or read them.",
         epilog="Exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted; of run, pytest's.",
     )
     parser.add_argument("--version", action="version", version=f"imagenet-gate {__version__}")
@@ -60,3 +74,24 @@ def _parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     for command in names:
         import_module(f"harness.cli.{command}").add(commands)
     return parser
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let the signals that end a process interrupt it once, as Ctrl-C does, so that what it has started ends too."""
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    names = {"SIGINT", "SIGTERM", "SIGHUP"}  # the last not on Windows
+    known = {one: signal.getsignal(one) for one in signal.Signals if one.name in names}
+    before = {one: handler for one, handler in known.items() if handler != signal.SIG_IGN}  # as by nohup
+    try:
+        for one in before:
+            signal.signal(one, interrupt)
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

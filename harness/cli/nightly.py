@@ -34,6 +34,6 @@ def _nightly(options: argparse.Namespace) -> int:
 
 def add_nightly(command: argparse.ArgumentParser) -> None:
     """Declare the folder of nights."""
-    nightly = "folder of what is kept from night to night (default: NIGHTLY_DIR, or else nightly)"
+    nightly = "folder that is kept from night to night (default: $NIGHTLY_DIR, else nightly)"
     default = os.environ.get("NIGHTLY_DIR") or "nightly"
     command.add_argument("--nightly", metavar="DIR", type=os.path.realpath, default=default, help=nightly)

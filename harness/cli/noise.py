@@ -59,9 +59,9 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "noise",
         help="measure how far arithmetic alone moves logits on this machine",
-        description="Evaluate models again and again on this machine: in other batches, in the other memory format, on "
-        "one thread. How far the logits move is the noise of arithmetic; pytest --noise-floor FILE and compare "
-        "--noise-floor FILE judge drift by it.",
+        description="Evaluate models repeatedly on this machine, with other batch sizes, the other memory format, and "
+        "one thread. How far the logits move is the noise of its arithmetic; pytest and compare judge drift by it if "
+        "they are given --noise-floor FILE.",
     )
     add_dataset(command)
     add_models(command)

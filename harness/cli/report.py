@@ -28,6 +28,7 @@ def add(commands: Commands) -> None:
         "the first to the second; with more, the series, and what changed in the last step. The first line printed is "
         "the verdict; the run's own checks always count. Give -o, --markdown, or both. Exit 1 if something fails, 2 if "
         "it cannot be made.",
+        usage="%(prog)s RUN [RUN ...] [options]",
     )
     runs = "folders of --results, or files of --benchmark-json or record.json; oldest first"
     command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help=runs)

@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     weights = commands.add_parser("weights", help="list, fetch or verify published weights", description=about)
     actions = weights.add_subparsers(metavar="ACTION", required=True, dest="action")
     for name, effect in _ACTIONS.items():
-        action = actions.add_parser(name, help=effect, description=f"{effect.capitalize()}.")
+        action = actions.add_parser(name, help=effect, description=f"{effect[0].upper()}{effect[1:]}.")
         add_models(action)
         action.set_defaults(run=_list if name == "list" else _check)
 

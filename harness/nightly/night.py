@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
@@ -90,10 +87,10 @@ class Night:
     def _verdict(self) -> tuple[int, str]:
         """Return exit status and title; without a verdict the end of the log is the summary."""
         try:
-            with _ended_by_signals():
-                return self._measured_and_judged()
-        except (HarnessError, OSError) as error:
-            title = str(error) if isinstance(error, NoVerdictError) else f"NO VERDICT: {error}"
+            return self._measured_and_judged()
+        except (HarnessError, OSError, KeyboardInterrupt) as error:
+            why = f"the night was ended ({error})" if isinstance(error, KeyboardInterrupt) else error
+            title = str(error) if isinstance(error, NoVerdictError) else f"NO VERDICT: {why}"
             end = self._log().splitlines()[-30:]
             self._write("summary.md", "\n".join([f"### {title}\n\n```", *end, "```\n"]))
             return 2, title
@@ -136,11 +133,11 @@ class Night:
         return 0, title
 
     def _pytest(self, results: str, *arguments: str) -> int:
-        """Run pytest into a folder of results, with its output on the screen and in the log; return its status."""
-        tested = ["-m", "imagenet or throughput", f"--results={self._latest / results}", *arguments]
+        """Run the gate into a folder of results, with its output on the screen and in the log; return its status."""
+        gate = [sys.executable, "-m", "harness", "run", "-m", "imagenet or throughput"]
         with subprocess.Popen(
-            [sys.executable, "-m", "pytest", *tested], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="backslashreplace",
+            [*gate, f"--results={self._latest / results}", *arguments], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
         ) as tests:  # fmt: skip
             assert tests.stdout is not None
             try:
@@ -148,7 +145,8 @@ class Night:
                     self._say(line)
                 return tests.wait()
             finally:
-                tests.terminate()  # if a signal ended the night
+                tests.terminate()  # if a signal ended the night, for which leaving the context does not wait
+                tests.wait()
 
     def _slower_than(self, pinned: Run | None, run: Run) -> set[str]:
         """Return the ids of the timings that fail against the pinned run."""
@@ -216,18 +214,3 @@ class Night:
 
 def _images(run: Run) -> int:
     return run.record.dataset.images if run.record.dataset else 0
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    def end(number: int, _: FrameType | None) -> None:
-        for one in before:
-            signal.signal(one, signal.SIG_IGN)
-        raise NoVerdictError(f"NO VERDICT: the night was ended ({signal.Signals(number).name})")
-
-    before = {one: signal.signal(one, end) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)

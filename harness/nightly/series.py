@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from harness.errors import RecordError
-from harness.records.environment import Environment
+from harness.records.environment import Environment, shown_name
 from harness.records.results import Record, TimingResult
 from harness.records.run_folder import read_whole, write_whole
 
@@ -142,7 +142,9 @@ def _reason(identity: str, series: Sequence[Night], slowdown: Slowdown, max_slow
     longer = (1 + slowdown.longer) / _machine(identity, series, slowdown.first) - 1
     if longer <= max_slowdown:
         return ""
-    changed = [f"{name} {old} to {new}" for name, old, new in last.environment.differences(first.environment)]
+    changed = [
+        f"{shown_name(name)} {old} to {new}" for name, old, new in last.environment.differences(first.environment)
+    ]
     return (
         f"speed: since the night of {first.created[:10]} a call takes {100 * longer:.1f} % longer, allowed "
         f"{100 * max_slowdown:g} %; changed that night: {', '.join(changed) or 'nothing in the environment'}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.errors import RecordError
 from harness.predictions import count
+from harness.records.environment import shown_name
 from harness.records.results import ERROR, CaseResult, DatasetFacts, Missing, Record, TimingResult
 from harness.records.run_folder import CROPS, Run, array_file, write_arrays, write_predictions
 
@@ -83,7 +84,7 @@ def _merged(
 def _check_environment(first: Run, run: Run) -> None:
     timed = first.record.timings or run.record.timings
     facts = [
-        f"{name} {_shown(here)} and {_shown(there)}"
+        f"{shown_name(name)} {_shown(here)} and {_shown(there)}"
         for name, here, there in first.record.environment.differences(run.record.environment)
         if name != "options" and (timed or name not in _SHARING)  # one run may have timings alone
     ]

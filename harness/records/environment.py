@@ -70,6 +70,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         yield from ((name, here[name], there[name]) for name in here if here[name] != there[name])
 
 
+def shown_name(fact: str) -> str:
+    """Return the name of a fact as people read it."""
+    return "uncommitted changes" if fact == "harness_changed" else fact.replace("harness", "imagenet-gate")
+
+
 def current_environment(device_facts: Mapping[str, Any], options: Options) -> Environment:
     """Return the environment of this process, with facts from ``harness.device``."""
     found: dict[str, Any] = {name.replace("-", "_"): version for name, version in versions().items()}

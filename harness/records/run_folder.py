@@ -49,6 +49,7 @@ _ARRAYS: dict[str, dict[str, tuple[str, list[tuple[int, ...]]]]] = {
     CROPS: {"ids": ("U", [()]), "pixels": ("u1", [(CROP_SIDE, CROP_SIDE, 3)])},
     PREDICTIONS: {"top": ("i2", [(5,), (6,)]), "logits": ("f4", [(5,), (6,)]), "logsumexp": ("f4", [()])},
 }
+_NOT_WRITABLE = "the run cannot be written to"
 _LARGEST = 2**29  # bytes of a file or an array that are read at most: ten times what a million images need
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # What zipfile and NumPy raise on bytes that neither has written.
@@ -83,6 +84,9 @@ class NewRun:
         What was measured is then kept elsewhere, and the error says where.
         """
         assert self.folder is not None
+        measured = bool(record.cases or record.timings)
+        if not measured and (full := [one.detail for one in record.missing if one.detail.startswith(_NOT_WRITABLE)]):
+            raise ResultsError(full[0])
         before = self.folder.with_name(f"{self.folder.name}.replaced-{secrets.token_hex(4)}")
         files = {path.relative_to(self.staging).as_posix(): path for path in sorted(self.staging.rglob("*.npz"))}
         digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
@@ -100,7 +104,8 @@ class NewRun:
                         before.rename(self.folder)
                     raise
         except ResultsError as error:
-            raise ResultsError(f"{error}; what was measured is in {self._kept(content)}") from error
+            kept = f"; what was measured is in {self._kept(content)}" if measured else ""
+            raise ResultsError(f"{error}{kept}") from error
         shutil.rmtree(before, ignore_errors=True)
 
     def _disown(self) -> None:
@@ -296,4 +301,4 @@ def _as_results_error(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error
-        raise ResultsError(f"the run cannot be written to {path}: {reason}") from error
+        raise ResultsError(f"{_NOT_WRITABLE} {path}: {reason}") from error

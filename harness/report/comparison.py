@@ -7,16 +7,21 @@ from typing import NamedTuple
 
 from harness.compare.compare import FAILURES, AccuracyPair, Comparison, SpeedPair, compare, confidence_of_each
 from harness.compare.trial import Trial
+from harness.records.environment import shown_name
 from harness.records.evidence import ARITHMETIC, METRICS, Unpaired
 from harness.records.run_folder import Run
 from harness.records.speed import Limits, SpeedChange, SpeedTrial, amounts_of, disturbances
-from harness.report.run import CHANGED, shown
-from harness.report.sections import Row, Section, counted, number, reason_lines, table_of
+from harness.report.run import short_names, shown
+from harness.report.sections import Row, Section, counted, disturbed_note, number, reason_lines, table_of
 from harness.verdict import FAILED, NOT_JUDGED, PASSED, worst
 
 _LONGEST_LIST, _RUNS_PER_TABLE = 10, 6
 _MEASURED = {"speed": "speed: images/s", "memory": "peak memory, in GB", "compile": "seconds of compiling"}
 _CHANGED = 0.02  # of memory or of the time to compile, as a share
+_PREDICTIONS = (
+    "changed: images with another top-1 prediction, in brackets those beyond noise, which arithmetic alone cannot "
+    "explain"
+)
 
 
 def comparison_sections(
@@ -28,16 +33,19 @@ def comparison_sections(
     verdict = "; ".join([verdict, *caveats_of(comparison, fail_on)])
     return [
         environment_section(comparison.new, comparison),
-        *differences(comparison).values(),
+        *differences(comparison, failures).values(),
         Section(verdict, None, tuple(reason_lines(failures))),
     ]
 
 
-def differences(comparison: Comparison) -> dict[str, Section]:
-    """Return what differs in accuracy and speed, and which results are missing in one run, under these names."""
+def differences(comparison: Comparison, reasons: Sequence[tuple[str, str]] = ()) -> dict[str, Section]:
+    """Return what differs in accuracy and speed, and which results are missing in one run, under these names.
+
+    What the ``reasons`` of a verdict say of a case, by its id, is not said again.
+    """
     sections = {}
     if comparison.accuracy:
-        sections["accuracy"] = _accuracy_section(comparison)
+        sections["accuracy"] = _accuracy_section(comparison, reasons)
     if comparison.timings or comparison.speed_error:
         sections["speed"] = _speed_section(comparison)
     for kind in ("memory", "compile"):
@@ -53,22 +61,23 @@ def differences(comparison: Comparison) -> dict[str, Section]:
 def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], limits: Limits) -> list[Section]:
     """Return what several runs a side show, and last the verdict."""
     rows: dict[str, list[Row]] = {}
+    names = short_names([tried.timings[0] for tried in trial.timings])
     timings, undecided = {tried.id for tried in trial.timings}, set()
     for tried in trial.timings:
         disturbed = sum(any(disturbances(timing)) for timing in tried.timings)
         evidence, decided = tried.evidence, tried.judged(limits).outcome != NOT_JUDGED
         undecided |= set() if decided else {tried.id}
-        interval = f"{evidence.low:.3f} to {evidence.high:.3f}"
+        interval = f"{evidence.low:.3f}-{evidence.high:.3f}"
         old, new = (_amount(value, evidence.kind) for value in (tried.old, tried.new))
-        heading = "seconds, new / old" if evidence.kind == "speed" else "new / old"
-        row = [(f"<{evidence.kind}", tried.id), ("old", old), ("new", new), (heading, f"{evidence.ratio:.3f}")]
+        row = [(f"<{evidence.kind}", names[tried.id]), ("old", old), ("new", new), ("ratio", f"{evidence.ratio:.3f}")]
         row += [("interval", interval), ("disturbed", f"{disturbed} of {2 * evidence.pairs}")]
-        row.append(("<verdict", _direction(evidence) + ("" if decided else ", not decided")))
+        row.append(("<verdict", _direction(evidence) if decided else "not decided"))
         rows.setdefault(evidence.kind, []).append(row)
     allowed = ", ".join(f"{100 * getattr(limits, kind):g} % of {kind}" for kind in rows)
     notes = [
-        f"interval: {100 * trial.confidence:.2f} %, from the differences between pairs of runs; not decided: it may "
-        f"have grown by more than is allowed ({allowed}), and more runs are needed to tell; disturbed: timings that a "
+        "ratio: what the new side takes over what the old one takes, of speed in seconds",
+        f"interval: {100 * trial.confidence:.2f} %, from the differences between pairs of runs; not decided: the new "
+        f"side may take more than is allowed ({allowed}), and more runs are needed to tell; disturbed: timings that a "
         "comparison of one run a side would not judge",
     ]
     if not trial.alternates:
@@ -104,6 +113,10 @@ def series_sections(runs: Sequence[Run]) -> list[Section]:
         facts = run.record.environment
         listed.append(f"[{index}] {run.path}, {date_of(run)}, torch {facts.torch}, torchvision {facts.torchvision}")
     sections = [Section(f"{len(runs)} runs", None, tuple(listed))]
+    names = {
+        **short_names([case for run in runs for case in run.record.cases]),
+        **short_names([timing for run in runs for timing in run.record.timings]),
+    }
     correct = [{case.id: f"{case.counts.top1:,}" for case in run.record.cases} for run in runs]
     speeds = [{timing.id: f"{timing.images_per_second:,.1f}" for timing in run.record.timings} for run in runs]
     for title, by_run in (("top-1, correct", correct), ("images/s", speeds)):
@@ -112,7 +125,7 @@ def series_sections(runs: Sequence[Run]) -> list[Section]:
         for first in range(0, len(runs) if ids else 0, _RUNS_PER_TABLE):
             columns = numbered[first : first + _RUNS_PER_TABLE]
             cells = [[(head, found.get(identity, "-")) for head, found in columns] for identity in ids]
-            rows = [[(f"<{title}", identity), *row] for identity, row in zip(ids, cells, strict=True)]
+            rows = [[(f"<{title}", names[identity]), *row] for identity, row in zip(ids, cells, strict=True)]
             sections.append(Section("", table_of(rows)))
     return sections
 
@@ -147,31 +160,30 @@ def steps_sections(runs: Sequence[Run], steps: Sequence[Step], fail_on: Sequence
     for step in steps:
         failures = ((f"[{step.new + 1}] against [{step.old + 1}]: {identity}", why) for identity, why in step.failures)
         lines += reason_lines(failures)
-    return [Section("", table_of(rows), (CHANGED,)), Section("; ".join([verdict, *caveats]), None, tuple(lines))]
+    return [Section("", table_of(rows), (_PREDICTIONS,)), Section("; ".join([verdict, *caveats]), None, tuple(lines))]
 
 
 def _step_cells(heading: str, step: Step | None) -> Row:
     if step is None:
-        return [(heading, "-"), ("changed", "-"), ("beyond noise", "-")]
+        return [(heading, "-"), ("changed", "-")]
     pairs = step.comparison.accuracy
     pairings = [pair.pairing for pair in pairs if pair.pairing]
     outcome = FAILED if step.failures else worst([PASSED, *(pair.new.outcome for pair in pairs)])
     changed, beyond = sum(one.changed for one in pairings), sum(one.beyond_noise for one in pairings)
-    counts = [number(count if pairings else None, ",") for count in (changed, beyond)]
-    return [(heading, shown(outcome)), ("changed", counts[0]), ("beyond noise", counts[1])]
+    return [(heading, shown(outcome)), ("changed", f"{changed:,} ({beyond:,})" if pairings else "-")]
 
 
 def environment_section(newest: Run, comparison: Comparison | None) -> Section:
     """Return what differs between the environments of two runs, or for a run alone all of its own."""
     if comparison is None:
         facts = newest.record.environment.facts
-        rows = [[("<", name), (f"<{date_of(newest)}", str(fact))] for name, fact in facts.items()]
+        rows = [[("<", shown_name(name)), (f"<{date_of(newest)}", str(fact))] for name, fact in facts.items()]
         return Section("environment", table_of(rows))
     heads = f"<old, {date_of(comparison.old)}", f"<new, {date_of(comparison.new)}"
     rows = []
     for name, *values in comparison.facts:
         cells = ["-" if fact is None else str(fact) for fact in values]
-        rows.append([("<", name), *zip(heads, cells, strict=True)])
+        rows.append([("<", shown_name(name)), *zip(heads, cells, strict=True)])
     lines = () if rows else ("environment: no difference",)
     return Section(f"{comparison.old.path} against {comparison.new.path}", table_of(rows), lines)
 
@@ -181,34 +193,34 @@ def date_of(run: Run) -> str:
     return run.record.created[:16].replace("T", " ")
 
 
-def _accuracy_section(comparison: Comparison) -> Section:
+def _accuracy_section(comparison: Comparison, reasons: Sequence[tuple[str, str]]) -> Section:
     dataset = comparison.new.record.dataset
     where = f" on {dataset.name}, {dataset.images:,} images" if dataset else ""
     title = f"accuracy{where}: correct in the new run, and the difference from the old"
-    rows = []
+    rows, names = [], short_names([pair.new for pair in comparison.accuracy])
     for pair in comparison.accuracy:
-        row, counts = [("<accuracy", pair.new.id)], pair.new.counts
+        row, counts = [("<accuracy", names[pair.new.id])], pair.new.counts
         for metric, name in METRICS.items():
             difference = pair.difference(metric)
             row += [(name, f"{counts.correct(metric):,}"), ("diff", number(difference, "+,"))]
             if metric == "top1":
                 points = None if difference is None else 100 * difference / counts.images
                 row.append(("points", number(points, "+.3f")))
-        changed = beyond_noise = p = drift = "-"
+        changed = p = drift = "-"
         if pairing := pair.pairing:
-            changed, beyond_noise, p = f"{pairing.changed:,}", f"{pairing.beyond_noise:,}", f"{pairing.p:.2g}"
+            changed, p = f"{pairing.changed:,} ({pairing.beyond_noise:,})", f"{pairing.p:.2g}"
             if pairing.drift:
                 drift = f"{pairing.drift.largest:.0e}" if pairing.drift.largest else "equal"
-        row += [("changed", changed), ("beyond noise", beyond_noise), ("p", p), ("drift", drift)]
+        row += [("changed", changed), ("p", p), ("drift", drift)]
         rows.append([*row, ("<outcome", shown(pair.new.outcome))])
-    return Section(title, table_of(rows), tuple(_accuracy_notes(comparison.accuracy)))
+    return Section(title, table_of(rows), tuple(_accuracy_notes(comparison.accuracy, reasons)))
 
 
-def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
+def _accuracy_notes(pairs: Sequence[AccuracyPair], reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
     if any(pair.pairing for pair in pairs):
         yield (
-            f"{CHANGED}; p: exact McNemar test of now correct against now wrong; drift: how far the logits of an image "
-            "moved at most, in units of the logit scale"
+            f"{_PREDICTIONS}; p: exact McNemar test of now correct against now wrong; drift: how far the logits of an "
+            "image moved at most, in units of the logit scale"
         )
     unpaired: dict[str, list[str]] = {}
     for pair in pairs:
@@ -219,7 +231,8 @@ def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
     for pair in pairs:
         if (pairing := pair.pairing) is None:
             continue
-        if pairing.diagnosis.stage != ARITHMETIC or pair.failure():
+        known = any(identity == pair.new.id and pairing.diagnosis.sentence in why for identity, why in reasons)
+        if not known and (pairing.diagnosis.stage != ARITHMETIC or pair.failure()):
             yield f"{pair.new.id}: {pairing.diagnosis}"
         if pair.changed:
             yield f"{pair.new.id}: {pairing.lost:,} now wrong, {pairing.gained:,} now correct"
@@ -247,14 +260,14 @@ def _speed_section(comparison: Comparison) -> Section:
         f"with one run a side, only slowdowns above {100 * visible:.1f} % can be seen in each of these timings, "
         "whatever --max-slowdown is; imagenet-gate ab sees smaller ones",
     ]
-    rows = []
+    notes += disturbed_note({pair.id: pair.evidence.disturbed for pair in pairs})
+    rows, names = [], short_names([pair.new for pair in pairs])
     for pair in pairs:
         evidence = pair.evidence
-        verdict = "not judged: disturbed" if evidence.disturbed else _direction(evidence)
-        notes += [f"{pair.new.id}: {evidence.disturbed}"] if evidence.disturbed else []
+        verdict = "not judged" if evidence.disturbed else _direction(evidence)
         low, high = (f"{100 * (1 / ratio - 1):+.1f}" for ratio in (evidence.high, evidence.low))
         machine = "-" if evidence.machine is None else f"{100 * (1 / evidence.machine - 1):+.1f} %"
-        row = [("<speed", pair.new.id), ("old", f"{pair.old.images_per_second:,.1f}")]
+        row = [("<speed", names[pair.id]), ("old", f"{pair.old.images_per_second:,.1f}")]
         row += [("new", f"{pair.new.images_per_second:,.1f}"), ("change", f"{100 * evidence.change:+.1f} %")]
         rows.append([*row, ("interval", f"{low} to {high}"), ("machine", machine), ("<verdict", verdict)])
     return Section("speed: images/s from the median call", table_of(rows), tuple(notes))
@@ -262,11 +275,11 @@ def _speed_section(comparison: Comparison) -> Section:
 
 def _cost_section(kind: str, pairs: Sequence[SpeedPair]) -> Section | None:
     """Return a table of what changed by enough to be worth a row; None if nothing did."""
-    rows = []
+    rows, names = [], short_names([pair.new for pair in pairs])
     for pair in (pair for pair in pairs if abs(pair.evidence.ratio - 1) > _CHANGED):
         old, new = (_amount(amounts_of([timing])[kind][0], kind) for timing in (pair.old, pair.new))
         change = f"{100 * (pair.evidence.ratio - 1):+.1f} %"
-        rows.append([(f"<{kind}", pair.new.id), ("old", old), ("new", new), ("change", change)])
+        rows.append([(f"<{kind}", names[pair.id]), ("old", old), ("new", new), ("change", change)])
     return Section(_MEASURED[kind], table_of(rows)) if rows else None
 
 

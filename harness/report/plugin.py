@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from harness.plugin import gate_of
 from harness.records.evidence import Pairing
 from harness.records.results import CaseResult
 from harness.records.run_folder import RECORD, Run
-from harness.report.sections import Section, reasons_in_short
+from harness.report.sections import Section, for_stderr, reasons_in_short
 from harness.verdict import FAILED
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(KnownIssuesPlugin(path), "imagenet-known-issues")
         except HarnessError as error:
             raise pytest.UsageError(f"--known-issues {error}") from error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main() -> Generator[None, object, object]:
+    """Let a usage error fit a terminal."""
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        raise pytest.UsageError(for_stderr(f"ERROR: {error}").removeprefix("ERROR: ")) from error
 
 
 class _Terminal:

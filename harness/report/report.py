@@ -150,6 +150,6 @@ def report_sections(report: Report) -> list[Section]:
         Section(report.headline.sentence, None, tuple(reason_lines(report.headline.reasons))),
         environment_section(report.newest, report.comparison),
         *run_sections(report.newest, details=True),
-        *(differences(report.comparison).values() if report.comparison else ()),
+        *(differences(report.comparison, report.headline.reasons).values() if report.comparison else ()),
         *(series_sections(report.runs) if report.is_series else ()),
     ]

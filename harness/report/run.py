@@ -15,7 +15,14 @@ from harness.records.evidence import METRICS, Pairing
 from harness.records.results import ERROR, CaseResult, Missing, Phases, Record, TimingResult
 from harness.records.run_folder import Run
 from harness.records.speed import disturbances
-from harness.report.sections import Section, counted, number, reasons_in_short, table_of
+from harness.report.sections import (
+    Section,
+    counted,
+    disturbed_note,
+    number,
+    reasons_in_short,
+    table_of,
+)
 from harness.stats import binomial_tail, sampling_band
 from harness.verdict import ALPHA, FAILED, NOT_JUDGED
 
@@ -106,8 +113,8 @@ def _accuracy_section(run: Run, ranks: Mapping[str, str]) -> Section:
     for check in (check for check in checks if check.could_miss and not check.needed):
         could_miss[check.name] = max(check.could_miss, could_miss.get(check.name, 0.0))
     if could_miss:
-        drops = " and of ".join(f"{name} by up to {drop:.2f} points" for name, drop in could_miss.items())
-        lines.append(f"judged on a subset of the images, which could miss a drop of {drops}")
+        drops = " and in ".join(f"{name} of up to {drop:.2f} points" for name, drop in could_miss.items())
+        lines.append(f"judged on a subset of the images, which could miss a drop in {drops}")
     if too_few := [check for check in checks if check.outcome == NOT_JUDGED]:
         needed = max(check.needed for check in too_few)
         lines.append(f"not judged, too few images: {counted(len(too_few), 'check')}; --limit {needed:,} judges all")
@@ -262,11 +269,12 @@ def _throughput_notes(record: Record, *, has_speed_ups: bool) -> Iterator[str]:
         legend = "; speed-up: over the model's first setting at the same batch size" if has_speed_ups else ""
         yield f"images/s from the median call; p99: ms, of 100 calls or more; spread: interquartile range{legend}"
     yield from _missing_lines(record.missing_timings)
+    disturbed = {timing.id: "; ".join(disturbances(timing)) for timing in record.timings}
+    yield from disturbed_note(disturbed)
     for timing in record.timings:
         if timing.sweep:
             tried = ", ".join(f"{size}: {speed:,.1f}" for size, speed in timing.sweep)
             yield f"{timing.id}: timed at {timing.batch_size}, as larger batches gain little; images/s by size: {tried}"
-        yield from (f"{timing.id}: disturbed: {why}" for why in disturbances(timing))
         if isinstance(reasons := (timing.clocks or {}).get("throttled"), list) and reasons:
             yield f"{timing.id}: the GPU is throttled by {', '.join(map(str, reasons))}"
 

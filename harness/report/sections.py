@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -25,11 +27,14 @@ class Table:
     left: frozenset[int]
 
     def lines(self) -> Iterator[str]:
-        """Yield lines for a terminal."""
+        """Yield lines for a terminal; where that is too narrow for a row, its first cell has a line of its own."""
         widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
+        columns = shutil.get_terminal_size((sys.maxsize, 0)).columns  # a file or a pipe has any number
+        between = "  " if sum(widths) + 2 * len(widths) - 2 <= columns else "\n  "
         for row in [self.head, *self.rows]:
-            padded = (f"{cell:{'<' if i in self.left else '>'}{widths[i]}}" for i, cell in enumerate(row))
-            yield "  ".join(padded).rstrip()
+            first, *others = (f"{cell:{'<' if i in self.left else '>'}{widths[i]}}" for i, cell in enumerate(row))
+            line = f"{first}{between}{'  '.join(others)}"
+            yield from (part.rstrip() for part in line.split("\n"))
 
     def markdown(self) -> Iterator[str]:
         """Yield lines of a Markdown table; markup in a cell is shown as text."""
@@ -127,6 +132,18 @@ def as_markdown(sections: Sequence[Section]) -> Iterator[str]:
             yield f"{'  ' if line.startswith(' ') else ''}- {_escaped(line.strip())}"
         if section.lines:
             yield ""
+
+
+def disturbed_note(reasons: Mapping[str, str]) -> Iterator[str]:
+    """Yield one sentence about all timings that were disturbed, by their ids; others have no reason."""
+    if disturbed := [identity for identity, why in reasons.items() if why]:
+        first, *others = disturbed
+        yield f"disturbed: {first}{f' and {len(others):,} more' if others else ''}: {reasons[first]}"
+
+
+def for_stderr(text: str) -> str:
+    """Return text wrapped as for a terminal if stderr is one; tools that read it elsewhere take it line by line."""
+    return "\n".join(map(wrapped, text.split("\n"))) if sys.stderr.isatty() else text
 
 
 def _escaped(text: str) -> str:

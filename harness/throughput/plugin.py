@@ -65,6 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     if not config.getoption("collectonly"):
         config.pluginmanager.register(_Throughput(), _NAME)
+        # By pytest-benchmark, if a model cannot be built or the run is interrupted before it is timed.
+        config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used at all")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

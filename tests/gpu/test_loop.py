@@ -141,7 +141,7 @@ def test_all_models_of_a_family_are_compiled(device: torch.device, record_proper
     number, graphs = 9 if device.type == "cuda" else 2, []
 
     for width in range(10, 10 + number):
-        loaded = Model(BasicBlock(width, width).eval(), preset, None, 0, 1.0, "", 0)
+        loaded = Model(BasicBlock(width, width).eval(), preset, None, 0, 1.0, "")
         compiled = in_setting(loaded, device, Setting(compiled=True)).module
         torch._dynamo.utils.counters.clear()
         with torch.inference_mode():

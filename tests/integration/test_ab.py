@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ import msgspec
 import pytest
 
 from harness.ab.rounds import measured
+from harness.bisect.versions import Package
 from harness.cli.main import main
-from harness.records.results import BENCHMARK_KEY, plain
-from tests.records import run_record, timing_result
+from harness.records.results import BENCHMARK_KEY, Missing, plain
+from tests.records import case_result, run_record, timing_result, write_run
 
 MODELS = ("alexnet", "resnet18")
 ALEXNET, RESNET18 = (timing_result(model).id for model in MODELS)
 # Its arguments go to a file beside it, and each run is a minute later than the one before, of either interpreter.
 INTERPRETER = """#!{python}
-import json, pathlib, sys
+import json, os, pathlib, shutil, signal, sys, time
 here, name = pathlib.Path({folder!r}), {name!r}
 with (here / "calls.txt").open("a") as calls:
     print(name, *sys.argv[1:], file=calls)
@@ -29,6 +31,12 @@ if name == "broken":
     sys.exit("Traceback\\nERROR: no module named torch")
 if name == "silent":
     sys.exit(0)
+if name == "cancelled":
+    for results in (arg.partition("=")[2] for arg in sys.argv if arg.startswith("--results=")):
+        shutil.copytree(here / "incomplete", results)
+    if number < 3:
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(60)
 run = json.loads((here / name).with_suffix(".json").read_text())
 run[{key!r}]["created"] = f"2026-11-24T20:{{number:02}}:00+00:00"
 for benchmark, scale in zip(run["benchmarks"], {scales!r}):
@@ -76,8 +84,9 @@ def test_an_environment_that_is_slower_fails_as_soon_as_all_is_decided(
     lines = capsys.readouterr().out.splitlines()
     assert ["round 1 of at most 10", "round 5 of at most 10"] == [lines[at].partition(",")[0] for at in (0, 4)]
     assert lines[4].endswith(": 0 cases not decided")
-    [alexnet] = [line.split() for line in lines if line.startswith(f"{ALEXNET} ")]
-    [resnet18] = [line for line in lines if line.startswith(f"{RESNET18} ")]
+    [alexnet] = [line.split() for line in lines if line.startswith("alexnet ")]
+    [resnet18] = [line for line in lines if line.startswith("resnet18 ")]
+    assert [] == [line for line in lines[1:] if len(line) > 80 and str(tmp_path) not in line]
     assert ("1.100", "slower") == (alexnet[3], alexnet[-1])
     assert resnet18.endswith("  0 of 10  not significant")
     assert lines[-2] == "FAILED: 1 of 2 timings"
@@ -106,6 +115,7 @@ def test_what_is_not_decided_is_said_after_each_look_and_in_the_end(
         assert status == main(command)
         lines = capsys.readouterr().out.splitlines()
         assert 6 == sum(line.startswith("round ") for line in lines)
+        assert lines[0].endswith(": next check after round 5")
         assert lines[5].partition(": ")[2].startswith(f"2 cases not decided: {ALEXNET} (")
         assert any(line.endswith("; 2 of 2 timings not decided") for line in lines)
         assert "not decided" in (tmp_path / "it.md").read_text().splitlines()[0]
@@ -144,7 +154,7 @@ def test_memory_and_the_time_to_compile_are_judged_by_the_same_rule(
         (["OLD", "BROKEN"], "broken -m harness run -m throughput --benchmark-json="),
         (["OLD", "SILENT"], "expected exit status 0 and a JSON file, found status 0; its last lines:\n"),
         (["OLD", "FAILING"], "found status 1; its last lines:\nERROR: one failed"),
-        (["OLD", "/nowhere/python"], "error: /nowhere/python: expected a Python interpreter, found none to start: No "),
+        (["--models", "x", "OLD", "OLD"], "executable files, before pytest's options, found 'x': No such file or "),
         (["--rounds", "4", "OLD", "OLD"], "argument --rounds: expected 5 or more, found 4"),
     ],
     ids=["a process fails", "no file", "a test fails", "no interpreter", "rounds"],
@@ -164,6 +174,40 @@ def test_what_is_an_error(
     assert 2 == status
     assert message in shown
     assert ("Traceback\nERROR: no module named torch" in shown) == ("BROKEN" in arguments)
+
+
+def test_a_signal_ends_the_child_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of ab and of bisect; the same command of the latter goes on, and takes no run that was cut short for whole."""
+    cancelled = _interpreter(tmp_path, "cancelled")
+    write_run(tmp_path / "incomplete", run_record([case_result(), Missing("alexnet-IMAGENET1K_V1-fp32")]))
+    monkeypatch.setattr(sys, "executable", cancelled)
+    monkeypatch.setattr(Package, "versions", lambda *_: ["1", "2"])
+    monkeypatch.setattr(Package, "install", lambda *_: tmp_path)
+    bisect = ["bisect", "--package=p", "--good=1", "--bad=2", f"--environments={tmp_path / 'kept'}"]
+
+    def callers(*_: object) -> None:
+        pytest.fail("the signal did not interrupt the command")
+
+    before = signal.signal(signal.SIGTERM, callers)
+    try:
+        statuses = [main(command) for command in (["ab", cancelled, cancelled], bisect)]
+        handler = signal.getsignal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert [130, 130] == statuses
+    assert handler is callers
+    assert [
+        "interrupted by SIGTERM; only --keep DIR keeps what was measured",
+        "1: installing it if needed, then evaluating",
+        "interrupted by SIGTERM; the same command resumes the search",
+    ] == capsys.readouterr().err.splitlines()
+    write_run(tmp_path / "incomplete", run_record([case_result()]))
+    assert 1 == main(bisect)
+    assert "p 2 changes nothing compared with 1" in capsys.readouterr().out
+    assert 4 == len(_calls(tmp_path))
 
 
 @pytest.mark.slow

@@ -140,7 +140,7 @@ def test_a_limit_is_judged_by_the_sampling_band(gate: Gate) -> None:
         [
             r"dataset: colours \(colours\), 12 of 16 images, 8 classes$",
             r".*colours, 12 images =+$",
-            r"judged on a subset of the images, which could miss a drop of top-1 by up to$",
+            r"judged on a subset of the images, which could miss a drop in top-1 of up to$",
             r"  [\d.]+ points and of top-5 by up to [\d.]+ points$",
         ]
     )
@@ -160,7 +160,7 @@ def test_a_limit_that_is_too_small_needs_a_baseline(gate: Gate) -> None:
     paired.assert_outcomes(passed=1)
     paired.stdout.fnmatch_lines(
         [
-            "judged on a subset of the images, which could miss a drop of top-5 by up to",
+            "judged on a subset of the images, which could miss a drop in top-5 of up to",
             "  43.75 points",
             "not judged, too few images: 1 check; --limit 11 judges all",
         ]

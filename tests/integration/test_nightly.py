@@ -126,6 +126,22 @@ def test_only_a_person_pins_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert len(list((nights.state / "history").iterdir())) == 2
 
 
+def test_a_night_in_any_folder_runs_the_installed_gate(tmp_path: Path) -> None:
+    """As imagenet-gate run does: pytest finds its tests, which is exit status 5 otherwise."""
+    pytest.importorskip("vl_convert", reason="needs the extra report")
+    pytest.importorskip("asv", reason="needs the extra nightly")
+    options = ["-p", "no:imagenet-gate", "-p", "harness.early", "--imagenet=nowhere", "--collect-only"]
+
+    night = subprocess.run(
+        [sys.executable, "-m", "harness", "nightly", "--nightly", "kept", "--", *options],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+    title = (tmp_path / "kept" / "latest" / "title").read_text()
+    assert "NO RUN: pytest ended with 0, and nothing was measured\n" == title, night.stdout
+    assert "resnet18-IMAGENET1K_V1-fp32-b1]" in night.stdout
+
+
 def test_a_night_that_is_ended_ends_its_tests(tmp_path: Path) -> None:
     """No process is left, and title and summary say what happened."""
     pytest.importorskip("vl_convert", reason="needs the extra report")

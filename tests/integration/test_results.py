@@ -13,6 +13,7 @@ import pytest
 from harness.cli.main import main
 from harness.decoding.upkeep import list_stores
 from harness.formats import imagenet
+from harness.records import run_folder
 from harness.records.results import Missing
 from harness.records.run_folder import read_run
 from harness.report.crops import crops_of
@@ -157,6 +158,30 @@ def test_a_run_that_cannot_be_written_fails(gate: Gate, project: Path, monkeypat
     assert [*kept.glob("predictions/*.npz")]
 
 
+def test_a_run_of_which_nothing_can_be_written_leaves_nothing(
+    gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk is full, but for what a record needs: one sentence, and the earlier run stays."""
+    gate("--imagenet=colours", "--results=run")
+    before = (project / "run" / "record.json").read_bytes()
+    write = run_folder.write_whole
+
+    def write_little(path: Path, data: bytes) -> None:
+        if path.suffix == ".npz":
+            raise OSError(28, "No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(run_folder, "write_whole", write_little)
+
+    result = gate("--imagenet=colours", "--results=run")
+
+    [last] = [line for line in result.outlines if line.startswith("NOT WRITTEN: ")]
+    assert last.startswith("NOT WRITTEN: the run cannot be written to ")
+    assert last.endswith(": No space left on device")
+    assert (pytest.ExitCode.TESTS_FAILED, [project / "run"]) == (result.ret, list(project.glob("run*")))
+    assert before == (project / "run" / "record.json").read_bytes()
+
+
 def test_a_run_without_cases_leaves_nothing(gate: Gate, project: Path) -> None:
     """For example if -k deselects all."""
     result = gate("--imagenet=colours", "--results=run", "-k", "nothing_of_that_name")
@@ -208,6 +233,6 @@ def test_a_run_that_evaluated_nothing_replaces_nothing(gate: Gate, project: Path
 
     result = gate("--imagenet=colours", "--results=run")
 
-    result.stdout.fnmatch_lines([f"NOT WRITTEN: nothing was measured, and {project}/run is as it was"])
+    result.stdout.fnmatch_lines([f"NOT WRITTEN: nothing was measured for {project}/run"])
     assert before == (project / "run" / "record.json").read_bytes()
     assert [] == list(project.glob("run.*"))

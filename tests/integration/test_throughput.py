@@ -271,10 +271,30 @@ def test_disabled_benchmarks_leave_no_timing(throughput: Throughput, project: Pa
     result = throughput("--batch-sizes=4", "--benchmark-disable", "--results=run")
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(
-        [f"  {CASE}-b4: not run", f"NOT WRITTEN: nothing was measured, and {project}/run is as it was"]
-    )
+    result.stdout.fnmatch_lines([f"  {CASE}-b4: not run", f"NOT WRITTEN: nothing was measured for {project}/run"])
     assert not (project / "run").exists()
+
+
+class Cancelled(nn.Module):
+    """A model that Ctrl-C interrupts."""
+
+    def forward(self, _images: torch.Tensor) -> torch.Tensor:
+        """Return nothing."""
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_is_interrupted_before_it_has_timed_anything(
+    throughput: Throughput, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says so, and pytest-benchmark does not warn that it timed nothing."""
+    _broken(project, f"{__name__}:Cancelled")
+
+    with pytest.raises(KeyboardInterrupt):
+        throughput("--batch-sizes=4", "--models=broken", "--results=run")
+
+    shown = capsys.readouterr().out
+    assert f"\nNOT WRITTEN: nothing was measured for {project}/run\n" in shown
+    assert "warning" not in shown.lower()
 
 
 def test_accuracy_and_speed_in_one_run(throughput: Throughput, project: Path) -> None:

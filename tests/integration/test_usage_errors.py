@@ -33,6 +33,17 @@ def test_no_dataset(variable: str | None, options: list[str], gate: Gate, monkey
     )
 
 
+def test_a_sentence_on_a_terminal(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is wrapped."""
+    monkeypatch.setattr("_pytest.capture.CaptureIO.isatty", lambda _: True, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    lines = gate("--imagenet=nowhere").errlines
+
+    assert lines[0].startswith("ERROR: --imagenet 'nowhere': expected a folder or archive")
+    assert (True, "  ") == (max(map(len, lines)) <= 80, lines[1][:2])
+
+
 def test_a_wrong_expression(pytester: pytest.Pytester, project: Path) -> None:
     """A broken -m is a usage error, as without the gate."""
     assert project

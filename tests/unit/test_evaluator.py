@@ -135,7 +135,7 @@ def test_what_cannot_be_evaluated_is_an_error(dataset: ImageDataset) -> None:
             evaluate("alexnet", dataset, **{option: None})  # type: ignore[arg-type]
     with pytest.raises(ExpectedError, match=r"model must name one model, found alexnet-.*, vgg16-SYNTHETIC_V1-fp32"):
         evaluate("*", dataset)
-    with pytest.raises(ExpectedError, match=r"'resnet19' matches no model with weights for the synthetic dataset"):
+    with pytest.raises(ExpectedError, match=r"'resnet19' matches no model of the synthetic dataset, which has"):
         evaluate("resnet19", dataset)
     with pytest.raises(EvaluationError, match="the model gives 101 logits, and the dataset has 100 classes"):
         evaluate(classifier(101), dataset, preset=PRESET)

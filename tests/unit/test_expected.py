@@ -394,7 +394,12 @@ _NO_MODEL = "in the file of expected accuracies"
     [
         ("resnt18", False, f"'resnt18' matches no model {_NO_MODEL} (nearest: 'resnet18')"),
         ("zzz*", False, f"'zzz*' matches no model {_NO_MODEL} (imagenet-gate list-models lists them)"),
-        ("vgg11", True, "'vgg11' matches no model with weights for the synthetic dataset (nearest: 'vgg16')"),
+        (
+            "vgg11",
+            True,
+            "'vgg11' matches no model of the synthetic dataset, which has alexnet, vgg16; others "
+            "need ImageNet: --imagenet DIR",
+        ),
     ],
 )
 def test_a_name_that_matches_nothing_is_an_error(wanted: str, synthetic: bool, message: str) -> None:

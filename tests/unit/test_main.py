@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,40 @@ def test_wrong_usage(command: str, sentence: str, capsys: pytest.CaptureFixture[
     assert (2, "") == (stop.value.code, output)
     assert errors.startswith("usage: imagenet-gate")
     assert sentence in errors
+
+
+def test_the_options_of_run_are_the_gates(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its help shows those of all its plugins, and none of pytest's hundreds; what is wrong is said in its name."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert 0 == main(["run", "--help"])
+
+    shown = capsys.readouterr().out
+    options = ("--imagenet", "--limit", "--baseline", "--rank-timeout", "--batch-sizes", "--known-issues")
+    assert [] == [option for option in options if f"  {option} " not in shown]
+    assert "--pdb" not in shown
+    assert "All other options are pytest's" in shown
+    assert 4 == main(["run", "--nonsense"])
+    assert capsys.readouterr().err.startswith("ERROR: usage: imagenet-gate run [options]")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    "command", ["expected check --one-that-nobody-knows --another-that-nobody-knows", "merge RUN --results DIR"]
+)
+def test_errors_fit_a_terminal(
+    command: str, terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What reads them from a pipe finds each in one line, as before."""
+    monkeypatch.setattr("_pytest.capture.CaptureIO.isatty", lambda _: terminal, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    with suppress(SystemExit):
+        main(shlex.split(command))
+
+    *_, last = lines = capsys.readouterr().err.replace("usage: ", "").splitlines()
+    assert terminal == (max(map(len, lines)) <= 80)
+    assert terminal == last.startswith("  ")
 
 
 def test_a_bug_of_the_harness_is_no_failed_check(

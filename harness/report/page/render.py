@@ -75,7 +75,7 @@ class Part(NamedTuple):
 def parts_of(report: Report) -> Iterator[Part]:
     """Yield the parts that are made of tables and charts, in the order of the page."""
     record, ranks = report.record, rank_ranges(report.newest)
-    compared = differences(report.comparison) if report.comparison else {}
+    compared = differences(report.comparison, report.headline.reasons) if report.comparison else {}
     if report.is_series:
         charts = list(_series_charts(report.runs))
         yield Part("series", "Across runs", series_sections(report.runs), charts, _grid(report.runs))

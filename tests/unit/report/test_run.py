@@ -48,8 +48,8 @@ TABLE_OF_ONE = """\
   model     top-1    allowed   top-5    allowed  img/s  outcome
   alexnet  56.500  50.3-62.5  79.000  73.9-83.9  1,234  passed
 allowed: range in which a random subset lies, given the recorded accuracy
-judged on a subset of the images, which could miss a drop of top-1 by up to 9.79
-  points and of top-5 by up to 8.44 points
+judged on a subset of the images, which could miss a drop in top-1 of up to 9.79
+  points and in top-5 of up to 8.44 points
 decode 0.2 s, load 0.5 s, transfer 0.1 s, forward 0.8 s, total 1.8 s"""
 
 
@@ -332,9 +332,8 @@ resnet18     32      64.0       500.00    -  50.0 %
 images/s from the median call; p99: ms, of 100 calls or more; spread:
   interquartile range
   vgg16-IMAGENET1K_V1-fp32-b32: not run
-resnet18-IMAGENET1K_V1-fp32-b32: disturbed: the middle half of the calls spreads
-  over 50 % of the median
-resnet18-IMAGENET1K_V1-fp32-b32: disturbed: not stable after 5.1 s of warm-up
+disturbed: resnet18-IMAGENET1K_V1-fp32-b32: the middle half of the calls spreads
+  over 50 % of the median; not stable after 5.1 s of warm-up
 resnet18-IMAGENET1K_V1-fp32-b32: the GPU is throttled by power cap
 
 timing    batch  calls  GMACs  TFLOP/s  of peak   memory

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.report.sections import Section, as_markdown, as_text, by_cause, reason_lines, table_of
 
 TABLE = table_of([[("<case", "alexnet"), ("images", "1,234")]])
@@ -12,6 +14,22 @@ def test_the_body_is_table_and_lines_as_they_are() -> None:
     """Without the title; a table without rows is left out, head and all."""
     assert list(SECTION.body()) == ["case     images", "alexnet   1,234", "first_line", "    # deeper"]
     assert list(Section("title", table_of([]), ("none",)).body()) == ["none"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        ("23", ["case             images", "efficientnet_b0   1,234"]),
+        ("22", ["case", "  images", "efficientnet_b0", "   1,234"]),
+    ],
+)
+def test_a_row_that_is_too_wide_for_the_terminal_has_two_lines(
+    columns: str, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its cells are kept, and stand under their headings."""
+    monkeypatch.setenv("COLUMNS", columns)
+
+    assert lines == list(Section("", table_of([[("<case", "efficientnet_b0"), ("images", "1,234")]])).body())
 
 
 def test_text_has_an_empty_line_between_sections() -> None:
