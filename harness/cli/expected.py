@@ -85,7 +85,7 @@ def _record(options: argparse.Namespace) -> int:
         published = f"expected values of {dataset.name} that were recorded, found published ones"
         raise ResultsError(f"{options.file}: {published}; --baseline compares a run with an earlier one")
     models = {f"{model['model']}-{model['weights']}": model for model in document["models"]}
-    cases = sorted(record.cases, key=lambda case: case.setting_order, reverse=True)  # of each model the first counts
+    cases = sorted(record.cases, key=lambda case: case.setting_order, reverse=True)  # at last in fp32
     for name, case in {f"{case.model}-{case.weights}": case for case in cases}.items():
         if case.precision != DEFAULT.precision:  # the file has one value for all precisions
             found = f"expected each model evaluated in fp32, found {name} in {case.precision} alone"
