@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from harness.baseline.diagnosis import arithmetic, changes_between, class_name, first_difference, images_missing
 from harness.errors import RecordError
-from harness.precision import DEFAULT
 from harness.predictions import Predictions, count
 from harness.records.environment import Environment
 from harness.records.evidence import (
@@ -123,9 +122,9 @@ def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:
 
 
 def earlier_case(cases: Iterable[CaseResult], identity: str, model: str) -> CaseResult | None:
-    """Return what a case is paired with: that of its id, or else its model's in the default setting, or None."""
-    found = {case.id: case for case in cases}
-    return found.get(identity) or found.get(f"{model}-{DEFAULT}")
+    """Return what a case is paired with: that of its id, or else its model's in another setting, the default first."""
+    settings = [case for case in cases if f"{case.model}-{case.weights}" == model]
+    return min(settings, key=lambda case: (case.id != identity, case.setting_order), default=None)
 
 
 def on_images_of(old: Side, new: Side) -> Side:

@@ -77,8 +77,7 @@ def _bisect(options: argparse.Namespace) -> int:
     try:
         reference = run(versions[0])
     except SkippedError as error:
-        show(Step(versions[0], SKIPPED, str(error)))
-        raise HarnessError(f"--good {versions[0]}: expected a version to compare with, found one that fails") from error
+        raise HarnessError(f"--good {versions[0]}: {error}") from error
     show(Step(versions[0], GOOD, "the others are compared with it"))
     last = show(Step(versions[-1], *examine(versions[-1])))
     if last.state == BAD:
@@ -91,7 +90,7 @@ def _bisect(options: argparse.Namespace) -> int:
         write_text("--json", options.json, json.dumps(content, indent=2) + "\n")
     shutil.rmtree(runs, ignore_errors=True)
     if last.state == SKIPPED:
-        raise HarnessError(f"--bad {versions[-1]}: expected a version that can be compared, found one that fails")
+        raise HarnessError(f"--bad {versions[-1]}: {last.reason}")
     if not found:
         print(f"{package.name} {versions[-1]} changes nothing compared with {versions[0]}")
         return 1

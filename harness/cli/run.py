@@ -38,14 +38,12 @@ def _run(options: argparse.Namespace) -> int:
     marks = [argument for argument in arguments if argument.startswith("-m")]
     tests = ["--pyargs", "harness.gate_tests", *([] if marks else ["-m", ACCURACY])]
     timing = _TIMING if any(THROUGHPUT in argument for argument in arguments) else ()
-    return int(pytest.main([*RESTARTED, *tests, *timing, *arguments], plugins=[_Name()]))
+    return int(pytest.main([*RESTARTED, *tests, *timing, *arguments], plugins=[__name__]))
 
 
-class _Name:
-    """A plugin that gives pytest's usage errors the name that was typed."""
-
-    def pytest_addoption(self, parser: pytest.Parser) -> None:
-        parser.prog = _NAME
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Give pytest's usage errors the name that was typed: this module is a plugin of its runs."""
+    parser.prog = _NAME
 
 
 def _show_options() -> None:
@@ -57,7 +55,6 @@ def _show_options() -> None:
         usage="%(prog)s [options] [pytest options]",
         description="Run the gate, or the timings with -m throughput.",
         epilog="All other options are pytest's, which pytest --help lists.",
-        add_help=False,
     )
     group = SimpleNamespace(addoption=parser.add_argument)
     for plugin in PLUGINS:

@@ -113,10 +113,8 @@ def series_sections(runs: Sequence[Run]) -> list[Section]:
         facts = run.record.environment
         listed.append(f"[{index}] {run.path}, {date_of(run)}, torch {facts.torch}, torchvision {facts.torchvision}")
     sections = [Section(f"{len(runs)} runs", None, tuple(listed))]
-    names = {
-        **short_names([case for run in runs for case in run.record.cases]),
-        **short_names([timing for run in runs for timing in run.record.timings]),
-    }
+    cases = [case for run in runs for case in run.record.cases]
+    names = short_names([*cases, *(timing for run in runs for timing in run.record.timings)])
     correct = [{case.id: f"{case.counts.top1:,}" for case in run.record.cases} for run in runs]
     speeds = [{timing.id: f"{timing.images_per_second:,.1f}" for timing in run.record.timings} for run in runs]
     for title, by_run in (("top-1, correct", correct), ("images/s", speeds)):

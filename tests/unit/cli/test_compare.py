@@ -137,8 +137,8 @@ def test_many_runs_are_a_series_and_fail_as_pairs_do(
         "resnet18        700  700    -",
         "vgg16             -    -  700",
         "",
-        "images/s   [1]   [2]   [3]",
-        "resnet18  31.7  26.4  31.7",
+        "images/s       [1]   [2]   [3]",
+        "resnet18 b32  31.7  26.4  31.7",
         "",
         "run  outcome  against [1]  changed  against the one before  changed",
         "[1]  passed   -                  -  -                             -",
@@ -233,8 +233,8 @@ def test_drift_fails_unless_something_named_explains_it(
     assert ("passed", "FAILED: 1 of 1 result")[status] in capsys.readouterr().out
 
 
-def test_a_case_is_paired_with_its_model_in_the_default_setting(tmp_path: Path) -> None:
-    """As by pytest --baseline, so that no result is missing; one of the same setting is preferred."""
+def test_a_case_is_paired_with_its_model_in_another_setting(tmp_path: Path) -> None:
+    """As by pytest --baseline, so that no result is missing, in either order; one of the same setting is preferred."""
     fp32, bf16, other = (
         case_result(),
         case_result(id="resnet18-IMAGENET1K_V1-bf16", precision="bf16"),
@@ -247,6 +247,10 @@ def test_a_case_is_paired_with_its_model_in_the_default_setting(tmp_path: Path) 
     assert [bf16.id, other.id] == [case["id"] for case in compared["cases"]]
     assert 0 == main(["compare", *_pair(tmp_path, old, both)])
     assert 1 == main(["compare", *_pair(tmp_path, both, old)])  # it lacks bf16
+    contiguous = case_result(id="resnet18-IMAGENET1K_V1-fp32-contiguous", memory_format="contiguous")
+    for setting in (bf16, contiguous):
+        pair = _pair(tmp_path, old, run_record([setting, other]))
+        assert [0, 0, 0] == [main(["compare", *runs]) for runs in (pair, pair[::-1], [*pair, pair[0]])]
 
 
 def test_the_verdicts_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
