@@ -31,10 +31,10 @@ SYNTHETIC_BASELINE = Path(__file__).parents[1] / "synthetic" / "baseline"
 """The run that the synthetic images are compared with by default."""
 _REFERENCE_IMAGES = 64
 _SWITCHES = {
-    "--baseline-update": "make this run the baseline: compare with that of --baseline, and replace it",
+    "--baseline-update": "compare with the baseline, then replace it by this run",
     "--baseline-accept-failed": "let --baseline-update store a run that failed the check against the published values",
-    "--strict-drift": "fail also where something differs that changed no prediction beyond noise, whatever explains it",
-    "--allow-drift": "warn only where something differs that changed no prediction beyond noise, and nothing explains",
+    "--strict-drift": "fail also on differences that changed no prediction beyond noise, even where they are explained",
+    "--allow-drift": "only warn about unexplained differences that changed no prediction beyond noise",
 }
 
 
@@ -216,7 +216,7 @@ class Reference:
         if failed and not accept_failed:
             return (
                 f"{len(failed)} of {len(record.cases)} cases failed the check against the published values, such as "
-                f"{failed[0]}; --baseline-accept-failed stores them nevertheless"
+                f"{failed[0]}; --baseline-accept-failed stores them anyway"
             )
         return self._loss([case.id for case in record.cases])
 

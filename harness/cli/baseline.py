@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     )
     accept.add_argument("accepted", metavar="RUN", type=folder, help="folder of --results, such as nightly/latest/run")
     add_nightly(accept)
-    accept.add_argument("--force", action="store_true", help="pin also a run that failed or lacks results")
+    accept.add_argument("--force", action="store_true", help="pin the run even if it failed or lacks results")
     accept.set_defaults(run=_accept)
 
 
@@ -44,7 +44,7 @@ def _accept(options: argparse.Namespace) -> int:
         run, pinned = read_run(options.accepted), pinned_run(state)
         print(headline(run.record).sentence)
         if (against := list(_against(run, pinned))) and not options.force:
-            print(f"not pinned: {'; '.join(against)}; --force pins it all the same")
+            print(f"not pinned: {'; '.join(against)}; --force pins it anyway")
             return 1
         print(f"pinned: {pin(run, state)}")
     return 0

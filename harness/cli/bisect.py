@@ -26,8 +26,8 @@ def add(commands: Commands) -> None:
         help="find the version of a package that changed what models predict; exit 1 if none did",
         description="Run the gate with versions of one package over the current environment, each compared with that "
         "of --good image by image, and halve the range until one is left. Give a --limit, since pixels and logits of a "
-        "hundred images show what the accuracy of 50,000 may not. Exit 1 if the version of --bad changes nothing. A "
-        f"search that was killed goes on where it was, by the same command. {PYTEST_OPTIONS}",
+        "hundred images show what the accuracy of 50,000 may not. Exit 1 if the version of --bad changes nothing. The "
+        f"same command resumes a search that was killed. {PYTEST_OPTIONS}",
         usage="%(prog)s --package NAME --good VERSION --bad VERSION [options] [pytest options]",
         allow_abbrev=False,
     )
@@ -36,9 +36,9 @@ def add(commands: Commands) -> None:
     command.add_argument("--bad", metavar="VERSION", required=True, help="later version, which differs from it")
     companions = "packages installed with it in the versions that it needs, such as torchvision with torch"
     command.add_argument("--with", metavar="LIST", dest="companions", type=listed, default=(), help=companions)
-    index = "another package index, of which pre-releases count too, such as nightly builds (default: pip's)"
+    index = "another package index, including its pre-releases, such as nightly builds (default: pip's)"
     command.add_argument("--index-url", metavar="URL", default="", help=index)
-    cache = "folder that keeps the installed versions, of torch 6 GB each (default: in the user's cache)"
+    cache = "folder for the installed versions, 6 GB each for torch (default: in the user's cache)"
     command.add_argument("--environments", metavar="DIR", type=folder, help=cache)
     command.add_argument("--json", metavar="FILE", type=Path, help="write versions, steps and result to this file")
     command.set_defaults(run=_bisect, takes_more=True)

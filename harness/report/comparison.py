@@ -207,8 +207,8 @@ def _accuracy_section(comparison: Comparison) -> Section:
 def _accuracy_notes(pairs: Sequence[AccuracyPair]) -> Iterator[str]:
     if any(pair.pairing for pair in pairs):
         yield (
-            f"{CHANGED}; p: exact McNemar test of now correct against now wrong; drift: how far the logits of an image "
-            "moved at most, in units of the logit scale"
+            f"{CHANGED}; p: exact McNemar test of now correct against now wrong; drift: largest change of any "
+            "logit, in units of the logit scale"
         )
     unpaired: dict[str, list[str]] = {}
     for pair in pairs:

@@ -67,8 +67,7 @@ resnet18-IMAGENET1K_V1-fp32   34,839   -40  -0.080  43,879    +0       12       
 googlenet-IMAGENET1K_V1-fp32  34,889    +0  +0.000  43,889    +0        0             0     1  equal  passed
 changed: images with another top-1 prediction; beyond noise: those that
   arithmetic alone cannot explain; p: exact McNemar test of now correct against
-  now wrong; drift: how far the logits of an image moved at most, in units of
-  the logit scale
+  now wrong; drift: largest change of any logit, in units of the logit scale
 resnet18-IMAGENET1K_V1-fp32: arithmetic: torch 2.9.1 -> 2.14.1; the rest is the
   same
 resnet18-IMAGENET1K_V1-fp32: 6 now wrong, 3 now correct
