@@ -134,7 +134,7 @@ class BaselinePlugin:
 
 
 def _baseline_path(config: pytest.Config) -> Path | None:
-    """Return the baseline's folder, None if there is none; a UsageError if options exclude or lack each other."""
+    """Return the baseline's folder, None if there is none; a UsageError if options conflict or are incomplete."""
     path: Path | None = config.getoption("baseline")
     results: Path | None = config.getoption("results")
     updating, strict_drift = config.getoption("baseline_update"), config.getoption("strict_drift")
@@ -256,7 +256,7 @@ def open_reference(dataset: ImageDataset, path: Path, policy: Policy) -> Referen
         if policy.updating:
             return Reference(path, policy, unreadable=str(error))
         hint = "; record one with --baseline-update"
-        # A run that was killed while it replaced another leaves that beside it.
+        # A run that was killed while it replaced another leaves the other one beside it.
         if replaced := sorted(path.parent.glob(f"{path.name}.replaced-*")):
             hint = f"; a run was killed while it replaced it: rename {replaced[-1]} back"
         raise RecordError(f"--baseline {error}{'' if path.exists() else hint}") from error
