@@ -111,7 +111,7 @@ class ImageDataset:
     def subset(self, images: int) -> ImageDataset:
         """Return a fixed, class-balanced subset, the same everywhere; a smaller one is part of every larger one.
 
-        Images are drawn in rounds, one of each class a round, in the order of the sha256 of their ids.
+        Images are drawn in rounds, one per class in each round, in the order of the sha256 of their ids.
 
         Raises:
             DatasetError: ``images`` is not in 1..N.
@@ -125,7 +125,7 @@ class ImageDataset:
             target = int(self.targets[index])
             rounds.append((seen[target], index))
             seen[target] += 1
-        # The sort is stable: within a round the shuffled order stays.
+        # The sort is stable: within a round the shuffled order is kept.
         return self._part(sorted(index for _, index in sorted(rounds, key=lambda pair: pair[0])[:images]))
 
     def shard(self, rank: int, world_size: int) -> ImageDataset:
@@ -154,7 +154,7 @@ def digest_of(ids: Sequence[str], targets: NDArray[np.int16]) -> str:
 def open_dataset(path: str | os.PathLike[str], named: str = "--imagenet") -> ImageDataset:
     """Open the dataset at ``path``: a folder or an archive in any known format, or the word ``synthetic``.
 
-    Messages say that it was given to the option ``named``.
+    Messages name the option ``named`` as the one that it was given to.
 
     Raises:
         DatasetError: nothing is there, or it is in no known format.

@@ -13,7 +13,7 @@ import torch
 from harness.errors import DeviceError
 from harness.records.environment import cpu_name, driver_version
 
-# Large enough to fill an accelerator with any of the models; memory that runs out halves it.
+# Large enough to fill an accelerator with any of the models; halved when memory runs out.
 _ACCELERATOR_BATCH = 256
 # In the order in which ``auto`` prefers them; torch has a module of that name for each.
 _ACCELERATORS = ("cuda", "xpu", "mps")
@@ -72,7 +72,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def release_memory(device: torch.device) -> None:
-    """Give memory that torch's allocator has cached back to the device, for other sizes of block."""
+    """Return memory that torch's allocator has cached to the device, for blocks of other sizes."""
     if device.type != "cpu":
         getattr(torch, device.type).empty_cache()
 
@@ -105,9 +105,9 @@ def default_batch_size(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Return whether memory ran out, on the device or the host; of torch's, only CUDA's allocator has a type for it.
+    """Return whether memory ran out, on the device or the host; torch has an exception type for CUDA's only.
 
-    cuDNN finds no engine where none has room for its workspace; cuBLAS and cuDNN name their allocations in a status.
+    cuDNN finds no engine if none has room for its workspace; cuBLAS and cuDNN report a failed allocation as a status.
     """
     signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "unable to find an engine")
     typed = isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
@@ -116,7 +116,7 @@ def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
 
 @contextmanager
 def memory_for(message: str) -> Iterator[None]:
-    """Raise a DeviceError with this message where memory runs out."""
+    """Raise a DeviceError with this message if memory runs out."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -126,7 +126,7 @@ def memory_for(message: str) -> Iterator[None]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes of a CUDA device that can be allocated, those that torch's allocator has cached among them."""
+    """Return the bytes of a CUDA device that can be allocated, including those that torch's allocator has cached."""
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + cached
 
@@ -139,7 +139,7 @@ def current(device: torch.device) -> AbstractContextManager[object]:
 def keep_freed_memory() -> bool:
     """Let glibc keep freed memory for the rest of this process, and return whether it does; it changes no value.
 
-    By default each large block goes back to the kernel, which clears and maps every page anew for the next layer. On
+    By default each large block goes back to the kernel, which clears and maps every page again for the next layer. On
     2 cores that costs EfficientNet-Lite0 40 % of its speed, ResNet50 25 %, VGG16 15 %.
     """
     if platform.libc_ver()[0] != "glibc":

@@ -29,10 +29,10 @@ PLUGINS = (
 )
 """One plugin for the core, and one for each optional package that takes part in a run."""
 
-# For a start in a process that has imported modules whose assertions pytest would rewrite.
+# For the second start: the process has already imported modules whose assertions pytest would rewrite.
 RESTARTED = ("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning")
 _ASKED_FOR = re.compile(r"(?<!not )\b(imagenet|throughput)\b")
-# In a run that -m does not give away; no other plugin is known to have options of these names.
+# They tell a run of the gate where -m does not; no other plugin is known to have options of these names.
 _OWN_OPTIONS = frozenset({"--imagenet", "--results", "--baseline"})
 INI = ("imagenet_dataset", "imagenet_models", "imagenet_precision", "imagenet_baseline", "imagenet_store")
 
@@ -73,14 +73,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
 
 
 def typed_by_user(arguments: Sequence[Any]) -> list[str]:
-    """Return pytest's arguments without those that the second start was given."""
+    """Return pytest's arguments without those that the second start added."""
     return list(map(str, arguments[len(RESTARTED) :] if tuple(arguments[: len(RESTARTED)]) == RESTARTED else arguments))
 
 
 def joined(args: Sequence[str], declared: Mapping[str, argparse.Action]) -> list[str]:
     """Return the command line with each option joined to the existing path that follows it as its value.
 
-    A path that does not exist is not taken for one to collect from.
+    pytest does not take a path that does not exist for one to collect from.
     """
     found: list[str] = []
     for arg in args:

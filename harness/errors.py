@@ -2,7 +2,7 @@
 
 
 def printable(text: str) -> str:
-    """Return a text without what a terminal would obey, such as escape sequences in names of files."""
+    """Return a text without what a terminal would interpret, such as escape sequences in file names."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -11,7 +11,7 @@ class HarnessError(Exception):
 
     def __str__(self) -> str:
         text = printable(super().__str__())
-        return text if len(text) < 2000 else f"{text[:1000]} ... {text[-900:]}"  # of what a damaged file quotes
+        return text if len(text) < 2000 else f"{text[:1000]} ... {text[-900:]}"  # it may quote a damaged file
 
 
 class ExpectedError(HarnessError, ValueError):

@@ -95,7 +95,7 @@ class Evaluator:
         ]
 
     def order(self, cases: Sequence[Case]) -> list[Case]:
-        """Return the cases so that those of one geometry follow each other, and each geometry is decoded once.
+        """Return the cases in an order that keeps those of one geometry together, so that each is decoded once.
 
         Where several processes evaluate separate cases, larger models come first, so that no process is left with a
         large one at the end.
@@ -141,7 +141,7 @@ class Evaluator:
         crops.finish()  # before the loop, whose images/s would otherwise be the decoder's, or exclude the device's work
         decoded = time.perf_counter()
         if model.transform is not None and self._decoder.name == PILLOW:
-            for index in np.random.default_rng().permutation(len(self.shard))[:8].tolist():  # other ones each time
+            for index in np.random.default_rng().permutation(len(self.shard))[:8].tolist():  # different each time
                 [crop], encoded = crops.read(slice(index, index + 1)), self.shard.sources[index].read()
                 check_against_torchvision(model.preset, model.transform, crop, encoded, self.shard.ids[index])
         loop = predict(
@@ -256,7 +256,7 @@ def evaluate(
         preset: how a module's input is prepared; a named model brings its own.
         setting: precision, memory format, and eager or compiled.
         checks: further checks, see ``Check``.
-        expected: the file of expected accuracies, by default as of ``default_file``; a module is in none.
+        expected: the file of expected accuracies, by default that of ``default_file``; a module has no entry.
         device, batch_size, decoder, workers, store: as in ``harness.options.Options``.
 
     Returns:

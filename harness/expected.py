@@ -36,7 +36,7 @@ class Entry:
     """A model and what it should score."""
 
     spec: ModelSpec
-    # By dataset name and precision; other precisions than those named have that of fp32.
+    # By dataset name and precision; precisions that are not named use fp32's.
     expected: Mapping[str, Mapping[str, Expected]] = field(default_factory=dict, hash=False)
     where: str = field(default="", compare=False)  # file and key of the entry, for messages
 
@@ -68,7 +68,7 @@ def select_cases(
 ) -> tuple[Case, ...]:
     """Return a case for each setting of the models that ``wanted`` names, in the order of the file, each once.
 
-    The synthetic dataset has models of its own. An ExpectedError says that a name matches nothing, and the nearest.
+    The synthetic dataset has its own models. An ExpectedError says that a name matches nothing, and gives the nearest.
     """
     # Weights are made for the synthetic images or for real ones; an entry may have values for both.
     candidates = [

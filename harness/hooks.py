@@ -1,7 +1,7 @@
 """The gate's own pytest hooks: how optional packages, and a team's conftest.py, take part in a run (docs/extending.md).
 
 All are called through ``config.hook``. An implementation in a conftest.py carries
-``@pytest.hookimpl(optionalhook=True)``, so that pytest without this plugin does not stop at it.
+``@pytest.hookimpl(optionalhook=True)``, so that pytest also starts without this plugin.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Loader:
         self._ready: tuple[Setting, Model] | None = None
 
     def load(self, spec: ModelSpec, setting: Setting, module: nn.Module | None = None) -> Model:
-        """Return the model in a setting; arguments and errors as of ``load``."""
+        """Return the model in a setting; arguments and errors as for ``load``."""
         if self._eager is None or self._eager[:2] != (spec, module):
             self._eager = self._ready = None  # before the next one needs their memory
             self._eager = spec, module, load(spec, self._device, seeded=self._seeded, module=module)
@@ -72,7 +72,7 @@ def load(
     """Build the model with its weights, in eval mode, on the device, in a setting.
 
     Args:
-        seeded: draw random weights instead of loading torchvision's: right for speed, and nothing is downloaded.
+        seeded: draw random weights instead of loading torchvision's: enough for timing, and nothing is downloaded.
         module: the model with its weights, instead of what a builder would return.
 
     Raises:
@@ -101,7 +101,7 @@ def _seeded(model: str, crop: int) -> nn.Module:
 
 
 def prepare(module: nn.Module, preset: Preset, weights: Any = None, name: str = Model.name) -> Model:
-    """Return a module in eval mode, with torchvision's metadata of ``weights``, if given; errors as of ``load``."""
+    """Return a module in eval mode, with torchvision's metadata of ``weights``, if given; errors as for ``load``."""
     if isinstance(module, torch.fx.GraphModule) and "eval" in vars(module):  # torch.export replaces it by an error
         for each in module.modules():
             each.training = False  # dropout and batch statistics are as they were when it was exported
@@ -134,7 +134,7 @@ def in_setting(model: Model, device: torch.device, setting: Setting) -> Model:
 def digest_of_weights(module: nn.Module) -> str:
     """Return the sha256 of all parameters, buffers and packed weights: names, dtypes, shapes and bytes.
 
-    A quantized tensor counts as its integers, after its scales and zero points; what is no tensor as its ``repr``.
+    A quantized tensor counts as its scales, zero points and integers; what is not a tensor, as its ``repr``.
     """
     digest = hashlib.sha256()
     for name, value in _weights_of(module):
@@ -163,7 +163,7 @@ def _unpacked(tensor: Tensor) -> list[Tensor]:
 
 
 def geometry_of(spec: ModelSpec) -> Geometry:
-    """Return the geometry of the model's input without loading its weights; ExpectedError as of ``load``."""
+    """Return the geometry of the model's input without loading its weights; ExpectedError as for ``load``."""
     return preset_and_weights(spec)[0].geometry
 
 

@@ -38,7 +38,7 @@ class Process:
     """One of the processes of a run."""
 
     rank: int = 0  # index among the processes that share the images of each case
-    world_size: int = 1  # number of those; 1 where each process evaluates cases of its own
+    world_size: int = 1  # number of such processes; 1 where each process evaluates cases of its own
     local_rank: int = 0  # index among the processes on this machine
     local_world_size: int = 1  # number of those
     staging: Path | None = None  # where another process collects this one's predictions; None if this one does
@@ -133,7 +133,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def read_options(config: pytest.Config, process: Process) -> Options:
-    """Return the options' values; a name in a list that is not known is an ExpectedError."""
+    """Return the options' values; an unknown name in a list is an ExpectedError."""
     get = config.getoption
     precisions = _known("--precision", get("precision"), tuple(PRECISIONS))
     memory_formats = _known("--memory-format", get("memory_format"), tuple(MEMORY_FORMATS))

@@ -194,7 +194,7 @@ class Gate:
                     assert predicted is not None  # the only process has all images
                     result = add_evidence(*predicted)
             except RanksError:
-                item.session.shouldfail = "the ranks have lost each other"
+                item.session.shouldfail = "the ranks have lost contact with each other"
                 raise
         percentages = ((name, result.counts.percent(name)) for name in METRICS)
         item.user_properties += [("outcome", result.outcome), *percentages]

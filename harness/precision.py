@@ -50,7 +50,7 @@ class Precision:
     autocast: str | None = None  # torch's name of the dtype that autocast casts products to; None for no autocast
     tf32: bool = False  # whether float32 matrix products and convolutions may round their factors to TF32
     capability: tuple[int, int] = (0, 0)  # smallest compute capability of a CUDA device that supports it
-    on_cpu: bool = True  # whether CPUs support it; one without instructions for it computes the same slowly
+    on_cpu: bool = True  # whether CPUs support it; one without instructions for it is correct but slow
 
 
 PRECISIONS = {
@@ -64,7 +64,7 @@ PRECISIONS = {
 }
 
 _MATMUL = "float32_matmul_precision"
-# Side of the products by which a precision is observed: small, but large enough for tensor cores.
+# Side of the products that show a precision: small, but large enough for tensor cores.
 _SIDE = 64
 
 
@@ -84,7 +84,7 @@ def applied(precision: Precision, device: torch.device) -> Iterator[dict[str, An
 
     switches = _switches(precision.tf32)
     before = _read(switches)
-    # Weights are cast once: autocast keeps what it has cast until its end, which is that of all batches.
+    # Weights are cast once: autocast keeps what it has cast until it ends, after the last batch.
     dtype = getattr(torch, precision.autocast or "bfloat16")
     autocast = torch.autocast(device.type, dtype, enabled=precision.autocast is not None)
     try:
@@ -103,7 +103,7 @@ def applied(precision: Precision, device: torch.device) -> Iterator[dict[str, An
 
 
 def require_supported(precisions: Sequence[str], device: torch.device) -> None:
-    """Raise a DeviceError for a precision that the device does not support; it would be another under its name."""
+    """Raise a DeviceError for a precision that the device does not support: another one would run under its name."""
     import torch
 
     if device.type == "cuda":
@@ -123,7 +123,7 @@ def require_supported(precisions: Sequence[str], device: torch.device) -> None:
 
 
 def observe(device: torch.device) -> dict[str, tuple[str, int]]:
-    """Return the dtype and the bits kept of a matrix product, of convolutions and of attention under the switches.
+    """Return the dtype and the bits kept by a matrix product, convolutions and attention under the switches.
 
     Products of 1 + 2^-b with 1 are exact as long as b is at most the number of bits kept. Attention to a single key
     has the weight 1, and returns its value.
@@ -143,7 +143,7 @@ def observe(device: torch.device) -> dict[str, tuple[str, int]]:
             "3x3 convolution": torch.conv2d(image, pad(kernel, (1, 1, 1, 1)))[0, :, 0, 0],
             "attention": scaled_dot_product_attention(query, key, values.view(1, 1, 1, _SIDE))[0, 0, 0],
         }
-    # The bits are the largest b for which 1 + 2^-b was told apart from 1; a float32 does up to 23.
+    # The bits are the largest b for which 1 + 2^-b was distinguished from 1; float32 reaches 23.
     return {
         name: (str(result.dtype).removeprefix("torch."), int(((result.float() == values) & (values > 1)).sum()))
         for name, result in results.items()
@@ -184,7 +184,7 @@ def _switches(tf32: bool) -> dict[str, Any]:
 
 
 def _read(names: Iterable[str]) -> dict[str, Any]:
-    """Return the values, but for those that cannot be read because the caller has mixed torch's two APIs."""
+    """Return the values, except those that cannot be read because the caller has mixed torch's two APIs."""
     import torch
 
     values = {}

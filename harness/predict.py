@@ -26,7 +26,7 @@ class Loop(NamedTuple):
 
     predictions: Predictions
     batch_size: int  # images per forward call; smaller than requested if memory ran out
-    seconds: float  # wall clock from the first batch's read until all predictions are on the host
+    seconds: float  # wall clock from reading the first batch until all predictions are on the host
     transfer: float  # seconds of it spent reading crops and moving them to the device, as the host sees it
     switches: Mapping[str, Any]  # as in CaseResult
     first_input: Mapping[str, Any]  # as in CaseResult
@@ -114,7 +114,7 @@ def predict(
         EvaluationError: the model is in train mode, or an image's logits are not finite, all equal, or too many.
         DeviceError: there is not even memory for one image at a time.
     """
-    # The wrapper of torch.compile is in no mode of its own, and says in torch 2.4 that it trains.
+    # The wrapper of torch.compile has no mode of its own, and in torch 2.4 claims to be in train mode.
     if any(module.training for module in model.modules() if not hasattr(module, "_orig_mod")):
         raise EvaluationError("the model is in train mode, where dropout and batch statistics change its predictions")
     device = prefetch.device
@@ -162,7 +162,7 @@ def _predict(
     waits: list[float] = []
     progress(0, images)
     for batch in _timed(prefetch.batches(crops, batch_size), waits):
-        # For the size of a short last batch the model would be compiled again, to another program.
+        # For a short last batch the model would be compiled again, to a different program.
         shown = nn.functional.pad(batch, (*[0] * 7, batch_size - len(batch))) if setting.compiled and first else batch
         logits = forward(model if first else recorded, normalize, shown)[: len(batch)].float()
         if logits.shape[1] != classes:
@@ -215,7 +215,7 @@ class _FirstInput:
 
 
 def _timed(batches: Iterator[Tensor], waits: list[float]) -> Iterator[Tensor]:
-    """Yield the batches, and append the seconds that each was waited for."""
+    """Yield the batches, and append the seconds spent waiting for each."""
     started = time.perf_counter()
     for batch in batches:
         waits.append(time.perf_counter() - started)

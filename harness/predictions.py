@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.records.evidence import Counts
 
 KEPT = 6
-"""Highest classes that are kept of each image: five for top-5, and the one that a change would bring in."""
+"""Highest classes that are kept of each image: five for top-5, and the next, which a change would bring in."""
 HASH_BYTES, GRID = 16, 4
 """Bytes of an image's hash, and pixels that are kept of it in each direction."""
 
@@ -22,7 +22,7 @@ HASH_BYTES, GRID = 16, 4
 class Predictions:
     """A model's highest classes for N images; the same type whether computed, joined from ranks, or read from a file.
 
-    K is 6, or the number of classes if that is smaller. What is None is not known.
+    K is 6, or the number of classes if that is smaller. None means not known.
     """
 
     ids: NDArray[np.str_]  # (N,) image ids, sorted
@@ -51,7 +51,7 @@ class Predictions:
         return "" if self.hashes is None else hashlib.sha256(self.hashes.tobytes()).hexdigest()
 
     def wrong(self, classes: int = 0) -> str:
-        """Return what no model predicts, with ``classes`` where that is known; empty if nothing is wrong."""
+        """Return what is wrong with the predictions, given ``classes`` where that is known; empty if nothing is."""
         if self.logits is not None and not (np.isfinite(self.logits).all() and (np.diff(self.logits) <= 0).all()):
             return "expected finite logits, highest first, found others"
         if self.logsumexp is not None and not np.isfinite(self.logsumexp).all():

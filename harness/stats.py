@@ -44,7 +44,7 @@ def binomial_tail(count: int, n: int, probability: float) -> float:
 
 
 def all_among(count: int, images: int, others: int) -> float:
-    """Return the probability that ``count`` (1 or more) of ``images + others`` images, drawn at random, are ``images``.
+    """Return the probability that ``count`` (1 or more) of ``images + others``, drawn at random, are all in ``images``.
 
     >>> all_among(1, images=1, others=3)
     0.25
@@ -54,7 +54,7 @@ def all_among(count: int, images: int, others: int) -> float:
 
 @dataclass(frozen=True)
 class Band:
-    """Counts that are allowed on a subset, both ends included, and the largest drop, in points, it could miss."""
+    """Allowed counts on a subset, both ends included, and the largest drop, in points, that it could miss."""
 
     low: int
     high: int
@@ -93,7 +93,7 @@ def sampling_band(
 def images_needed(
     population: int, correct: int, tolerance: int, alpha: float, loss: float, power: float = POWER
 ) -> int | None:
-    """Return how many images of a dataset find a drop by ``loss`` points; None if all of them are too few.
+    """Return how many images of a dataset reveal a drop of ``loss`` points; None if all of them are too few.
 
     The other arguments are those of ``sampling_band``.
     """

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PASSED, WARNING, FAILED = "passed", "warning", "failed"
 NOT_JUDGED = "not judged"
-"""Outcome of a check that too few images were evaluated for; a case needs another check then."""
+"""Outcome of a check with too few images; the case then needs another check."""
 BASELINE = "baseline"
 PUBLISHED = "published values"
 ALPHA = 1e-4
@@ -46,12 +46,12 @@ PAIRED_ALPHA = ALPHA / len(METRICS)
 LARGEST_MISS = 0.5
 """Share of the published value; a subset that could miss a larger drop judges nothing."""
 UNKNOWN_INPUTS = 0.1
-"""Largest share of predictions that other input changes, where a baseline holds neither its pixels nor logits.
+"""Largest share of predictions that different pixels may change, where a baseline has neither pixels nor logits.
 
 The strongest planted resize changes 8 %; of six torchvision models the two most alike differ in 19 % of ImageNet.
 """
 FARTHEST = 3
-"""How many times the noise floor's largest no image drifts by arithmetic; the smallest planted fault reaches 4."""
+"""Arithmetic moves no image by this many times the noise floor's largest; the smallest planted fault reaches 4."""
 TOTALS_TOLERANCE = Decimal("0.05")
 """Points by which the totals of two runs may differ where nothing was published; fp32's tolerance in the file."""
 _MORE = {"speed": "longer", "memory": "more memory", "compile": "longer to compile"}
@@ -69,7 +69,7 @@ class Check(msgspec.Struct, frozen=True):
 
     @property
     def reason(self) -> str:
-        """The detail after the check's name; that of a comparison with a baseline is complete without."""
+        """The detail after the check's name; that of a comparison with a baseline is complete without it."""
         return self.detail if self.name == BASELINE else f"{self.name}: {self.detail}"
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class Verdict(msgspec.Struct, frozen=True):
         return worst(check.outcome for check in self.checks if check.outcome != NOT_JUDGED)
 
     def __str__(self) -> str:
-        """What failed, its cause first, in lines of at most 80 columns but for the first."""
+        """What failed, its cause first, in lines of at most 80 columns except the first."""
         first, *others = sorted(self.checks, key=lambda check: (check.outcome != FAILED, check.name != BASELINE))
         texts = [first.reason if first.outcome == FAILED else str(first), *map(str, others)]
         sentence, *lines = "\n".join(texts).split("\n")
@@ -178,7 +178,7 @@ def _check_baseline(counts: Counts, expected: Expected | None, evidence: Pairing
 def _judge_pairing(pairing: Pairing) -> tuple[str, str]:
     """Return the outcome, and a reason that neither the diagnosis nor the numbers give.
 
-    A change beyond noise fails. A difference that made none is a warning if it is explained by a named difference of
+    A change beyond noise fails. A difference that caused none is a warning if it is explained by a named difference of
     the environment or the command, and fails otherwise.
     """
     stage, policy = pairing.diagnosis.stage, pairing.policy
@@ -208,7 +208,7 @@ def _judge_pairing(pairing: Pairing) -> tuple[str, str]:
 def is_beyond(drift: Drift, images: int, floor: NoiseFloor) -> bool:
     """Return whether the logits of so many images moved further than arithmetic alone moves them.
 
-    None of the images that the noise floor stands on drifted further. If that is chance, some of these images may.
+    None of the images behind the noise floor drifted further. If that is chance, some of these images may.
     """
     if drift.median > floor.median or drift.largest > (FARTHEST if floor.images else 1) * floor.largest:
         return True
@@ -256,7 +256,7 @@ def _judge_unpaired(counts: Counts, expected: Expected | None, unpaired: Unpaire
 
 
 def judge_speed(change: SpeedChange, allowed: float) -> Check:
-    """Return the check of one timing: fails if it significantly takes more than a share ``allowed`` above 1."""
+    """Return the check of one timing; it fails if the ratio is significantly more than ``allowed`` above 1."""
     if change.disturbed:
         return Check(change.kind, NOT_JUDGED, f"disturbed: {change.disturbed}")
     more = change.ratio / (change.machine or 1.0) - 1
@@ -267,7 +267,7 @@ def judge_speed(change: SpeedChange, allowed: float) -> Check:
 
 
 def judge_trial(trial: SpeedTrial, allowed: float) -> Check:
-    """Return the same of several runs a side, which also tell what they rule out from what they cannot see."""
+    """Return the same for several runs a side, which also tell apart what they rule out and what they cannot see."""
     low, high = (f"{100 * (end - 1):+.1f}" for end in (trial.low, trial.high))
     detail = f"takes {low} to {high} % {_MORE[trial.kind]}, allowed {100 * allowed:g} %"
     if trial.is_significant and trial.ratio > 1 + allowed:

@@ -133,7 +133,7 @@ def _labels(old: Side, new: Side) -> Diagnosis | None:
 
 
 def _inputs(old: Side, new: Side) -> Diagnosis | None:
-    """Another decoder or library explains other pixels; another resize or crop is another model."""
+    """A different decoder or library explains different pixels; a different resize or crop is a different model."""
     before, after = old.predictions, new.predictions
     if before.hashes is None or before.samples is None or after.hashes is None or after.samples is None:
         return None

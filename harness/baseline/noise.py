@@ -12,12 +12,12 @@ from harness.records.evidence import NoiseFloor, Pairing
 from harness.records.run_folder import read_whole
 
 HEADROOM = 4
-"""How many times the largest that was measured: 50,000 images and other models reach further than a few hundred."""
+"""Factor above the largest measured value: 50,000 images and other models reach further than a few hundred."""
 _LEAST = 1e-6  # a float32 logit has no more digits; on some machines nothing moves at all
 
 
 class NoiseFloors(msgspec.Struct, frozen=True):
-    """The noise floors of one machine, by precision, and on what they were measured."""
+    """The noise floors of one machine, by precision, and what they were measured on."""
 
     device: str
     torch: str
@@ -27,7 +27,7 @@ class NoiseFloors(msgspec.Struct, frozen=True):
 
 
 def noise_floor_above(pairings: Sequence[Pairing]) -> NoiseFloor:
-    """Return a noise floor with room above what was measured, at the pairings' own; they have one precision."""
+    """Return a noise floor with room above the drift of these pairings, which share one precision."""
     drifts = [pairing.drift for pairing in pairings if pairing.drift is not None]
     changed = max(pairing.changed / pairing.images for pairing in pairings)
     return NoiseFloor(

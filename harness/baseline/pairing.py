@@ -140,7 +140,7 @@ def _turned(old: Side, new: Side, rank: int) -> tuple[int, int]:
 
 
 def _diagnosis(old: Side, new: Side, moved: NDArray[np.float64] | None, noise_floor: NoiseFloor) -> Diagnosis:
-    """Return the first difference; a named one of the pixels does not explain drift where the pixels are the same."""
+    """Return the first difference; one in pixels does not explain the drift of images whose pixels are the same."""
     first = first_difference(old, new, None if moved is None else float(moved.max()))
     before, after = old.predictions.hashes, new.predictions.hashes
     if first.stage != INPUTS or moved is None or before is None or after is None:

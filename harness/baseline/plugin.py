@@ -31,10 +31,10 @@ SYNTHETIC_BASELINE = Path(__file__).parents[1] / "synthetic" / "baseline"
 """The run that the synthetic images are compared with by default."""
 _REFERENCE_IMAGES = 64
 _SWITCHES = {
-    "--baseline-update": "make this run the baseline: compare with that of --baseline, and replace it",
+    "--baseline-update": "compare with the baseline, then replace it by this run",
     "--baseline-accept-failed": "let --baseline-update store a run that failed the check against the published values",
-    "--strict-drift": "fail also on differences that changed no prediction beyond noise, even if they are explained",
-    "--allow-drift": "only warn of differences that changed no prediction beyond noise, even if they are not explained",
+    "--strict-drift": "fail also on differences that changed no prediction beyond noise, even where they are explained",
+    "--allow-drift": "only warn about unexplained differences that changed no prediction beyond noise",
 }
 
 
@@ -134,7 +134,7 @@ class BaselinePlugin:
 
 
 def _baseline_path(config: pytest.Config) -> Path | None:
-    """Return the baseline's folder, None if there is none; a UsageError if options exclude or lack each other."""
+    """Return the baseline's folder, None if there is none; a UsageError if options conflict or are incomplete."""
     path: Path | None = config.getoption("baseline")
     results: Path | None = config.getoption("results")
     updating, strict_drift = config.getoption("baseline_update"), config.getoption("strict_drift")
@@ -216,7 +216,7 @@ class Reference:
         if failed and not accept_failed:
             return (
                 f"{len(failed)} of {len(record.cases)} cases failed the check against the published values, such as "
-                f"{failed[0]}; --baseline-accept-failed stores them nevertheless"
+                f"{failed[0]}; --baseline-accept-failed stores them anyway"
             )
         return self._loss([case.id for case in record.cases])
 
@@ -256,7 +256,7 @@ def open_reference(dataset: ImageDataset, path: Path, policy: Policy) -> Referen
         if policy.updating:
             return Reference(path, policy, unreadable=str(error))
         hint = "; record one with --baseline-update"
-        # A run that was killed while it replaced another leaves that beside it.
+        # A run that was killed while it replaced another leaves the other one beside it.
         if replaced := sorted(path.parent.glob(f"{path.name}.replaced-*")):
             hint = f"; a run was killed while it replaced it: rename {replaced[-1]} back"
         raise RecordError(f"--baseline {error}{'' if path.exists() else hint}") from error

@@ -1,6 +1,6 @@
 """The plugin object of ``--reference``: each case is evaluated again for a few images, on another device.
 
-It shows a wrong kernel on a device for which nobody has recorded a baseline.
+It reveals a wrong kernel on a device for which nobody has recorded a baseline.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ReferencePlugin:
         return f"reference: {self._device}, {self._images} images of each case"
 
     def pytest_imagenet_check(self, result: CaseResult, predictions: Predictions) -> Bounds:
-        """Return by how much the logits differ from the reference's."""
+        """Return how far the logits differ from the reference's."""
         expected = self._predicted(self._cases[result.id])
         found = predictions.at(predictions.indices_of(expected.ids))
         moved = drifts(expected, found)

@@ -38,7 +38,7 @@ def add_models(command: argparse.ArgumentParser) -> None:
 def require_writable(option: str, path: Path) -> None:
     """Raise the ResultsError of ``write_text`` early, before what takes long."""
     if path.exists() and not path.is_file():
-        raise ResultsError(f"{option} {path}: cannot be written: something else than a file is there")
+        raise ResultsError(f"{option} {path}: cannot be written: something other than a file is there")
     write_text(option, probe := path.with_name(f"{path.name}.probe-{os.getpid()}"), "")
     probe.unlink()
 

@@ -30,10 +30,10 @@ def add(commands: Commands) -> None:
     )
     for name in ("OLD", "NEW"):
         command.add_argument(f"{name.lower()}_python", metavar=f"{name}_PYTHON", help=f"the {name.lower()} interpreter")
-    rounds = f"most processes of each environment, {FEWEST} or more (default: %(default)s)"
+    rounds = f"maximum number of processes per environment, {FEWEST} or more (default: %(default)s)"
     command.add_argument("--rounds", metavar="N", type=positive, default=10, help=rounds)
     add_limits(command)
-    keep = "keep the JSON file of each process there, for imagenet-gate compare --old --new (default: they are removed)"
+    keep = "folder to keep the JSON file of each process in, for imagenet-gate compare --old --new (default: none)"
     command.add_argument("--keep", metavar="DIR", type=Path, help=keep)
     command.add_argument("--markdown", metavar="FILE", type=Path, help="write the report to this file too, as Markdown")
     interrupted = "only --keep DIR keeps what was measured"

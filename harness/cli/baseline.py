@@ -44,7 +44,7 @@ def _accept(options: argparse.Namespace) -> int:
         run, pinned = read_run(options.accepted), pinned_run(state)
         print(headline(run.record).sentence)
         if (against := list(_against(run, pinned))) and not options.force:
-            print(f"not pinned: {'; '.join(against)}; --force pins it all the same")
+            print(f"not pinned: {'; '.join(against)}; --force pins it anyway")
             return 1
         print(f"pinned: {pin(run, state)}")
     return 0

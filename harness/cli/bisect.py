@@ -37,9 +37,9 @@ def add(commands: Commands) -> None:
     command.add_argument("--bad", metavar="NEW", required=True, help="later version, which differs from it")
     companions = "packages installed with it in the versions that it needs, such as torchvision with torch"
     command.add_argument("--with", metavar="LIST", dest="companions", type=listed, default=(), help=companions)
-    index = "another package index, of which pre-releases count too, such as nightly builds (default: pip's)"
+    index = "another package index, including its pre-releases, such as nightly builds (default: pip's)"
     command.add_argument("--index-url", metavar="URL", default="", help=index)
-    cache = "folder that keeps the installed versions, of torch 6 GB each (default: in the user's cache)"
+    cache = "folder for the installed versions, 6 GB each for torch (default: in the user's cache)"
     command.add_argument("--environments", metavar="DIR", type=folder, help=cache)
     command.add_argument("--json", metavar="FILE", type=Path, help="write versions, steps and result to this file")
     command.set_defaults(run=_bisect, takes_more=True, interrupted="the same command resumes the search")

@@ -53,9 +53,9 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     noise = "by how much the speed of two runs of the same software differs on this machine (default: 7%%)"
     command.add_argument("--noise", metavar="PERCENT", type=_percent, default=NOISE, help=noise)
     drift = command.add_mutually_exclusive_group()
-    strict = "fail also on differences that changed no prediction beyond noise, even if they are explained"
+    strict = "fail also on differences that changed no prediction beyond noise, even where they are explained"
     drift.add_argument("--strict-drift", action="store_true", help=strict)
-    allow = "only warn of differences that changed no prediction beyond noise, even if they are not explained"
+    allow = "only warn about unexplained differences that changed no prediction beyond noise"
     drift.add_argument("--allow-drift", action="store_true", help=allow)
     floor = "file written by imagenet-gate noise -o: the noise floor of this machine (default: the project's)"
     command.add_argument("--noise-floor", metavar="FILE", type=Path, help=floor)

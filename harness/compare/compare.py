@@ -21,9 +21,9 @@ from harness.verdict import BASELINE, FAILED, NOT_JUDGED, Check, judge_speed
 
 FAILURES = ("accuracy", *Limits._fields, "missing")  # what may count as one
 LIMIT_OPTIONS = {
-    "--max-slowdown": "how much longer a call may take if that is significant",
-    "--max-memory": "how much more memory may be used at the peak",
-    "--max-compile-time": "how much longer torch.compile may take",
+    "--max-slowdown": "allowed increase in the time of a call, if significant",
+    "--max-memory": "allowed increase in peak memory",
+    "--max-compile-time": "allowed increase in the time that torch.compile takes",
 }
 """The option of each of ``Limits``, and its help."""
 NOISE = 0.07  # default of by how much the speed of two runs of the same software differs

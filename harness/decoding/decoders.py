@@ -40,7 +40,7 @@ class Decoded(NamedTuple):
 def versions(decoder: Decoder) -> dict[str, str]:
     """Return the version of everything that could change a pixel, and a digest of its code.
 
-    With Pillow, nothing of torch or torchvision can, and stores serve all their versions.
+    With Pillow, nothing in torch or torchvision can, so that a store serves all their versions.
     """
     pillow = Path(PIL.__file__).parent
     code = [Path(__file__), Path(harness_sources.__file__), pillow, pillow / ".dylibs"]

@@ -209,7 +209,7 @@ def make_store(folder: Path, description: Description, ids: Sequence[str]) -> Pa
 
 
 def read_description(store: Path) -> Description:
-    """Return what a store's folder says that it is for; a ValueError if that is no description."""
+    """Return the description in a store's folder; a ValueError if it is not a valid one."""
     try:
         return msgspec.json.decode(read_whole(store / DESCRIPTION), type=Description)
     except RecursionError:

@@ -58,7 +58,7 @@ class DecodedImages:
     """The decoded images of a dataset in one geometry.
 
     A thread finds what is in the store and has the rest decoded, or waits for another process that does. If that
-    fails, every read raises the same error: another try, for the next model, would fail like it minutes later.
+    fails, every read raises the same error: another try, for the next model, would fail in the same way minutes later.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class DecodedImages:
             return pixels.missing(self._dataset.rows)
 
     def _compare_sample(self, rows: NDArray[np.int64]) -> None:
-        """Decode some rows that this process did not decode anew: what the key does not hold can change pixels, too."""
+        """Decode again some rows that this process did not: what the key does not hold can change pixels, too."""
         if self._closed or not len(rows):
             return
         sample = np.random.default_rng().choice(rows, min(len(rows), _SAMPLE - self._anew), replace=False)

@@ -25,7 +25,7 @@ from harness.formats.sources import Source
 from harness.options import Decoder
 from harness.preset import Geometry
 
-# How torchvision words NVJPEG_STATUS_ALLOCATOR_FAILURE (nvjpeg.h); other statuses are of an image.
+# How torchvision words NVJPEG_STATUS_ALLOCATOR_FAILURE (nvjpeg.h); other statuses concern one image.
 _NVJPEG_ALLOCATION = re.compile(r"Failed to [^:\n]*: 5\b")
 _private_stream = cache(torch.cuda.Stream)  # one of each device
 

@@ -1,4 +1,4 @@
-"""Stores of decoded images are listed, verified and pruned, without torch."""
+"""Lists, verifies and prunes stores of decoded images, without torch."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _remove(folder: Path) -> str:
 def _read(folder: Path) -> StoreInfo:
     description, decoded = read_description(folder), 0
     files = description.files(folder)
-    with suppress(OSError):  # of a damaged file, no image can be read
+    with suppress(OSError):  # no image of a damaged file can be read
         if description.format == FORMAT and files.are_prepared():
             with Pixels(files) as pixels:
                 decoded = int(pixels.present().sum())
@@ -123,7 +123,7 @@ def _read(folder: Path) -> StoreInfo:
 
 
 def _reason(error: Exception) -> str:
-    """Return what an error says; of the system's, without its number."""
+    """Return what an error says; a system error, without its number."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error)

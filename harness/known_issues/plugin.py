@@ -79,6 +79,6 @@ class KnownIssuesPlugin:
         passed = {check.name for check in result.verdict.checks if check.outcome != FAILED and not check.could_miss}
         for issue in issues:
             if issue.until < self._today:
-                yield f"{issue.check} has expired, repair it or accept it for longer: {issue}"
+                yield f"{issue.check} has expired, fix it or accept it for longer: {issue}"
             elif issue.check in passed:
                 yield f"{issue.check} no longer occurs, remove it from --known-issues: {issue}"

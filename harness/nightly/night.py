@@ -187,7 +187,7 @@ class Night:
             report = report_on([run], pinned, self.judging, slower)  # so it was the series alone
             history.rename(f"{history}.set-aside-{now}")
             history.mkdir()
-            self._say(f"the page's series begins anew, the records of earlier nights are set aside: {error}\n")
+            self._say(f"the page begins a new series, the records of earlier nights are set aside: {error}\n")
         shutil.copyfile(run.path / RECORD, history / f"{now}.json")
         for older in sorted(history.glob(_HISTORY))[:-_LONGEST]:
             older.unlink()

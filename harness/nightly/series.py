@@ -56,7 +56,7 @@ def read_nights(path: Path) -> list[Night]:
         return msgspec.json.Decoder(Night).decode_lines(read_whole(path)) if path.exists() else []
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         expected = f"expected the timings of each night, one JSON object a line ({error})"
-        raise RecordError(f"{path}: {expected}; mend it, or move it, and the series begins anew") from error
+        raise RecordError(f"{path}: {expected}; repair it, or move it away to begin a new series") from error
 
 
 def write_nights(path: Path, nights: Iterable[Night]) -> None:

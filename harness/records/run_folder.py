@@ -228,7 +228,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file under a temporary name and move it into place; an OSError leaves nothing of it. A link stays one."""
     path = Path(os.path.realpath(path))
     if os.path.lexists(path) and not path.is_file():
-        raise OSError(errno.EEXIST, "something else than a file is there", str(path))
+        raise OSError(errno.EEXIST, "something other than a file is there", str(path))
     file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False)  # noqa: SIM115
     temporary = Path(file.name)
     try:

@@ -217,8 +217,8 @@ def _accuracy_section(comparison: Comparison, reasons: Sequence[tuple[str, str]]
 def _accuracy_notes(pairs: Sequence[AccuracyPair], reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
     if any(pair.pairing for pair in pairs):
         yield (
-            f"{_PREDICTIONS}; p: exact McNemar test of now correct against now wrong; drift: how far the logits of an "
-            "image moved at most, in units of the logit scale"
+            f"{_PREDICTIONS}; p: exact McNemar test of now correct against now wrong; drift: largest change of any "
+            "logit, in units of the logit scale"
         )
     unpaired: dict[str, list[str]] = {}
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""The pytest plugin of progress and tables: how far a case is, and at the end of a session what was measured."""
+"""The pytest plugin of progress and tables: how far along a case is, and at the end what was measured."""
 
 from __future__ import annotations
 

@@ -49,14 +49,14 @@ class Console:
 
 
 class Progress:
-    """How many images are done of a phase; called with that number and the number of all."""
+    """How many images of a phase are done; called with that number and the total."""
 
     def __init__(self, phase: str, console: Console, subject: str = "") -> None:
         self._phase, self._console, self._subject = phase, console, subject
         self._bar: tqdm[NoReturn] | None = None
 
     def __call__(self, done: int, images: int) -> None:
-        """Show how many images are done, if that is due; fewer than before start it again, all end it."""
+        """Show how many images are done, if an update is due; a lower number starts it again, the total ends it."""
         if done == images or (self._bar is not None and done < self._bar.n):
             self.close()
         if done == images:

@@ -27,12 +27,12 @@ from harness.stats import binomial_tail, sampling_band
 from harness.verdict import ALPHA, FAILED, NOT_JUDGED
 
 _RANK = (
-    "rank: best and worst by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's "
+    "rank: range of ranks by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's "
     "method)"
 )
 CHANGED = "changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
 _TOP5 = "top-5: images with another set of five highest classes, in brackets those beyond noise"
-_DRIFT = "drift: largest of the logits of an image, in units of the logit scale"
+_DRIFT = "drift: largest change of any logit, in units of the logit scale"
 _AGAINST = {
     "diff": "points above or below the {origin} accuracy",
     "baseline": "accuracy of the baseline on the same images",
@@ -187,9 +187,9 @@ def _settings_section(run: Run) -> Section:
         row += [("diff", difference) for difference in differences]
         row += [("changed", changed), ("images/s", f"{case.images_per_second:,.0f}")]
         rows.append([*row, ("speed-up", speed_up)])
-    lines = ["diff: to the model's first setting, top-1 and top-5; changed: images with another top-1 prediction"]
+    lines = ["diff: from the model's first setting, top-1 and top-5; changed: images with another top-1 prediction"]
     if any(case.compiled for case in run.record.cases):
-        lines.append("images/s of compiled models: with the time of compiling, which -m throughput leaves out")
+        lines.append("images/s of compiled models include compilation, which -m throughput leaves out")
     return Section("", table_of(rows), tuple(lines if rows else ()))
 
 

@@ -72,7 +72,7 @@ googlenet = partial(_with_head, "googlenet")
 
 def _empty(name: str) -> nn.Module:
     """Return the architecture with uninitialized values: torch's default ones cost seconds and would be overwritten."""
-    # GoogLeNet as the pretrained one.
+    # GoogLeNet as it is when pretrained.
     settings = {"googlenet": {"aux_logits": False, "transform_input": True, "init_weights": False}}.get(name, {})
     with torch.device("meta"):
         model = torchvision.models.get_model(name, weights=None, num_classes=100, **settings)

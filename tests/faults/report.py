@@ -70,8 +70,8 @@ _HEAD = (
     "",
     "## EfficientNet-Lite0 on 500 real images",
     "",
-    "*Accuracy*: the check against published values would fail with these counts on a subset of 500 of 50,000 images,",
-    "or pass. *Changed*: changed predictions, in brackets those beyond noise. *Drift on 50*: how far the logits of the",
+    "*Accuracy*: whether the check against published values would fail with these counts on a subset of 500 of 50,000",
+    "images. *Changed*: changed predictions, in brackets those beyond noise. *Drift on 50*: how far the logits of the",
     "50 images of `--limit 50` moved, median and largest, in units of the logit scale; arithmetic moves them by 2e-6",
     "at most. *Gate*: the outcome with `--baseline`, and the diagnosis. *refused*: the harness gives no result. Faults",
     "that changed no prediction fail too, since no named difference of the environment explains them; counters that",
@@ -80,15 +80,15 @@ _HEAD = (
 _SYNTHETIC_HEAD = (
     "## The four models on the synthetic dataset",
     "",
-    "100 of the 500 rendered images (`--limit 100`), against the baseline that is part of the project. *Accuracy*: how",
-    "many of the models fail the check against the recorded values, by the band of such a subset",
+    "100 of the 500 rendered images (`--limit 100`), against the project's own baseline. *Accuracy*: how many of the",
+    "models fail the check against the recorded values, by the band for a subset of this size",
     "([synthetic.md](synthetic.md) has all 500). *Changed*: changed predictions of all models. A model without the",
     "layer in question is untouched: it gives the same bits.",
 )
 _SOUND_HEAD = (
     "## Sound runs",
     "",
-    "What must make no difference, without a fault, against the same baselines: each must pass.",
+    "Variations that must make no difference, without a fault, against the same baselines: each must pass.",
 )
 
 

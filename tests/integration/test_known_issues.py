@@ -67,7 +67,7 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
     result.stdout.fnmatch_lines_random(
         [
             f"XFAIL *known-V1-fp32* - top-1: {REASON}",
-            "known issue: top-1 has expired, repair it or accept it for longer: rounds down (*/3), until 2020-01-31",
+            "known issue: top-1 has expired, fix it or accept it for longer: rounds down (*/3), until 2020-01-31",
             "known issue: top-1 no longer occurs, remove it from --known-issues: rounds down (*/4), until *",
             "warning: known-V1-fp32: top-1: known issue: rounds down (https://example.org/1),",
         ]

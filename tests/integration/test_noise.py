@@ -63,7 +63,7 @@ def test_the_noise_is_measured_and_written(project: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("output", "reason"), [("absent/noise.json", "No such file"), ("colours", "something else than a file is there")]
+    ("output", "reason"), [("absent/noise.json", "No such file"), ("colours", "something other than a file is there")]
 )
 def test_a_file_that_cannot_be_written_is_an_error_before_anything_is_measured(
     project: Path, capsys: pytest.CaptureFixture[str], output: str, reason: str

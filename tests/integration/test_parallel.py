@@ -132,7 +132,7 @@ def test_a_rank_that_dies_ends_the_run_with_what_was_done_before(project: Path) 
     output = _output(project, rank=0)
     sentence = "rank 1 of 2 ended before it could bring its predictions of second-V1-fp32. Nothing is judged without"
     assert sentence in output
-    assert "the ranks have lost each other" in output
+    assert "the ranks have lost contact with each other" in output
     values = json.loads((project / "run" / "record.json").read_text())
     assert [(CASE, "passed", 16)] == [
         (case["id"], case["outcome"], case["counts"]["images"]) for case in values["cases"]

@@ -481,7 +481,7 @@ def test_a_run_is_not_written_into_another_or_over_everything(tmp_path: Path) ->
     for path in ("loop", "loop/run"):
         with pytest.raises(ResultsError):
             NewRun(tmp_path / path)
-    with pytest.raises(ResultsError, match=r"-o .*/loop: cannot be written: something else than a file is there"):
+    with pytest.raises(ResultsError, match=r"-o .*/loop: cannot be written: something other than a file is there"):
         write_text("-o", tmp_path / "loop", "")
     with pytest.raises(ResultsError, match="--results /: a mount point cannot be replaced; name a folder in it"):
         NewRun(Path("/"))

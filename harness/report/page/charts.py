@@ -142,7 +142,7 @@ def speeds(title: str, bars: Sequence[Bar]) -> Chart:
 
 
 def series(title: str, lines: Lines, runs: Sequence[str], y_title: str, least: float) -> Chart:
-    """Draw at most 8 lines over runs; the axis goes up and down at least so far."""
+    """Draw at most 8 lines over runs; the axis extends at least so far up and down."""
     rows: list[dict[str, Any]] = [
         {"name": name, "run": run, "value": value, "description": f"{name}, {run}: {value:+.3f}"}
         for name, values in lines.items()

@@ -193,7 +193,7 @@ def test_an_update_must_not_lose_cases(run: Run) -> None:
             [case_result(), case_result("alexnet", expected=expected(1000, 702, 900))],
             False,
             "1 of 2 cases failed the check against the published values, such as alexnet-IMAGENET1K_V1-fp32; "
-            "--baseline-accept-failed stores them nevertheless",
+            "--baseline-accept-failed stores them anyway",
         ),
         ([case_result(), case_result("alexnet", expected=expected(1000, 702, 900))], True, None),
         ([case_result(), case_result("alexnet", baseline=Unpaired("different", "other images"))], False, None),

@@ -135,7 +135,7 @@ def test_only_a_file_is_replaced(run: Path, tmp_path: Path, capsys: pytest.Captu
 
     for name in ("folder", "pipe"):
         assert main(["report", str(run), "--markdown", str(tmp_path / name)]) == 2
-        assert capsys.readouterr().err.endswith(f"/{name}: cannot be written: something else than a file is there\n")
+        assert capsys.readouterr().err.endswith(f"/{name}: cannot be written: something other than a file is there\n")
     assert main(["report", str(run), "--markdown", str(tmp_path / "link.md")]) == 0
     assert (tmp_path / "link.md").is_symlink()
     assert (tmp_path / "there.md").read_text().startswith("### PASSED")

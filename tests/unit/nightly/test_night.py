@@ -143,7 +143,7 @@ def test_a_night_without_a_verdict_is_neither_green_nor_pinned(
 
     assert "NO VERDICT: this night evaluated 900 images and the pinned run 1000; give" in nights.title
     assert 1 == nights.accept()
-    assert "it has 900 images, and the pinned run 1,000; --force pins it all the same" in capsys.readouterr().out
+    assert "it has 900 images, and the pinned run 1,000; --force pins it anyway" in capsys.readouterr().out
     monkeypatch.setenv("STATUS", "3")
     assert 2 == nights.night(case_result())
     assert "NO VERDICT: pytest ended with 3, though every result that it left passed\n" == nights.title
@@ -169,7 +169,7 @@ def test_what_is_kept_of_earlier_nights(nights: Nights, monkeypatch: pytest.Monk
 
     assert 0 == nights.night(case_result())
 
-    assert "the page's series begins anew, the records of earlier nights" in (latest / "log.txt").read_text()
+    assert "the page begins a new series, the records of earlier nights" in (latest / "log.txt").read_text()
     assert ["store", "prune", "--older-than", "14d"] == commands[-1][-4:]
     [aside] = nights.state.glob("history.set-aside-*")
     assert [42, 1] == [len(list(folder.iterdir())) for folder in (aside, history)]
@@ -213,7 +213,7 @@ def test_accept_shows_what_changes_and_refuses(nights: Nights, capsys: pytest.Ca
     assert 0 == main(["baseline", "accept", str(fails), "--force"])
 
     lacks = f"it lacks {whole[1].id}, which the pinned run has"
-    force = "--force pins it all the same"
+    force = "--force pins it anyway"
     assert refusals[0].startswith(f"not pinned: the run failed: 1 of 3 results: {whole[0].id}: top-1: measured 70")
     assert refusals[1] == f"not pinned: the run failed: 1 of 3 results: {whole[1].id}: not run; {lacks}; {force}"
     assert refusals[2] == f"not pinned: {lacks}; {force}"

@@ -67,8 +67,8 @@ resnet18   34,839   -40  -0.080  43,879    +0  12 (11)  0.51  2e-03  FAILED
 googlenet  34,889    +0  +0.000  43,889    +0    0 (0)     1  equal  passed
 changed: images with another top-1 prediction, in brackets those beyond noise,
   which arithmetic alone cannot explain; p: exact McNemar test of now correct
-  against now wrong; drift: how far the logits of an image moved at most, in
-  units of the logit scale
+  against now wrong; drift: largest change of any logit, in units of the logit
+  scale
 resnet18-IMAGENET1K_V1-fp32: 6 now wrong, 3 now correct
     01.JPEG: class 0 -> class 1, now correct, margin 5.0e-01
     02.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01

@@ -31,7 +31,7 @@ rank  model      top-1    diff    top-5    diff  img/s  outcome
 4     alexnet   56.500  -0.100   79.000  +0.000  1,234  FAILED
   googlenet-IMAGENET1K_V1-fp32: not run
   vgg11-IMAGENET1K_V1-fp32: ERROR, no result (see above)
-rank: best and worst by top-1 that these images allow, with 95 % confidence for
+rank: range of ranks by top-1 that these images allow, with 95 % confidence for
   all (exact McNemar tests, Holm's method)
 diff: points above or below the published accuracy
 own-IMAGENET1K_V1-fp32: ran in batches of 8
@@ -246,10 +246,9 @@ model    setting         top-1   top-5    diff    diff  changed  images/s  speed
 alexnet  fp32           56.500  79.000       -       -        -       200         -
 alexnet  bf16           56.500  79.000  +0.000  +0.000        0       500      2.50
 alexnet  bf16-compiled  56.600  78.900  +0.100  -0.100        1       150      0.75
-diff: to the model's first setting, top-1 and top-5; changed: images with
+diff: from the model's first setting, top-1 and top-5; changed: images with
   another top-1 prediction
-images/s of compiled models: with the time of compiling, which -m throughput
-  leaves out"""
+images/s of compiled models include compilation, which -m throughput leaves out"""
 
 
 def test_settings_of_a_model_are_compared_with_its_first(tmp_path: Path) -> None:
@@ -289,7 +288,7 @@ changed: images with another top-1 prediction; beyond noise: those that
   arithmetic alone cannot explain
 top-5: images with another set of five highest classes, in brackets those beyond
   noise
-drift: largest of the logits of an image, in units of the logit scale"""
+drift: largest change of any logit, in units of the logit scale"""
 
 REASONS = """\
 warning: resnet18-IMAGENET1K_V1-fp32: decoded inputs: 2 of 1,000 images have
