@@ -31,7 +31,7 @@ SYNTHETIC_BASELINE = Path(__file__).parents[1] / "synthetic" / "baseline"
 """The run that the synthetic images are compared with by default."""
 _REFERENCE_IMAGES = 64
 _SWITCHES = {
-    "--baseline-update": "compare with the baseline, then replace it by this run",
+    "--baseline-update": "compare with the baseline, then replace it with this run",
     "--baseline-accept-failed": "let --baseline-update store a run that failed the check against the published values",
     "--strict-drift": "fail also on differences that changed no prediction beyond noise, even where they are explained",
     "--allow-drift": "only warn about unexplained differences that changed no prediction beyond noise",
