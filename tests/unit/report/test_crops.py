@@ -82,8 +82,10 @@ def test_the_images_of_the_baseline_are_kept(tmp_path: Path) -> None:
 
     assert ["0005.JPEG", "0007.JPEG", *PREDICTIONS.ids[-18:].tolist()] == list(kept)
 
-    (old.path / CROPS / f"{CASE.id}.npz").write_bytes(b"damaged")  # which is no evidence, and stops nothing
-    assert PREDICTIONS.ids[-20:].tolist() == list(_kept(tmp_path / "other", _closer(), old.path, slice(0, 1000)))
+    (old.path / CROPS / f"{CASE.id}.npz").write_bytes(b"damaged")  # no evidence, and stops nothing
+    for folder in (old.path, tmp_path / "none"):
+        kept = _kept(tmp_path / f"against {folder.name}", _closer(), folder, slice(0, 1000))
+        assert PREDICTIONS.ids[-20:].tolist() == list(kept)
 
 
 def test_the_baseline_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
