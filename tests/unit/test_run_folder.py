@@ -276,6 +276,24 @@ def test_a_run_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, mon
     assert RECORD == _without_digests(read_run(folder).record)
 
 
+def test_a_run_without_results_that_cannot_be_written_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left that looks like a run."""
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("harness.records.run_folder.write_whole", fail)
+    run = NewRun(tmp_path / "run")
+
+    with pytest.raises(ResultsError, match=r"the run cannot be written to .*/run: No space left on device\Z"):
+        run.finish(run_record([Missing(CASE.id, "error", "no weights")]))
+    run.discard()
+
+    assert [] == list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), KeyboardInterrupt()])
 def test_a_run_that_cannot_be_moved_gives_the_earlier_one_back(
     error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -247,6 +247,9 @@ def test_a_case_is_paired_with_its_model_in_another_setting(tmp_path: Path) -> N
     assert [bf16.id, other.id] == [case["id"] for case in compared["cases"]]
     assert 0 == main(["compare", *_pair(tmp_path, old, both)])
     assert 1 == main(["compare", *_pair(tmp_path, both, old)])  # it lacks bf16
+    lower = case_result(counts=(1000, 600, 800), id=bf16.id, precision="bf16")
+    pair = _pair(tmp_path, run_record([fp32, lower]), run_record([lower]))
+    assert 0 == main(["compare", *pair, "--fail-on=accuracy"])
     contiguous = case_result(id="resnet18-IMAGENET1K_V1-fp32-contiguous", memory_format="contiguous")
     for setting in (bf16, contiguous):
         pair = _pair(tmp_path, old, run_record([setting, other]))
