@@ -30,15 +30,6 @@ def test_class_folders_are_read(root: Path, given: str) -> None:
     assert (dataset.name, dataset.format) == ("mine", "torchvision's ImageNet root")
 
 
-@pytest.mark.parametrize("missing", ["meta.bin", "val"])
-def test_another_format_is_left_to_others(root: Path, missing: str) -> None:
-    """Without meta.bin or class folders in val/ it is another format."""
-    (root / missing).rename(root / "elsewhere")
-
-    assert prepared_root.read(root) is None
-    assert prepared_root.read(root / "elsewhere") is None
-
-
 def test_without_val_the_archive_is_read(tmp_path: Path) -> None:
     """A root that was not unpacked yet is read from its archive."""
     write_files(tmp_path, "meta.bin")
