@@ -20,6 +20,7 @@ from torch import nn
 from harness.records.run_folder import read_run
 from harness.throughput.timing import Bench, TimedForward
 from tests.colours import EXPECTED, nearest_colour
+from tests.quick import measure_less
 
 Throughput = Callable[..., pytest.RunResult]
 QUICK = ("--benchmark-max-time=0.02", "--benchmark-min-rounds=5")
@@ -29,10 +30,7 @@ CASE = "nearest-V1-fp32"
 @pytest.fixture
 def throughput(pytester: pytest.Pytester, project: Path, monkeypatch: pytest.MonkeyPatch) -> Throughput:
     """Run ``pytest -m throughput`` with these arguments in the project, with less work to measure the machine."""
-    monkeypatch.setattr("harness.throughput.timing._PRODUCT_SIDE", {"cpu": 64})
-    monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.0)
-    monkeypatch.setattr("harness.throughput.machine._PRODUCTS", 3)
-    monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)  # pytest-benchmark's takes a second
+    measure_less(monkeypatch)
     (project / "test_throughput.py").write_text((Path(__file__).parents[1] / "test_throughput.py").read_text())
 
     def run(*arguments: str) -> pytest.RunResult:

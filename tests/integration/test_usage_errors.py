@@ -165,15 +165,3 @@ def test_a_value_that_does_not_exist_here(arguments: list[str], message: str, ga
     found = usage_error(gate("--imagenet=colours", *arguments))
 
     assert fnmatchcase(found, message), found
-
-
-@pytest.mark.parametrize(
-    ("argument", "expected"),
-    [("--batch-size=0", "a whole number above 0, found '0'"), ("--store=", "a folder, found nothing")],
-)
-def test_an_invalid_value(gate: Gate, argument: str, expected: str) -> None:
-    """Counts are whole numbers above 0, and a folder has a name."""
-    result = gate("--imagenet=colours", argument)
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"*argument {argument.partition('=')[0]}: expected {expected}"])

@@ -262,6 +262,7 @@ def test_models_of_many_kinds_are_evaluated(build: Callable[[], Any]) -> None:
     assert len(logits) == 3
     assert one.sha256 == again.sha256 != digest_of_weights(changed.module)
     assert not any(module.training for module in one.module.modules())
+    assert (one.preset, one.transform) == (PRESET, None)
     # https://pytorch.org/vision/main/models.html: 11,689,512 weights and biases, of which batch norm is folded.
     assert one.parameters == (11_684_712 if build is int8 else 32)
 
@@ -285,15 +286,6 @@ def no_memory() -> nn.Module:
 def no_model() -> str:
     """Return something else."""
     return "no model"
-
-
-def test_a_builder_makes_the_model() -> None:
-    """Its model is put into eval mode and has the preset of the file."""
-    loaded = load(built("tiny"), CPU)
-
-    assert not any(module.training for module in loaded.module.modules())
-    assert (loaded.preset, loaded.transform, loaded.parameters) == (PRESET, None, 32)
-    assert loaded.gmacs == 224 * 224 * 24 / 1e9
 
 
 def raising() -> None:

@@ -47,12 +47,6 @@ def test_a_mark_is_selected_where_the_expression_asks_for_it(
     assert {mark for mark in BOTH if is_selected(config, mark)} == selected
 
 
-def test_a_wrong_expression_is_a_usage_error(pytester: pytest.Pytester) -> None:
-    """Before pytest itself comes to it."""
-    with pytest.raises(pytest.UsageError, match=r"wrong expression after -m: 'imagenet and'"):
-        is_selected(pytester.parseconfig("-m", "imagenet and"), "imagenet")
-
-
 @pytest.mark.parametrize("argument", ["--color", "--color=no"])
 def test_an_option_without_an_effect_is_a_usage_error(argument: str, pytester: pytest.Pytester) -> None:
     """Whether its value is joined to it or not; an option that was not given is none."""

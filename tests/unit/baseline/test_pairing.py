@@ -213,14 +213,6 @@ def test_classes_that_change_places_drift() -> None:
     assert paired(OLD, side(swapped(flat(), slice(None)))).drift == Drift(0.25, 0.25, 0.25, beyond=N)
 
 
-def test_equal_predictions_have_no_difference() -> None:
-    """Nothing changed, p = 1, no margin, no drift."""
-    found = paired(OLD, OLD)
-
-    assert (found.changed, found.lost, found.gained, found.p) == (0, 0, 0, 1.0)
-    assert (found.drift, found.largest_margin, found.top5_changed) == (Drift(0.0, 0.0, 0.0), None, 0)
-
-
 def test_without_logits_in_the_baseline_the_margins_are_the_new_runs() -> None:
     """A baseline of classes alone gives no drift, and near-ties are told by the other run."""
     new = from_logits(np.array([[5.001, 5, 3, 2, 1, 0], [6.0, 5, 3, 2, 1, 0]]))

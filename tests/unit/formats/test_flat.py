@@ -41,15 +41,6 @@ def test_names_in_other_spellings_have_the_same_ids(tmp_path: Path) -> None:
     assert dataset.ids == (ONE, TWO)
 
 
-@pytest.mark.parametrize("names", [("a.JPEG",), ("ILSVRC2012_val_00000001.txt",), ("n01440764/" + ONE,), ()])
-def test_another_format_is_left_to_others(tmp_path: Path, names: tuple[str, ...]) -> None:
-    """Without an image of the validation set that lies flat it is another format; so is a file."""
-    write_files(tmp_path, *names)
-
-    assert flat.read(tmp_path) is None
-    assert flat.read(Path(__file__)) is None
-
-
 def test_an_image_of_another_name_is_an_error(tmp_path: Path) -> None:
     """No label is known for it, and leaving it out would be silent."""
     write_files(tmp_path, ONE, "cat.jpg")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness.dataset import open_dataset
+from harness.dataset import ImageDataset, open_dataset
 from harness.errors import DatasetError
-from harness.formats import FORMATS, imagenet
+from harness.formats import FORMATS, flat, imagenet, imagenetv2, kaggle, parquet, prepared_root, webdataset
 
 FIRST, SECOND, LAST = "n01440764", "n01443537", "n15075141"
 
@@ -95,11 +97,11 @@ def test_a_stray_image_does_not_hide_the_validation_set(tmp_path: Path) -> None:
 
 def test_the_validation_set_is_called_imagenet(tmp_path: Path, reference: Path) -> None:
     """All 50,000 names in their class folders are the published dataset."""
+    for wnid in imagenet.wnids():
+        (tmp_path / "val" / wnid).mkdir(parents=True)
     for line in gzip.decompress((reference / "ilsvrc2012_val_labels.csv.gz").read_bytes()).decode().splitlines()[1:]:
         name, wnid, _ = line.split(",")
-        folder = tmp_path / "val" / wnid
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+        os.close(os.open(f"{tmp_path}/val/{wnid}/{name}", os.O_CREAT))  # of 50,000 files, faster than by Path
 
     dataset = open_dataset(str(tmp_path))
 
@@ -158,6 +160,27 @@ def test_a_folder_that_is_no_class_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(DatasetError, match=r"holds folder 'n01440765', which is not one of the 1,000 classes"):
         open_dataset(str(tmp_path))
+
+
+VALIDATION = "ILSVRC2012_val_00000001"
+OTHER_FORMATS: list[tuple[Callable[[Path], ImageDataset | None], list[tuple[str, ...]]]] = [
+    (flat.read, [(), ("a.JPEG",), (f"{VALIDATION}.txt",), (f"{FIRST}/{VALIDATION}.JPEG",)]),
+    (imagenetv2.read, [(), ("a.jpeg",), (f"{FIRST}/a.jpeg",), ("0/a.jpeg", "notes/a.txt"), ("\u0663/a.jpeg",)]),
+    (kaggle.read, [(f"val/{VALIDATION}.JPEG", "LOC_val_solution.csv")]),
+    (parquet.read, [("a.JPEG", "data/a.JPEG")]),
+    (prepared_root.read, [("meta.bin",), (f"val/{FIRST}/a.JPEG",)]),
+    (webdataset.read, [("a.JPEG", "ILSVRC2012_devkit_t12.tar.gz")]),
+]
+
+
+@pytest.mark.parametrize(("read", "names"), [(read, names) for read, all_ in OTHER_FORMATS for names in all_])
+def test_another_format_is_left_to_others(
+    read: Callable[[Path], ImageDataset | None], names: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Each reader takes no folder that is not in its format, and no file that is none."""
+    touch(tmp_path, *names)
+
+    assert [None, None] == [read(tmp_path), read(Path(__file__))]
 
 
 @pytest.mark.parametrize("name", ["imagenet-1k", "synthetic"])

@@ -168,17 +168,6 @@ def test_a_folder_by_wnid_of_that_name_is_not_the_published_split(tmp_path: Path
     )
 
 
-@pytest.mark.parametrize(
-    "names", [(), ("a.jpeg",), ("n01440764/a.jpeg",), ("0/a.jpeg", "notes/a.txt"), ("\u0663/a.jpeg",)]
-)
-def test_another_format_is_left_to_others(tmp_path: Path, names: tuple[str, ...]) -> None:
-    """Only folders that all are numbers are this format; a file is not."""
-    write_files(tmp_path, *names)
-
-    assert imagenetv2.read(tmp_path) is None
-    assert imagenetv2.read(Path(__file__)) is None
-
-
 @pytest.mark.parametrize("stranger", ["1000", "007", "00"])
 def test_a_number_that_is_no_class_index_is_an_error(tmp_path: Path, stranger: str) -> None:
     """The sentence names the folder."""

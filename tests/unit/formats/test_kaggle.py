@@ -63,14 +63,6 @@ def test_images_sorted_into_class_folders_are_read_as_those(tmp_path: Path) -> N
     assert (dataset.name, dataset.format) == (tmp_path.name, "Kaggle's tree, class folders")
 
 
-def test_another_format_is_left_to_others(tmp_path: Path) -> None:
-    """Without Data/CLS-LOC it is another format; so is a file."""
-    write_files(tmp_path, f"val/{ONE}", "LOC_val_solution.csv")
-
-    assert kaggle.read(tmp_path) is None
-    assert kaggle.read(tmp_path / "LOC_val_solution.csv") is None
-
-
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -14,7 +14,7 @@ from harness.errors import DatasetError
 from harness.formats import sources as sources_module
 from harness.formats.parquet import read
 from harness.formats.sources import FileSource, ParquetSource
-from tests.archives import write_files, write_parquet
+from tests.archives import write_parquet
 
 pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
 parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
@@ -120,14 +120,6 @@ def test_a_listing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert first is not None
     assert second is not None
     assert (first.ids, first.sources, first.digest) == (second.ids, second.sources, second.digest)
-
-
-def test_another_format_is_left_to_others(tmp_path: Path) -> None:
-    """Without a .parquet file it is another format."""
-    write_files(tmp_path, "a.JPEG", "data/a.JPEG")
-
-    assert read(tmp_path) is None
-    assert read(tmp_path / "a.JPEG") is None
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

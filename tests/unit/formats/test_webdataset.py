@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import DatasetError
 from harness.formats import tar, webdataset
-from tests.archives import write_files, write_tar
+from tests.archives import write_tar
 
 ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
 
@@ -63,14 +63,6 @@ def test_labels_are_kept_in_the_index(tmp_path: Path, monkeypatch: pytest.Monkey
     assert first is not None
     assert second is not None
     assert (first.ids, first.sources, first.digest) == (second.ids, second.sources, second.digest)
-
-
-def test_another_format_is_left_to_others(tmp_path: Path) -> None:
-    """Without an archive that could be a shard it is another format; the devkit's is none."""
-    write_files(tmp_path, "a.JPEG", "ILSVRC2012_devkit_t12.tar.gz")
-
-    assert webdataset.read(tmp_path) is None
-    assert webdataset.read(tmp_path / "a.JPEG") is None
 
 
 @pytest.mark.parametrize(
