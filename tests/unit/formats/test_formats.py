@@ -11,7 +11,7 @@ import pytest
 
 from harness.dataset import ImageDataset, open_dataset
 from harness.errors import DatasetError
-from harness.formats import FORMATS, flat, imagenet, imagenetv2, kaggle, parquet, prepared_root, webdataset
+from harness.formats import FORMATS, flat, imagenet, imagenetv2, kaggle, parquet, webdataset
 
 FIRST, SECOND, LAST = "n01440764", "n01443537", "n15075141"
 
@@ -168,7 +168,6 @@ OTHER_FORMATS: list[tuple[Callable[[Path], ImageDataset | None], list[tuple[str,
     (imagenetv2.read, [(), ("a.jpeg",), (f"{FIRST}/a.jpeg",), ("0/a.jpeg", "notes/a.txt"), ("\u0663/a.jpeg",)]),
     (kaggle.read, [(f"val/{VALIDATION}.JPEG", "LOC_val_solution.csv")]),
     (parquet.read, [("a.JPEG", "data/a.JPEG")]),
-    (prepared_root.read, [("meta.bin",), (f"val/{FIRST}/a.JPEG",)]),
     (webdataset.read, [("a.JPEG", "ILSVRC2012_devkit_t12.tar.gz")]),
 ]
 
