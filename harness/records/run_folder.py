@@ -84,7 +84,7 @@ class NewRun:
         What was measured is then kept elsewhere, and the error says where.
         """
         assert self.folder is not None
-        measured = bool(record.cases or record.timings)
+        measured = record.cases or record.timings
         if not measured and (full := [one.detail for one in record.missing if one.detail.startswith(_NOT_WRITABLE)]):
             raise ResultsError(full[0])
         before = self.folder.with_name(f"{self.folder.name}.replaced-{secrets.token_hex(4)}")
@@ -171,8 +171,7 @@ class Run:
         path, dataset = self.path / LABELS, self.record.dataset
         ids, targets = self.arrays(LABELS, path).values()
         if (ids[1:] <= ids[:-1]).any():
-            expected = "expected ids sorted and unique, found others"
-            raise RecordError(f"{path}: {expected}; it was not written by this harness")
+            raise RecordError(f"{path}: expected ids sorted and unique, found others; not written by this harness")
         if dataset is not None and digest_of(ids.tolist(), targets) != dataset.digest:
             raise RecordError(f"{path}: its digest differs from that in {RECORD}: one of them was modified")
         return ids, targets
@@ -204,8 +203,7 @@ def read_run(path: Path) -> Run:
         raise RecordError(f"{path}: expected a run folder (--results) or its JSON (--benchmark-json), found nothing")
     file = path / RECORD if path.is_dir() else path
     if not file.exists():
-        why = "a run that was killed leaves none"
-        raise RecordError(f"{path}: expected a run folder (--results), found no {RECORD} in it; {why}")
+        raise RecordError(f"{path}: expected a run folder (--results), found no {RECORD}; a killed run leaves none")
     try:
         return Run(path, parse_record(read_whole(file)))
     except OSError as error:
@@ -243,8 +241,8 @@ def write_whole(path: Path, data: bytes) -> None:
 def _foreign(folder: Path) -> str:
     """Return the name of something that no run has in its folder; empty if there is nothing."""
     arrays = (path for kind in (PREDICTIONS, INPUTS, CROPS) for path in (folder / kind).glob("*.npz"))
-    ours = {*(folder / name for name in (RECORD, LABELS, LOCK, PREDICTIONS, INPUTS, CROPS)), *arrays}
-    if foreign := sorted(set(folder.rglob("*")) - ours):
+    ours = (folder / name for name in (RECORD, LABELS, LOCK, PREDICTIONS, INPUTS, CROPS))
+    if foreign := sorted({*folder.rglob("*")} - {*ours, *arrays}):
         return str(foreign[0].relative_to(folder))
     if not (folder / RECORD).exists():
         return PREDICTIONS if (folder / PREDICTIONS).exists() else ""
@@ -279,8 +277,7 @@ def _read_arrays(kind: str, path: Path, n: int | None, sha256: str | None) -> di
                     seen = "nothing" if found is None else f"{found} of shape {shape}"
                     wanted = f"{name} of type {dtype} for {n} images"
                     raise RecordError(f"{path}: expected {wanted}, found {seen}; it may be damaged")
-                # Before it is inflated.
-                if (size := math.prod(shape) * found.itemsize) > _LARGEST:
+                if (size := math.prod(shape) * found.itemsize) > _LARGEST:  # before it is inflated
                     raise RecordError(f"{path}: expected {name} of at most {_LARGEST:,} bytes, found {size:,}")
                 with stored.open(member) as file:
                     arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
@@ -300,5 +297,4 @@ def _as_results_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise ResultsError(f"{_NOT_WRITABLE} {path}: {reason}") from error
+        raise ResultsError(f"{_NOT_WRITABLE} {path}: {error.strerror or error}") from error

@@ -278,7 +278,7 @@ def test_another_setting_is_compared_with_the_default_one(gate: Gate, project: P
         ((BASE,), "--baseline base: expected a run folder * found nothing; record one with --baseline-update"),
         (
             ("--baseline=colours",),
-            "--baseline colours: expected a run folder *, found no record.json in it; *",
+            "--baseline colours: expected a run folder *, found no record.json; *",
         ),
         (("--baseline=expected_accuracy.yaml",), "--baseline expected_accuracy.yaml: expected JSON *"),
         ((UPDATE,), "--baseline-update needs --baseline DIR: the folder to write"),
