@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except KeyboardInterrupt as interrupt:
-        words = " by ".join(["interrupted", *interrupt.args]), getattr(options, "interrupted", "")
-        print(for_stderr("; ".join(filter(None, words))), file=sys.stderr)
+        by, advice = f" by {interrupt}" if interrupt.args else "", getattr(options, "interrupted", "")
+        print(for_stderr(f"interrupted{by}{advice and f'; {advice}'}"), file=sys.stderr)
         return 130
     except Exception:
         # A bug of the harness: with its traceback, and never with the exit status of a check that failed.

@@ -127,5 +127,5 @@ def test_the_first_version_that_changes_logits_is_found(
     assert "nowhere" in refused
     assert main([argument.replace("--bad=1.4", "--bad=2.0") for argument in command]) == 2
     assert capsys.readouterr().err == (
-        "error: --good 1.1 --bad 2.0: expected two versions of offset, old first, of 1.0, ..., 1.3, 1.4, 1.5\n"
+        "error: --good 1.1 --bad 2.0: expected a version of offset and a later one, among 1.0, ..., 1.3, 1.4, 1.5\n"
     )
