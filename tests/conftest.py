@@ -17,9 +17,10 @@ GPU = "gpu"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hide GPUs, and xdist, from tests that are the same on every machine and from the runs that they start."""
+    """Hide GPUs, xdist and the terminal from tests that are the same on every machine and from the runs that they start."""
     if not any(is_selected(config, mark) for mark in (ACCURACY, THROUGHPUT, GPU)):
         os.environ.update(CUDA_VISIBLE_DEVICES="", HIP_VISIBLE_DEVICES="")
+        os.environ.pop("COLUMNS", None)  # of the terminal in which tests are started
         # Threads that wait for each other do not spin: in tiny models that takes longer than the work.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:

@@ -98,7 +98,7 @@ class Trial:
 
 def _build(folder: Path) -> None:
     """Build a store, with threads for its processes, so that it takes a second from the start."""
-    vars(store)["process_pool"] = ThreadPoolExecutor
+    vars(store)["process_pool"] = lambda workers, **_: ThreadPoolExecutor(workers)
     dataset = open_dataset("synthetic").subset(100)
     decoder = decoder_on("pillow", torch.device("cpu"))
     images = store.DecodedImages(dataset, Geometry(256, 224, "bilinear"), decoder, folder, 2)

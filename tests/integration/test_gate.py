@@ -141,7 +141,7 @@ def test_a_limit_is_judged_by_the_sampling_band(gate: Gate) -> None:
             r"dataset: colours \(colours\), 12 of 16 images, 8 classes$",
             r".*colours, 12 images =+$",
             r"judged on a subset of the images, which could miss a drop in top-1 of up to$",
-            r"  [\d.]+ points and of top-5 by up to [\d.]+ points$",
+            r"  [\d.]+ points and in top-5 of up to [\d.]+ points$",
         ]
     )
 

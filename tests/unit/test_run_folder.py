@@ -350,7 +350,7 @@ def _text(text: str) -> Callable[[Path], object]:
     ("make", "sentence"),
     [
         (lambda _: None, r"run: expected a run folder \(--results\) or its JSON \(--benchmark-json\), found nothing"),
-        (Path.mkdir, r"run: expected a run folder \(--results\), found no record\.json in it; a run that was killed"),
+        (Path.mkdir, r"run: expected a run folder \(--results\), found no record\.json; a killed run"),
         (_cut_short, r"record\.json: expected JSON \(Input data was truncated\); it may have been cut short"),
         (_text(""), r"run: expected JSON \(Input data was truncated\); it may have been cut short"),
         (lambda path: path.write_bytes(b"\x80\x81"), r"run: expected JSON \("),

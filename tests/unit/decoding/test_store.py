@@ -611,7 +611,7 @@ def test_images_decoded_by_pillow_are_reported(
 ) -> None:
     """A run in which Pillow replaced the decoder says so, also when it decodes nothing itself or keeps nothing."""
     # In this process: each of others would import torch.
-    monkeypatch.setattr(module, "process_pool", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(module, "process_pool", lambda *_, **__: ThreadPoolExecutor(1))
     for seed, kind in enumerate(("JPEG", "PNG", "PNG", "JPEG")):
         save(noise(seed), tmp_path / f"odd/n01440764/{seed}.JPEG", format=kind)
     odd = open_dataset(str(tmp_path / "odd"))

@@ -29,7 +29,9 @@ def ignore(_done: int, _images: int) -> None:
 @pytest.fixture
 def folder(dataset: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three stores, last used 3, 2 and 1 hours ago, the last of them a part."""
-    monkeypatch.setattr("harness.decoding.store.process_pool", lambda *_: ThreadPoolExecutor(1))  # no process to start
+    monkeypatch.setattr(
+        "harness.decoding.store.process_pool", lambda *_, **__: ThreadPoolExecutor(1)
+    )  # no process to start
     root = tmp_path / "store"
     for hours, resize, images in ((3, 32, 37), (2, 33, 37), (1, 34, 10)):
         with Store(dataset.subset(images), Decoder(), root, workers=2) as store:
