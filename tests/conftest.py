@@ -17,7 +17,7 @@ GPU = "gpu"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hide GPUs, xdist and the terminal from tests that are the same on every machine and from the runs that they start."""
+    """Hide GPUs, xdist and the terminal from tests that are the same everywhere, and from the runs that they start."""
     if not any(is_selected(config, mark) for mark in (ACCURACY, THROUGHPUT, GPU)):
         os.environ.update(CUDA_VISIBLE_DEVICES="", HIP_VISIBLE_DEVICES="")
         os.environ.pop("COLUMNS", None)  # of the terminal in which tests are started

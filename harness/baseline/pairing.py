@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from harness.baseline.diagnosis import arithmetic, changes_between, class_name, first_difference, images_missing
 from harness.errors import RecordError
+from harness.precision import DEFAULT
 from harness.predictions import Predictions, count
 from harness.records.environment import Environment
 from harness.records.evidence import (
@@ -122,9 +123,13 @@ def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:
 
 
 def earlier_case(cases: Iterable[CaseResult], identity: str, model: str) -> CaseResult | None:
-    """Return what a case is paired with: that of its id, or else its model's in another setting, the default first."""
-    settings = [case for case in cases if f"{case.model}-{case.weights}" == model]
-    return min(settings, key=lambda case: (case.id != identity, case.setting_order), default=None)
+    """Return what a case is paired with: that of its id, or else its model's in fp32, the default setting first.
+
+    One in a lower precision would lend its noise floor, which hides what is wrong in a higher one.
+    """
+    known = [case for case in cases if f"{case.model}-{case.weights}" == model]
+    found = [case for case in known if case.id == identity or case.precision == DEFAULT.precision]
+    return min(found, key=lambda case: (case.id != identity, case.setting_order), default=None)
 
 
 def on_images_of(old: Side, new: Side) -> Side:

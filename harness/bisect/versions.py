@@ -83,7 +83,7 @@ def gate_run(environment: Path, arguments: Sequence[str], results: Path) -> Run:
         unfinished = results.with_name("unfinished")  # a run that is interrupted is written too, as far as it came
         shutil.rmtree(unfinished, ignore_errors=True)
         ended = run_gate(sys.executable, ["-q", f"--results={unfinished}", *arguments], environment)
-        if unfinished.exists():
+        if ended.returncode in (0, 1) and unfinished.exists():  # or it was ended from elsewhere
             unfinished.rename(results)
         else:
             last = [line for line in ended.stdout.splitlines() if line.strip()][-_LAST_LINES:]

@@ -6,9 +6,10 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if more and not getattr(options, "takes_more", False):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     try:
-        with _interrupted_by_signals():
+        with nullcontext() if getattr(options, "ends_itself", False) else _interrupted_by_signals():
             status: int = options.run(options)
         sys.stdout.flush()
     except HarnessError as error:
@@ -86,8 +87,10 @@ def _interrupted_by_signals() -> Iterator[None]:
         raise KeyboardInterrupt(signal.Signals(number).name)
 
     names = {"SIGINT", "SIGTERM", "SIGHUP"}  # the last not on Windows
-    known = {one: signal.getsignal(one) for one in signal.Signals if one.name in names}
-    before = {one: handler for one, handler in known.items() if handler != signal.SIG_IGN}  # as by nohup
+    is_main = threading.current_thread() is threading.main_thread()  # others can set no handler
+    known = {one: signal.getsignal(one) for one in signal.Signals if is_main and one.name in names}
+    # Ignored ones stay so, as by nohup, and those of C code, which Python does not know.
+    before = {one: handler for one, handler in known.items() if handler not in (signal.SIG_IGN, None)}
     try:
         for one in before:
             signal.signal(one, interrupt)

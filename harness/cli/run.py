@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     # No argument is an option of this parser: pytest reads them all.
     run = commands.add_parser("run", help="run the gate; arguments are pytest's", prefix_chars="\0", add_help=False)
     run.add_argument("arguments", nargs=argparse.REMAINDER)
-    run.set_defaults(run=_run)
+    run.set_defaults(run=_run, ends_itself=True)  # by the gate's own handlers of signals
 
 
 def _run(options: argparse.Namespace) -> int:

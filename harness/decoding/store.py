@@ -103,12 +103,13 @@ class DecodedImages:
     def read(self, rows: slice, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Return the images at ``rows`` as (rows, S, S, 3) uint8, in ``into`` if given; ``finish`` comes first."""
         self.finish()
+        first, end, _ = rows.indices(len(self.ids))
         if into is None:
-            into = np.empty((len(self.ids[rows]), self.geometry.crop, self.geometry.crop, 3), np.uint8)
-        first, size = rows.indices(len(self.ids))[0], -(-len(into) // self._parallel)
+            into = np.empty((end - first, self.geometry.crop, self.geometry.crop, 3), np.uint8)
+        assert len(into) == end - first
+        size = -(-len(into) // self._parallel)
         starts = range(0, len(into), size or 1)
-        parts = [into[start : start + size] for start in starts]
-        list(self._readers.map(self._read, [first + start for start in starts], parts))
+        list(self._readers.map(self._read, [first + start for start in starts], [into[s : s + size] for s in starts]))
         return into
 
     def _read(self, first: int, into: NDArray[np.uint8]) -> None:

@@ -37,8 +37,10 @@ def own_folder(start: Path, mode: int = 0o777) -> tuple[Path, FileLock]:
     for file in folder.parent.glob(f"{glob.escape(start.name)}{'[0-9a-f]' * 8}/{LOCKED}"):
         with suppress(OSError, Timeout):
             if file.parent != folder and file.stat().st_uid == folder.stat().st_uid:
-                with FileLock(file.with_name(LOCK), timeout=0):
-                    file.unlink()  # its process has ended; no other one removes the same
+                with FileLock(file.with_name(LOCK), timeout=0):  # its process has ended; no other one removes the same
+                    for path in set(file.parent.iterdir()) - {file, file.with_name(LOCK)}:
+                        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                    file.unlink()  # last, or what an error leaves would not be found again
                 shutil.rmtree(file.parent)
     return folder, lock
 

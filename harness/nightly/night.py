@@ -146,6 +146,8 @@ class Night:
                 return tests.wait()
             finally:
                 tests.terminate()  # if a signal ended the night, for which leaving the context does not wait
+                for line in tests.stdout:  # or it would wait for ever for room in the pipe
+                    self._say(line)
                 tests.wait()
 
     def _slower_than(self, pinned: Run | None, run: Run) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,8 +48,11 @@ def merge(runs: Sequence[Run], staging: Path) -> Record:
                 "modified"
             )
         write_predictions(staging, case.id, predictions, targets)
-        if (crops := array_file(first.path, CROPS, case.id)).exists():
-            write_arrays(array_file(staging, CROPS, case.id), first.arrays(CROPS, crops))
+        for run in (first, *(run for run, _ in others)):  # pictures of the first that has them undamaged
+            with suppress(RecordError):
+                pictures = run.arrays(CROPS, array_file(run.path, CROPS, case.id))
+                write_arrays(array_file(staging, CROPS, case.id), pictures)
+                break
     for (first, timing), *others_timed in timings:
         for run, other_timing in others_timed:
             if timing.seconds != other_timing.seconds:

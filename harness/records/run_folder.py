@@ -73,8 +73,7 @@ class NewRun:
         if outer := [parent for parent in self.folder.parents if (parent / RECORD).exists()]:
             raise ResultsError(f"{option} {folder}: expected a folder of its own, found one in the run {outer[0]}")
         if self.folder.is_dir() and (foreign := _foreign(self.folder)):
-            expected = "expected a new or empty folder, or an earlier run to be replaced"
-            raise ResultsError(f"{option} {folder}: {expected}; found a folder with something else in it: {foreign}")
+            raise ResultsError(f"{option} {folder}: expected a new or empty folder, or a run; found {foreign} in it")
         with _as_results_error(self.folder):
             self.staging, self._lock = own_folder(self.folder.with_name(f"{self.folder.name}.partial-"))
 
@@ -116,7 +115,8 @@ class NewRun:
 
     def _kept(self, content: bytes) -> Path:
         """Return where the run is kept: in a temporary folder, or where it is, as far as it could be written."""
-        self._disown()
+        with suppress(OSError):
+            self._disown()
         kept = Path(tempfile.gettempdir()) / f"imagenet-gate-kept-{secrets.token_hex(4)}"
         try:
             shutil.copytree(self.staging, kept, ignore=shutil.ignore_patterns(RECORD))

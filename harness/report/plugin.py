@@ -59,7 +59,9 @@ def pytest_cmdline_main() -> Generator[None, object, object]:
     try:
         return (yield)
     except pytest.UsageError as error:
-        raise pytest.UsageError(for_stderr(f"ERROR: {error}").removeprefix("ERROR: ")) from error
+        raise pytest.UsageError(
+            *(for_stderr(f"ERROR: {text}").removeprefix("ERROR: ") for text in error.args)
+        ) from error
 
 
 class _Terminal:

@@ -29,7 +29,8 @@ class Table:
     def lines(self) -> Iterator[str]:
         """Yield lines for a terminal; where that is too narrow for a row, its first cell has a line of its own."""
         widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
-        columns = shutil.get_terminal_size((sys.maxsize, 0)).columns  # a file or a pipe has any number
+        # A file or a pipe has any number; Python 3.10 gives 0 for a terminal that does not say.
+        columns = shutil.get_terminal_size((sys.maxsize, 0)).columns or sys.maxsize
         between = "  " if sum(widths) + 2 * len(widths) - 2 <= columns else "\n  "
         for row in [self.head, *self.rows]:
             first, *others = (f"{cell:{'<' if i in self.left else '>'}{widths[i]}}" for i, cell in enumerate(row))
@@ -135,9 +136,11 @@ def as_markdown(sections: Sequence[Section]) -> Iterator[str]:
 
 
 def disturbed_note(reasons: Mapping[str, str]) -> Iterator[str]:
-    """Yield one sentence about all timings that were disturbed, by their ids; others have no reason."""
-    if disturbed := [identity for identity, why in reasons.items() if why]:
-        first, *others = disturbed
+    """Yield a sentence about the timings that were disturbed alike, by their ids; others have no reason."""
+    found: dict[str, list[str]] = {}
+    for identity, why in reasons.items():
+        found.setdefault(re.sub(r"[\d.,]+", "", why), []).append(identity)
+    for first, *others in (ids for kind, ids in found.items() if kind):
         yield f"disturbed: {first}{f' and {len(others):,} more' if others else ''}: {reasons[first]}"
 
 

@@ -44,6 +44,13 @@ def test_a_sentence_on_a_terminal(gate: Gate, monkeypatch: pytest.MonkeyPatch) -
     assert ([], "  ") == ([line for line in lines if len(line) > 80 and "/" not in line], lines[1][:2])
 
 
+def test_each_test_that_is_not_found_is_named(gate: Gate) -> None:
+    """As without the gate."""
+    lines = gate("--imagenet=colours", "test_accuracy.py::one", "test_accuracy.py::two").errlines
+
+    assert 2 == sum(line.startswith("ERROR: not found: ") for line in lines)
+
+
 def test_a_wrong_expression(pytester: pytest.Pytester, project: Path) -> None:
     """A broken -m is a usage error, as without the gate."""
     assert project
@@ -133,7 +140,7 @@ def test_a_model_that_torchvision_does_not_know(gate: Gate, project: Path) -> No
             "no images in */empty: found an empty folder; looked for (1) *class folders named by wnid, such as "
             "n01440764/, in it or in val/, holding .JPEG files*",
         ),
-        (["--results=colours"], "--results colours: expected a new or empty folder, or an earlier run *"),
+        (["--results=colours"], "--results colours: expected a new or empty folder, or a run; *"),
         (["--store=there", "--no-store"], "--store and --no-store exclude each other: leave out one of them"),
         (
             ["--device=cuda"],

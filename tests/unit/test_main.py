@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def test_the_options_of_run_are_the_gates(capsys: pytest.CaptureFixture[str], mo
     assert "All other options are pytest's" in shown
     assert 4 == main(["run", "--nonsense"])
     assert capsys.readouterr().err.startswith("ERROR: usage: imagenet-gate run [options]")
+
+
+def test_a_command_runs_in_any_thread(tmp_path: Path) -> None:
+    """Only the main one can be interrupted by signals."""
+    with ThreadPoolExecutor(1) as pool:
+        assert 0 == pool.submit(main, ["store", "list", f"--store={tmp_path}"]).result()
 
 
 @pytest.mark.parametrize("terminal", [True, False])

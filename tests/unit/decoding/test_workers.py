@@ -100,6 +100,24 @@ def test_folders_of_killed_processes_are_removed_by_the_next(tmp_path: Path) -> 
         process.communicate()
 
 
+def test_what_could_not_be_removed_is_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a file that another process has open, on Windows."""
+    (tmp_path / "run-00000000" / "inner").mkdir(parents=True)
+    for name in (workers.LOCK, workers.LOCKED, "inner/file"):
+        (tmp_path / "run-00000000" / name).touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "in use")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", refuse)
+        first, _ = workers.own_folder(tmp_path / "run-")
+    assert 2 == len(list(tmp_path.iterdir()))
+    second, _ = workers.own_folder(tmp_path / "run-")
+
+    assert sorted([first, second]) == sorted(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("length", [40, 70, 100])
 def test_a_long_path_of_the_temporary_folder_starts_workers(
     length: int, tmp_path_factory: pytest.TempPathFactory

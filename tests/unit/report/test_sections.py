@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.report.sections import Section, as_markdown, as_text, by_cause, reason_lines, table_of
+from harness.report.sections import Section, as_markdown, as_text, by_cause, disturbed_note, reason_lines, table_of
 
 TABLE = table_of([[("<case", "alexnet"), ("images", "1,234")]])
 SECTION = Section("2 cases | <b>", TABLE, ("first_line", "    # deeper"))
@@ -55,6 +55,15 @@ def test_markdown_escapes_and_nests() -> None:
 def test_reasons_of_several_lines_are_indented() -> None:
     """The id is said once, before the first line."""
     assert list(reason_lines([("a", "one\n  two"), ("b", "three")])) == ["a: one", "    two", "b: three"]
+
+
+def test_timings_disturbed_alike_share_a_sentence() -> None:
+    """Those disturbed by something else have their own."""
+    spread, throttled = ("its calls spread by {} %", "the GPU was throttled by heat")
+
+    notes = disturbed_note({"a": spread.format(14.5), "b": "", "c": throttled, "d": spread.format("1,202")})
+
+    assert ["disturbed: a and 1 more: its calls spread by 14.5 %", f"disturbed: c: {throttled}"] == list(notes)
 
 
 def test_reasons_of_one_cause_are_said_once() -> None:
