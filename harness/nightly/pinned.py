@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from harness.errors import ResultsError
 from harness.parallel.merge import merge
-from harness.records.run_folder import CROPS, RECORD, NewRun, Run, read_run
+from harness.records.run_folder import RECORD, NewRun, Run, read_run
 
 
 @contextmanager
@@ -50,9 +50,7 @@ def pin(run: Run, state: Path) -> Path:
     folder, link = state / "pinned", state / "pinned" / "current"
     new = NewRun(folder / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}")
     try:
-        merge([run], new.staging)  # which reads all of it but the crops
-        if (crops := run.path / CROPS).exists():
-            shutil.copytree(crops, new.staging / CROPS)
+        merge([run], new.staging)  # which reads all of it
         new.finish(run.record)
     finally:
         new.discard()
