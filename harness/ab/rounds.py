@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,9 @@ def measured(
 
     A ResultsError says that one cannot be started, or ended with another status than 0.
     """
+    expected = "expected OLD_PYTHON and NEW_PYTHON, two executable files, before pytest's options"
+    if missing := [python for python in pythons if shutil.which(python) is None]:
+        raise ResultsError(f"{expected}, found {missing[0]!r}")  # before the other one is timed
     runs: tuple[list[Run], list[Run]] = [], []
     for number in range(1, rounds + 1):
         for side in (0, 1) if number % 2 else (1, 0):
@@ -60,7 +64,6 @@ def measured(
             try:
                 run = run_gate(python, ["-m", THROUGHPUT, f"--benchmark-json={file}", *arguments])
             except OSError as error:
-                expected = "expected OLD_PYTHON and NEW_PYTHON, two executable files, before pytest's options"
                 raise ResultsError(f"{expected}, found {python!r}: {error.strerror}") from error
             if run.returncode or not file.exists():
                 found = f"expected exit status 0 and a JSON file, found status {run.returncode}; its last lines"

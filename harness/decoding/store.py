@@ -30,6 +30,8 @@ _POLL_SECONDS = 0.1
 _CHUNK, _CHUNK_ON_DEVICE, _NAMED_IMAGES = 16, 64, 5
 _SAMPLE = 32  # images of a store that each run decodes anew
 _READERS, _TOGETHER = 4, 8  # threads at most, and images that each reads and then hashes, while they are in its cache
+_STORED = "give --no-store to evaluate what is decoded now, or remove that store (`imagenet-gate store prune`)"
+_DECODED = "something, such as a conftest.py, changes how this process decodes, or its decoding processes"
 
 Progress = Callable[[int, int], None]  # called with the number of images decoded so far and of all images
 Job = tuple[int, Source]  # a row of the store and the image that belongs there
@@ -186,8 +188,8 @@ class DecodedImages:
         whole = self._dataset.whole or self._dataset
         try:
             make_store(self._root, self._description, whole.ids)
-            lacking = foreign = self._missing()
-            self._compare_sample(np.setdiff1d(self._dataset.rows, lacking))
+            lacking = lacked = self._missing()
+            self._compare_sample(np.setdiff1d(self._dataset.rows, lacked), _STORED)
             while len(lacking) and not self._closed:
                 self._left = len(lacking)
                 self._lacking = self._lacking or self._left
@@ -195,10 +197,9 @@ class DecodedImages:
                     self._files.prepare()
                     if len(missing := self._missing()):
                         self._decode([(row, whole.sources[row]) for row in missing.tolist()])
-                    foreign = np.setdiff1d(foreign, missing)
                     break
                 lacking = self._missing()
-            self._compare_sample(foreign)
+            self._compare_sample(lacked, _DECODED)  # decoded by other processes, which import no conftest.py
             for _ in range(self._parallel):
                 self._pixels.put(self._resources.enter_context(Pixels(self._files)))
             # Open files keep the pixels, and a killed run leaves none behind.
@@ -221,27 +222,26 @@ class DecodedImages:
         with Pixels(self._files) as pixels:
             return pixels.missing(self._dataset.rows)
 
-    def _compare_sample(self, rows: NDArray[np.int64]) -> None:
+    def _compare_sample(self, rows: NDArray[np.int64], advice: str) -> None:
         """Decode again some rows that this process did not: what the key does not hold can change pixels, too."""
         if self._closed or not len(rows):
             return
         sample = np.random.default_rng().choice(rows, min(len(rows), _SAMPLE - self._anew), replace=False)
         sources = [self._dataset.sources[index] for index in np.searchsorted(self._dataset.rows, sample)]
-        stored = np.empty((1, self.geometry.crop, self.geometry.crop, 3), np.uint8)
+        found = np.empty((1, self.geometry.crop, self.geometry.crop, 3), np.uint8)
         decoded = decoders.decode(sources, self.geometry, self.decoder)
         different = []
         with Pixels(self._files) as pixels:
             for row, source, (crop, reason, _) in zip(sample.tolist(), sources, decoded, strict=True):
-                if pixels.read(row, stored) == [None]:
+                if pixels.read(row, found) == [None]:
                     continue  # its pixels have changed since, and will be decoded again
-                self._anew += 1
-                if crop is None or not np.array_equal(crop, stored[0]):
+                self._anew += advice is _STORED
+                if crop is None or not np.array_equal(crop, found[0]):
                     different.append(f"{source} ({reason})" if reason else str(source))
         if different:
             raise StoreError(
                 f"{len(different)} of {len(sample)} images in the store {self._files.folder}, decoded anew by "
-                f"{self.decoder.name}, differ from the stored pixels, such as {min(different)}; give --no-store to "
-                "evaluate what is decoded now, or remove that store (`imagenet-gate store prune`)"
+                f"{self.decoder.name}, differ from the stored pixels, such as {min(different)}; {advice}"
             )
 
     def _decode(self, jobs: list[Job]) -> None:

@@ -154,7 +154,7 @@ def test_memory_and_the_time_to_compile_are_judged_by_the_same_rule(
         (["OLD", "BROKEN"], "broken -m harness run -m throughput --benchmark-json="),
         (["OLD", "SILENT"], "expected exit status 0 and a JSON file, found status 0; its last lines:\n"),
         (["OLD", "FAILING"], "found status 1; its last lines:\nERROR: one failed"),
-        (["--models", "x", "OLD", "OLD"], "executable files, before pytest's options, found 'x': No such file or "),
+        (["--models", "x", "OLD", "OLD"], "executable files, before pytest's options, found 'x'\n"),
         (["--rounds", "4", "OLD", "OLD"], "argument --rounds: expected 5 or more, found 4"),
     ],
     ids=["a process fails", "no file", "a test fails", "no interpreter", "rounds"],
