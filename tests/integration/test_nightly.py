@@ -126,6 +126,7 @@ def test_only_a_person_pins_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert len(list((nights.state / "history").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_night_in_any_folder_runs_the_installed_gate(tmp_path: Path) -> None:
     """As imagenet-gate run does: pytest finds its tests, which is exit status 5 otherwise."""
     pytest.importorskip("vl_convert", reason="needs the extra report")

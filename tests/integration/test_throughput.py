@@ -224,6 +224,7 @@ def counted() -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 def test_one_model_is_alive(throughput: Throughput, project: Path) -> None:
     """Each is freed before the next is built, and at most the last one is left."""
     like = f"weights: V1, builder: {__name__}:counted, preset: *preset, colours: *values"

@@ -87,6 +87,7 @@ def test_the_callers_folder_counts(installed: Path, tmp_path: Path) -> None:
     assert (tmp_path / "junit.xml").is_file()
 
 
+@pytest.mark.slow
 def test_the_checkout_runs_in_any_folder(tmp_path: Path) -> None:
     """As an editable install does, by the configuration of the folder that it runs in."""
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --collect-only -q -p no:cacheprovider -m slow\n")
