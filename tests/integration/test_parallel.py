@@ -173,6 +173,7 @@ def test_a_mistake_on_one_rank_ends_all(old: str, new: str, mistake: str, projec
     assert not list(project.glob("run*"))
 
 
+@pytest.mark.slow
 def test_xdist_under_torchrun_is_a_usage_error(project: Path) -> None:
     """It would be unclear which of them shares what."""
     [status] = run_pytest(project, [*COMMAND, "-n2", "-p", "xdist"], out=project)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests import ranks
 
+pytestmark = pytest.mark.slow  # each starts several processes
 HOST = socket.gethostname()
 
 
