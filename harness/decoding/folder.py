@@ -15,7 +15,6 @@ import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -143,9 +142,10 @@ class Pixels(ExitStack):
             expected = self._hashes.read(len(into) * HASH_BYTES)
         except OSError:  # a damaged disk is treated as changed pixels
             is_whole = False
-        if not is_whole:  # then which of them are not?
-            parts = [self.read(first + index, into[index : index + 1]) for index in range(len(into)) if len(into) > 1]
-            return list(chain.from_iterable(parts)) or [None]
+        if not is_whole and len(into) == 1:
+            return [None]
+        if not is_whole:  # which of them are not?
+            return [self.read(first + index, into[index : index + 1])[0] for index in range(len(into))]
         found = [hash_of(image) for image in into]
         written = [expected[start : start + HASH_BYTES] for start in range(0, len(into) * HASH_BYTES, HASH_BYTES)]
         pairs = enumerate(zip(found, written, strict=True), first)
