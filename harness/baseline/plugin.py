@@ -16,7 +16,7 @@ from harness.dataset import SYNTHETIC, ImageDataset
 from harness.errors import RecordError, ResultsError
 from harness.expected import Case
 from harness.options import ACCURACY, folder, is_selected, positive, require_selected
-from harness.records.evidence import NoiseFloor, Pairing, Policy, Unpaired
+from harness.records.evidence import NoiseFloor, Pairing, Policy, Unpaired, wrapped
 from harness.records.results import CaseResult, Record
 from harness.records.run_folder import Run, read_run
 from harness.verdict import BASELINE, FAILED
@@ -115,7 +115,7 @@ class BaselinePlugin:
 
     def pytest_report_header(self) -> str | list[str]:
         """Say what the cases are compared with."""
-        return [] if self.reference is None else f"baseline: {self.reference}"
+        return [] if self.reference is None else wrapped(f"baseline: {self.reference}")
 
     def pytest_imagenet_check(
         self, result: CaseResult, predictions: Predictions, targets: NDArray[np.int16]

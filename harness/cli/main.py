@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--" in more:
         more.remove("--")
     options.more = more
-    if more and not getattr(options, "takes_more", False):
+    if more and not options.takes_more:
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     try:
-        with nullcontext() if getattr(options, "ends_itself", False) else _interrupted_by_signals():
+        with nullcontext() if options.ends_itself else _interrupted_by_signals():
             status: int = options.run(options)
         sys.stdout.flush()
     except HarnessError as error:
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except KeyboardInterrupt as interrupt:
-        by, advice = f" by {interrupt}" if interrupt.args else "", getattr(options, "interrupted", "")
-        print(for_stderr(f"interrupted{by}{advice and f'; {advice}'}"), file=sys.stderr)
+        by, advice = f" by {interrupt}" if interrupt.args else "", options.interrupted and f"; {options.interrupted}"
+        print(for_stderr(f"interrupted{by}{advice}"), file=sys.stderr)
         return 130
     except Exception:
         # A bug of the harness: with its traceback, and never with the exit status of a check that failed.
@@ -71,6 +71,7 @@ def _parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         epilog="Exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted; of run, pytest's.",
     )
     parser.add_argument("--version", action="version", version=f"imagenet-gate {__version__}")
+    parser.set_defaults(takes_more=False, ends_itself=False, interrupted="")  # a command may set others
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in names:
         import_module(f"harness.cli.{command}").add(commands)

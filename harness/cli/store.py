@@ -14,7 +14,7 @@ from harness.decoding.folder import FORMAT, default_store
 from harness.decoding.upkeep import BEING_BUILT, StoreInfo, list_stores, prune, verify
 from harness.errors import StoreError
 from harness.expected import select_cases
-from harness.options import DECODERS, folder, listed
+from harness.options import DECODERS, NVJPEG, folder, listed
 from harness.precision import DEFAULT
 from harness.records.accuracy_file import read_expected
 from harness.records.evidence import wrapped
@@ -79,7 +79,7 @@ def _build(options: argparse.Namespace) -> int:
     from harness.device import resolve_device
     from harness.models import geometry_of
 
-    device = resolve_device(options.device) if options.decoder == "nvjpeg" else torch.device("cpu")
+    device = resolve_device(options.device) if options.decoder == NVJPEG else torch.device("cpu")
     decoder, dataset = decoder_on(options.decoder, device), open_dataset(options.dataset, "DATASET")
     with Store(dataset, decoder, options.store, options.workers) as store, progress_on_stderr("decoding") as progress:
         for geometry in dict.fromkeys(geometry_of(case.spec) for case in cases):

@@ -326,6 +326,4 @@ def test_a_baseline_of_other_images_or_an_older_schema_is_an_error(gate: Gate, p
     older.stderr.fnmatch_lines(["ERROR: --baseline base/record.json: schema_version must be 3.x, found '1.0'*"])
     replaced.assert_outcomes(passed=1)
     kept.stderr.fnmatch_lines(["ERROR: --baseline base: has 16 images of colours, * name another folder"])
-    replaced.stdout.fnmatch_lines(
-        ["baseline: to be replaced without pairing: base/record.json: schema_version must be 3.x*"]
-    )
+    replaced.stdout.fnmatch_lines(["baseline: to be replaced without pairing: base/record.json: schema_version must"])
