@@ -1,4 +1,4 @@
-"""Tests of harness.cli.expected: exit status and output."""
+"""Tests of ``imagenet-gate expected check`` and ``list-models``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.main import main
+from tests.unit.cli.conftest import CommandLine
 
 
 @pytest.fixture
@@ -15,22 +15,18 @@ def own_file(pytestconfig: pytest.Config) -> Path:
     return pytestconfig.rootpath / "expected_accuracy.yaml"
 
 
-def test_expected_check_finds_no_disagreement(own_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_finds_no_disagreement(own_file: Path, cli: CommandLine) -> None:
     """The project's file has the values of the installed torchvision; exit status 0."""
-    status = main(["expected", "check", str(own_file)])
+    found = cli("expected", "check", own_file)
 
     import torchvision
 
-    expected = f"{own_file}: no disagreement with the 114 weights of torchvision {torchvision.__version__}\n"
-    assert (expected, "") == capsys.readouterr()
-    assert status == 0
+    sentence = f"{own_file}: no disagreement with the 114 weights of torchvision {torchvision.__version__}\n"
+    assert (0, sentence, "") == found
 
 
-def test_expected_check_shows_every_disagreement(
-    own_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_shows_every_disagreement(own_file: Path, tmp_path: Path, cli: CommandLine) -> None:
     """A changed value, a weight left out and one made up are shown, each on a line; exit status 1."""
-    tampered = tmp_path / "tampered.yaml"
     text = own_file.read_text()
     changes = {
         "acc@1: 56.522": "acc@1: 56.524",
@@ -40,32 +36,52 @@ def test_expected_check_shows_every_disagreement(
     for old, new in changes.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
-    tampered.write_text(text)
+    (tmp_path / "changed.yaml").write_text(text)
 
-    status = main(["expected", "check", str(tampered)])
+    status, out, err = cli("expected", "check", "changed.yaml")
 
     import torchvision
 
-    expected = (
-        "resnet102-IMAGENET1K_V1: in the file, not in torchvision\n"
-        "alexnet-IMAGENET1K_V1: top1 is 56.524 in the file, 56.522 in torchvision\n"
-        "resnet101-IMAGENET1K_V1: (77.374, 93.546) in torchvision, no values for imagenet-1k in the file\n"
-        "resnet34-IMAGENET1K_V1: top5 is 91.418 in the file, 91.42 in torchvision\n"
-        f"{tampered}: 4 disagreements with the 114 weights of torchvision {torchvision.__version__}\n"
-    )
-    assert (expected, "") == capsys.readouterr()
-    assert status == 1
+    assert (1, "") == (status, err)
+    assert [
+        "resnet102-IMAGENET1K_V1: in the file, not in torchvision",
+        "alexnet-IMAGENET1K_V1: top1 is 56.524 in the file, 56.522 in torchvision",
+        "resnet101-IMAGENET1K_V1: (77.374, 93.546) in torchvision, no values for imagenet-1k in the file",
+        "resnet34-IMAGENET1K_V1: top5 is 91.418 in the file, 91.42 in torchvision",
+        f"changed.yaml: 4 disagreements with the 114 weights of torchvision {torchvision.__version__}",
+    ] == out.splitlines()
 
 
-def test_expected_check_of_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_a_bad_file(tmp_path: Path, cli: CommandLine) -> None:
     """A file that cannot be read as one of expected values is an error in one line; exit status 2."""
-    bad = tmp_path / "bad.yaml"
-    bad.write_text("schema_version: 1\ntolerance: 0.05\nsplits: {}\nmodels: []\n")
+    (tmp_path / "bad.yaml").write_text("schema_version: 1\ntolerance: 0.05\nsplits: {}\nmodels: []\n")
 
-    status = main(["expected", "check", str(bad)])
+    status, out, err = cli("expected", "check", "bad.yaml")
 
-    output, errors = capsys.readouterr()
-    assert output == ""
-    assert errors.startswith(f"error: {bad}: schema_version must be 2, found '1'")
-    assert errors.count("\n") == 1
-    assert status == 2
+    assert (2, "", 1) == (status, out, err.count("\n"))
+    assert err.startswith("error: bad.yaml: schema_version must be 2, found '1'")
+
+
+def test_models_are_listed(tmp_path: Path, cli: CommandLine) -> None:
+    """Each with its expected values, in a table for each dataset; the project's own within 80 columns."""
+    (tmp_path / "own.yaml").write_text(
+        "schema_version: 2\ntolerance: 0.05\n"
+        "datasets: {imagenet-1k: {images: 50000, source: s}, own: {images: 8, source: t}}\n"
+        "models:\n- {model: alexnet, weights: V1, imagenet-1k: {acc@1: 56.522, acc@5: 79.066},"
+        " own: {acc@1: 50, acc@5: 75}}\n- {model: vgg16, weights: V2}\n"
+    )
+
+    found, all_models = cli("list-models", "--expected=own.yaml"), cli("list-models")
+
+    assert [
+        ["imagenet-1k", "top-1", "top-5"],
+        ["alexnet-V1", "56.522", "79.066"],
+        [],
+        ["own", "top-1", "top-5"],
+        ["alexnet-V1", "50.000", "75.000"],
+        [],
+        ["not", "judged", "top-1", "top-5"],
+        ["vgg16-V2", "-", "-"],
+    ] == [line.split() for line in found.lines]
+    assert (0, 0) == (found.status, all_models.status)
+    assert max(map(len, all_models.lines)) <= 80

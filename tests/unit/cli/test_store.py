@@ -1,4 +1,4 @@
-"""Tests of harness.cli.store: exit status and output."""
+"""Tests of ``imagenet-gate store``: exit status and output."""
 
 from __future__ import annotations
 
@@ -7,98 +7,89 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.main import main
 from tests.colours import EXPECTED, write_dataset
+from tests.unit.cli.conftest import CommandLine
+
+BUILD = ["store", "build", "colours", "--models=all", "--expected=expected.yaml"]
 
 
 @pytest.fixture
-def store(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the 16 images of the small classifier, decoded ahead by the command."""
-    write_dataset(tmp_path / "colours")
-    (tmp_path / "expected.yaml").write_text(EXPECTED)
+def store(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """Run an action on the folder ``store``, with the 16 images of the small classifier, decoded by the command."""
+    write_dataset(Path("colours"))
+    Path("expected.yaml").write_text(EXPECTED)
     monkeypatch.setenv("IMAGENET_STORE", "/nowhere")
     monkeypatch.setattr("harness.report.progress._LINE_EVERY_SECONDS", 0.0)
-    arguments = ["store", "build", str(tmp_path / "colours"), "--models=all"]
 
-    status = main([*arguments, f"--expected={tmp_path / 'expected.yaml'}", f"--store={tmp_path / 'store'}"])
+    status, out, err = cli(*BUILD, "--store=store")
 
-    out, err = capsys.readouterr()
-    assert status == 0
+    assert 0 == status
     assert re.fullmatch(r"8/8 bilinear: decoded after \d+\.\d s\n", out)
     assert err.startswith("decoding: 0 of 16 images")
-    return tmp_path / "store"
+    return lambda *words: cli("store", *words, "--store=store")
 
 
-def test_list_shows_each_store(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_each_store(store: CommandLine, tmp_path: Path) -> None:
     """What it holds, of what and by what, and one line for all; exit status 0."""
-    status = main(["store", "list", f"--store={store}"])
+    found = store("list")
 
-    lines = capsys.readouterr().out.splitlines()
-    assert status == 0
-    assert re.fullmatch(r"[0-9a-f]{16} +\d+\.\d KB  used just now", lines[0])
-    assert ["    colours, 16 images, 8/8 bilinear", f"    of {store.parent / 'colours'}"] == lines[1:3]
-    assert lines[3].startswith("    by pillow (pillow ")
-    assert max(map(len, lines[3:-1])) <= 80
-    assert re.fullmatch(rf"{store}: 1 store, \d+\.\d KB", lines[-1])
+    name, *lines, total = found.lines
+    assert re.fullmatch(r"[0-9a-f]{16} +\d+\.\d KB  used just now", name)
+    assert ["    colours, 16 images, 8/8 bilinear", f"    of {tmp_path}/colours"] == lines[:2]
+    assert lines[2].startswith("    by pillow (pillow ")
+    assert max(map(len, lines[2:])) <= 80
+    assert re.fullmatch(r"store: 1 store, \d+\.\d KB", total)
+    assert 0 == found.status
 
 
-def test_list_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_of_nothing(cli: CommandLine) -> None:
     """A folder that is not there holds nothing; exit status 0."""
-    status = main(["store", "list", f"--store={tmp_path / 'missing'}"])
-
-    assert (f"{tmp_path / 'missing'}: 0 stores, 0 B\n", "") == capsys.readouterr()
-    assert status == 0
+    assert (0, "missing: 0 stores, 0 B\n", "") == cli("store", "list", "--store=missing")
 
 
-def test_verify_finds_damage_once(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_finds_damage_once(store: CommandLine) -> None:
     """Sound: 0. Damaged: 1, with the ids. Then it is to be decoded again, and what is left is sound."""
-    [pixels] = store.glob("*/pixels")
-    arguments = ["store", "verify", f"--store={store}"]
+    [pixels] = Path("store").glob("*/pixels")
 
-    sound = main(arguments)
+    sound = store("verify")
     with pixels.open("r+b") as file:
         file.write(b"\0" * 200)
-    damaged = main(arguments)
-    after = main(arguments)
+    damaged, after = store("verify"), store("verify")
 
     name = f"{pixels.parent.name} (colours, 8/8 bilinear)"
-    lines = capsys.readouterr().out.splitlines()
-    assert [sound, damaged, after] == [0, 1, 0]
-    assert re.fullmatch(rf"{re.escape(name)}: 16 images are as they were decoded \(\d\.\d s\)", lines[0])
-    assert lines[1] == f"{name}: 2 of 16 images differ from their hashes: 00.JPEG, 01.JPEG; they will be decoded again"
-    assert lines[2].startswith(f"{name}: 14 images are as they were decoded")
+    assert re.fullmatch(rf"{re.escape(name)}: 16 images are as they were decoded \(\d\.\d s\)\n", sound.out)
+    differ = "2 of 16 images differ from their hashes: 00.JPEG, 01.JPEG; they will be decoded again"
+    assert f"{name}: {differ}\n" == damaged.out
+    assert after.out.startswith(f"{name}: 14 images are as they were decoded")
+    assert [0, 1, 0] == [found.status for found in (sound, damaged, after)]
 
 
-def test_verify_goes_on_after_a_store_without_ids(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_goes_on_after_a_store_without_ids(store: CommandLine, cli: CommandLine) -> None:
     """A store that cannot be verified is a failure; nothing to verify is none."""
-    [ids] = store.glob("*/ids.json")
+    [ids] = Path("store").glob("*/ids.json")
     ids.unlink()
 
-    statuses = [main(["store", "verify", f"--store={folder}"]) for folder in (store, store / "missing")]
+    found = store("verify")
 
-    lines = capsys.readouterr().out.splitlines()
-    assert statuses == [1, 0]
-    assert lines[0].startswith(f"the store {ids.parent} cannot be verified: ")
-    assert lines[1] == f"{store / 'missing'}: nothing to verify"
+    assert 1 == found.status
+    assert found.out.startswith(f"the store {ids.parent} cannot be verified: ")
+    assert (0, "none: nothing to verify\n", "") == cli("store", "verify", "--store=none")
 
 
-@pytest.mark.parametrize("action", ["list", "verify", "prune"])
-def test_a_damaged_store_does_not_keep_others_from_use(
-    store: Path, action: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("words", [["list"], ["verify"], ["prune", "--max-size=0KB"]])
+def test_a_damaged_store_does_not_keep_others_from_use(store: CommandLine, words: list[str]) -> None:
     """It is named on stderr; a failure of verify alone."""
-    (store / "damaged").mkdir()
-    (store / "damaged/store.json").symlink_to("store.json")
+    Path("store/damaged").mkdir()
+    Path("store/damaged/store.json").symlink_to("store.json")
 
-    status = main(["store", action, f"--store={store}", *(["--max-size=0KB"] if action == "prune" else [])])
+    status, out, err = store(*words)
 
-    out, err = capsys.readouterr()
-    assert status == (1 if action == "verify" else 0)
+    assert (1 if words == ["verify"] else 0) == status
     assert re.search(r"^(removed: )?[0-9a-f]{16} ", out)
-    assert err.splitlines()[-1].startswith(f"{store / 'damaged/store.json'} is not a store's description (")
+    assert err.splitlines()[-1].startswith("store/damaged/store.json is not a store's description (")
 
 
-def test_an_interrupt_is_one_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_one_word(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends a command without a traceback; exit status 130, as shells have it."""
 
     def interrupt(*_: object) -> None:
@@ -106,29 +97,26 @@ def test_an_interrupt_is_one_word(capsys: pytest.CaptureFixture[str], monkeypatc
 
     monkeypatch.setattr("harness.cli.store.list_stores", interrupt)
 
-    assert main(["store", "list"]) == 130
-    assert capsys.readouterr() == ("", "interrupted\n")
+    assert (130, "", "interrupted\n") == cli("store", "list")
 
 
-def test_prune_says_what_it_removed(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prune_says_what_it_removed(store: CommandLine) -> None:
     """What goes is described, then what was freed and what is left; exit status 0."""
-    kept = main(["store", "prune", f"--store={store}", "--older-than=12h", "--max-size=1MB"])
-    before = capsys.readouterr().out
-    pruned = main(["store", "prune", f"--store={store}", "--max-size", "0kb"])
-    after = capsys.readouterr().out
+    kept = store("prune", "--older-than=12h", "--max-size=1MB")
+    pruned = store("prune", "--max-size", "0kb")
 
-    assert (kept, pruned) == (0, 0)
-    assert re.fullmatch(rf"{store}: 0 B freed, \d+\.\d KB left\n", before)
-    assert re.match(r"removed: [0-9a-f]{16} .*\n    .*\n    of .*\n", after)
-    assert re.search(rf"^{store}: \d+\.\d KB freed, 0 B left$", after, re.MULTILINE)
-    assert list(store.iterdir()) == []
+    assert (0, 0) == (kept.status, pruned.status)
+    assert re.fullmatch(r"store: 0 B freed, \d+\.\d KB left\n", kept.out)
+    assert re.match(r"removed: [0-9a-f]{16} .*\n    .*\n    of .*\n", pruned.out)
+    assert re.search(r"^store: \d+\.\d KB freed, 0 B left$", pruned.out, re.MULTILINE)
+    assert [] == list(Path("store").iterdir())
 
 
-def test_a_dataset_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_that_is_missing(cli: CommandLine) -> None:
     """The gate's own sentence, which reads names as the gate does; exit status 2."""
-    (tmp_path / "expected.yaml").write_text(EXPECTED)
+    Path("expected.yaml").write_text(EXPECTED)
 
-    status = main(["store", "build", "nowhere", "--models=nearest, near*", f"--expected={tmp_path / 'expected.yaml'}"])
+    status, _, err = cli("store", "build", "nowhere", "--models=nearest, near*", "--expected=expected.yaml")
 
-    assert capsys.readouterr().err.startswith("error: DATASET 'nowhere': expected a folder or archive of images, ")
-    assert status == 2
+    assert err.startswith("error: DATASET 'nowhere': expected a folder or archive of images, ")
+    assert 2 == status
