@@ -10,37 +10,129 @@ import pytest
 
 from harness.compare.compare import FAILURES
 from harness.errors import RecordError
-from harness.records.results import Record
+from harness.records.evidence import Bounds, Diagnosis
+from harness.records.results import Missing, Record
 from harness.records.run_folder import Run
 from harness.records.speed import Limits
-from harness.report.report import Judging, Report, report_on, report_sections
-from tests.records import case_result, expected, run_record, timing_result, write_run
+from harness.report.report import Judging, Report, headline, report_on, report_sections
+from tests.records import DATASET, case_result, expected, pairing, run_record, timing_result, write_run
+
+PIXELS = "the model was shown other pixels (9 of 10 images)"
+WARNS = pairing(images=10, diagnosis=Diagnosis("decoded inputs", PIXELS, cause="pillow 12 -> 13"))
+FAILS = msgspec.structs.replace(WARNS, changed=9)
+WRONG = expected(1000, 703, 900)
+ALEXNET, WARNED = case_result("alexnet"), case_result("alexnet", baseline=WARNS)
+NO_VALUES = run_record([ALEXNET, Missing("a-fp32", "error", "no weights"), Missing("b-fp32")])
+SUBSET = msgspec.structs.replace(DATASET, images=1000, total=50_000)
+GONE, SLOWER = ("c-fp32", "is not in the new run"), ("alexnet-b32", "takes 9 % longer")
+ON = "on imagenet-1k, 1,000 images, torch 2.9.1"
+
+
+@pytest.mark.parametrize(
+    ("record", "given", "sentence"),
+    [
+        (run_record([ALEXNET, case_result()], [timing_result()]), {}, f"PASSED: 2 cases and 1 timing {ON}"),
+        (run_record([ALEXNET]), {"against": "runs/old"}, f"PASSED: 1 case {ON}; compared with runs/old"),
+        (
+            msgspec.structs.replace(run_record([ALEXNET]), dataset=SUBSET),
+            {},
+            "PASSED: 1 case on imagenet-1k, 1,000 of 50,000 images, torch 2.9.1",
+        ),
+        # The pairing's word comes before accuracy's, which is only the effect; without its example.
+        (
+            run_record([ALEXNET, case_result("vgg16", expected=WRONG, baseline=FAILS), case_result(expected=WRONG)]),
+            {},
+            f"FAILED: 2 of 3 results: vgg16-IMAGENET1K_V1-fp32: {PIXELS} (and 1 more)",
+        ),
+        # Each counts among the results, once: an error, a case that was not run, and one that vanished.
+        (
+            NO_VALUES,
+            {"failures": [("a-fp32", "error in the new run: no weights"), GONE], "against": "old"},
+            "FAILED: 3 of 4 results: a-fp32: no weights (and 2 more)",
+        ),
+        (
+            run_record([case_result(bounds=(Bounds("calibration", 0.2, high=0.1),))]),
+            {},
+            "FAILED: 1 of 1 result: resnet18-IMAGENET1K_V1-fp32: calibration: 0.2, expected -inf to 0.1",
+        ),
+        (run_record([WARNED, case_result("vgg16")]), {}, f"PASSED: 2 cases {ON}; 1 warning"),
+        # Warnings would otherwise be seen only once the failure is mended.
+        (
+            run_record([WARNED, case_result(bounds=(Bounds("own", 2.0, high=1.0),))]),
+            {},
+            "FAILED: 1 of 2 results: resnet18-IMAGENET1K_V1-fp32: own: 2, expected -inf to 1; 1 warning",
+        ),
+        # Though each case passed by itself.
+        (
+            run_record([ALEXNET], [timing_result("alexnet")]),
+            {"failures": [SLOWER], "against": "old"},
+            "FAILED: 1 of 3 results: alexnet-b32: takes 9 % longer",
+        ),
+        (run_record(), {}, "FAILED: nothing was measured"),
+        # A green line must not stand for what nobody compared.
+        (
+            run_record([ALEXNET]),
+            {"against": "old", "caveats": ["ignored: missing", "speed was not compared"]},
+            f"PASSED: 1 case {ON}; compared with old; ignored: missing; speed was not compared",
+        ),
+        (
+            run_record([ALEXNET]),
+            {"failures": [SLOWER], "against": "old", "caveats": ["speed was not compared"]},
+            "FAILED: 1 of 2 results: alexnet-b32: takes 9 % longer; speed was not compared",
+        ),
+        # What to do about it stands among the reasons.
+        (
+            run_record([case_result("own", expected=None, unpublished="none for own on val. Known on: a")]),
+            {},
+            "FAILED: 1 of 1 result: own-IMAGENET1K_V1-fp32: published values: none for own on val",
+        ),
+    ],
+)
+def test_the_verdict_is_one_line(record: Record, given: dict[str, Any], sentence: str) -> None:
+    """What was measured, or the first failure and how many more; what was compared, what was not, and warnings."""
+    found = headline(record, **given)
+
+    assert sentence == found.sentence
+    outcome = "warning" if sentence.startswith("PASSED") and "warning" in sentence else sentence[:6].lower()
+    assert outcome == found.outcome
+
+
+def test_the_reasons_are_those_of_failures_or_else_of_warnings() -> None:
+    """Of each case the baseline first; what has no values has its own word."""
+    both = headline(run_record([WARNED, case_result("vgg16", expected=WRONG, baseline=FAILS)]))
+    warned = headline(run_record([WARNED]))
+    lost = headline(NO_VALUES, [("a-fp32", "error in the new run: no weights"), GONE], "old")
+
+    assert [f"{PIXELS}\n    likely cause", "top-1"] == [why.partition(":")[0] for _, why in both.reasons]
+    assert "\n    effect: 9 of 10 predictions changed, 9 beyond noise" in both.reasons[0][1]
+    [(identity, why)] = warned.reasons
+    assert ALEXNET.id == identity
+    assert why.startswith(f"{PIXELS}\n    likely cause: pillow 12 -> 13")
+    assert (("a-fp32", "error: no weights"), ("b-fp32", "not run"), GONE) == lost.reasons
+    assert () == headline(run_record([ALEXNET])).reasons
+
 
 FEWER = case_result(counts=(1000, 690, 900), expected=expected(50_000, 35_000, 45_000))
-
-
-def _report(runs: list[Run], against: Run | None = None, fail_on: tuple[str, ...] = FAILURES) -> Report:
-    return report_on(runs, against, Judging(fail_on))
-
-
-def _titles(report: Report) -> list[str]:
-    return [section.title for section in report_sections(report) if section.title]
 
 
 def _run(path: str, record: Record) -> Run:
     return Run(Path(path), record)
 
 
+def _titles(report: Report) -> list[str]:
+    return [section.title for section in report_sections(report) if section.title]
+
+
 def test_one_run_is_told_by_itself() -> None:
     """Its verdict, its environment as it is, its cases and timings."""
-    report = _report([_run("new", run_record([case_result()], [timing_result()], cuda=None))])
+    report = report_on([_run("new", run_record([case_result()], [timing_result()], cuda=None))])
 
-    assert _titles(report) == [
-        "PASSED: 1 case and 1 timing on imagenet-1k, 1,000 images, torch 2.9.1",
+    assert [
+        f"PASSED: 1 case and 1 timing {ON}",
         "environment",
         "accuracy in percent: imagenet-1k, 1,000 images",
         "throughput: forward alone, images on the device, seeded weights",
-    ]
+    ] == _titles(report)
     environment = report_sections(report)[1].table
     assert environment is not None
     assert ["torch", "2.9.1"] in list(environment.rows)
@@ -49,19 +141,19 @@ def test_one_run_is_told_by_itself() -> None:
 
 def test_two_runs_are_compared() -> None:
     """What differs between the environments, and what fails."""
-    old, new = run_record([case_result()]), run_record([FEWER], torch="2.14.1")
+    runs = [_run("old", run_record([case_result()])), _run("new", run_record([FEWER], torch="2.14.1"))]
 
-    report = _report([_run("old", old), _run("new", new)])
+    report = report_on(runs)
 
     why = "resnet18-IMAGENET1K_V1-fp32: top-1 differs by -1.000 points, tolerance ±0.05"
-    assert report.headline.sentence == f"FAILED: 1 of 1 result: {why}"
-    assert report_sections(report)[0].lines == (why,)
-    assert _titles(report)[1:] == [
+    assert (why,) == report_sections(report)[0].lines
+    assert [
+        f"FAILED: 1 of 1 result: {why}",
         "old against new",
         "accuracy in percent: imagenet-1k, 1,000 images",
         "accuracy on imagenet-1k, 1,000 images: correct in the new run, and the difference from the old",
-    ]
-    assert _report([_run("old", old), _run("new", new)], fail_on=()).headline.outcome == "passed"
+    ] == _titles(report)
+    assert "passed" == report_on(runs, judging=Judging(fail_on=())).headline.outcome
 
 
 def test_another_run_than_the_one_before_can_be_compared_with() -> None:
@@ -69,10 +161,11 @@ def test_another_run_than_the_one_before_can_be_compared_with() -> None:
     good, bad = run_record([case_result()]), run_record([FEWER])
     runs = [_run("1", good), _run("2", bad), _run("3", bad)]
 
-    assert _report(runs).headline.outcome == "passed"
-    report = _report(runs, _run("good", good))
-    assert report.headline.outcome == "failed"
-    assert _titles(report)[1] == "good against 3"
+    report = report_on(runs, _run("good", good))
+
+    assert "passed" == report_on(runs).headline.outcome
+    assert "failed" == report.headline.outcome
+    assert "good against 3" == _titles(report)[1]
     assert "3 runs" in _titles(report)
 
 
@@ -80,31 +173,26 @@ def test_ranks_are_found_where_there_are_predictions(tmp_path: Path) -> None:
     """A run that is read from its folder tells which models can be told apart; its JSON alone does not know."""
     run = write_run(tmp_path / "run", run_record([case_result("vgg16"), case_result("resnet18")]))
 
-    def marks(run: Run) -> list[str]:
-        table = report_sections(_report([run]))[2].table
+    for path, ranks in ((run.path, ["1-2", "1-2"]), (run.path / "record.json", ["", ""])):
+        table = report_sections(report_on([Run(path, run.record)]))[2].table
         assert table is not None
-        return [row[0] for row in table.rows]
-
-    assert marks(run) == ["1-2", "1-2"]
-    assert marks(Run(tmp_path / "run" / "record.json", run.record)) == ["", ""]
+        assert ranks == [row[0] for row in table.rows]
 
 
 def test_runs_of_different_images_are_refused() -> None:
     """Also where they are not neighbours."""
-    runs = [_run(name, run_record([case_result()])) for name in "abc"]
-    assert runs[0].record.dataset is not None
-    other = msgspec.structs.replace(runs[0].record.dataset, digest="0ther")
-    runs[0] = _run("a", msgspec.structs.replace(runs[0].record, dataset=other))
+    record = run_record([case_result()])
+    other = msgspec.structs.replace(record, dataset=msgspec.structs.replace(DATASET, digest="0ther"))
 
     with pytest.raises(RecordError, match=r"^a and b evaluated different images and cannot be compared"):
-        _report(runs)
+        report_on([_run("a", other), _run("b", record), _run("c", record)])
 
 
 def test_speed_that_was_not_compared_is_told_in_the_verdict() -> None:
     """Since the hardware differs."""
     old, new = run_record([], [timing_result()]), run_record([], [timing_result()], device="NVIDIA A100")
 
-    assert _report([_run("old", old), _run("new", new)]).headline.sentence.endswith("; speed was not compared")
+    assert report_on([_run("old", old), _run("new", new)]).headline.sentence.endswith("; speed was not compared")
 
 
 @pytest.mark.parametrize(
