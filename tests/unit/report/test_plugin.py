@@ -2,65 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 from harness.options import Options, Process
 from harness.report import plugin
-from harness.report.plugin import _Terminal
 from tests.records import case_result, run_record, write_run
 
-
-class Shown:
-    """Takes the place of Progress, and notes what it is asked to show."""
-
-    log: list[str]
-
-    def __init__(self, phase: str, _console: object, subject: str) -> None:
-        self._name = f"{subject}: {phase}"
-
-    def __call__(self, done: int, images: int) -> None:
-        """Note a state."""
-        self.log.append(f"{self._name} {done}/{images}")
-
-    def close(self) -> None:
-        """Note the end."""
-        self.log.append(f"{self._name} closed")
+Terminals: TypeAlias = Callable[[Process], Any]
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def log() -> list[str]:
     """What was shown."""
-    Shown.log = []
+    return []
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, log: list[str]) -> Terminals:
+    """Return the plugin object that ``pytest_configure`` registers in a process, which shows everything in the log."""
+
+    class Shown:
+        def __init__(self, phase: str, _console: object, subject: str) -> None:
+            self._name = f"{subject}: {phase}"
+
+        def __call__(self, done: int, images: int) -> None:
+            log.append(f"{self._name} {done}/{images}")
+
+        def close(self) -> None:
+            log.append(f"{self._name} closed")
+
+    def configured(process: Process) -> Any:
+        plugins: dict[str, Any] = {"terminalreporter": SimpleNamespace()}
+        manager = SimpleNamespace(register=lambda found, name: plugins.update({name: found}), get_plugin=plugins.get)
+        config: Any = SimpleNamespace(
+            pluginmanager=manager,
+            invocation_params=SimpleNamespace(args=()),
+            get_verbosity=lambda: 0,
+            getoption=lambda _name: None,
+        )
+        gate = SimpleNamespace(options=Options(process=process))
+        monkeypatch.setattr(plugin, "gate_of", lambda _config: gate)
+        plugin.pytest_configure(config)
+        return plugins["imagenet-report"]
+
     monkeypatch.setattr("harness.report.progress.Progress", Shown)
-    return Shown.log
+    return configured
 
 
-def _terminal(monkeypatch: pytest.MonkeyPatch, rank: int = 0, world_size: int = 1) -> _Terminal:
-    config: Any = SimpleNamespace(get_verbosity=lambda: 0, getoption=lambda _name: None)
-    terminal = _Terminal(config)
-    terminal.__dict__["_console"] = object()
-
-    class Gate:
-        options = Options(process=Process(rank=rank, world_size=world_size))
-
-    monkeypatch.setattr(plugin, "gate_of", lambda _config: Gate)
-    return terminal
-
-
-def test_one_phase_is_shown_at_a_time(monkeypatch: pytest.MonkeyPatch, shown: list[str]) -> None:
+def test_one_phase_is_shown_at_a_time(terminal: Terminals, log: list[str]) -> None:
     """The one before is closed, and all are once the case is over."""
-    terminal = _terminal(monkeypatch)
+    shown = terminal(Process())
 
     for phase, done in (("decoding", 3), ("forward", 0), ("forward", 6)):
-        terminal.pytest_imagenet_progress("a", phase, done, 10)
-    terminal.pytest_runtest_logreport()
-    terminal.pytest_imagenet_progress("b", "decoding", 1, 10)
+        shown.pytest_imagenet_progress("a", phase, done, 10)
+    shown.pytest_runtest_logreport()
+    shown.pytest_imagenet_progress("b", "decoding", 1, 10)
 
-    assert shown == [
+    assert [
         "a: decoding 3/10",
         "a: decoding closed",
         "a: forward 0/10",
@@ -68,25 +71,25 @@ def test_one_phase_is_shown_at_a_time(monkeypatch: pytest.MonkeyPatch, shown: li
         "a: decoding closed",
         "a: forward closed",
         "b: decoding 1/10",
-    ]
+    ] == log
 
 
-def test_the_first_rank_is_named(monkeypatch: pytest.MonkeyPatch, shown: list[str]) -> None:
+@pytest.mark.parametrize(("rank", "shown"), [(0, ["rank 0 of 3, a: forward 1/10"]), (1, [])])
+def test_only_the_first_rank_is_shown(rank: int, shown: list[str], terminal: Terminals, log: list[str]) -> None:
     """It shows its own share of the images."""
-    _terminal(monkeypatch, world_size=3).pytest_imagenet_progress("a", "forward", 1, 10)
+    terminal(Process(rank=rank, world_size=3)).pytest_imagenet_progress("a", "forward", 1, 10)
 
-    assert shown == ["rank 0 of 3, a: forward 1/10"]
+    assert shown == log
 
 
-def test_tables_survive_predictions_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_survive_predictions_that_cannot_be_read(tmp_path: Path, terminal: Terminals, log: list[str]) -> None:
     """They are made without, and the reason is shown below them."""
     run = write_run(tmp_path / "run", run_record([case_result("vgg16"), case_result()]))
     (run.path / "labels.npz").write_bytes(b"none")
-    terminal = _terminal(monkeypatch)
+    shown = terminal(Process())
 
-    terminal.pytest_imagenet_finished(run)
+    shown.pytest_imagenet_finished(run)
+    shown.pytest_terminal_summary(SimpleNamespace(write_line=log.append, write_sep=lambda _, title: log.append(title)))
 
-    accuracy, reason = terminal._sections
-    assert accuracy.table is not None
-    assert len(accuracy.table.rows) == 2
-    assert reason.lines[0].startswith("tables without predictions: ")
+    assert ["accuracy", "model", "resnet18", "vgg16"] == [line.split()[0] for line in log[:4]]
+    assert 1 == sum(line.startswith("tables without predictions:") for line in log)

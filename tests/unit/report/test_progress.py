@@ -13,7 +13,7 @@ from harness.report.progress import Console, Progress, is_terminal, progress_on_
 
 
 class Clock:
-    """A clock that shows the time it was last set to."""
+    """The clock of tqdm, which shows the time it was last set to."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -21,6 +21,13 @@ class Clock:
     def __call__(self) -> float:
         """Return the seconds."""
         return self.now
+
+    def advance(self, progress: Progress, *steps: tuple[float, int], images: int = 1000) -> None:
+        """Report so many images done so many seconds after the beginning."""
+        began = self.now
+        for seconds, done in steps:
+            self.now = began + seconds
+            progress(done, images)
 
 
 class Terminal(io.StringIO):
@@ -46,6 +53,15 @@ class Terminal(io.StringIO):
             lines.append(shown.rstrip())
         return lines
 
+    def console(self) -> Console:
+        """Return a console that draws here, below what was written."""
+
+        def ensure_newline() -> None:
+            if self.screen[-1] and "|" not in self.screen[-1]:
+                self.write("\n")
+
+        return Console(terminal=True, ensure_newline=ensure_newline)
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -66,61 +82,49 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return terminal
 
 
-def on_terminal(terminal: Terminal) -> Console:
-    """Return a console that draws there, below what was written."""
-
-    def ensure_newline() -> None:
-        if terminal.screen[-1] and "|" not in terminal.screen[-1]:
-            terminal.write("\n")
-
-    return Console(terminal=True, ensure_newline=ensure_newline)
+LONG = "regnet_y_16gf-IMAGENET1K_SWAG_LINEAR_V1-fp32"
 
 
-def advance(progress: Progress, clock: Clock, *steps: tuple[float, int], images: int = 1000) -> None:
-    """Report so many images done so many seconds after the beginning."""
-    began = clock.now
-    for seconds, done in steps:
-        clock.now = began + seconds
-        progress(done, images)
-
-
-def test_without_a_terminal_there_is_a_line_every_ten_seconds(clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("subject", "images", "steps", "lines"),
+    [
+        (
+            "vgg16",
+            50_000,
+            [(0, 0), (5, 8_500), (10, 17_000), (15, 25_500), (19.9, 33_830), (20, 34_000), (25, 50_000)],
+            [
+                "vgg16: forward: 17,000 of 50,000 images, 1700.00 images/s, 00:19 left",
+                "vgg16: forward: 34,000 of 50,000 images, 1700.00 images/s, 00:09 left",
+            ],
+        ),
+        (
+            LONG,
+            50_000,
+            [(0, 0), (10, 17_000)],
+            [f"{LONG}: forward: 17,000 of 50,000 images,\n  1700.00 images/s, 00:19 left"],
+        ),
+        ("", 1000, [(0, 0), (5, 500), (9.9, 999), (30, 1000)], []),
+        # A store that is half full does not make decoding look fast.
+        ("", 1000, [(0, 500), (20, 600)], ["forward: 600 of 1,000 images,  5.00 images/s, 01:20 left"]),
+        # When memory runs out all images are due again, and the speed is that since then.
+        (
+            "",
+            1000,
+            [(0, 0), (9, 900), (10, 0), (19, 90), (20, 100)],
+            ["forward: 100 of 1,000 images, 10.00 images/s, 01:30 left"],
+        ),
+    ],
+    ids=["every ten seconds", "wrapped", "short work", "begun before", "begun again"],
+)
+def test_without_a_terminal_there_are_lines(
+    subject: str, images: int, steps: list[tuple[float, int]], lines: list[str], clock: Clock
+) -> None:
     """Each has the images done, of all, images/s and the time left; what lies between them is not shown."""
-    lines: list[str] = []
-    progress = Progress("forward", Console(terminal=False, write_line=lines.append), "vgg16-V1-fp32")
+    shown: list[str] = []
 
-    steps = ((0, 0), (5, 8_000), (10, 17_000), (15, 25_500), (19.9, 34_000), (20, 37_000), (25, 50_000))
-    advance(progress, clock, *steps, images=50_000)
+    clock.advance(Progress("forward", Console(False, shown.append), subject), *steps, images=images)
 
-    assert [line.split(", ")[0] for line in lines] == [
-        "vgg16-V1-fp32: forward: 17,000 of 50,000 images",
-        "vgg16-V1-fp32: forward: 37,000 of 50,000 images",
-    ]
-    assert lines[0].endswith("images, 1700.00 images/s, 00:19 left")
-
-
-def test_a_long_line_is_wrapped(clock: Clock) -> None:
-    """At the width of a terminal, between words."""
-    lines: list[str] = []
-    console = Console(terminal=False, write_line=lines.append)
-    progress = Progress("forward", console, "regnet_y_16gf-IMAGENET1K_SWAG_LINEAR_V1-fp32")
-
-    advance(progress, clock, (0, 0), (10, 17_000), images=50_000)
-
-    assert ["regnet_y_16gf-IMAGENET1K_SWAG_LINEAR_V1-fp32: forward: 17,000 of 50,000 images,"] == [
-        line.partition("\n")[0] for line in lines
-    ]
-    assert ["  1700.00 images/s, 00:19 left"] == [line.partition("\n")[2] for line in lines]
-
-
-def test_short_work_shows_nothing(clock: Clock, terminal: Terminal) -> None:
-    """Neither its beginning nor its end; on a terminal a second is short, in a log ten."""
-    lines: list[str] = []
-    advance(Progress("forward", Console(False, lines.append)), clock, (0, 0), (5, 500), (9.9, 999), (30, 1000))
-    advance(Progress("forward", on_terminal(terminal)), clock, (0, 0), (0.9, 900), (5, 1000))
-
-    assert lines == []
-    assert terminal.getvalue() == ""
+    assert lines == shown
 
 
 def test_a_slow_start_is_forgotten(clock: Clock) -> None:
@@ -128,61 +132,50 @@ def test_a_slow_start_is_forgotten(clock: Clock) -> None:
     lines: list[str] = []
 
     steps = ((0, 0), (60, 10), *((60 + 10 * tens, 10 + 100 * tens) for tens in range(1, 9)))
-    advance(Progress("forward", Console(False, lines.append)), clock, *steps, images=10_000)
+    clock.advance(Progress("forward", Console(False, lines.append)), *steps, images=10_000)
 
     assert lines[0].startswith("forward: 10 of 10,000 images,  0.17 images/s, ")
     assert float(lines[-1].split(", ")[1].split()[0]) > 9
 
 
-def test_images_done_before_do_not_count_as_speed(clock: Clock) -> None:
-    """A store that is half full does not make decoding look fast."""
-    lines: list[str] = []
+def test_short_work_draws_no_bar(clock: Clock, terminal: Terminal) -> None:
+    """On a terminal a second is short."""
+    clock.advance(Progress("forward", terminal.console()), (0, 0), (0.9, 900), (5, 1000))
 
-    advance(Progress("decoding", Console(False, lines.append)), clock, (0, 500), (20, 600))
-
-    assert lines == ["decoding: 600 of 1,000 images,  5.00 images/s, 01:20 left"]
-
-
-def test_fewer_images_than_before_start_again(clock: Clock) -> None:
-    """When memory runs out all images are due again, and the speed is that since then."""
-    lines: list[str] = []
-
-    advance(Progress("forward", Console(False, lines.append)), clock, (0, 0), (9, 900), (10, 0), (19, 90), (20, 100))
-
-    assert lines == ["forward: 100 of 1,000 images, 10.00 images/s, 01:30 left"]
+    assert "" == terminal.getvalue()
 
 
 def test_a_bar_disappears_with_the_last_image(clock: Clock, terminal: Terminal) -> None:
     """It comes after a second, and leaves nothing but the line before it."""
     terminal.write("test_accuracy.py ")
-    progress = Progress("forward", on_terminal(terminal), "vgg16-V1-fp32")
+    progress = Progress("forward", terminal.console(), "vgg16-V1-fp32")
 
-    advance(progress, clock, (0, 0), (0.9, 90), (1, 100), (1.1, 110), (2, 200), (10, 1000))
+    clock.advance(progress, (0, 0), (0.9, 90), (1, 100), (1.1, 110), (2, 200), (10, 1000))
 
     before, first, second = terminal.frames
-    assert before.strip() == "test_accuracy.py"
+    assert "test_accuracy.py" == before.strip()
     assert first.startswith("vgg16-V1-fp32: forward  10%|")
     assert first.endswith("| 100/1,000, 100.00 images/s, 00:08 left")
     assert second.endswith("| 200/1,000, 100.00 images/s, 00:08 left")
-    assert terminal.screen == ["test_accuracy.py", ""]
+    assert ["test_accuracy.py", ""] == terminal.screen
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_leaves_no_bar(error: type[BaseException], clock: Clock, terminal: Terminal) -> None:
     """Nor does an interruption."""
-    with suppress(error), closing(Progress("forward", on_terminal(terminal))) as progress:
-        advance(progress, clock, (0, 0), (2, 200))
+    with suppress(error), closing(Progress("forward", terminal.console())) as progress:
+        clock.advance(progress, (0, 0), (2, 200))
         assert "200/1,000" in terminal.screen[-1]
         raise error
 
-    assert terminal.screen == [""]
+    assert [""] == terminal.screen
 
 
 def test_a_bar_fits_on_the_terminal(clock: Clock, terminal: Terminal) -> None:
     """The numbers are shown, and as much as there is room for of the subject."""
     subject = "efficientnet_v2_l-IMAGENET1K_V1-fp16-channels_last-compiled"
-    with closing(Progress("forward", on_terminal(terminal), subject)) as progress:
-        advance(progress, clock, (0, 0), (2, 4_000), images=50_000)
+    with closing(Progress("forward", terminal.console(), subject)) as progress:
+        clock.advance(progress, (0, 0), (2, 4_000), images=50_000)
 
     [bar] = terminal.frames
     assert len(bar) < 80
@@ -202,26 +195,27 @@ def test_capture_is_lifted_only_to_show_something(clock: Clock) -> None:
 
     progress = Progress("forward", Console(False, lambda _: None, uncaptured=uncaptured))
 
-    advance(progress, clock, *((second, second) for second in range(35)))
+    clock.advance(progress, *((second, second) for second in range(35)))
 
-    assert lifted == [110.0, 120.0, 130.0]
+    assert [110.0, 120.0, 130.0] == lifted
 
 
-@pytest.mark.parametrize(("ci", "expected"), [(None, True), ("", True), ("true", False)])
-def test_ci_is_no_terminal(ci: str | None, expected: bool, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("ci", "expected"), [("", True), ("true", False)])
+def test_ci_is_no_terminal(ci: str, expected: bool, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its logs keep every frame of a bar."""
-    if ci is not None:
-        monkeypatch.setenv("CI", ci)
+    assert is_terminal()
+    assert terminal.isatty()
+
+    monkeypatch.setenv("CI", ci)
 
     assert expected == is_terminal()
-    assert terminal.isatty()
 
 
 def test_a_command_shows_progress_on_stderr(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     """Its results on stdout can be piped."""
     with progress_on_stderr("verifying") as progress:
-        advance(progress, clock, (0, 0), (10, 500))
+        clock.advance(progress, (0, 0), (10, 500))
 
     output, errors = capsys.readouterr()
-    assert output == ""
-    assert errors.splitlines()[0] == "verifying: 500 of 1,000 images, 50.00 images/s, 00:10 left"
+    assert "" == output
+    assert "verifying: 500 of 1,000 images, 50.00 images/s, 00:10 left" == errors.splitlines()[0]
