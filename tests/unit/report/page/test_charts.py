@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import combinations
 from xml.etree import ElementTree
 
@@ -14,8 +13,8 @@ pytest.importorskip("altair", reason="needs the extra report")
 pytest.importorskip("vl_convert", reason="needs the extra report")
 
 from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
+from tests.unit.report.page.conftest import SVG, marks_of, texts_in, told_by
 
-SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '<script>&"'
 POINTS = [
     Point("vgg16", 15.47, 15.47, 15.47, 71.592, 71.19, 71.98),
@@ -27,15 +26,6 @@ BARS = [
     Bar("alexnet b1", "now", 61.0, 72.0, 76.0, 78.0, 81.0),
     Bar("vgg16 b1", "now", 6.0, 7.0, 7.5, 7.7, 8.0),
 ]
-
-
-def _marks(svg: str) -> Iterator[tuple[str, float, float]]:
-    """Yield what each point tells, and where it is."""
-    for element in ElementTree.fromstring(svg).iter():
-        if (title := element.find(f"{SVG}title")) is not None and element.get("aria-roledescription") == "point":
-            moved = re.fullmatch(r"translate\(([-\d.]+),([-\d.]+)\)", element.get("transform", ""))
-            assert moved is not None
-            yield str(title.text), float(moved[1]), float(moved[2])
 
 
 @pytest.mark.parametrize(
@@ -50,11 +40,10 @@ def _marks(svg: str) -> Iterator[tuple[str, float, float]]:
 def test_charts_are_themed_by_the_page(chart: Chart) -> None:
     """Every colour is a variable of the page's, so that dark is dark; nothing is fetched; it fits a phone, nearly."""
     colours = set(re.findall(r'(?:fill|stroke)="([^"]+)"', chart.svg))
-    assert all(colour.startswith("var(--") or colour in ("none", "transparent") for colour in colours)
-    assert set(re.findall(r"https?://[^\"]+", chart.svg)) <= {
-        "http://www.w3.org/2000/svg",
-        "http://www.w3.org/1999/xlink",
-    }
+    addresses = set(re.findall(r"https?://[^\"]+", chart.svg))
+
+    assert {"none", "transparent"} >= {colour for colour in colours if not colour.startswith("var(--")}
+    assert {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"} >= addresses
     assert "id=" not in chart.svg  # two charts on a page must not share one
     # The page scales it to 361 pixels on a phone of 390: no text below 11 pixels.
     assert 12 * 361 / 11 >= float(ElementTree.fromstring(chart.svg).get("width", "0")) > 200
@@ -66,70 +55,66 @@ def test_no_name_covers_another_or_a_point() -> None:
     values = rng.uniform(1, 10, 100).tolist(), rng.uniform(60, 80, 100).tolist()
     points = [Point(f"model{n}", x, x, x, y, y, y) for n, (x, y) in enumerate(zip(*values, strict=True))]
 
-    svg = trade_off("a", points, "GMACs", "top-1").svg
+    chart = trade_off("a", points, "GMACs", "top-1")
 
-    marks = [(x, y) for _, x, y in _marks(svg)]
-    boxes = {}
-    for element in ElementTree.fromstring(svg).iter(f"{SVG}text"):
+    boxes = []
+    for element in ElementTree.fromstring(chart.svg).iter(f"{SVG}text"):
         if str(element.text).startswith("model"):
             x, y = map(float, re.findall(r"[-\d.]+", element.get("transform", ""))[:2])
             length = 6.9 * len(str(element.text))
             left = x - length * {"end": 1.0, "middle": 0.5}.get(element.get("text-anchor", ""), 0.0)
-            boxes[element.text] = (left, left + length, y - 4)
+            boxes.append((left, left + length, y - 4))
     assert 5 < len(boxes) < 100
-    for one, other in combinations(boxes.values(), 2):
+    for one, other in combinations(boxes, 2):
         assert one[1] <= other[0] or other[1] <= one[0] or abs(one[2] - other[2]) >= 12
-    for left, right, down in boxes.values():
-        assert [] == [1 for x, y in marks if left - 2 < x < right + 2 and abs(y - down) < 8]
+    for left, right, down in boxes:
+        assert [] == [1 for _, x, y in marks_of(chart) if left - 2 < x < right + 2 and abs(y - down) < 8]
 
 
 def test_points_stand_where_their_values_are() -> None:
     """Better is higher, more is further right, by the logarithm; each tells its values and its interval."""
-    marks = list(_marks(trade_off("a", POINTS, "GFLOPs", "top-1").svg))
+    chart = trade_off("a", POINTS, "GFLOPs", "top-1")
 
-    assert [told for told, _, _ in marks] == [
+    assert [
         "vgg16: GFLOPs 15.47, top-1 71.592 (71.19 to 71.98)",
         f"{HOSTILE}: GFLOPs 1.81, top-1 69.758 (69.35 to 70.16)",
         "alexnet: GFLOPs 0.71, top-1 56.522 (56.09 to 56.96)",
-    ]
-    (vgg_x, vgg_y), (own_x, own_y), (alexnet_x, alexnet_y) = [(x, y) for _, x, y in marks]
-    assert (vgg_x - own_x) / (own_x - alexnet_x) == pytest.approx(2.146 / 0.936, rel=0.01)  # ln(15.47 / 1.81), …
-    assert (alexnet_y - vgg_y) / (own_y - vgg_y) == pytest.approx(15.07 / 1.834, rel=0.01)
+    ] == told_by(chart)
+    (vgg_x, vgg_y), (own_x, own_y), (alexnet_x, alexnet_y) = [(x, y) for _, x, y in marks_of(chart)]
+    assert pytest.approx(2.146 / 0.936, rel=0.01) == (vgg_x - own_x) / (own_x - alexnet_x)  # ln(15.47 / 1.81), …
+    assert pytest.approx(15.07 / 1.834, rel=0.01) == (alexnet_y - vgg_y) / (own_y - vgg_y)
     assert 0 < vgg_y < own_y < alexnet_y
 
 
 def test_speeds_of_two_runs_stand_beside_each_other() -> None:
     """One row for a timing, one point for each run in it."""
-    marks = list(_marks(speeds("b", BARS).svg))
+    marks = marks_of(speeds("b", BARS))
 
-    assert marks[0][0] == "alexnet b1, before: 75.0 images/s, middle half 70.0 to 77.0, all 60.0 to 80.0"
-    rows = [y for _, _, y in marks]
-    assert rows[0] < rows[1] < rows[2]
-    assert rows[1] - rows[0] < rows[2] - rows[1]
+    assert "alexnet b1, before: 75.0 images/s, middle half 70.0 to 77.0, all 60.0 to 80.0" == marks[0][0]
+    first, second, third = [y for _, _, y in marks]
+    assert 0 < second - first < third - second
 
 
 def test_one_model_alone_has_a_chart() -> None:
     """Of one point an axis still has a length."""
-    [mark] = _marks(trade_off("a", [Point("alexnet", 0.71, 0.71, 0.71, 100.0, 100.0, 100.0)], "GFLOPs", "top-1").svg)
+    chart = trade_off("a", [Point("alexnet", 0.71, 0.71, 0.71, 100.0, 100.0, 100.0)], "GFLOPs", "top-1")
 
-    assert mark[0] == "alexnet: GFLOPs 0.71, top-1 100.000 (100.00 to 100.00)"
+    assert ["alexnet: GFLOPs 0.71, top-1 100.000 (100.00 to 100.00)"] == told_by(chart)
 
 
 def test_a_series_leaves_gaps() -> None:
-    """A run without a value has no point."""
+    """A run without a value has no point, but a position."""
     lines: Lines = {"alexnet": (0.0, None, 0.2, None), "vgg16": (0.0, -0.1, None, None)}
 
     chart = series("c", lines, ["1", "2", "3", "4"], "points", 0.05)
 
-    told = [mark for mark, _, _ in _marks(chart.svg)]
-    assert sorted(told) == ["alexnet, 1: +0.000", "alexnet, 3: +0.200", "vgg16, 1: +0.000", "vgg16, 2: -0.100"]
-    texts = [element.text for element in ElementTree.fromstring(chart.svg).iter(f"{SVG}text")]
-    assert {"1", "2", "3", "4"} <= set(texts)  # a run without any value has its place
+    told = ["alexnet, 1: +0.000", "alexnet, 3: +0.200", "vgg16, 1: +0.000", "vgg16, 2: -0.100"]
+    assert told == sorted(told_by(chart))
+    assert {"1", "2", "3", "4"} <= texts_in(chart)
 
 
 def test_a_series_in_which_nothing_moved_has_an_axis() -> None:
     """From the least that is worth seeing below zero to the same above."""
     chart = series("c", {"alexnet": (0.0, 0.0, 0.0)}, ["1", "2", "3"], "points", 0.05)
 
-    texts = [element.text for element in ElementTree.fromstring(chart.svg).iter(f"{SVG}text")]
-    assert {"0.04", "0.00", "\N{MINUS SIGN}0.04"} <= set(texts)
+    assert {"0.04", "0.00", "\N{MINUS SIGN}0.04"} <= texts_in(chart)

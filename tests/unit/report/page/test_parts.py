@@ -1,8 +1,7 @@
-"""Tests of harness.report.page.render's parts: what the tables say, and what the charts are given."""
+"""Tests of the parts of a page: what the tables say, and what the charts show."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,146 +9,117 @@ import msgspec
 import pytest
 
 pytest.importorskip("altair", reason="needs the extra report")
+pytest.importorskip("jinja2", reason="needs the extra report")
 pytest.importorskip("vl_convert", reason="needs the extra report")
 
-from harness.compare.statistics import wilson_interval
-from harness.records.results import CaseResult, Missing, Record
+from harness.records.results import Missing, Record
 from harness.records.run_folder import Run
-from harness.report.page import render
-from harness.report.page.charts import Bar, Chart, Point
+from harness.report.page.charts import Chart
+from harness.report.page.render import Part, parts_of
 from harness.report.report import report_on
-from harness.report.sections import Section
-from tests.records import case_result, run_record, timing_result, write_run
+from tests.records import case_result, counted, predictions_of, run_record, swapped, timing_result, write_run
+from tests.unit.report.page.conftest import texts_in, told_by
 
 RESNET = case_result("resnet18", gmacs=1.814)
 VGG = case_result("vgg16", (1000, 716, 900), gmacs=15.47, images_per_second=100.0)
-ALEXNET = case_result("alexnet", (1000, 703, 900), gmacs=0.714, parameters=61_100_840)
-# Of 4 calls: quartiles by linear interpolation.
-SECONDS = (0.25, 0.5, 0.5, 1.0)
+ALEXNET = case_result("alexnet", (1000, 703, 900), gmacs=0.714)
+SPEEDS = "images/s: median, middle half and all calls"
+TOP1_MOVED, SPEED_MOVED = "top-1, in points against the first run", "images/s, in percent against the first run"
 
 
-def _timing(model: str, batch_size: int, **changes: Any) -> Any:
-    return timing_result(
-        model, SECONDS, id=f"{model}-IMAGENET1K_V1-fp32-b{batch_size}", batch_size=batch_size, **changes
-    )
+def _timing(model: str, batch_size: int, seconds: tuple[float, ...] = (0.25, 0.5, 0.5, 1.0), **changes: Any) -> Any:
+    """Return a timing of 4 calls, whose quartiles are 0.4375 and 0.625 s by linear interpolation."""
+    identity = f"{model}-IMAGENET1K_V1-fp32-b{batch_size}"
+    return timing_result(model, seconds, id=identity, batch_size=batch_size, **changes)
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
-    """What charts were asked for, by title, in the place of drawing them."""
-    asked: dict[str, tuple[Any, ...]] = {}
-
-    def draw(title: str, *given: Any, least: float = 0.0) -> Chart:
-        asked[title] = (*given, least) if least else given
-        return Chart(title, "")
-
-    for name in ("trade_off", "speeds", "series"):
-        monkeypatch.setattr(render, name, draw)
-    return asked
+def _parts(*runs: Run | Record) -> dict[str, Part]:
+    found = [run if isinstance(run, Run) else Run(Path(f"run{number}"), run) for number, run in enumerate(runs)]
+    return {part.name: part for part in parts_of(report_on(found))}
 
 
-def _parts(*records: Record) -> dict[str, render.Part]:
-    runs = [Run(Path(f"run{number}"), record) for number, record in enumerate(records)]
-    return _parts_of(*runs)
+def _charts(*runs: Run | Record) -> dict[str, Chart]:
+    return {chart.title: chart for part in _parts(*runs).values() for chart in part.charts}
 
 
-def _parts_of(*runs: Run) -> dict[str, render.Part]:
-    return {part.name: part for part in render.parts_of(report_on(runs))}
+def _names(chart: Chart) -> list[str]:
+    return [told.partition(": ")[0] for told in told_by(chart)]
 
 
-def _rows(section: Section) -> Sequence[Sequence[str]]:
-    assert section.table is not None
-    return section.table.rows
+def test_points_are_named_with_their_ranks(tmp_path: Path) -> None:
+    """Best first, with the ranks that the images allow; a model without multiply-adds has no point."""
+    unknown = case_result("own", (1000, 100, 900), gmacs=0.0)
+
+    charts = _charts(write_run(tmp_path / "run", run_record([RESNET, VGG, unknown, ALEXNET])))
+
+    assert ["vgg16 (1)", "alexnet (2-3)", "resnet18 (2-3)"] == _names(charts["top-1 against GMACs"])
 
 
-def test_points_are_named_with_their_ranks(drawn: dict[str, Any], tmp_path: Path) -> None:
-    """Best first, with the ranks that the images allow."""
-    unknown = case_result("own", (1000, 100, 900), gmacs=0.0, parameters=0)
-
-    _parts_of(write_run(tmp_path / "run", run_record([RESNET, VGG, unknown, ALEXNET])))
-
-    assert ["vgg16 (1)", "alexnet (2-3)", "resnet18 (2-3)"] == [p.name for p in drawn["top-1 against GMACs"][0]]
-
-
-def _interval(case: CaseResult) -> tuple[float, float]:
-    return wilson_interval(case.counts.top1, case.counts.images)
-
-
-def test_top1_stands_against_gmacs_and_images_a_second(drawn: dict[str, Any]) -> None:
-    """The speed is that of the largest batch that was timed, with the middle half of its calls."""
+def test_top1_stands_against_gmacs_and_images_a_second() -> None:
+    """The speed is that of the largest batch that was timed."""
     timings = [_timing("resnet18", 256), _timing("resnet18", 1), _timing("vgg16", 1), Missing("alexnet-b1")]
-    _parts(run_record([RESNET, VGG, ALEXNET], timings))
 
-    [points, x_title, y_title] = drawn["top-1 against GMACs"]
-    assert points == [
-        Point("vgg16", 15.47, 15.47, 15.47, 71.6, *_interval(VGG)),
-        Point("alexnet", 0.714, 0.714, 0.714, 70.3, *_interval(ALEXNET)),
-        Point("resnet18", 1.814, 1.814, 1.814, 70.0, *_interval(RESNET)),
-    ]
-    assert (x_title, y_title) == ("GMACs of one image", "top-1 in percent")
-    [points, *_] = drawn["top-1 against images/s: forward alone, largest batch"]
-    assert points == [
-        Point("vgg16", 2.0, 1 / 0.625, 1 / 0.4375, 71.6, *_interval(VGG)),
-        Point("resnet18", 512.0, 256 / 0.625, 256 / 0.4375, 70.0, *_interval(RESNET)),
-    ]
+    charts = _charts(run_record([RESNET, VGG, ALEXNET], timings))
+
+    vgg, alexnet, resnet = "71.600 (68.73 to 74.31)", "70.300 (67.39 to 73.05)", "70.000 (67.09 to 72.76)"
+    assert [
+        f"vgg16: GMACs of one image 15.47, top-1 in percent {vgg}",
+        f"alexnet: GMACs of one image 0.714, top-1 in percent {alexnet}",
+        f"resnet18: GMACs of one image 1.814, top-1 in percent {resnet}",
+    ] == told_by(charts["top-1 against GMACs"])
+    assert [
+        f"vgg16: images/s 2, top-1 in percent {vgg}",
+        f"resnet18: images/s 512, top-1 in percent {resnet}",
+    ] == told_by(charts["top-1 against images/s: forward alone, largest batch"])
 
 
-def test_without_timings_the_gates_own_speed_will_do(drawn: dict[str, Any]) -> None:
-    """It has no interval; the title says what it is; a model of which none is known has no point."""
+def test_without_timings_the_gates_own_speed_will_do() -> None:
+    """The title says what it is; a model of which none is known has no point."""
     unknown = [msgspec.structs.replace(case, images_per_second=0.0) for case in (RESNET, ALEXNET)]
-    _parts(run_record([VGG, *unknown]))
 
-    [points, *_] = drawn["top-1 against images/s: the whole loop, in the gate"]
-    assert points == [Point("vgg16", 100.0, 100.0, 100.0, 71.6, *_interval(VGG))]
+    charts = _charts(run_record([VGG, *unknown]))
+
+    [told] = told_by(charts["top-1 against images/s: the whole loop, in the gate"])
+    assert told.startswith("vgg16: images/s 100, ")
 
 
-def test_fewer_than_three_models_or_synthetic_weights_are_not_drawn(drawn: dict[str, Any]) -> None:
+def test_fewer_than_three_models_or_synthetic_weights_are_not_drawn() -> None:
     """Two points show no trade-off, and accuracies of synthetic weights say nothing about an architecture."""
-    synthetic = run_record([RESNET, VGG, ALEXNET])
-    assert synthetic.dataset is not None
-    facts = msgspec.structs.replace(synthetic.dataset, name="synthetic")
+    three = run_record([RESNET, VGG, ALEXNET])
+    assert three.dataset is not None
+    synthetic = msgspec.structs.replace(three, dataset=msgspec.structs.replace(three.dataset, name="synthetic"))
 
-    pages = [_parts(run_record([RESNET, VGG])), _parts(msgspec.structs.replace(synthetic, dataset=facts))]
+    assert "models" in _parts(three)
+    assert "models" not in _parts(run_record([RESNET, VGG]))
+    assert "models" not in _parts(synthetic)
 
-    assert [] == [title for title in drawn if title.startswith("top-1 against")]
-    assert [] == [page for page in pages if "models" in page]
 
-
-def test_names_tell_results_of_a_model_apart(drawn: dict[str, Any]) -> None:
+def test_names_tell_results_of_a_model_apart() -> None:
     """Precision, weights or batch size stand there only where they differ for one model."""
     half = msgspec.structs.replace(RESNET, id="resnet18-IMAGENET1K_V1-bf16", precision="bf16")
-    _parts(run_record([RESNET, half, VGG, ALEXNET], [_timing("resnet18", 1), _timing("resnet18", 32)]))
+    timings = [_timing("resnet18", 1), _timing("resnet18", 32)]
 
-    assert [point.name for point in drawn["top-1 against GMACs"][0]] == [
-        "vgg16",
-        "alexnet",
-        "resnet18 bf16",
-        "resnet18 fp32",
-    ]
-    assert [bar.name for bar in drawn["images/s: median, middle half and all calls"][0]] == [
-        "resnet18 b1",
-        "resnet18 b32",
-    ]
+    charts = _charts(run_record([RESNET, half, VGG, ALEXNET], timings))
+
+    assert ["vgg16", "alexnet", "resnet18 bf16", "resnet18 fp32"] == _names(charts["top-1 against GMACs"])
+    assert ["resnet18 b1", "resnet18 b32"] == _names(charts[SPEEDS])
 
 
-def test_speeds_have_their_spread(drawn: dict[str, Any]) -> None:
+def test_speeds_have_their_spread() -> None:
     """Those of the run before stand beside them, where they were compared."""
     old = run_record([], [_timing("resnet18", 8)])
-    new = run_record(
-        [], [msgspec.structs.replace(_timing("resnet18", 8), seconds=(0.2, 0.2, 0.2)), _timing("vgg16", 8)]
-    )
-    _parts(old, new)
+    new = run_record([], [_timing("resnet18", 8, (0.2, 0.2, 0.2)), _timing("vgg16", 8)])
 
-    assert drawn["images/s: median, middle half and all calls"] == (
-        [
-            Bar("resnet18", "before", 8.0, 8 / 0.625, 16.0, 8 / 0.4375, 32.0),
-            Bar("resnet18", "now", 40.0, 40.0, 40.0, 40.0, 40.0),
-            Bar("vgg16", "now", 8.0, 8 / 0.625, 16.0, 8 / 0.4375, 32.0),
-        ],
-    )
+    charts = _charts(old, new)
+
+    spread = "16.0 images/s, middle half 12.8 to 18.3, all 8.0 to 32.0"
+    assert [
+        f"resnet18, before: {spread}",
+        "resnet18, now: 40.0 images/s, middle half 40.0 to 40.0, all 40.0 to 40.0",
+        f"vgg16, now: {spread}",
+    ] == told_by(charts[SPEEDS])
 
 
-@pytest.mark.usefixtures("drawn")
 def test_memory_and_compiling_that_grew_stand_with_the_speeds() -> None:
     """Their tables, below that of the speeds."""
     old = run_record([], [_timing("resnet18", 8, peak_memory=1_000_000_000, compile_seconds=10.0)])
@@ -160,58 +130,65 @@ def test_memory_and_compiling_that_grew_stand_with_the_speeds() -> None:
     assert ["peak memory, in GB", "seconds of compiling"] == titles[-2:]
 
 
-def test_batch_sizes_that_were_tried_are_a_chart(drawn: dict[str, Any]) -> None:
+def test_batch_sizes_that_were_tried_are_a_chart() -> None:
     """A line for each timing, over all sizes that any of them was tried at."""
-    _parts(
-        run_record(
-            [],
-            [
-                _timing("resnet18", 2, sweep=((1, 20.0), (2, 30.0), (4, 30.5))),
-                _timing("vgg16", 1, sweep=((1, 5.0), (2, 5.1))),
-                _timing("alexnet", 8),
-            ],
-        )
-    )
+    sweeps = {"resnet18": ((1, 20.0), (2, 30.0), (4, 30.5)), "vgg16": ((1, 5.0), (2, 5.1)), "alexnet": ()}
 
-    lines = {"resnet18": (20.0, 30.0, 30.5), "vgg16": (5.0, 5.1, None)}
-    assert (lines, ["1", "2", "4"], "images/s") == drawn["images/s by batch size"]
+    charts = _charts(run_record([], [_timing(model, 2, sweep=sweep) for model, sweep in sweeps.items()]))
+
+    lines = [f"{model}, {size}: {speed:+.3f}" for model, sweep in sweeps.items() for size, speed in sweep]
+    assert lines == told_by(charts["images/s by batch size"])
 
 
-def test_a_chart_has_room_for_so_many_rows(drawn: dict[str, Any]) -> None:
+def test_a_chart_has_room_for_so_many_rows() -> None:
     """Its title says that there are more; the table has all."""
-    page = _parts(run_record([], [_timing(f"model{number}", 1) for number in range(90)]))
+    part = _parts(run_record([], [_timing(f"model{number}", 1) for number in range(90)]))["speed"]
 
-    [(title, (bars,))] = drawn.items()
-    assert title == "images/s: median, middle half and all calls (the first 80 of 90)"
-    assert len(bars) == 80
-    assert len(_rows(page["speed"].sections[0])) == 90
+    [chart], table = part.charts, part.sections[0].table
+    assert (f"{SPEEDS} (the first 80 of 90)", 80) == (chart.title, len(told_by(chart)))
+    assert table is not None
+    assert 90 == len(table.rows)
 
 
-def test_a_series_shows_what_moved_most(drawn: dict[str, Any]) -> None:
+def test_a_series_shows_what_moved_most() -> None:
     """In points and in percent against the first value; eight lines, and a gap where a run has no value."""
-    models = [f"model{number}" for number in range(10)]
 
-    def record(day: int, gone: str = "") -> Record:
-        cases = [
-            case_result(model, (1000, 700 + day * number, 900)) for number, model in enumerate(models) if model != gone
-        ]
-        timings = [_timing("model1", 1), msgspec.structs.replace(_timing("model2", 1), seconds=(0.5 / (1 + day),) * 3)]
+    def record(day: int, *models: int) -> Record:
+        cases = [case_result(f"model{number}", (1000, 700 + day * number, 900)) for number in models]
+        timings = [_timing("same", 1), _timing("faster", 1, (0.5 / (1 + day),) * 3)]
         return msgspec.structs.replace(run_record(cases, timings), created=f"2026-11-2{day}T20:00:00+00:00")
 
-    _parts(record(0), record(1, gone="model9"), record(2))
+    charts = _charts(record(0, *range(10)), record(1, *range(9)), record(2, *range(10)))
 
-    [lines, labels, unit, least] = drawn["top-1, in points against the first run"]
-    assert list(lines) == models[:1:-1]
-    assert lines["model9"] == pytest.approx((0.0, None, 1.8))
-    assert labels == ["[1] 11-20", "[2] 11-21", "[3] 11-22"]
-    assert (unit, least) == ("points", 0.05)
-    [lines, _, unit, least] = drawn["images/s, in percent against the first run"]
-    assert list(lines.items()) == [("model2", (0.0, 100.0, 200.0)), ("model1", (0.0, 0.0, 0.0))]
-    assert (unit, least) == ("percent", 5.0)
+    days = ["[1] 11-20", "[2] 11-21", "[3] 11-22"]
+    top1, speed = charts[TOP1_MOVED], charts[SPEED_MOVED]
+    assert [
+        f"model{number}, {day}: {0.1 * number * step:+.3f}"
+        for number in range(9, 1, -1)
+        for step, day in enumerate(days)
+        if (number, step) != (9, 1)
+    ] == told_by(top1)
+    assert [f"faster, {day}: {100 * step:+.3f}" for step, day in enumerate(days)] == told_by(speed)[:3]
+    assert [f"same, {day}: +0.000" for day in days] == told_by(speed)[3:]
+    assert ("points" in texts_in(top1), "percent" in texts_in(speed)) == (True, True)
 
 
-def test_changed_predictions_are_not_listed_twice() -> None:
+def test_a_series_in_which_nothing_moved_shows_noise_as_noise() -> None:
+    """The axes go at least to 0.05 points and 5 percent."""
+    record = run_record([RESNET], [_timing("resnet18", 1)])
+
+    charts = _charts(record, record, record)
+
+    assert {"0.04", "\N{MINUS SIGN}0.04"} <= texts_in(charts[TOP1_MOVED])
+    assert {"4", "\N{MINUS SIGN}4"} <= texts_in(charts[SPEED_MOVED])
+
+
+def test_changed_predictions_are_not_listed_twice(tmp_path: Path) -> None:
     """The page has cards for them; what else the comparison says stays."""
-    listed = Section("accuracy", None, ("legend", "resnet18: 2 now wrong", "    a.JPEG: class 1 -> 2"))
+    after = swapped(predictions_of(RESNET), 0)
+    old = write_run(tmp_path / "old", run_record([RESNET]))
+    new = write_run(tmp_path / "new", run_record([counted(after)]), resnet18=after)
 
-    assert render._without_images(listed).lines == ("legend", "resnet18: 2 now wrong")
+    lines = _parts(old, new)["cases"].sections[-1].lines
+
+    assert f"{RESNET.id}: 1 now wrong, 0 now correct" == lines[-1]
