@@ -40,7 +40,6 @@ def _pair(old: Record, new: Record) -> list[str]:
     ("old", "new", "options", "status"),
     [
         (FASTER, SLOWER, [], 1),  # by 19.8 %
-        (FASTER, SLOWER, ["--max-slowdown=5%"], 1),
         (FASTER, SLOWER, ["--max-slowdown", "19"], 1),
         (FASTER, SLOWER, ["--max-slowdown=21%"], 0),
         (FASTER, SLOWER, ["--noise=30%"], 0),
@@ -63,15 +62,6 @@ def test_the_status_is_1_where_something_fails_that_is_asked_for(
 ) -> None:
     """Speed beyond noise and limit, a disturbed timing only if that is asked for, accuracy, and what is missing."""
     assert status == cli("compare", *_pair(old, new), *options).status
-
-
-def test_a_disturbed_timing_is_counted(cli: CommandLine) -> None:
-    """It is not judged, with the reason, and the verdict says so."""
-    shown = cli("compare", *_pair(FASTER, UNSTEADY)).out
-
-    assert "  not judged\n" in shown
-    assert f"\ndisturbed: {FAST.id}: in the new run the" in shown
-    assert "; 1 of 1 timing not judged: disturbed" in shown.replace("\n ", "")
 
 
 def test_what_is_no_run_is_an_error(cli: CommandLine) -> None:
@@ -141,7 +131,6 @@ def test_a_series_shows_what_changed_since_the_first_and_since_the_run_before(cl
     [
         ([], "FAILED: 1 of 1 result"),
         (["--fail-on=accuracy,speed"], "passed; ignored: memory, compile, missing"),
-        (["--fail-on=none"], "passed; ignored: accuracy, speed, memory, compile, missing"),
     ],
 )
 def test_what_is_not_counted_is_said(options: list[str], verdict: str, cli: CommandLine) -> None:
@@ -175,25 +164,6 @@ def test_drift_fails_unless_something_named_explains_it(
 
     assert status == found.status
     assert ("passed", "FAILED: 1 of 1 result")[status] in found.out
-
-
-def test_a_case_is_paired_with_its_model_in_another_setting(cli: CommandLine) -> None:
-    """As by pytest --baseline, so that no result is missing: in fp32, in either order; the same setting first."""
-    bf16 = case_result(id="resnet18-IMAGENET1K_V1-bf16", precision="bf16")
-    lower = case_result(counts=(1000, 600, 800), id=bf16.id, precision="bf16")
-    contiguous = case_result(id="resnet18-IMAGENET1K_V1-fp32-contiguous", memory_format="contiguous")
-    half, both, other = run_record([bf16]), run_record([CASE, bf16]), run_record([contiguous])
-
-    assert 0 == cli("compare", *_pair(ONE, half), "--json=it.json").status
-    [compared] = json.loads(Path("it.json").read_text())["comparisons"]
-    assert [bf16.id] == [case["id"] for case in compared["cases"]]
-    assert 0 == cli("compare", *_pair(ONE, both)).status
-    assert 1 == cli("compare", *_pair(both, ONE)).status  # it lacks bf16
-    pair = _pair(run_record([CASE, lower]), run_record([lower]))
-    assert 0 == cli("compare", *pair, "--fail-on=accuracy").status
-    for new, found in ((other, [0, 0]), (half, [1, 1])):  # fp32 is not judged by the noise floor of bf16
-        pair = _pair(ONE, new)
-        assert [0, *found] == [cli("compare", *runs).status for runs in (pair, pair[::-1], [*pair, pair[0]])]
 
 
 def test_the_verdicts_as_json(cli: CommandLine) -> None:

@@ -57,10 +57,10 @@ TWO = _timings(1.0, 1.0)
 def test_a_slowdown_fails_is_ruled_out_or_is_not_judged(
     scale: float, pairs: int, sigma: float, failures: int, not_judged: int
 ) -> None:
-    """What the data cannot tell is neither green nor red; ``strict_speed`` makes it red."""
+    """By other software; what the data cannot tell is neither green nor red, and red with ``strict_speed``."""
     old, new = _noisy(1, 1, pairs, sigma), _noisy(2, scale, pairs, sigma)
 
-    trial = try_speed(_runs("old", *old), _runs("new", *new))
+    trial = try_speed(_runs("old", *old), _runs("new", *new, torch="2.14.1"))
 
     assert failures == len(list(trial.failures()))
     assert failures + not_judged == len(list(trial.failures(strict_speed=True)))
@@ -148,8 +148,3 @@ def test_what_cannot_be_compared(old: list[Run], new: list[Run], message: str) -
     """It is refused, in one sentence."""
     with pytest.raises(RecordError, match=message):
         try_speed(old, new)
-
-
-def test_the_sides_may_differ_in_software() -> None:
-    """That is what is compared."""
-    assert [] == list(try_speed(_runs("old", *TWO), _runs("new", *TWO, torch="2.14.1")).failures())

@@ -14,7 +14,7 @@ from harness.records.evidence import ChangedPrediction, Drift
 from harness.records.results import Record
 from harness.records.run_folder import Run
 from harness.report.comparison import comparison_sections, series_sections
-from harness.report.sections import as_markdown, as_text
+from harness.report.sections import as_text
 from tests.records import DATASET, case_result, expected, pairing, run_record, timing_result
 
 
@@ -144,14 +144,6 @@ def test_the_report_of_different_runs() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_the_report_of_equal_runs() -> None:
-    """It says that there is no difference, and no failure."""
-    lines = _text(_comparison(_record(), _record()))
-
-    assert ["runs/old against runs/new", "environment: no difference"] == lines[:2]
-    assert "passed" == lines[-1]
-
-
 def test_missing_and_added_are_told() -> None:
     """What only one of the runs has is neither compared nor left out."""
     old, new = _record(), _record()
@@ -203,26 +195,6 @@ def test_what_grew_has_a_table() -> None:
         ["resnet18", "10.0", "20.0", "+100.0", "%"],
     ] == [line.split() for line in lines[at : at + 7]]
     assert [] == [line for line in same_lines if "memory" in line or "compil" in line]
-
-
-def test_markdown_shows_names_as_text() -> None:
-    """For the summary of a CI job; what a name holds is shown, not obeyed."""
-    comparison = _comparison(_record(), _record(-20, torch="<script>|"))
-
-    lines = list(as_markdown(comparison_sections(comparison, list(comparison.failures()))))
-
-    assert [
-        "### FAILED: 1 of 6 results",
-        "",
-        r"- resnet18-IMAGENET1K\_V1-fp32: top-1 differs by -0.200 points, tolerance ±0.1",
-        "",
-    ] == lines[-4:]
-    assert r"| torch | 2.9.1 | \<script\>\| |" in lines
-    head = lines.index("| accuracy | top-1 | diff | points | top-5 | diff | changed | p | drift | outcome |")
-    assert [
-        "| :-- | --: | --: | --: | --: | --: | --: | --: | --: | :-- |",
-        "| alexnet | 7,000 | +0 | +0.000 | 9,000 | +0 | - | - | - | passed |",
-    ] == lines[head + 1 : head + 3]
 
 
 @pytest.mark.parametrize("number", [3, 6, 7, 13])

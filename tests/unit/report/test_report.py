@@ -15,7 +15,7 @@ from harness.records.results import Missing, Record
 from harness.records.run_folder import Run
 from harness.records.speed import Limits
 from harness.report.report import Judging, Report, headline, report_on, report_sections
-from tests.records import DATASET, case_result, expected, pairing, run_record, timing_result, write_run
+from tests.records import DATASET, case_result, expected, pairing, run_record, timing_result
 
 PIXELS = "the model was shown other pixels (9 of 10 images)"
 WARNS = pairing(images=10, diagnosis=Diagnosis("decoded inputs", PIXELS, cause="pillow 12 -> 13"))
@@ -169,16 +169,6 @@ def test_another_run_than_the_one_before_can_be_compared_with() -> None:
     assert "3 runs" in _titles(report)
 
 
-def test_ranks_are_found_where_there_are_predictions(tmp_path: Path) -> None:
-    """A run that is read from its folder tells which models can be told apart; its JSON alone does not know."""
-    run = write_run(tmp_path / "run", run_record([case_result("vgg16"), case_result("resnet18")]))
-
-    for path, ranks in ((run.path, ["1-2", "1-2"]), (run.path / "record.json", ["", ""])):
-        table = report_sections(report_on([Run(path, run.record)]))[2].table
-        assert table is not None
-        assert ranks == [row[0] for row in table.rows]
-
-
 def test_runs_of_different_images_are_refused() -> None:
     """Also where they are not neighbours."""
     record = run_record([case_result()])
@@ -186,13 +176,6 @@ def test_runs_of_different_images_are_refused() -> None:
 
     with pytest.raises(RecordError, match=r"^a and b evaluated different images and cannot be compared"):
         report_on([_run("a", other), _run("b", record), _run("c", record)])
-
-
-def test_speed_that_was_not_compared_is_told_in_the_verdict() -> None:
-    """Since the hardware differs."""
-    old, new = run_record([], [timing_result()]), run_record([], [timing_result()], device="NVIDIA A100")
-
-    assert report_on([_run("old", old), _run("new", new)]).headline.sentence.endswith("; speed was not compared")
 
 
 @pytest.mark.parametrize(
