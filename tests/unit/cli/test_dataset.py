@@ -84,28 +84,8 @@ def test_one_image_in_the_wrong_class_among_others_is_an_error(tmp_path: Path, c
     assert 2 == found.status
 
 
-def test_progress_is_no_part_of_the_description(
-    colours: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It goes to stderr."""
-    monkeypatch.setattr("harness.report.progress._LINE_EVERY_SECONDS", 0.0)
-
-    found = cli("dataset", colours, "--workers=1")
-
-    assert found.err.startswith("decoding: 1 of 16 images")
-    assert "decoding" not in found.out
-
-
 def test_no_dataset(cli: CommandLine) -> None:
     """A missing folder is not damage; exit status 2."""
     status, out, err = cli("dataset", "missing")
 
     assert (2, "", "error: DATASET ") == (status, out, err[:15])
-
-
-def test_the_sample_of_real_images(real_images: Path, cli: CommandLine) -> None:
-    """500 real images are sound, nine of them gray."""
-    found = cli("dataset", real_images, "--workers=2")
-
-    assert {"classes:     500 of 1,000, 1 in each", "modes:       RGB 491, L 9"} <= set(found.lines)
-    assert 0 == found.status

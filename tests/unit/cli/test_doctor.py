@@ -102,8 +102,3 @@ def test_no_line_is_longer_than_a_terminal(cli: CommandLine) -> None:
 
     assert "ok    precision fp32" in lines
     assert [] == [line for line in lines if len(line) > 80 and "/" not in line]  # a path is one word
-
-
-def test_the_slowdown_is_measured() -> None:
-    """fp32 takes about as long as itself."""
-    assert 0.1 < doctor.slowdown("fp32", CPU) < 10

@@ -52,16 +52,6 @@ def test_check_shows_every_disagreement(own_file: Path, tmp_path: Path, cli: Com
     ] == out.splitlines()
 
 
-def test_check_of_a_bad_file(tmp_path: Path, cli: CommandLine) -> None:
-    """A file that cannot be read as one of expected values is an error in one line; exit status 2."""
-    (tmp_path / "bad.yaml").write_text("schema_version: 1\ntolerance: 0.05\nsplits: {}\nmodels: []\n")
-
-    status, out, err = cli("expected", "check", "bad.yaml")
-
-    assert (2, "", 1) == (status, out, err.count("\n"))
-    assert err.startswith("error: bad.yaml: schema_version must be 2, found '1'")
-
-
 def test_models_are_listed(tmp_path: Path, cli: CommandLine) -> None:
     """Each with its expected values, in a table for each dataset; the project's own within 80 columns."""
     (tmp_path / "own.yaml").write_text(

@@ -97,17 +97,6 @@ def test_the_merged_runs_are_not_replaced(results: str, runs: CommandLine) -> No
     assert before == sorted(Path().rglob("*"))
 
 
-def test_an_error_leaves_nothing(runs: CommandLine) -> None:
-    """One sentence on stderr, status 2, nothing on stdout, and no folder."""
-    write_run(Path("c"), run_record([VGG], torch="2.14.1"))
-
-    found = runs("merge", "a", "c", "--results", "all")
-
-    differ = "a and c were made in different environments: torch 2.9.1 and 2.14.1"
-    assert (2, "", f"error: {differ}; compare them instead: imagenet-gate compare a c\n") == found
-    assert ["a", "b", "c"] == _names()
-
-
 def test_a_run_with_damaged_files_leaves_the_earlier_one(runs: CommandLine) -> None:
     """An error that is found only while the run is written leaves nothing of it."""
     shutil.rmtree("a/inputs")

@@ -110,13 +110,3 @@ def test_prune_says_what_it_removed(store: CommandLine) -> None:
     assert re.match(r"removed: [0-9a-f]{16} .*\n    .*\n    of .*\n", pruned.out)
     assert re.search(r"^store: \d+\.\d KB freed, 0 B left$", pruned.out, re.MULTILINE)
     assert [] == list(Path("store").iterdir())
-
-
-def test_a_dataset_that_is_missing(cli: CommandLine) -> None:
-    """The gate's own sentence, which reads names as the gate does; exit status 2."""
-    Path("expected.yaml").write_text(EXPECTED)
-
-    status, _, err = cli("store", "build", "nowhere", "--models=nearest, near*", "--expected=expected.yaml")
-
-    assert err.startswith("error: DATASET 'nowhere': expected a folder or archive of images, ")
-    assert 2 == status

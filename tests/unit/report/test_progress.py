@@ -15,8 +15,7 @@ from harness.report.progress import Console, Progress, is_terminal, progress_on_
 class Clock:
     """The clock of tqdm, which shows the time it was last set to."""
 
-    def __init__(self) -> None:
-        self.now = 100.0
+    now = 100.0
 
     def __call__(self) -> float:
         """Return the seconds."""
@@ -31,36 +30,20 @@ class Clock:
 
 
 class Terminal(io.StringIO):
-    """Shows what was written as a terminal would, on which a carriage return overwrites."""
+    """Remembers what was drawn on a terminal."""
 
     def isatty(self) -> bool:
         """Return that it is one."""
         return True
 
+    def newline(self) -> None:
+        """Begin a line."""
+        self.write("\r<newline>")
+
     @property
     def frames(self) -> list[str]:
-        """What was drawn, one over the other."""
-        return [frame.rstrip() for frame in self.getvalue().split("\r") if frame.strip()]
-
-    @property
-    def screen(self) -> list[str]:
-        """The lines that are left."""
-        lines = []
-        for line in self.getvalue().split("\n"):
-            shown = ""
-            for frame in line.split("\r"):
-                shown = frame + shown[len(frame) :]
-            lines.append(shown.rstrip())
-        return lines
-
-    def console(self) -> Console:
-        """Return a console that draws here, below what was written."""
-
-        def ensure_newline() -> None:
-            if self.screen[-1] and "|" not in self.screen[-1]:
-                self.write("\n")
-
-        return Console(terminal=True, ensure_newline=ensure_newline)
+        """What was drawn, one over the other; the last is empty if nothing is left."""
+        return [frame.rstrip() for frame in self.getvalue().split("\r") if frame]
 
 
 @pytest.fixture
@@ -138,50 +121,36 @@ def test_a_slow_start_is_forgotten(clock: Clock) -> None:
     assert float(lines[-1].split(", ")[1].split()[0]) > 9
 
 
-def test_short_work_draws_no_bar(clock: Clock, terminal: Terminal) -> None:
-    """On a terminal a second is short."""
-    clock.advance(Progress("forward", terminal.console()), (0, 0), (0.9, 900), (5, 1000))
-
-    assert "" == terminal.getvalue()
-
-
 def test_a_bar_disappears_with_the_last_image(clock: Clock, terminal: Terminal) -> None:
-    """It comes after a second, and leaves nothing but the line before it."""
-    terminal.write("test_accuracy.py ")
-    progress = Progress("forward", terminal.console(), "vgg16-V1-fp32")
+    """It comes after a second, below what was written, and leaves nothing; work that is over sooner draws none."""
+    console = Console(terminal=True, ensure_newline=terminal.newline)
 
+    clock.advance(Progress("forward", console), (0, 0), (0.9, 900), (5, 1000))
+    progress = Progress("forward", console, "vgg16-V1-fp32")
     clock.advance(progress, (0, 0), (0.9, 90), (1, 100), (1.1, 110), (2, 200), (10, 1000))
 
-    before, first, second = terminal.frames
-    assert "test_accuracy.py" == before.strip()
+    before, first, again, second, last = terminal.frames
+    assert "<newline>" == before == again
     assert first.startswith("vgg16-V1-fp32: forward  10%|")
     assert first.endswith("| 100/1,000, 100.00 images/s, 00:08 left")
     assert second.endswith("| 200/1,000, 100.00 images/s, 00:08 left")
-    assert ["test_accuracy.py", ""] == terminal.screen
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failure_leaves_no_bar(error: type[BaseException], clock: Clock, terminal: Terminal) -> None:
-    """Nor does an interruption."""
-    with suppress(error), closing(Progress("forward", terminal.console())) as progress:
-        clock.advance(progress, (0, 0), (2, 200))
-        assert "200/1,000" in terminal.screen[-1]
-        raise error
-
-    assert [""] == terminal.screen
+    assert "" == last
 
 
 def test_a_bar_fits_on_the_terminal(clock: Clock, terminal: Terminal) -> None:
-    """The numbers are shown, and as much as there is room for of the subject."""
+    """The numbers are shown, and as much as there is room for of the subject; a failure leaves nothing of it."""
     subject = "efficientnet_v2_l-IMAGENET1K_V1-fp16-channels_last-compiled"
-    with closing(Progress("forward", terminal.console(), subject)) as progress:
-        clock.advance(progress, (0, 0), (2, 4_000), images=50_000)
 
-    [bar] = terminal.frames
+    with suppress(KeyboardInterrupt), closing(Progress("forward", Console(terminal=True), subject)) as progress:
+        clock.advance(progress, (0, 0), (2, 4_000), images=50_000)
+        raise KeyboardInterrupt
+
+    bar, last = terminal.frames
     assert len(bar) < 80
     assert bar.startswith("efficientnet")
     assert ": forward   8%|" in bar
     assert bar.endswith("| 4,000/50,000, 2000.00 images/s, 00:22 left")
+    assert "" == last
 
 
 def test_capture_is_lifted_only_to_show_something(clock: Clock) -> None:

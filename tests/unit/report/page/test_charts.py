@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("altair", reason="needs the extra report")
 pytest.importorskip("vl_convert", reason="needs the extra report")
 
-from harness.report.page.charts import Bar, Chart, Lines, Point, series, speeds, trade_off
-from tests.unit.report.page.conftest import SVG, marks_of, texts_in, told_by
+from harness.report.page.charts import Bar, Chart, Point, series, speeds, trade_off
+from tests.unit.report.page.conftest import SVG, marks_of, told_by
 
 HOSTILE = '<script>&"'
 POINTS = [
@@ -93,28 +93,3 @@ def test_speeds_of_two_runs_stand_beside_each_other() -> None:
     assert "alexnet b1, before: 75.0 images/s, middle half 70.0 to 77.0, all 60.0 to 80.0" == marks[0][0]
     first, second, third = [y for _, _, y in marks]
     assert 0 < second - first < third - second
-
-
-def test_one_model_alone_has_a_chart() -> None:
-    """Of one point an axis still has a length."""
-    chart = trade_off("a", [Point("alexnet", 0.71, 0.71, 0.71, 100.0, 100.0, 100.0)], "GFLOPs", "top-1")
-
-    assert ["alexnet: GFLOPs 0.71, top-1 100.000 (100.00 to 100.00)"] == told_by(chart)
-
-
-def test_a_series_leaves_gaps() -> None:
-    """A run without a value has no point, but a position."""
-    lines: Lines = {"alexnet": (0.0, None, 0.2, None), "vgg16": (0.0, -0.1, None, None)}
-
-    chart = series("c", lines, ["1", "2", "3", "4"], "points", 0.05)
-
-    told = ["alexnet, 1: +0.000", "alexnet, 3: +0.200", "vgg16, 1: +0.000", "vgg16, 2: -0.100"]
-    assert told == sorted(told_by(chart))
-    assert {"1", "2", "3", "4"} <= texts_in(chart)
-
-
-def test_a_series_in_which_nothing_moved_has_an_axis() -> None:
-    """From the least that is worth seeing below zero to the same above."""
-    chart = series("c", {"alexnet": (0.0, 0.0, 0.0)}, ["1", "2", "3"], "points", 0.05)
-
-    assert {"0.04", "0.00", "\N{MINUS SIGN}0.04"} <= texts_in(chart)
