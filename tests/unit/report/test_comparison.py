@@ -209,14 +209,3 @@ def test_a_series_of_many_runs_stays_within_80_columns(number: int) -> None:
     assert max(map(len, lines)) <= 80
     assert [f"{100 / (1 + n / 10):.1f}" for n in range(number)] == speeds
     assert [f"[{n + 1}]" for n in range(number)] == heads
-
-
-def test_a_hundred_models_have_a_line_each() -> None:
-    """The report grows by lines, and no line by more than its names."""
-    name = "regnet_y_128gf_swag_linear"
-    record = run_record([case_result(f"{name}{n:03}") for n in range(114)])
-
-    lines = _text(_comparison(record, record))
-
-    assert 114 == sum(line.startswith(name) for line in lines)
-    assert max(map(len, lines)) <= 110

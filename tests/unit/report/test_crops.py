@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from harness.predictions import Predictions
-from harness.records.run_folder import CROP_SIDE, CROPS, Run, read_run, write_arrays
-from harness.report import crops
+from harness.records.run_folder import CROP_SIDE, CROPS, Run, write_arrays
 from harness.report.crops import CropsPlugin, crops_of
 from tests.records import case_result, predictions_of, run_record, write_run
 
@@ -36,7 +35,6 @@ def _kept(
     predictions: Predictions = CLOSER,
     rows: slice = slice(0, 1000),
     side: int = 224,
-    cases: int = 1,
 ) -> Any:
     """Return what a process keeps that has these rows of the images."""
     decoded = SimpleNamespace(read=lambda one: _crop(rows.start + one.start, side)[None])
@@ -45,8 +43,7 @@ def _kept(
     plugin: Any = CropsPlugin(lambda: folder, baseline)
     plugin.pytest_imagenet_opened(evaluator, (case,))
     folder.mkdir(exist_ok=True)
-    for _ in range(cases):
-        plugin.pytest_imagenet_check(CASE, predictions)
+    plugin.pytest_imagenet_check(CASE, predictions)
     return crops_of(Run(folder, run_record([CASE])), CASE)
 
 
@@ -83,17 +80,6 @@ def test_the_images_of_the_baseline_are_kept(tmp_path: Path) -> None:
 
     assert ["0005.JPEG", "0007.JPEG", *KNOWN.ids[-18:]] == list(kept)
     assert [KNOWN.ids[-20:].tolist()] * 2 == list(map(list, others))
-
-
-def test_the_baseline_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its record grows with its cases: reading it for each would take as long as their square."""
-    old = write_run(tmp_path / "old", run_record([CASE])).path
-    read: list[Path] = []
-    monkeypatch.setattr(crops, "read_run", lambda path: read.append(path) or read_run(path))  # type: ignore[func-returns-value]
-
-    _kept(tmp_path / "run", old, rows=slice(0, 100), cases=3)
-
-    assert [old] == read
 
 
 def test_without_logits_nothing_is_kept(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import combinations, permutations
+from itertools import combinations, permutations, takewhile
 from math import comb
 from pathlib import Path
 
@@ -70,10 +70,6 @@ def _cells(section: Section) -> list[list[str]]:
     return [list(section.table.head), *map(list, section.table.rows)]
 
 
-def _correct(case: CaseResult, *images: range) -> Predictions:
-    return predictions_of(case, np.isin(ALL, [image for some in images for image in some]))
-
-
 def test_table(tmp_path: Path) -> None:
     """Rows by top-1, with ranks, dashes where nothing is published; then the missing cases and notes, one a line."""
     cases = [
@@ -83,7 +79,7 @@ def test_table(tmp_path: Path) -> None:
         case_result("resnet18", (1000, 698, 891)),
     ]
     missing = [Missing("googlenet-IMAGENET1K_V1-fp32"), Missing("vgg11-IMAGENET1K_V1-fp32", "error", "no weights")]
-    run = _run(tmp_path, *cases, *missing, vgg16=_correct(cases[1], range(10, 726)))
+    run = _run(tmp_path, *cases, *missing, vgg16=predictions_of(cases[1], (ALL >= 10) & (ALL < 726)))
 
     section, reasons = run_sections(run)
 
@@ -151,63 +147,51 @@ def test_missing_cases_are_never_left_out() -> None:
     assert "  alexnet-IMAGENET1K_V1-fp32: not run" == _text(section)
 
 
-def _ranks(run: Run) -> dict[str, str]:
-    """Return the ranks in the table, by model."""
-    head, *rows = _cells(run_sections(run)[0])
-    assert "rank" == head[0]
-    return {row[1]: row[0] for row in rows}
+def _two(only_above: int, only_below: int) -> dict[str, NDArray[np.bool_]]:
+    """Return whether each of 1,000 images is correct by two models, both on 500, and only one on some others."""
+    images = np.arange(1000)
+    above, below = (images < 500 + only_above), (500 + only_above <= images) & (images < 500 + only_above + only_below)
+    return {"above": above, "below": below | (images < 500)}
+
+
+def _six(images: int) -> dict[str, NDArray[np.bool_]]:
+    """Return the same of six models, some of which are alike."""
+    rates = {"a": 0.73, "b": 0.70, "c": 0.70, "d": 0.66, "e": 0.65, "f": 0.5}
+    rng = np.random.default_rng(0)
+    return {name: rng.random(images) < rate for name, rate in rates.items()}
 
 
 @pytest.mark.parametrize(
-    ("only_above", "only_below", "ranks"),
-    [
-        pytest.param(0, 0, ["1-2", "1-2"], id="the same predictions"),
-        pytest.param(5, 0, ["1-2", "1-2"], id="p = 0.0625"),
-        pytest.param(6, 0, ["1", "2"], id="p = 0.03125"),
-        pytest.param(60, 41, ["1-2", "1-2"], id="p = 0.073"),
-        pytest.param(60, 39, ["1", "2"], id="p = 0.044"),
-    ],
+    "correct",
+    [_two(0, 0), _two(5, 0), _two(6, 0), _two(60, 41), _two(60, 39), _six(300), _six(1_000), _six(4_000)],
+    ids=["equal", "p = 0.0625", "p = 0.03125", "p = 0.073", "p = 0.044", "six on 300", "on 1,000", "on 4,000"],
 )
-def test_ranks_are_decided_image_by_image(only_above: int, only_below: int, ranks: list[str], tmp_path: Path) -> None:
-    """Two cases share their ranks unless the images that only one of them gets right differ by more than chance."""
-    above = case_result("above", (1000, 500 + only_above, 900))
-    below = case_result("below", (1000, 500 + only_below, 900))
-    others = _correct(below, range(500), range(500 + only_above, 500 + only_above + only_below))
-
-    run = _run(tmp_path, above, below, below=others)
-
-    assert ranks == list(_ranks(run).values())
-    assert _text(run_sections(Run(run.path / "record.json", run.record))[0]).startswith("  model")
-
-
-@pytest.mark.parametrize("images", [300, 1_000, 4_000])
-def test_ranks_of_real_predictions_are_those_of_holms_method_written_out(
-    images: int, study: dict[str, NDArray[np.int16]], tmp_path: Path
+def test_ranks_are_those_of_mcnemars_tests_by_holms_method(
+    correct: dict[str, NDArray[np.bool_]], tmp_path: Path
 ) -> None:
-    """For torchvision's six models on the first images of ImageNet, by whole numbers."""
-    names = [name for name in study if name != "label"]
-    correct = {name: study[name][:images, 0] == study["label"][:images] for name in names}
-    cases = [case_result(name, (images, int(correct[name].sum()), images)) for name in names]
-    known = {case.model: predictions_of(case, correct[case.model]) for case in cases}
+    """Image by image, by whole numbers; a file, which holds no predictions, has none."""
+    cases = [case_result(name, (len(right), int(right.sum()), len(right))) for name, right in correct.items()]
+    run = _run(tmp_path, *cases, **{case.model: predictions_of(case, correct[case.model]) for case in cases})
 
-    found = _ranks(_run(tmp_path, *cases, **known))
+    ranked, alone = (run_sections(Run(path, run.record))[0] for path in (run.path, run.path / "record.json"))
 
     p = {}
-    for one, other in permutations(names, 2):
+    for one, other in permutations(correct, 2):
         turned = correct[one][correct[one] != correct[other]]
         heads = sum(comb(len(turned), k) for k in range(int(turned.sum()), len(turned) + 1))
         p[one, other] = min(Fraction(1), Fraction(2 * heads, 2 ** len(turned)))
-    better = set()
-    winners = sorted((min(pair, pair[::-1], key=p.__getitem__) for pair in combinations(names, 2)), key=p.__getitem__)
-    for index, winner in enumerate(winners):
-        if p[winner] >= Fraction(5, 100 * (len(winners) - index)):
-            break
-        better.add(winner)
-    for name in names:
-        low = 1 + sum(loser == name for _, loser in better)
-        high = len(names) - sum(winner == name for winner, _ in better)
-        assert (f"{low}-{high}" if low < high else f"{low}") == found[name]
-    assert any("-" in rank for rank in found.values())
+    winners = sorted((min(pair, pair[::-1], key=p.__getitem__) for pair in combinations(correct, 2)), key=p.__getitem__)
+    chances = [Fraction(5, 100 * (len(winners) - index)) for index in range(len(winners))]
+    better = [pair for pair, _ in takewhile(lambda one: p[one[0]] < one[1], zip(winners, chances, strict=True))]
+    expected = {}
+    for name in correct:
+        low, high = (
+            1 + sum(name == loser for _, loser in better),
+            len(correct) - sum(name == best for best, _ in better),
+        )
+        expected[name] = f"{low}-{high}" if low < high else f"{low}"
+    assert expected == {row[1]: row[0] for row in _cells(ranked)[1:]}
+    assert {""} == {row[0] for row in _cells(alone)}
 
 
 SETTINGS = """\
@@ -312,11 +296,6 @@ def test_table_of_timings() -> None:
     assert TIMINGS == "\n".join(_timings(alexnet, resnet18, Missing("vgg16-IMAGENET1K_V1-fp32-b32"), details=True))
 
 
-def _speed_ups(lines: list[str], rows: int) -> list[str]:
-    assert "speed-up" in lines[0].split()
-    return [row.rsplit(maxsplit=5)[1] for row in lines[1 : rows + 1]]
-
-
 def test_speed_ups_are_those_over_the_first_setting() -> None:
     """In batches of the same size, with the same choice by cuDNN; a timing without such a reference has a dash."""
     fp32 = timing_result("alexnet", seconds=[0.25])
@@ -324,10 +303,11 @@ def test_speed_ups_are_those_over_the_first_setting() -> None:
     bf16 = timing_result("alexnet", seconds=[0.1], id="alexnet-IMAGENET1K_V1-bf16-b64", precision="bf16")
     chosen = timing_result("alexnet", seconds=[0.125], id=f"{fp32.id}-cudnn-benchmark", cudnn_benchmark=True)
 
-    lines = _timings(chosen, single, bf16, fp32)
+    head, *lines = _timings(chosen, single, bf16, fp32)
 
-    assert ["-", "-", "2.50", "-"] == _speed_ups(lines, 4)
-    assert "speed-up: over the model's first setting at the" in " ".join(lines[5:])
+    assert "speed-up" in head.split()
+    assert ["-", "-", "2.50", "-"] == [line.rsplit(maxsplit=5)[1] for line in lines[:4]]
+    assert "speed-up: over the model's first setting at the" in " ".join(lines[4:])
     assert not any("speed-up" in line for line in _timings(fp32, chosen))
 
 

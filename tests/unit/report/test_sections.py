@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.report.sections import Section, as_markdown, as_text, by_cause, disturbed_note, reason_lines, table_of
+from harness.report.sections import Section, as_markdown, by_cause, disturbed_note, table_of
 
 TABLE = table_of([[("<case", "alexnet"), ("images", "1,234")]])
 SECTION = Section("2 cases | <b>", TABLE, ("first_line", "    # deeper"))
-
-
-def test_the_body_is_table_and_lines_as_they_are() -> None:
-    """Without the title; a table without rows is left out, head and all."""
-    assert ["case     images", "alexnet   1,234", "first_line", "    # deeper"] == list(SECTION.body())
-    assert ["none"] == list(Section("title", table_of([]), ("none",)).body())
 
 
 @pytest.mark.parametrize(
@@ -32,11 +26,6 @@ def test_a_row_that_is_too_wide_for_the_terminal_has_two_lines(
     assert lines == list(Section("", TABLE).body())
 
 
-def test_text_has_an_empty_line_between_sections() -> None:
-    """And none before the first."""
-    assert ["one", "", "two", "line"] == list(as_text([Section("one", None), Section("two", None, ("line",))]))
-
-
 def test_markdown_escapes_and_nests() -> None:
     """What a name holds is shown; a line that is indented belongs to the one above."""
     assert [
@@ -50,11 +39,6 @@ def test_markdown_escapes_and_nests() -> None:
         r"  - \# deeper",
         "",
     ] == list(as_markdown([SECTION]))
-
-
-def test_reasons_of_several_lines_are_indented() -> None:
-    """The id is said once, before the first line."""
-    assert ["a: one", "    two", "b: three"] == list(reason_lines([("a", "one\n  two"), ("b", "three")]))
 
 
 def test_timings_disturbed_alike_share_a_sentence() -> None:

@@ -46,30 +46,22 @@ def _names(chart: Chart) -> list[str]:
     return [told.partition(": ")[0] for told in told_by(chart)]
 
 
-def test_points_are_named_with_their_ranks(tmp_path: Path) -> None:
-    """Best first, with the ranks that the images allow; a model without multiply-adds has no point."""
+def test_top1_stands_against_gmacs_and_images_a_second(tmp_path: Path) -> None:
+    """Best first, with the ranks that the images allow; the speed is that of the largest batch that was timed."""
+    timings = [_timing("resnet18", 256), _timing("resnet18", 1), _timing("vgg16", 1), Missing("alexnet-b1")]
     unknown = case_result("own", (1000, 100, 900), gmacs=0.0)
 
-    charts = _charts(write_run(tmp_path / "run", run_record([RESNET, VGG, unknown, ALEXNET])))
-
-    assert ["vgg16 (1)", "alexnet (2-3)", "resnet18 (2-3)"] == _names(charts["top-1 against GMACs"])
-
-
-def test_top1_stands_against_gmacs_and_images_a_second() -> None:
-    """The speed is that of the largest batch that was timed."""
-    timings = [_timing("resnet18", 256), _timing("resnet18", 1), _timing("vgg16", 1), Missing("alexnet-b1")]
-
-    charts = _charts(run_record([RESNET, VGG, ALEXNET], timings))
+    charts = _charts(write_run(tmp_path / "run", run_record([RESNET, VGG, unknown, ALEXNET], timings)))
 
     vgg, alexnet, resnet = "71.600 (68.73 to 74.31)", "70.300 (67.39 to 73.05)", "70.000 (67.09 to 72.76)"
     assert [
-        f"vgg16: GMACs of one image 15.47, top-1 in percent {vgg}",
-        f"alexnet: GMACs of one image 0.714, top-1 in percent {alexnet}",
-        f"resnet18: GMACs of one image 1.814, top-1 in percent {resnet}",
+        f"vgg16 (1): GMACs of one image 15.47, top-1 in percent (rank) {vgg}",
+        f"alexnet (2-3): GMACs of one image 0.714, top-1 in percent (rank) {alexnet}",
+        f"resnet18 (2-3): GMACs of one image 1.814, top-1 in percent (rank) {resnet}",
     ] == told_by(charts["top-1 against GMACs"])
     assert [
-        f"vgg16: images/s 2, top-1 in percent {vgg}",
-        f"resnet18: images/s 512, top-1 in percent {resnet}",
+        f"vgg16 (1): images/s 2, top-1 in percent (rank) {vgg}",
+        f"resnet18 (2-3): images/s 512, top-1 in percent (rank) {resnet}",
     ] == told_by(charts["top-1 against images/s: forward alone, largest batch"])
 
 
@@ -80,7 +72,7 @@ def test_without_timings_the_gates_own_speed_will_do() -> None:
     charts = _charts(run_record([VGG, *unknown]))
 
     [told] = told_by(charts["top-1 against images/s: the whole loop, in the gate"])
-    assert told.startswith("vgg16: images/s 100, ")
+    assert told.startswith("vgg16: images/s 100, top-1 in percent 71.600 (")
 
 
 def test_fewer_than_three_models_or_synthetic_weights_are_not_drawn() -> None:
@@ -106,28 +98,19 @@ def test_names_tell_results_of_a_model_apart() -> None:
 
 
 def test_speeds_have_their_spread() -> None:
-    """Those of the run before stand beside them, where they were compared."""
-    old = run_record([], [_timing("resnet18", 8)])
-    new = run_record([], [_timing("resnet18", 8, (0.2, 0.2, 0.2)), _timing("vgg16", 8)])
+    """Those of the run before stand beside them, where they were compared; below them what else grew has a table."""
+    old = run_record([], [_timing("resnet18", 8, peak_memory=1_000_000_000, compile_seconds=10.0)])
+    grown = _timing("resnet18", 8, (0.2, 0.2, 0.2), peak_memory=1_200_000_000, compile_seconds=20.0)
 
-    charts = _charts(old, new)
+    part = _parts(old, run_record([], [grown, _timing("vgg16", 8)]))["speed"]
 
     spread = "16.0 images/s, middle half 12.8 to 18.3, all 8.0 to 32.0"
     assert [
         f"resnet18, before: {spread}",
         "resnet18, now: 40.0 images/s, middle half 40.0 to 40.0, all 40.0 to 40.0",
         f"vgg16, now: {spread}",
-    ] == told_by(charts[SPEEDS])
-
-
-def test_memory_and_compiling_that_grew_stand_with_the_speeds() -> None:
-    """Their tables, below that of the speeds."""
-    old = run_record([], [_timing("resnet18", 8, peak_memory=1_000_000_000, compile_seconds=10.0)])
-    new = run_record([], [_timing("resnet18", 8, peak_memory=1_200_000_000, compile_seconds=20.0)])
-
-    titles = [section.title for section in _parts(old, new)["speed"].sections]
-
-    assert ["peak memory, in GB", "seconds of compiling"] == titles[-2:]
+    ] == told_by(part.charts[0])
+    assert ["peak memory, in GB", "seconds of compiling"] == [section.title for section in part.sections][-2:]
 
 
 def test_batch_sizes_that_were_tried_are_a_chart() -> None:
