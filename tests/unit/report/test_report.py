@@ -19,70 +19,50 @@ from tests.records import DATASET, case_result, expected, pairing, run_record, t
 
 PIXELS = "the model was shown other pixels (9 of 10 images)"
 WARNS = pairing(images=10, diagnosis=Diagnosis("decoded inputs", PIXELS, cause="pillow 12 -> 13"))
-FAILS = msgspec.structs.replace(WARNS, changed=9)
 WRONG = expected(1000, 703, 900)
 ALEXNET, WARNED = case_result("alexnet"), case_result("alexnet", baseline=WARNS)
+VGG = case_result("vgg16", expected=WRONG, baseline=msgspec.structs.replace(WARNS, changed=9))
+OWN = case_result("own", bounds=(Bounds("calibration", 0.2, high=0.1),))
+UNPUBLISHED = case_result("own", expected=None, unpublished="none for own on val. Known on: a")
+
+ONE, TWO = run_record([ALEXNET]), run_record([ALEXNET, case_result()], [timing_result()])
+SUBSET = msgspec.structs.replace(ONE, dataset=msgspec.structs.replace(DATASET, total=50_000))
 NO_VALUES = run_record([ALEXNET, Missing("a-fp32", "error", "no weights"), Missing("b-fp32")])
-SUBSET = msgspec.structs.replace(DATASET, images=1000, total=50_000)
 GONE, SLOWER = ("c-fp32", "is not in the new run"), ("alexnet-b32", "takes 9 % longer")
+LOST = {"failures": [("a-fp32", "error in the new run: no weights"), GONE], "against": "old"}
+SLOW = {"failures": [SLOWER], "against": "old", "caveats": ["speed was not compared"]}
+BLIND = {"against": "old", "caveats": ["ignored: missing", "speed was not compared"]}
 ON = "on imagenet-1k, 1,000 images, torch 2.9.1"
 
 
 @pytest.mark.parametrize(
     ("record", "given", "sentence"),
     [
-        (run_record([ALEXNET, case_result()], [timing_result()]), {}, f"PASSED: 2 cases and 1 timing {ON}"),
-        (run_record([ALEXNET]), {"against": "runs/old"}, f"PASSED: 1 case {ON}; compared with runs/old"),
-        (
-            msgspec.structs.replace(run_record([ALEXNET]), dataset=SUBSET),
-            {},
-            "PASSED: 1 case on imagenet-1k, 1,000 of 50,000 images, torch 2.9.1",
-        ),
+        (TWO, {}, f"PASSED: 2 cases and 1 timing {ON}"),
+        (ONE, {"against": "runs/old"}, f"PASSED: 1 case {ON}; compared with runs/old"),
+        (SUBSET, {}, "PASSED: 1 case on imagenet-1k, 1,000 of 50,000 images, torch 2.9.1"),
         # The pairing's word comes before accuracy's, which is only the effect; without its example.
         (
-            run_record([ALEXNET, case_result("vgg16", expected=WRONG, baseline=FAILS), case_result(expected=WRONG)]),
+            run_record([ALEXNET, VGG, case_result(expected=WRONG)]),
             {},
             f"FAILED: 2 of 3 results: vgg16-IMAGENET1K_V1-fp32: {PIXELS} (and 1 more)",
         ),
         # Each counts among the results, once: an error, a case that was not run, and one that vanished.
-        (
-            NO_VALUES,
-            {"failures": [("a-fp32", "error in the new run: no weights"), GONE], "against": "old"},
-            "FAILED: 3 of 4 results: a-fp32: no weights (and 2 more)",
-        ),
-        (
-            run_record([case_result(bounds=(Bounds("calibration", 0.2, high=0.1),))]),
-            {},
-            "FAILED: 1 of 1 result: resnet18-IMAGENET1K_V1-fp32: calibration: 0.2, expected -inf to 0.1",
-        ),
-        (run_record([WARNED, case_result("vgg16")]), {}, f"PASSED: 2 cases {ON}; 1 warning"),
+        (NO_VALUES, LOST, "FAILED: 3 of 4 results: a-fp32: no weights (and 2 more)"),
+        (run_record([WARNED, case_result()]), {}, f"PASSED: 2 cases {ON}; 1 warning"),
         # Warnings would otherwise be seen only once the failure is mended.
         (
-            run_record([WARNED, case_result(bounds=(Bounds("own", 2.0, high=1.0),))]),
+            run_record([WARNED, OWN]),
             {},
-            "FAILED: 1 of 2 results: resnet18-IMAGENET1K_V1-fp32: own: 2, expected -inf to 1; 1 warning",
+            "FAILED: 1 of 2 results: own-IMAGENET1K_V1-fp32: calibration: 0.2, expected -inf to 0.1; 1 warning",
         ),
-        # Though each case passed by itself.
-        (
-            run_record([ALEXNET], [timing_result("alexnet")]),
-            {"failures": [SLOWER], "against": "old"},
-            "FAILED: 1 of 3 results: alexnet-b32: takes 9 % longer",
-        ),
+        # Though each case passed by itself; a green line must not stand for what nobody compared.
+        (TWO, SLOW, "FAILED: 1 of 4 results: alexnet-b32: takes 9 % longer; speed was not compared"),
+        (ONE, BLIND, f"PASSED: 1 case {ON}; compared with old; ignored: missing; speed was not compared"),
         (run_record(), {}, "FAILED: nothing was measured"),
-        # A green line must not stand for what nobody compared.
-        (
-            run_record([ALEXNET]),
-            {"against": "old", "caveats": ["ignored: missing", "speed was not compared"]},
-            f"PASSED: 1 case {ON}; compared with old; ignored: missing; speed was not compared",
-        ),
-        (
-            run_record([ALEXNET]),
-            {"failures": [SLOWER], "against": "old", "caveats": ["speed was not compared"]},
-            "FAILED: 1 of 2 results: alexnet-b32: takes 9 % longer; speed was not compared",
-        ),
         # What to do about it stands among the reasons.
         (
-            run_record([case_result("own", expected=None, unpublished="none for own on val. Known on: a")]),
+            run_record([UNPUBLISHED]),
             {},
             "FAILED: 1 of 1 result: own-IMAGENET1K_V1-fp32: published values: none for own on val",
         ),
@@ -99,8 +79,7 @@ def test_the_verdict_is_one_line(record: Record, given: dict[str, Any], sentence
 
 def test_the_reasons_are_those_of_failures_or_else_of_warnings() -> None:
     """Of each case the baseline first; what has no values has its own word."""
-    both = headline(run_record([WARNED, case_result("vgg16", expected=WRONG, baseline=FAILS)]))
-    warned = headline(run_record([WARNED]))
+    both, warned = headline(run_record([WARNED, VGG])), headline(run_record([WARNED]))
     lost = headline(NO_VALUES, [("a-fp32", "error in the new run: no weights"), GONE], "old")
 
     assert [f"{PIXELS}\n    likely cause", "top-1"] == [why.partition(":")[0] for _, why in both.reasons]
@@ -109,7 +88,7 @@ def test_the_reasons_are_those_of_failures_or_else_of_warnings() -> None:
     assert ALEXNET.id == identity
     assert why.startswith(f"{PIXELS}\n    likely cause: pillow 12 -> 13")
     assert (("a-fp32", "error: no weights"), ("b-fp32", "not run"), GONE) == lost.reasons
-    assert () == headline(run_record([ALEXNET])).reasons
+    assert () == headline(ONE).reasons
 
 
 FEWER = case_result(counts=(1000, 690, 900), expected=expected(50_000, 35_000, 45_000))

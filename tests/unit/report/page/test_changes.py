@@ -115,40 +115,46 @@ def _pixels(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
 
 
-def _with_crops(run: Run, *numbers: int, **levels: int) -> Run:
+@pytest.fixture
+def colours(tmp_path: Path) -> Thumbnails:
+    """Pictures of 16 images in ``tmp_path``."""
+    return Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
+
+
+def _with_crops(run: Run, *numbers: int, level: int = 0) -> Run:
     """Write pictures of the images with these numbers, of one color but for a pixel; return the run, read again."""
     pixels = np.full((len(numbers), CROP_SIDE, CROP_SIDE, 3), 100, np.uint8)
-    pixels[:, 5, 7, 1] += np.uint8(levels.get("level", 0))
+    pixels[:, 5, 7, 1] += np.uint8(level)
     ids = np.array([f"{number:04}.JPEG" for number in numbers])
     write_arrays(run.path / CROPS / f"{CASE.id}.npz", {"ids": ids, "pixels": pixels})
     return read_run(run.path)
 
 
 @pytest.mark.parametrize(("level", "times", "pixel"), [(7, 32, 224), (1, 128, 128), (100, 2, 200)])
-def test_a_card_shows_both_crops_and_their_difference(level: int, times: int, pixel: int, tmp_path: Path) -> None:
+def test_a_card_shows_both_crops_and_their_difference(
+    level: int, times: int, pixel: int, tmp_path: Path, colours: Thumbnails
+) -> None:
     """Amplified by a power of two; images of which both runs keep a crop come first."""
     comparison = _comparison(tmp_path, swapped_by(OLD, {3: 2.0, 4: 1.0}))
     old, new = _with_crops(comparison.old, 2, 4), _with_crops(comparison.new, 3, 4, level=level)
-    thumbnails = Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
 
-    [cause] = changes(compare(old, new), thumbnails, NAMES)
+    [cause] = changes(compare(old, new), colours, NAMES)
 
-    assert ["0004.JPEG", "0003.JPEG"] == [card.change.id for card in cause.cards]
-    assert [("", "")] == cause.cards[1].pictures
-    assert ["before", "now", f"difference x {times}"] == [caption for caption, _ in cause.cards[0].pictures]
-    difference = np.array(_pixels(cause.cards[0].pictures[2][1]))
+    both, other = cause.cards
+    assert ("0004.JPEG", "0003.JPEG") == (both.change.id, other.change.id)
+    assert [("", "")] == other.pictures
+    assert ["before", "now", f"difference x {times}"] == [caption for caption, _ in both.pictures]
     expected = np.zeros((CROP_SIDE, CROP_SIDE), np.uint8)
     expected[5, 7] = pixel
-    assert (expected == difference).all()
+    assert (expected == np.array(_pixels(both.pictures[2][1]))).all()
 
 
-def test_crops_are_shown_only_where_pictures_may_be(tmp_path: Path) -> None:
+def test_crops_are_shown_only_where_pictures_may_be(tmp_path: Path, colours: Thumbnails) -> None:
     """The terms of the images hold for crops too; equal ones are shown once."""
     comparison = _comparison(tmp_path, swapped_by(OLD, {3: 2.0}))
-    old, new = (_with_crops(run, 3) for run in (comparison.old, comparison.new))
-    thumbnails = Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
+    same = compare(_with_crops(comparison.old, 3), _with_crops(comparison.new, 3))
 
-    [hidden], [shown] = (changes(compare(old, new), pictures, NAMES) for pictures in (NO_PICTURES, thumbnails))
+    [hidden], [shown] = (changes(same, pictures, NAMES) for pictures in (NO_PICTURES, colours))
 
     assert [("", "")] == hidden.cards[0].pictures
     assert ["the same pixels"] == [caption for caption, _ in shown.cards[0].pictures]
@@ -168,37 +174,24 @@ def test_classes_that_lost_and_gained(exchanged: list[int], rows: list[list[str]
     assert rows == (cause.classes and cause.classes.rows)
 
 
-def test_names_that_are_no_wnids_show_as_they_are(tmp_path: Path) -> None:
-    """As those of rendered images; a class without a name by its number."""
-    [cause] = _changes(_comparison(tmp_path, swapped_by(OLD, {3: 2.0})), ("disc", "ring"))
-
-    assert ("ring", "class 2") == (cause.cards[0].before.best[0][0], cause.cards[0].now.best[0][0])
-
-
-def test_predictions_without_logits_have_no_margins(tmp_path: Path) -> None:
-    """As those published by others: every change counts as beyond noise."""
+def test_without_names_or_logits_there_are_numbers_and_no_margins(tmp_path: Path) -> None:
+    """Names that are no wnids show as they are, and classes without one by number; every change is beyond noise."""
     old, new = (replace(found, logits=None) for found in (OLD, swapped_by(OLD, {3: 2.0})))
 
-    [cause] = _changes(_comparison(tmp_path, new, old))
+    [cause] = _changes(_comparison(tmp_path, new, old), ("disc", "ring"))
 
     [card] = cause.cards
+    assert ("ring", "class 2") == (card.before.best[0][0], card.now.best[0][0])
     assert (False, None, None) == (card.change.near_tie, card.before.margin, card.now.margin)
     assert {None} == {share for _, share in card.before.best}
 
 
-@pytest.mark.parametrize("names", [NAMES, ()])
-def test_equal_answers_leave_nothing_to_show(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_equal_answers_leave_nothing_to_show(tmp_path: Path) -> None:
     """No case, no ids, so that no picture is asked for."""
     comparison = _comparison(tmp_path, OLD)
 
-    assert [] == _changes(comparison, names)
+    assert [] == _changes(comparison)
     assert set() == chosen_ids(comparison)
-
-
-@pytest.fixture
-def colours(tmp_path: Path) -> Thumbnails:
-    """Pictures of 16 images in ``tmp_path``."""
-    return Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
 
 
 def test_pictures_are_small_and_of_the_right_image(tmp_path: Path) -> None:
@@ -220,18 +213,11 @@ def test_pictures_are_small_and_of_the_right_image(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_has_no_picture(
     colours: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor has one that Pillow refuses to decode, as it may be made to fill the memory; the card is shown without."""
+    """Nor has one that Pillow refuses to decode, as it may be made to fill the memory; nor any without a dataset."""
     for number, path in enumerate(sorted(tmp_path.glob("colours/*/0[12].JPEG"))):
         path.write_bytes(b"none" * number)
 
     assert ["", ""] == [colours.of("01.JPEG"), colours.of("02.JPEG")]
     assert colours.of("03.JPEG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert "" == colours.of("03.JPEG")
-
-
-def test_without_a_dataset_there_are_no_pictures() -> None:
-    """And the page says why."""
-    thumbnails = Thumbnails(None, "not allowed")
-
-    assert ("", "not allowed", ()) == (thumbnails.of("a"), thumbnails.why_not, thumbnails.class_names)
+    assert "" == colours.of("03.JPEG") == NO_PICTURES.of("03.JPEG")
