@@ -64,13 +64,6 @@ def test_the_status_is_1_where_something_fails_that_is_asked_for(
     assert status == cli("compare", *_pair(old, new), *options).status
 
 
-def test_what_is_no_run_is_an_error(cli: CommandLine) -> None:
-    """One sentence on stderr, status 2, nothing on stdout."""
-    sentence = "expected a run folder (--results) or its JSON (--benchmark-json), found nothing"
-
-    assert (2, "", f"error: nowhere: {sentence}\n") == cli("compare", _json("old.json", ONE), "nowhere")
-
-
 SERIES = """\
 3 runs
 [1] old.json, 2026-11-24 20:00, torch 2.9.1, torchvision 0.24.1

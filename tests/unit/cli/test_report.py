@@ -58,23 +58,15 @@ def test_page_and_markdown_are_written(run: CommandLine) -> None:
 
 
 def test_a_failure_is_exit_1(changed: CommandLine) -> None:
-    """Whether it counts is up to the options of compare."""
-    arguments = ["report", "old", "new", "--markdown", "r.md"]
+    """Whether it counts is up to the options of compare, and ``--against`` names another run than the one before."""
+    two, three = ["report", "old", "new", "--markdown=r.md"], ["report", "old", "new", "new", "--markdown=r.md"]
 
-    found = changed(*arguments)
+    failed = changed(*two)
+    others = [changed(*words) for words in ((*two, "--fail-on=none"), three, (*three, "--against=old"))]
 
-    assert 1 == found.status
-    assert found.out.startswith("FAILED: 1 of 1 result: resnet18-IMAGENET1K_V1-fp32: the arithmetic differs: ")
-    assert 0 == changed(*arguments, "--fail-on", "none").status
-
-
-def test_against_names_the_run_to_compare_with(changed: CommandLine) -> None:
-    """In place of the one before."""
-    arguments = ["report", "old", "new", "new", "--markdown", "r.md"]
-
-    assert 0 == changed(*arguments).status
-    assert 1 == changed(*arguments, "--against", "old").status
-    assert "### 3 runs" in Path("r.md").read_text()
+    assert failed.out.startswith("FAILED: 1 of 1 result: resnet18-IMAGENET1K_V1-fp32: the arithmetic differs: ")
+    assert [1, 0, 0, 1] == [found.status for found in (failed, *others)]
+    assert {"### 3 runs", "### old against new"} <= set(Path("r.md").read_text().splitlines())
 
 
 @needs_extra

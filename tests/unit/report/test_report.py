@@ -135,19 +135,6 @@ def test_two_runs_are_compared() -> None:
     assert "passed" == report_on(runs, judging=Judging(fail_on=())).headline.outcome
 
 
-def test_another_run_than_the_one_before_can_be_compared_with() -> None:
-    """As the last good one; the others are the series."""
-    good, bad = run_record([case_result()]), run_record([FEWER])
-    runs = [_run("1", good), _run("2", bad), _run("3", bad)]
-
-    report = report_on(runs, _run("good", good))
-
-    assert "passed" == report_on(runs).headline.outcome
-    assert "failed" == report.headline.outcome
-    assert "good against 3" == _titles(report)[1]
-    assert "3 runs" in _titles(report)
-
-
 def test_runs_of_different_images_are_refused() -> None:
     """Also where they are not neighbours."""
     record = run_record([case_result()])
