@@ -11,20 +11,27 @@ import numpy as np
 import pytest
 
 from harness.compare.compare import FAILURES, Comparison, compare
-from harness.dataset import digest_of
 from harness.errors import RecordError
-from harness.predictions import Predictions, count
-from harness.records.evidence import Counts, Pairing, Unpaired
+from harness.predictions import Predictions
+from harness.records.evidence import Pairing, Unpaired
 from harness.records.results import Missing, Record, TimingResult
-from harness.records.run_folder import NewRun, Run, read_run, write_predictions
+from harness.records.run_folder import Run
 from harness.records.speed import Limits
 from harness.report.comparison import caveats_of
-from tests.records import TARGET, case_result, expected, predictions_of, run_record, swapped_by, timing_result
+from tests.records import (
+    case_result,
+    counted,
+    expected,
+    predictions_of,
+    run_record,
+    swapped_by,
+    timing_result,
+    write_run,
+)
 
 CASE = case_result()
 OLD = predictions_of(CASE)
 ID = timing_result().id
-TARGETS = np.full(1000, TARGET, np.int16)
 
 
 def _compared(old: Record, new: Record, noise: float = 0.05) -> Comparison:
@@ -44,17 +51,10 @@ def _reasons(comparison: Comparison) -> list[str]:
     return [why for _, why in _failures(comparison)]
 
 
-def _written(folder: Path, predictions: Predictions = OLD, targets: Any = TARGETS, **changes: Any) -> Run:
+def _written(folder: Path, predictions: Predictions = OLD, **changes: Any) -> Run:
     """Return a run on disk of one case with these predictions, which is allowed 5 points."""
-    run = NewRun(folder)
-    changes = {"counts": count(predictions, targets), "expected": expected(1000, 700, 900, "5"), **changes}
-    record = run_record([msgspec.structs.replace(CASE, inputs_digest=predictions.inputs_digest, **changes)])
-    assert record.dataset is not None
-    digest = digest_of(predictions.ids.tolist(), targets)
-    dataset = msgspec.structs.replace(record.dataset, digest=digest, images=len(predictions))
-    write_predictions(run.staging, CASE.id, predictions, targets)
-    run.finish(msgspec.structs.replace(record, dataset=dataset))
-    return read_run(folder)
+    case = counted(predictions, **{"expected": expected(1000, 700, 900, "5"), **changes})
+    return write_run(folder, run_record([case]), resnet18=predictions)
 
 
 def _holding(what: str) -> Record:
@@ -124,7 +124,6 @@ def test_a_case_is_paired_with_its_model_in_another_setting(
         ({}, {}, ""),
         ({3: 1.0}, {}, "the arithmetic differs: "),  # 1 real change, whatever the tolerance allows
         ({3: 1e-5}, {}, "the arithmetic differs: "),  # the old margin decides, which is 0.25
-        ({}, {"targets": np.where(np.arange(1000) == 999, 5, TARGETS)}, "1 of 1,000 images have another label\n"),
         ({}, {"weights_sha256": "0ther"}, "the model has other weights (sha256 0ther, before 5ha256)\n"),
         ({}, {"expected": expected(1000, 100, 200)}, "top-1: measured 70.000, published 10.000"),
     ],
@@ -156,7 +155,7 @@ def test_a_subset_is_paired_with_the_whole(tmp_path: Path) -> None:
     """On the images that the new run holds; what was gained is counted on these."""
     part = np.arange(0, 1000, 2)
     old = _written(tmp_path / "old")
-    new = _written(tmp_path / "new", swapped_by(OLD, dict.fromkeys([0, 2, 902], 1.0)).at(part), TARGETS[part])
+    new = _written(tmp_path / "new", swapped_by(OLD, dict.fromkeys([0, 2, 902], 1.0)).at(part))
 
     [pair] = compare(old, new).accuracy
 
@@ -309,10 +308,11 @@ def test_what_a_pair_of_runs_can_show() -> None:
 
 def test_damage_is_refused(tmp_path: Path) -> None:
     """Counts that are not those of the predictions, with the path of the run."""
-    sound, counts = _written(tmp_path / "sound"), _written(tmp_path / "counts", counts=Counts(1000, 699, 900))
+    sound, other = _written(tmp_path / "sound"), case_result(counts=(1000, 699, 900))
+    damaged = write_run(tmp_path / "counts", run_record([other]), resnet18=OLD)
 
     with pytest.raises(RecordError, match=r"counts: .*resnet18.* give 700 \(top-1\)"):
-        compare(counts, sound)
+        compare(damaged, sound)
 
 
 @pytest.mark.parametrize(
