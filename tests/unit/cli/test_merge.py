@@ -110,7 +110,7 @@ def test_a_run_with_damaged_files_leaves_the_earlier_one(runs: CommandLine) -> N
 
 
 def test_an_interrupt_leaves_nothing(runs: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Status 130, and no folder of a run that is half written."""
+    """One word, status 130 as shells have it, and no folder of a run that is half written."""
 
     def interrupt(_merged: object, staging: Path) -> None:
         assert staging.is_dir()
@@ -118,5 +118,5 @@ def test_an_interrupt_leaves_nothing(runs: CommandLine, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(merge, "merge", interrupt)
 
-    assert 130 == runs("merge", "a", "--results", "all").status
+    assert (130, "", "interrupted\n") == runs("merge", "a", "--results", "all")
     assert ["a", "b"] == _names()

@@ -15,6 +15,7 @@ from tests.records import case_result, counted, predictions_of, run_record, swap
 from tests.unit.cli.conftest import CommandLine
 
 CASE = case_result()
+ACCURACY = "accuracy in percent: imagenet-1k, 1,000 images"
 
 
 @pytest.fixture
@@ -43,6 +44,11 @@ def _extra() -> None:
 needs_extra = pytest.mark.usefixtures("_extra")
 
 
+def _titles(markdown: str) -> list[str]:
+    lines = Path(markdown).read_text().splitlines()
+    return [line.removeprefix("### ") for line in lines if line.startswith("### ")]
+
+
 @needs_extra
 def test_page_and_markdown_are_written(run: CommandLine) -> None:
     """The first line printed is the verdict; then where each is, and how large."""
@@ -54,7 +60,9 @@ def test_page_and_markdown_are_written(run: CommandLine) -> None:
     assert page.startswith("r.html: ")
     assert markdown.startswith("r.md: ")
     assert f"<title>{sentence}</title>" in Path("r.html").read_text()
-    assert Path("r.md").read_text().startswith(f"### {sentence}\n\n### environment\n")
+    throughput = "throughput: forward alone, images on the device, seeded weights"
+    assert [sentence, "environment", ACCURACY, throughput] == _titles("r.md")
+    assert "| torch | 2.9.1 |" in Path("r.md").read_text()
 
 
 def test_a_failure_is_exit_1(changed: CommandLine) -> None:
@@ -66,7 +74,8 @@ def test_a_failure_is_exit_1(changed: CommandLine) -> None:
 
     assert failed.out.startswith("FAILED: 1 of 1 result: resnet18-IMAGENET1K_V1-fp32: the arithmetic differs: ")
     assert [1, 0, 0, 1] == [found.status for found in (failed, *others)]
-    assert {"### 3 runs", "### old against new"} <= set(Path("r.md").read_text().splitlines())
+    compared = "accuracy on imagenet-1k, 1,000 images: correct in the new run, and the difference from the old"
+    assert ["old against new", ACCURACY, compared, "3 runs"] == _titles("r.md")[1:]
 
 
 @needs_extra

@@ -84,17 +84,6 @@ def test_a_damaged_store_does_not_keep_others_from_use(store: CommandLine, words
     assert err.splitlines()[-1].startswith("store/damaged/store.json is not a store's description (")
 
 
-def test_an_interrupt_is_one_word(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends a command without a traceback; exit status 130, as shells have it."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("harness.cli.store.list_stores", interrupt)
-
-    assert (130, "", "interrupted\n") == cli("store", "list")
-
-
 def test_prune_says_what_it_removed(store: CommandLine) -> None:
     """What goes is described, then what was freed and what is left; exit status 0."""
     kept = store("prune", "--older-than=12h", "--max-size=1MB")

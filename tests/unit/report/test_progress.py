@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.report.progress import Console, Progress, is_terminal, progress_on_stderr
+from harness.report.progress import Console, Progress, is_terminal
 
 
 class Clock:
@@ -110,17 +110,6 @@ def test_without_a_terminal_there_are_lines(
     assert lines == shown
 
 
-def test_a_slow_start_is_forgotten(clock: Clock) -> None:
-    """A model that was compiled for a minute is soon shown at its own speed."""
-    lines: list[str] = []
-
-    steps = ((0, 0), (60, 10), *((60 + 10 * tens, 10 + 100 * tens) for tens in range(1, 9)))
-    clock.advance(Progress("forward", Console(False, lines.append)), *steps, images=10_000)
-
-    assert lines[0].startswith("forward: 10 of 10,000 images,  0.17 images/s, ")
-    assert float(lines[-1].split(", ")[1].split()[0]) > 9
-
-
 def test_a_bar_disappears_with_the_last_image(clock: Clock, terminal: Terminal) -> None:
     """It comes after a second, below what was written, and leaves nothing; work that is over sooner draws none."""
     console = Console(terminal=True, ensure_newline=terminal.newline)
@@ -178,13 +167,3 @@ def test_ci_is_no_terminal(ci: str, expected: bool, terminal: Terminal, monkeypa
     monkeypatch.setenv("CI", ci)
 
     assert expected == is_terminal()
-
-
-def test_a_command_shows_progress_on_stderr(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its results on stdout can be piped."""
-    with progress_on_stderr("verifying") as progress:
-        clock.advance(progress, (0, 0), (10, 500))
-
-    output, errors = capsys.readouterr()
-    assert "" == output
-    assert "verifying: 500 of 1,000 images, 50.00 images/s, 00:10 left" == errors.splitlines()[0]

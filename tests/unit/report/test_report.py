@@ -14,7 +14,7 @@ from harness.records.evidence import Bounds, Diagnosis
 from harness.records.results import Missing, Record
 from harness.records.run_folder import Run
 from harness.records.speed import Limits
-from harness.report.report import Judging, Report, headline, report_on, report_sections
+from harness.report.report import Judging, headline, report_on
 from tests.records import DATASET, case_result, expected, pairing, run_record, timing_result
 
 PIXELS = "the model was shown other pixels (9 of 10 images)"
@@ -91,48 +91,8 @@ def test_the_reasons_are_those_of_failures_or_else_of_warnings() -> None:
     assert () == headline(ONE).reasons
 
 
-FEWER = case_result(counts=(1000, 690, 900), expected=expected(50_000, 35_000, 45_000))
-
-
 def _run(path: str, record: Record) -> Run:
     return Run(Path(path), record)
-
-
-def _titles(report: Report) -> list[str]:
-    return [section.title for section in report_sections(report) if section.title]
-
-
-def test_one_run_is_told_by_itself() -> None:
-    """Its verdict, its environment as it is, its cases and timings."""
-    report = report_on([_run("new", run_record([case_result()], [timing_result()], cuda=None))])
-
-    assert [
-        f"PASSED: 1 case and 1 timing {ON}",
-        "environment",
-        "accuracy in percent: imagenet-1k, 1,000 images",
-        "throughput: forward alone, images on the device, seeded weights",
-    ] == _titles(report)
-    environment = report_sections(report)[1].table
-    assert environment is not None
-    assert ["torch", "2.9.1"] in list(environment.rows)
-    assert "cuda" not in [row[0] for row in environment.rows]
-
-
-def test_two_runs_are_compared() -> None:
-    """What differs between the environments, and what fails."""
-    runs = [_run("old", run_record([case_result()])), _run("new", run_record([FEWER], torch="2.14.1"))]
-
-    report = report_on(runs)
-
-    why = "resnet18-IMAGENET1K_V1-fp32: top-1 differs by -1.000 points, tolerance ±0.05"
-    assert (why,) == report_sections(report)[0].lines
-    assert [
-        f"FAILED: 1 of 1 result: {why}",
-        "old against new",
-        "accuracy in percent: imagenet-1k, 1,000 images",
-        "accuracy on imagenet-1k, 1,000 images: correct in the new run, and the difference from the old",
-    ] == _titles(report)
-    assert "passed" == report_on(runs, judging=Judging(fail_on=())).headline.outcome
 
 
 def test_runs_of_different_images_are_refused() -> None:
