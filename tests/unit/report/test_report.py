@@ -1,20 +1,23 @@
-"""Tests of harness.report.report."""
+"""Tests of harness.report.report and harness.report.comparison: the verdict, and what differs between runs."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from harness.compare.compare import FAILURES
+from harness.compare.compare import FAILURES, AccuracyPair, Comparison, compare
 from harness.errors import RecordError
-from harness.records.evidence import Bounds, Diagnosis
+from harness.records.evidence import Bounds, ChangedPrediction, Diagnosis, Drift
 from harness.records.results import Missing, Record
 from harness.records.run_folder import Run
 from harness.records.speed import Limits
+from harness.report.comparison import comparison_sections, series_sections
 from harness.report.report import Judging, headline, report_on
+from harness.report.sections import as_text
 from tests.records import DATASET, case_result, expected, pairing, run_record, timing_result
 
 PIXELS = "the model was shown other pixels (9 of 10 images)"
@@ -120,3 +123,191 @@ def test_runs_of_different_images_are_refused() -> None:
 def test_what_it_was_judged_by_is_kept(given: dict[str, Any], arguments: list[str]) -> None:
     """As options of compare, so that it comes to the same verdict."""
     assert arguments == Judging(**given).arguments()
+
+
+def _record(resnet18: int = 0, slowdown: float = 1.0, **environment: str) -> Record:
+    """Return a run of two models, with a change of ResNet18's count and speed."""
+    wanted = expected(10_000, 7_000, 9_000, "0.1")
+    cases = [
+        case_result(model, (10_000, 7_000 + change, 9_000), expected=wanted)
+        for model, change in (("alexnet", 0), ("resnet18", resnet18))
+    ]
+    timings = [
+        timing_result(
+            model,
+            [0.01 * batch_size * factor] * 9,
+            id=f"{model}-IMAGENET1K_V1-fp32-b{batch_size}",
+            batch_size=batch_size,
+            yardstick=0.007 if batch_size == 1 else None,
+        )
+        for model, factor in (("alexnet", 1.0), ("resnet18", slowdown))
+        for batch_size in (1, 256)
+    ]
+    record = run_record(cases, timings, **environment)
+    return msgspec.structs.replace(record, dataset=msgspec.structs.replace(DATASET, images=10_000, total=10_000))
+
+
+def _comparison(old: Record, new: Record) -> Comparison:
+    return compare(Run(Path("runs/old"), old), Run(Path("runs/new"), new), noise=0.05)
+
+
+def _text(comparison: Comparison) -> list[str]:
+    return list(as_text(comparison_sections(comparison, list(comparison.failures()))))
+
+
+DIFFERENT = """\
+runs/old against runs/new
+             old, 2026-11-24 20:00  new, 2026-11-24 20:00
+torch        2.9.1                  2.14.1
+torchvision  0.24.1                 0.29.1
+
+accuracy on imagenet-1k, 10,000 images: correct in the new run, and the
+  difference from the old
+accuracy  top-1  diff  points  top-5  diff  changed     p  drift  outcome
+alexnet   7,000    +0  +0.000  9,000    +0    0 (0)     1  equal  passed
+resnet18  6,960   -40  -0.400  9,000    +0  12 (11)  0.51  2e-03  FAILED
+changed: images with another top-1 prediction, in brackets those beyond noise,
+  which arithmetic alone cannot explain; p: exact McNemar test of now correct
+  against now wrong; drift: largest change of any logit, in units of the logit
+  scale
+resnet18-IMAGENET1K_V1-fp32: 6 now wrong, 3 now correct
+    01.JPEG: class 0 -> class 1, now correct, margin 5.0e-01
+    02.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    03.JPEG: class 0 -> class 1, margin 5.0e-01
+    04.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    05.JPEG: class 0 -> class 1, now correct, margin 5.0e-01
+    06.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    07.JPEG: class 0 -> class 1, margin 5.0e-01
+    08.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    09.JPEG: class 0 -> class 1, now correct, margin 5.0e-01
+    10.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    and 2 more
+resnet18-IMAGENET1K_V1-fp32: 20 top-5 sets changed, 15 beyond noise; 4 now
+  wrong, 2 now correct, p = 0.69
+    09.JPEG: top-5: class 3 -> class 7, now wrong, margin 1.0e-02
+
+speed: images/s from the median call
+speed            old    new   change        interval  machine  verdict
+alexnet b1     100.0  100.0   +0.0 %    +0.0 to +0.0   +0.0 %  not significant
+alexnet b256   100.0  100.0   +0.0 %    +0.0 to +0.0        -  not significant
+resnet18 b1    100.0   80.0  -20.0 %  -20.0 to -20.0   +0.0 %  slower
+resnet18 b256  100.0   80.0  -20.0 %  -20.0 to -20.0        -  slower
+interval: 99.75 %, from the calls of both runs; machine: the same work by numpy
+  beside them
+not significant: relative to the machine, part of the interval, or the fastest
+  calls, are within 5 %
+with one run a side, only slowdowns above 5.0 % can be seen in each of these
+  timings, whatever --max-slowdown is; imagenet-gate ab sees smaller ones
+
+FAILED: 3 of 6 results
+resnet18-IMAGENET1K_V1-fp32: arithmetic: torch 2.9.1 -> 2.14.1; the rest is the
+  same
+    effect: 12 of 10,000 predictions changed, 11 beyond noise; 6 now wrong, 3
+      now correct; 15 top-5 sets beyond noise
+    example: 09.JPEG: top-5: class 3 -> class 7, now wrong, margin 1.0e-02
+resnet18-IMAGENET1K_V1-fp32-b1: takes 25.0 % longer by the yardstick, allowed
+  5 %
+resnet18-IMAGENET1K_V1-fp32-b256: takes 25.0 % longer, allowed 5 %"""
+
+
+def _with_predictions(comparison: Comparison) -> Comparison:
+    """Return the comparison as if images had been paired; twelve of ResNet18's predictions changed."""
+    changed = tuple(
+        ChangedPrediction(
+            f"{i:02}.JPEG", 0, 1, was_correct=i % 2 == 0, is_correct=i % 4 == 1, margin=0.5, near_tie=i == 0
+        )
+        for i in range(12)
+    )
+    same = pairing(images=10_000)
+    other = msgspec.structs.replace(
+        same,
+        changed=12,
+        near_ties=1,
+        top5_changed=20,
+        top5_near_ties=5,
+        top5_lost=4,
+        top5_gained=2,
+        examples=(ChangedPrediction("09.JPEG", 3, 7, True, False, 0.01, False, "top5"),),
+        lost=6,
+        gained=3,
+        largest_margin=0.5,
+        drift=Drift(1e-4, 1e-3, 2e-3),
+    )
+
+    def paired(pair: AccuracyPair, evidence: Any, **changes: Any) -> AccuracyPair:
+        return replace(pair, new=msgspec.structs.replace(pair.new, baseline=evidence), **changes)
+
+    alexnet, resnet18 = comparison.accuracy
+    return replace(comparison, accuracy=(paired(alexnet, same), paired(resnet18, other, changed=changed)))
+
+
+def test_the_report_of_different_runs() -> None:
+    """Environment, accuracy, speed, verdict: all of it, in 80 columns; the diagnosis once."""
+    comparison = _comparison(_record(), _record(-40, 1.25, torch="2.14.1", torchvision="0.29.1"))
+
+    text = "\n".join(_text(_with_predictions(comparison)))
+
+    assert DIFFERENT == text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_missing_and_added_are_told() -> None:
+    """What only one of the runs has is neither compared nor left out."""
+    old, new = _record(), _record()
+    old = msgspec.structs.replace(old, timings=old.timings[1:])
+    new = msgspec.structs.replace(new, cases=new.cases[1:])
+
+    lines = _text(_comparison(old, new))
+
+    assert [
+        "in one run only, or without a result",
+        "alexnet-IMAGENET1K_V1-fp32: is not in the new run",
+        "alexnet-IMAGENET1K_V1-fp32-b1: only in the new run",
+        "",
+        "FAILED: 1 of 5 results",
+        "alexnet-IMAGENET1K_V1-fp32: is not in the new run",
+    ] == lines[-6:]
+
+
+def test_refused_speed_says_why() -> None:
+    """In its place."""
+    lines = _text(_comparison(_record(), _record(device="NVIDIA A100")))
+
+    assert [
+        "speed",
+        "not compared, since the hardware differs: device NVIDIA H100 80GB HBM3 and",
+        "  NVIDIA A100",
+        "",
+        "passed; speed was not compared",
+    ] == lines[-5:]
+
+
+def test_what_grew_has_a_table() -> None:
+    """And what did not has none."""
+    old, same, grown = (
+        run_record([], [timing_result(peak_memory=memory, compile_seconds=seconds)])
+        for memory, seconds in ((1_000_000_000, 10.0), (1_010_000_000, 10.1), (1_200_000_000, 20.0))
+    )
+
+    same_text, lines = "\n".join(_text(_comparison(old, same))), _text(_comparison(old, grown))
+
+    cells = [line.split() for line in lines[lines.index("peak memory, in GB") + 1 :]]
+    assert [["memory", "old", "new", "change"], ["resnet18", "1.000", "1.200", "+20.0", "%"]] == cells[:2]
+    assert "seconds of compiling" == " ".join(cells[3])
+    assert [["compile", "old", "new", "change"], ["resnet18", "10.0", "20.0", "+100.0", "%"]] == cells[4:6]
+    assert "memory" not in same_text
+    assert "compil" not in same_text
+
+
+@pytest.mark.parametrize("number", [3, 6, 7, 13])
+def test_a_series_of_many_runs_stays_within_80_columns(number: int) -> None:
+    """Six runs abreast; each run's number stands over its values, and none is left out."""
+    runs = [Run(Path(f"runs/{n}"), _record(slowdown=1 + n / 10)) for n in range(number)]
+
+    lines = list(as_text(series_sections(runs)))
+
+    speeds = [cell for line in lines if line.startswith("resnet18 b256 ") for cell in line.split()[2:]]
+    heads = [cell for line in lines if line.startswith("images/s") for cell in line.split()[1:]]
+    assert max(map(len, lines)) <= 80
+    assert [f"{100 / (1 + n / 10):.1f}" for n in range(number)] == speeds
+    assert [f"[{n + 1}]" for n in range(number)] == heads
