@@ -255,19 +255,6 @@ def test_a_series_has_a_grid_of_outcomes() -> None:
     ] == [[row[0], *map(_grid_cell, row[1:])] for row in page.rows[start + 1 : start + 4]]
 
 
-def test_many_models_share_one_reason() -> None:
-    """What is the same for all is said once; the models are listed."""
-    why = "the model was shown other pixels ({} of 64 images)\n    likely cause: Pillow\n    effect: {} changed"
-    cases = [f"model{number}" for number in range(30)]
-    record = run_record([Missing(name, "error", why.format(number, number)) for number, name in enumerate(cases)])
-
-    page = _page(Run(Path("new.json"), record))
-
-    assert 1 == page.text.count("likely cause: Pillow")
-    assert "model0 and 29 more" in page.text
-    assert ", ".join(cases) in page.text
-
-
 def test_a_run_without_values_has_a_page() -> None:
     """It says what is missing; there is nothing to draw."""
     record = run_record([Missing("alexnet-fp32", "error", "no weights")], [Missing("alexnet-fp32-b1")])
