@@ -144,6 +144,16 @@ def test_the_new_case_is_judged_with_the_old_one_as_its_baseline(
     assert [] == _failures(comparison, "speed", "missing")
 
 
+def test_other_labels_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First of all that may differ."""
+    old = _written(tmp_path / "old")
+    monkeypatch.setattr("tests.records.TARGET", 2)
+
+    [why] = _reasons(compare(old, _written(tmp_path / "new")))
+
+    assert why.startswith("1,000 of 1,000 images have another label\n")
+
+
 def test_a_subset_is_paired_with_the_whole(tmp_path: Path) -> None:
     """On the images that the new run holds; what was gained is counted on these."""
     part = np.arange(0, 1000, 2)

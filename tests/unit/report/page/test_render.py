@@ -24,16 +24,7 @@ from harness.records.run_folder import Run
 from harness.report.page.changes import Thumbnails
 from harness.report.page.render import page_of
 from harness.report.report import Judging, report_on
-from tests.records import (
-    case_result,
-    counted,
-    predictions_of,
-    run_record,
-    swapped,
-    swapped_by,
-    timing_result,
-    write_run,
-)
+from tests.records import case_result, counted, predictions_of, run_record, swapped_by, timing_result, write_run
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 RESNET, VGG = case_result("resnet18"), case_result("vgg16", (1000, 720, 900))
@@ -45,6 +36,7 @@ RECORD = msgspec.structs.replace(
     run_record([RESNET, VGG], TIMINGS), commands=("python -m pytest -m imagenet --models 'resnet*'",)
 )
 PREDICTIONS = predictions_of(RESNET)
+TEN = dict.fromkeys(range(10), 1.0)
 
 
 class Page(HTMLParser):
@@ -78,10 +70,10 @@ def _page(*runs: Run, thumbnails: Thumbnails | None = None) -> Page:
 
 
 def _changed(
-    tmp_path: Path, record: Record = RECORD, before: Predictions = PREDICTIONS, images: slice = slice(10)
+    tmp_path: Path, record: Record = RECORD, before: Predictions = PREDICTIONS, leads: dict[int, float] = TEN
 ) -> list[Run]:
     """Write two runs, in the second of which ten images of ResNet18 are wrong that were correct."""
-    after = swapped(before, images)
+    after = swapped_by(before, leads)
     worse = msgspec.structs.replace(record, cases=(counted(after, expected=RESNET.expected), VGG))
     old = write_run(tmp_path / "old", record, resnet18=before)
     return [old, write_run(tmp_path / "new", worse, resnet18=after)]
@@ -168,7 +160,7 @@ def test_cards_tell_correct_from_wrong_and_near_ties_from_others(tmp_path: Path)
     """By class and by word."""
     tied = replace(swapped_by(PREDICTIONS, {0: 1e-5}), top=PREDICTIONS.top)
 
-    html = page_of(report_on(_changed(tmp_path, before=tied, images=slice(2))), Thumbnails(None))
+    html = page_of(report_on(_changed(tmp_path, before=tied, leads={0: 1e-5, 1: 1.0})), Thumbnails(None))
 
     assert 1 == html.count('<li class="card"') == html.count('<li class="card near-tie"')
     assert html.index('<li class="card"') < html.index("0001.JPEG") < html.index('<li class="card near-tie"')
@@ -204,7 +196,7 @@ def test_names_show_as_text(tmp_path: Path) -> None:
         commands=(HOSTILE,),
     )
     before = replace(PREDICTIONS, ids=np.char.add(PREDICTIONS.ids, HOSTILE))
-    after = swapped(before, slice(10))
+    after = swapped_by(before, TEN)
     failed = msgspec.structs.replace(
         case, counts=counted(after).counts, bounds=(Bounds(HOSTILE, 2.0, high=1.0, detail=HOSTILE),)
     )
