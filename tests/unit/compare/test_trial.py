@@ -125,22 +125,18 @@ def test_a_timing_that_one_run_lacks_is_missing() -> None:
     assert list(trial.missing) == list(trial.failures())
 
 
+OLD, NEW, LATE = _runs("old", *TWO), _runs("new", *TWO), _runs("late", TWO[0], minutes=[2], torch="2.10.0")
+SOFTWARE = r"^old-0.json and late-0.json: the runs of one side must be of the same software: torch 2.9.1 and 2.10.0$"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (_runs("old", *TWO, *TWO), _runs("new", *TWO), r"^expected as many old runs as new ones.* found 4 and 2$"),
-        (_runs("old", TWO[0]), _runs("new", TWO[0]), "at least 2, found 1 and 1$"),
-        (
-            [*_runs("old", TWO[0]), *_runs("late", TWO[0], minutes=[2], torch="2.10.0")],
-            _runs("new", *TWO),
-            r"^old-0.json and late-0.json: the runs of one side must be of the same software: torch 2.9.1 and 2.10.0$",
-        ),
-        (_runs("old", *TWO), _runs("new", *TWO, threads=8), "must be of the same hardware: threads 16"),
-        (
-            _runs("old", *TWO),
-            _runs("new", *(timing_result("vgg16") for _ in TWO)),
-            "old-0.json and new-0.json: expected timings that all runs have",
-        ),
+        (OLD * 2, NEW, r"^expected as many old runs as new ones.* found 4 and 2$"),
+        (OLD[:1], NEW[:1], "at least 2, found 1 and 1$"),
+        (OLD[:1] + LATE, NEW, SOFTWARE),
+        (OLD, _runs("new", *TWO, threads=8), "must be of the same hardware: threads 16"),
+        (OLD, _runs("new", *[timing_result("vgg16")] * 2), "old-0.json and new-0.json: expected timings that all runs"),
     ],
     ids=["numbers", "too few", "software", "hardware", "nothing in common"],
 )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from types import SimpleNamespace
 
 import pytest
@@ -140,22 +139,6 @@ def test_a_bar_fits_on_the_terminal(clock: Clock, terminal: Terminal) -> None:
     assert ": forward   8%|" in bar
     assert bar.endswith("| 4,000/50,000, 2000.00 images/s, 00:22 left")
     assert "" == last
-
-
-def test_capture_is_lifted_only_to_show_something(clock: Clock) -> None:
-    """Progress of every batch costs next to nothing."""
-    lifted = []
-
-    @contextmanager
-    def uncaptured() -> Iterator[None]:
-        lifted.append(clock.now)
-        yield
-
-    progress = Progress("forward", Console(False, lambda _: None, uncaptured=uncaptured))
-
-    clock.advance(progress, *((second, second) for second in range(35)))
-
-    assert [110.0, 120.0, 130.0] == lifted
 
 
 @pytest.mark.parametrize(("ci", "expected"), [("", True), ("true", False)])

@@ -186,14 +186,6 @@ def test_without_names_or_logits_there_are_numbers_and_no_margins(tmp_path: Path
     assert {None} == {share for _, share in card.before.best}
 
 
-def test_equal_answers_leave_nothing_to_show(tmp_path: Path) -> None:
-    """No case, no ids, so that no picture is asked for."""
-    comparison = _comparison(tmp_path, OLD)
-
-    assert [] == _changes(comparison)
-    assert set() == chosen_ids(comparison)
-
-
 def test_pictures_are_small_and_of_the_right_image(tmp_path: Path) -> None:
     """At most 128 pixels a side, whatever the file's mode and size."""
     root = write_dataset(tmp_path / "colours")
