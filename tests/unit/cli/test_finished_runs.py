@@ -215,13 +215,6 @@ def test_an_interrupt_leaves_nothing(runs: CommandLine, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def run(cli: CommandLine) -> CommandLine:
-    """The command line, where ``run`` is a run that passed."""
-    write_run(Path("run"), run_record([RESNET], [timing_result()]))
-    return cli
-
-
-@pytest.fixture
 def changed(cli: CommandLine) -> CommandLine:
     """The command line, where one of 1000 predictions changed from the run ``old`` to ``new``."""
     after = swapped(predictions_of(RESNET), 0)
@@ -246,12 +239,12 @@ def _titles(markdown: str) -> list[str]:
 
 
 @needs_extra
-def test_page_and_markdown_are_written(run: CommandLine) -> None:
+def test_page_and_markdown_are_written(measured: CommandLine) -> None:
     """The first line printed is the verdict; then where each is, and how large."""
-    found = run("report", "run", "-o", "r.html", "--markdown", "r.md")
+    found = measured("report", "run", "-o", "r.html", "--markdown", "r.md")
 
     first, page, markdown = found.lines
-    sentence = "PASSED: 1 case and 1 timing on imagenet-1k, 1,000 images, torch 2.9.1"
+    sentence = "PASSED: 1 case and 2 timings on imagenet-1k, 1,000 images, torch 2.9.1"
     assert (0, sentence) == (found.status, first)
     assert page.startswith("r.html: ")
     assert markdown.startswith("r.md: ")
@@ -295,16 +288,16 @@ def test_pictures_of_others_images_are_shown_only_if_they_are_named(changed: Com
     assert nowhere.err.startswith("error: --images '/nowhere': expected a folder or archive of images")
 
 
-def test_a_page_needs_its_packages(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_needs_its_packages(measured: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that are missing are named, with what installs them; Markdown needs none."""
     monkeypatch.setattr("harness.cli.report.find_spec", lambda name: None if name == "altair" else object())
 
     lacks = "error: -o r.html: a page needs altair, not installed: pip install -e '.[report]'\n"
-    assert (2, "", lacks) == run("report", "run", "-o", "r.html")
-    assert 0 == run("report", "run", "--markdown", "r.md").status
+    assert (2, "", lacks) == measured("report", "run", "-o", "r.html")
+    assert 0 == measured("report", "run", "--markdown", "r.md").status
 
 
-def test_only_a_file_is_written_to(run: CommandLine) -> None:
+def test_only_a_file_is_written_to(measured: CommandLine) -> None:
     """Neither a folder nor a device; a link stays a link."""
     Path("folder").mkdir()
     os.mkfifo("pipe")
@@ -317,7 +310,7 @@ def test_only_a_file_is_written_to(run: CommandLine) -> None:
 
     for name, reason in reasons.items():
         error = f"error: --markdown {name}: cannot be written: {reason}\n"
-        assert (2, "", error) == run("report", "run", "--markdown", name)
-    assert 0 == run("report", "run", "--markdown", "link.md").status
+        assert (2, "", error) == measured("report", "run", "--markdown", name)
+    assert 0 == measured("report", "run", "--markdown", "link.md").status
     assert Path("link.md").is_symlink()
     assert Path("there.md").read_text().startswith("### PASSED")

@@ -212,15 +212,10 @@ resnet18-IMAGENET1K_V1-fp32-b256: takes 25.0 % longer, allowed 5 %"""
 
 def _with_predictions(comparison: Comparison) -> Comparison:
     """Return the comparison as if images had been paired; twelve of ResNet18's predictions changed."""
-    changed = tuple(
-        ChangedPrediction(
-            f"{i:02}.JPEG", 0, 1, was_correct=i % 2 == 0, is_correct=i % 4 == 1, margin=0.5, near_tie=i == 0
-        )
-        for i in range(12)
-    )
+    changed = tuple(ChangedPrediction(f"{i:02}.JPEG", 0, 1, i % 2 == 0, i % 4 == 1, 0.5, i == 0) for i in range(12))
     same = pairing(images=10_000)
-    other = msgspec.structs.replace(
-        same,
+    other = pairing(
+        images=10_000,
         changed=12,
         near_ties=1,
         top5_changed=20,
