@@ -134,11 +134,8 @@ def test_the_tables_are_those_of_one_run(runs: CommandLine, tmp_path: Path) -> N
     lines = out.splitlines()
     assert (0, "") == (status, err)
     assert [["1-2", "vgg16"], ["1-2", "resnet18"], ["3", "alexnet"]] == [line.split()[:2] for line in lines[2:5]]
-    assert [
-        "accuracy in percent: imagenet-1k, 1,000 images",
-        "throughput: forward alone, images on the device, seeded weights",
-        f"results: {tmp_path}/all",
-    ] == [line for line in lines if line.startswith(("accuracy", "throughput", "results"))]
+    assert (ACCURACY, f"results: {tmp_path}/all") == (lines[0], lines[-1])
+    assert "throughput: forward alone, images on the device, seeded weights" in lines
     assert ["a", "all", "b"] == _names()
     assert [RESNET.id, VGG.id, ALEXNET.id] == _cases("all")
 

@@ -1,4 +1,4 @@
-"""Tests of harness.report.run."""
+"""Tests of the tables of a run, and of how tables and reasons are laid out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.records.evidence import Diagnosis, Drift
 from harness.records.results import CaseResult, Missing, TimingResult
 from harness.records.run_folder import Run
 from harness.report.run import run_sections
-from harness.report.sections import Section, as_text
+from harness.report.sections import Section, as_markdown, as_text, by_cause, disturbed_note, table_of
 from tests.records import case_result, expected, pairing, predictions_of, run_record, timing_result, write_run
 
 ALL = np.arange(1000)
@@ -129,14 +129,6 @@ def test_table_of_one_case(tmp_path: Path) -> None:
     [section] = run_sections(_run(tmp_path, case))
 
     assert TABLE_OF_ONE == _text(section)
-
-
-def test_missing_cases_are_never_left_out() -> None:
-    """Also where nothing was measured at all."""
-    [section] = _sections(Missing("alexnet-IMAGENET1K_V1-fp32"))
-
-    assert "accuracy in percent: nothing was evaluated" == section.title
-    assert "  alexnet-IMAGENET1K_V1-fp32: not run" == _text(section)
 
 
 def _two(only_above: int, only_below: int) -> dict[str, NDArray[np.bool_]]:
@@ -338,3 +330,63 @@ def test_timings_that_differ_in_cudnns_choice_have_names_of_their_own() -> None:
 
     names = [row.partition(" 32 ")[0].strip() for row in rows]
     assert ["alexnet", "alexnet", "alexnet cudnn benchmark", "alexnet cudnn benchmark"] == names
+
+
+SMALL = table_of([[("<case", "alexnet"), ("images", "1,234")]])
+SECTION = Section("2 cases | <b>", SMALL, ("first_line", "    # deeper"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        ("15", ["case     images", "alexnet   1,234"]),
+        ("14", ["case", "  images", "alexnet", "   1,234"]),
+    ],
+)
+def test_a_row_that_is_too_wide_for_the_terminal_has_two_lines(
+    columns: str, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its cells are kept, and stand under their headings."""
+    monkeypatch.setenv("COLUMNS", columns)
+
+    assert lines == list(Section("", SMALL).body())
+
+
+def test_markdown_escapes_and_nests() -> None:
+    """What a name holds is shown; a line that is indented belongs to the one above."""
+    assert [
+        r"### 2 cases \| \<b\>",
+        "",
+        "| case | images |",
+        "| :-- | --: |",
+        "| alexnet | 1,234 |",
+        "",
+        r"- first\_line",
+        r"  - \# deeper",
+        "",
+    ] == list(as_markdown([SECTION]))
+
+
+def test_timings_disturbed_alike_share_a_sentence() -> None:
+    """Those disturbed by something else have their own."""
+    reasons = {"a": "its calls spread by 14.5 %", "b": "", "c": "throttled by heat", "d": "its calls spread by 1,202 %"}
+
+    notes = ["disturbed: a and 1 more: its calls spread by 14.5 %", "disturbed: c: throttled by heat"]
+    assert notes == list(disturbed_note(reasons))
+
+
+def test_reasons_of_one_cause_are_said_once() -> None:
+    """Those that begin alike but for figures in brackets; of several only the lines that are the same."""
+    reasons = [
+        ("a", "other pixels (3 of 9 images)\n    cause: Pillow\n    effect: 1 changed"),
+        ("b", "other pixels (4 of 9 images)\n    cause: Pillow\n    effect: 2 changed"),
+        ("c", "top-1: measured 1.0 (-1 points)\n    more"),
+        ("d", "other weights (sha256 1)"),
+        ("e", "other weights (sha256 1)"),
+    ]
+
+    assert [
+        (["a", "b"], "other pixels\n    cause: Pillow"),
+        (["c"], "top-1: measured 1.0 (-1 points)\n    more"),
+        (["d", "e"], "other weights (sha256 1)"),
+    ] == list(by_cause(reasons))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -65,8 +66,8 @@ class Page(HTMLParser):
         self.text += data
 
 
-def _page(*runs: Run, thumbnails: Thumbnails | None = None) -> Page:
-    return Page(page_of(report_on(runs), thumbnails or Thumbnails(None)))
+def _page(*runs: Run, **given: Any) -> Page:
+    return Page(page_of(report_on(runs, **given), Thumbnails(None)))
 
 
 def _changed(
@@ -130,7 +131,7 @@ def test_what_is_typed_again_is_quoted_and_explained(tmp_path: Path) -> None:
     record = msgspec.structs.replace(made, commands=("python -m pytest --results=base",))
     runs = [write_run(tmp_path / name, record) for name in ("a; touch b", "new")]
 
-    page = Page(page_of(report_on(runs, judging=Judging(("speed",))), Thumbnails(None)))
+    page = _page(*runs, judging=Judging(("speed",)))
 
     text = page.text.partition("How to reproduce\n")[2]
     assert "pip install --pre torch==2.15.0.dev20261124 torchvision==0.30.0.dev20261124 " in text
@@ -255,3 +256,4 @@ def test_a_run_without_values_has_a_page() -> None:
 
     assert 0 == page.tags["svg"]
     assert "alexnet-fp32: no weights (and 1 more)" in page.text
+    assert "accuracy in percent: nothing was evaluated" in page.text
