@@ -85,13 +85,6 @@ def test_one_image_in_the_wrong_class_among_others_is_an_error(tmp_path: Path, c
     assert 2 == found.status
 
 
-def test_no_dataset(cli: CommandLine) -> None:
-    """A missing folder is not damage; exit status 2."""
-    status, out, err = cli("dataset", "missing")
-
-    assert (2, "", "error: DATASET ") == (status, out, err[:15])
-
-
 @pytest.fixture
 def store(colours: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """Run an action on the folder ``store``, with the 16 images of the small classifier, decoded by the command."""

@@ -68,10 +68,6 @@ def _charts(*runs: Run | Record) -> dict[str, Chart]:
     return {chart.title: chart for part in _parts(*runs).values() for chart in part.charts}
 
 
-def _names(chart: Chart) -> list[str]:
-    return [told.partition(": ")[0] for told in _told_by(chart)]
-
-
 def test_charts_are_themed_by_the_page() -> None:
     """Every colour is a variable of the page's, so that dark is dark; nothing is fetched; it fits a phone, nearly."""
     record = run_record([RESNET, VGG, ALEXNET], [_timing("resnet18", 1)])
@@ -157,17 +153,6 @@ def test_fewer_than_three_models_or_synthetic_weights_are_not_drawn() -> None:
     assert "models" in _parts(three)
     assert "models" not in _parts(run_record([RESNET, VGG]))
     assert "models" not in _parts(synthetic)
-
-
-def test_names_tell_results_of_a_model_apart() -> None:
-    """Precision, weights or batch size stand there only where they differ for one model."""
-    half = msgspec.structs.replace(RESNET, id="resnet18-IMAGENET1K_V1-bf16", precision="bf16")
-    timings = [_timing("resnet18", 1), _timing("resnet18", 32)]
-
-    charts = _charts(run_record([RESNET, half, VGG, ALEXNET], timings))
-
-    assert ["vgg16", "alexnet", "resnet18 bf16", "resnet18 fp32"] == _names(charts["top-1 against GMACs"])
-    assert ["resnet18 b1", "resnet18 b32"] == _names(charts[SPEEDS])
 
 
 def test_speeds_have_their_spread() -> None:
