@@ -18,16 +18,7 @@ from harness.records.results import Missing
 from harness.records.run_folder import read_run
 from tests.colours import write_dataset
 from tests.images import save
-from tests.records import (
-    case_result,
-    counted,
-    expected,
-    predictions_of,
-    run_record,
-    swapped,
-    timing_result,
-    write_run,
-)
+from tests.records import case_result, counted, expected, predictions_of, run_record, swapped, timing_result, write_run
 from tests.unit.cli.conftest import CommandLine
 
 RESNET, VGG = case_result("resnet18"), case_result("vgg16", (1000, 702, 900))

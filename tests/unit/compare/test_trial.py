@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.compare.trial import try_speed
+from harness.compare.trial import Trial, try_speed
 from harness.errors import RecordError
 from harness.records.results import TimingResult
 from harness.records.run_folder import Run
@@ -42,20 +42,26 @@ def _noisy(seed: int, scale: float = 1.0, pairs: int = 10, sigma: float = 0.01) 
 TWO = _timings(1.0, 1.0)
 
 
+def _row(trial: Trial) -> str:
+    """Return the line about ResNet18 in the report."""
+    [row] = [line for line in as_text(trial_sections(trial, (), LIMITS)) if line.startswith("resnet18 ")]
+    return row
+
+
 @pytest.mark.parametrize(
-    ("scale", "pairs", "sigma", "failures", "not_judged"),
+    ("scale", "pairs", "sigma", "failures", "verdict"),
     [
-        (1.00, 10, 0.01, 0, 0),
-        (1.00, 10, 0.10, 0, 1),  # nothing seen, but the interval reaches beyond what is allowed
-        (1.10, 10, 0.01, 1, 0),
-        (1.10, 10, 0.10, 0, 1),
-        (1.03, 10, 0.001, 0, 0),  # slower, by less than what is allowed
-        (0.80, 10, 0.01, 0, 0),
-        (1.10, 2, 0.02, 0, 1),  # two pairs have an interval as well
+        (1.00, 10, 0.01, 0, "not significant"),
+        (1.00, 10, 0.10, 0, "not decided"),  # nothing seen, but the interval reaches beyond what is allowed
+        (1.10, 10, 0.01, 1, "slower"),
+        (1.10, 10, 0.10, 0, "not decided"),
+        (1.03, 10, 0.001, 0, "slower"),  # by less than what is allowed
+        (0.80, 10, 0.01, 0, "faster"),
+        (1.10, 2, 0.02, 0, "not decided"),  # two pairs have an interval as well
     ],
 )
 def test_a_slowdown_fails_is_ruled_out_or_is_not_judged(
-    scale: float, pairs: int, sigma: float, failures: int, not_judged: int
+    scale: float, pairs: int, sigma: float, failures: int, verdict: str
 ) -> None:
     """By other software; what the data cannot tell is neither green nor red, and red with ``strict_speed``."""
     old, new = _noisy(1, 1, pairs, sigma), _noisy(2, scale, pairs, sigma)
@@ -63,9 +69,10 @@ def test_a_slowdown_fails_is_ruled_out_or_is_not_judged(
     trial = try_speed(_runs("old", *old), _runs("new", *new, torch="2.14.1"))
 
     assert failures == len(list(trial.failures()))
-    assert failures + not_judged == len(list(trial.failures(strict_speed=True)))
+    assert failures + (verdict == "not decided") == len(list(trial.failures(strict_speed=True)))
     assert [] == list(trial.failures(("accuracy", "missing")))
     assert pytest.approx(scale, rel=0.1) == trial.timings[0].evidence.ratio
+    assert _row(trial).endswith(f"  {verdict}")
 
 
 def test_runs_are_paired_in_the_order_of_time() -> None:
@@ -109,8 +116,7 @@ def test_disturbed_timings_are_counted() -> None:
 
     trial = try_speed(_runs("old", disturbed, TWO[0]), _runs("new", *TWO))
 
-    [row] = [line for line in as_text(trial_sections(trial, (), LIMITS)) if line.startswith("resnet18 ")]
-    assert "  1 of 4  " in row
+    assert "  1 of 4  " in _row(trial)
 
 
 def test_a_timing_that_one_run_lacks_is_missing() -> None:
