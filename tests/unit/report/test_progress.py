@@ -210,3 +210,4 @@ def test_tables_survive_predictions_that_cannot_be_read(tmp_path: Path, monkeypa
     lines = [one.args[0] for one in reporter.write_line.call_args_list]
     assert ["model", "resnet18", "vgg16"] == [line.split()[0] for line in lines[:3]]
     assert 1 == sum(line.startswith("tables without predictions:") for line in lines)
+    assert [] == [line for line in lines if line.startswith("published accuracy")]  # a table of -v
