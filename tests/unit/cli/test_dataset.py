@@ -1,45 +1,43 @@
-"""Tests of harness.cli.dataset: exit status and output."""
+"""Tests of ``imagenet-gate dataset`` and ``store``: exit status and output."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from harness.cli.main import main
 from harness.formats import imagenet
-from tests.colours import WNIDS, write_dataset
+from tests.colours import EXPECTED, WNIDS, write_dataset
 from tests.images import noise, save
+from tests.unit.cli.conftest import CommandLine
 
 
-def described(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
-    """Return the exit status and the lines."""
-    status = main(["dataset", str(path), "--workers=2"])
-    return status, capsys.readouterr().out.splitlines()
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """A folder with 16 images."""
+    return write_dataset(tmp_path / "colours")
 
 
-def test_a_sound_dataset_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_dataset_is_described(colours: Path, cli: CommandLine) -> None:
     """All facts, one on a line; exit status 0."""
-    root = write_dataset(tmp_path / "colours")
-    save(noise(1, width=50, height=40).convert("L"), root / WNIDS[2] / "gray.JPEG")
-    save(Image.new("RGBA", (30, 20)), root / WNIDS[3] / "alpha.JPEG", format="PNG")
-    (root / WNIDS[2] / "notes.txt").touch()
+    save(noise(1, width=50, height=40).convert("L"), colours / WNIDS[2] / "gray.JPEG")
+    save(Image.new("RGBA", (30, 20)), colours / WNIDS[3] / "alpha.JPEG", format="PNG")
+    (colours / WNIDS[2] / "notes.txt").touch()
 
-    status, lines = described(root, capsys)
+    found = cli("dataset", colours, "--workers=2")
 
-    labels = next(line for line in lines if line.startswith("labels"))
-    digest = next(line for line in lines if line.startswith("digest"))
-    assert lines == [
+    assert 0 == found.status
+    assert [line.partition(":")[0] for line in found.lines[7:9]] == ["labels", "digest"]
+    assert [*found.lines[:7], *found.lines[9:]] == [
         "dataset:     colours",
-        f"format:      class folders, {root}",
+        f"format:      class folders, {colours}",
         "images:      18",
         "classes:     8 of 1,000, 1 to 3 in each",
         "encoding:    JPEG 17, PNG 1",
         "modes:       RGB 16, L 1, RGBA 1",
         "sizes:       20 to 50 wide, 14 to 40 high, most often 20 x 14 (16)",
-        labels,
-        digest,
         "duplicates:  4",
         "    00.JPEG = 08.JPEG = 12.JPEG",
         "    01.JPEG = 09.JPEG = 13.JPEG",
@@ -50,78 +48,120 @@ def test_a_sound_dataset_is_described(tmp_path: Path, capsys: pytest.CaptureFixt
         "unreadable:  none",
         "It is not the ImageNet-1k validation set: its files are not named ILSVRC2012_val_*.JPEG.",
     ]
-    assert status == 0
 
 
-def test_unreadable_images_are_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_images_are_damage(colours: Path, cli: CommandLine) -> None:
     """Each is named with its reason, ten at most; exit status 1."""
-    root = write_dataset(tmp_path / "colours")
     for number in range(12):
-        (root / WNIDS[0] / f"bad{number:02}.JPEG").write_bytes(b"no image")
+        (colours / WNIDS[0] / f"bad{number:02}.JPEG").write_bytes(b"no image")
 
-    status, lines = described(root, capsys)
+    found = cli("dataset", colours, "--workers=2")
 
-    start = lines.index("unreadable:  12")
-    assert lines[start + 1] == f"    {root}/{WNIDS[0]}/bad00.JPEG: not a JPEG, PNG or WEBP image"
-    assert lines[start + 11] == "    and 2 more"
-    assert lines[-1].startswith("Damaged. It is not the ImageNet-1k validation set: ")
-    assert status == 1
+    start = found.lines.index("unreadable:  12")
+    assert f"    {colours}/{WNIDS[0]}/bad00.JPEG: not a JPEG, PNG or WEBP image" == found.lines[start + 1]
+    assert "    and 2 more" == found.lines[start + 11]
+    assert found.lines[-1].startswith("Damaged. It is not the ImageNet-1k validation set: ")
+    assert 1 == found.status
 
 
-def test_a_part_that_is_named_as_the_whole_is_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_part_that_is_named_as_the_whole_is_damage(tmp_path: Path, cli: CommandLine) -> None:
     """The last line says what it lacks; exit status 1."""
     save(noise(1), tmp_path / imagenet.wnids()[65] / "ILSVRC2012_val_00000001.JPEG")
 
-    status, lines = described(tmp_path, capsys)
+    found = cli("dataset", ".", "--workers=1")
 
-    assert lines[-1] == (
-        "Damaged or not whole: it is not the whole imagenet-1k validation set: it has 1 of the 50,000 images."
-    )
-    assert status == 1
+    lacks = "it is not the whole imagenet-1k validation set: it has 1 of the 50,000 images."
+    assert (1, f"Damaged or not whole: {lacks}") == (found.status, found.lines[-1])
 
 
-def test_one_image_in_the_wrong_class_among_others_is_an_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_image_in_the_wrong_class_among_others_is_an_error(tmp_path: Path, cli: CommandLine) -> None:
     """Also in a set that does not claim to be the validation set; exit status 2."""
-    save(noise(1), tmp_path / imagenet.wnids()[0] / "ILSVRC2012_val_00000007.JPEG")
-    save(noise(2), tmp_path / imagenet.wnids()[0] / "mine.JPEG")
+    for seed, name in enumerate(("ILSVRC2012_val_00000007", "mine")):
+        save(noise(seed), tmp_path / "set" / imagenet.wnids()[0] / f"{name}.JPEG")
 
-    status = main(["dataset", str(tmp_path)])
+    found = cli("dataset", "set")
 
-    assert capsys.readouterr().err.startswith(
-        f"error: {tmp_path}: 1 of 1 images lie in another class than their number"
-    )
-    assert status == 2
+    assert found.err.startswith("error: set: 1 of 1 images lie in another class than their number")
+    assert 2 == found.status
 
 
-def test_progress_is_no_part_of_the_description(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It goes to stderr."""
+@pytest.fixture
+def store(colours: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """Run an action on the folder ``store``, with the 16 images of the small classifier, decoded by the command."""
+    Path("expected.yaml").write_text(EXPECTED)
+    monkeypatch.setenv("IMAGENET_STORE", "/nowhere")
     monkeypatch.setattr("harness.report.progress._LINE_EVERY_SECONDS", 0.0)
 
-    main(["dataset", str(write_dataset(tmp_path / "colours")), "--workers=1"])
+    status, out, err = cli("store", "build", colours, "--models=all", "--expected=expected.yaml", "--store=store")
 
-    out, err = capsys.readouterr()
-    assert err.startswith("decoding: 1 of 16 images")
-    assert "decoding" not in out
-
-
-def test_no_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing folder is not damage; exit status 2."""
-    status = main(["dataset", str(tmp_path / "missing")])
-
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: DATASET ")
-    assert status == 2
+    assert 0 == status
+    assert re.fullmatch(r"8/8 bilinear: decoded after \d+\.\d s\n", out)
+    assert err.startswith("decoding: 0 of 16 images")
+    return lambda *words: cli("store", *words, "--store=store")
 
 
-def test_the_sample_of_real_images(real_images: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """500 real images are sound, nine of them gray."""
-    status, lines = described(real_images, capsys)
+def test_list_shows_each_store(store: CommandLine, cli: CommandLine, tmp_path: Path) -> None:
+    """What it holds, of what and by what, and one line for all; a folder that is not there holds nothing."""
+    found, nothing = store("list"), cli("store", "list", "--store=missing")
 
-    assert "classes:     500 of 1,000, 1 in each" in lines
-    assert "modes:       RGB 491, L 9" in lines
-    assert status == 0
+    name, *lines, total = found.lines
+    assert re.fullmatch(r"[0-9a-f]{16} +\d+\.\d KB  used just now", name)
+    assert ["    colours, 16 images, 8/8 bilinear", f"    of {tmp_path}/colours"] == lines[:2]
+    assert lines[2].startswith("    by pillow (pillow ")
+    assert max(map(len, lines[2:])) <= 80
+    assert re.fullmatch(r"store: 1 store, \d+\.\d KB", total)
+    assert (0, "missing: 0 stores, 0 B\n") == (found.status, nothing.out)
+
+
+def test_verify_finds_damage_once(store: CommandLine) -> None:
+    """Sound: 0. Damaged: 1, with the ids. Then it is to be decoded again, and what is left is sound."""
+    [pixels] = Path("store").glob("*/pixels")
+
+    sound = store("verify")
+    with pixels.open("r+b") as file:
+        file.write(b"\0" * 200)
+    damaged, after = store("verify"), store("verify")
+
+    name = f"{pixels.parent.name} (colours, 8/8 bilinear)"
+    assert re.fullmatch(rf"{re.escape(name)}: 16 images are as they were decoded \(\d\.\d s\)\n", sound.out)
+    differ = "2 of 16 images differ from their hashes: 00.JPEG, 01.JPEG; they will be decoded again"
+    assert f"{name}: {differ}\n" == damaged.out
+    assert after.out.startswith(f"{name}: 14 images are as they were decoded")
+    assert [0, 1, 0] == [found.status for found in (sound, damaged, after)]
+
+
+def test_verify_goes_on_after_a_store_without_ids(store: CommandLine, cli: CommandLine) -> None:
+    """A store that cannot be verified is a failure; nothing to verify is none."""
+    [ids] = Path("store").glob("*/ids.json")
+    ids.unlink()
+
+    found = store("verify")
+
+    assert 1 == found.status
+    assert found.out.startswith(f"the store {ids.parent} cannot be verified: ")
+    assert (0, "none: nothing to verify\n", "") == cli("store", "verify", "--store=none")
+
+
+@pytest.mark.parametrize("words", [["list"], ["verify"], ["prune", "--max-size=0KB"]])
+def test_a_damaged_store_does_not_keep_others_from_use(store: CommandLine, words: list[str]) -> None:
+    """It is named on stderr; a failure of verify alone."""
+    Path("store/damaged").mkdir()
+    Path("store/damaged/store.json").symlink_to("store.json")
+
+    status, out, err = store(*words)
+
+    assert (1 if words == ["verify"] else 0) == status
+    assert re.search(r"^(removed: )?[0-9a-f]{16} ", out)
+    assert err.splitlines()[-1].startswith("store/damaged/store.json is not a store's description (")
+
+
+def test_prune_says_what_it_removed(store: CommandLine) -> None:
+    """What goes is described, then what was freed and what is left; exit status 0."""
+    kept = store("prune", "--older-than=12h", "--max-size=1MB")
+    pruned = store("prune", "--max-size", "0kb")
+
+    assert (0, 0) == (kept.status, pruned.status)
+    assert re.fullmatch(r"store: 0 B freed, \d+\.\d KB left\n", kept.out)
+    assert re.match(r"removed: [0-9a-f]{16} .*\n    .*\n    of .*\n", pruned.out)
+    assert re.search(r"^store: \d+\.\d KB freed, 0 B left$", pruned.out, re.MULTILINE)
+    assert [] == list(Path("store").iterdir())

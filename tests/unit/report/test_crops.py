@@ -16,16 +16,11 @@ from harness.report.crops import CropsPlugin, crops_of
 from tests.records import case_result, predictions_of, run_record, write_run
 
 CASE = case_result()
+KNOWN = predictions_of(CASE)
+assert KNOWN.logits is not None
 # The closest call last: margins of 1000, 999, ... thousandths.
-PREDICTIONS = predictions_of(CASE)
-MARGINS = np.arange(1000, 0, -1) / np.float32(1000)
-
-
-def _closer() -> Predictions:
-    assert PREDICTIONS.logits is not None
-    logits = PREDICTIONS.logits.copy()
-    logits[:, 0] = logits[:, 1] + MARGINS
-    return replace(PREDICTIONS, logits=logits)
+LOGITS = np.column_stack([KNOWN.logits[:, 1] + np.arange(1000, 0, -1) / np.float32(1000), KNOWN.logits[:, 1:]])
+CLOSER = replace(KNOWN, logits=LOGITS)
 
 
 def _crop(row: int, side: int) -> Any:
@@ -35,75 +30,58 @@ def _crop(row: int, side: int) -> Any:
 
 
 def _kept(
-    folder: Path, predictions: Predictions, baseline: Path | None, rows: slice, side: int = 224, cases: int = 1
+    folder: Path,
+    baseline: Path | None = None,
+    predictions: Predictions = CLOSER,
+    rows: slice = slice(0, 1000),
+    side: int = 224,
 ) -> Any:
     """Return what a process keeps that has these rows of the images."""
-    ids = PREDICTIONS.ids[rows].tolist()
-    crops = SimpleNamespace(read=lambda one: np.stack([_crop(rows.start + one.start, side)]))
-    shard = type("Shard", (), {"ids": ids, "__len__": lambda _: len(ids)})()
-    evaluator: Any = SimpleNamespace(shard=shard, crops=lambda _spec: crops)
-    plugin = CropsPlugin(lambda: folder, baseline)
-    plugin.pytest_imagenet_opened(evaluator, ())
-    plugin._cases = {CASE.id: SimpleNamespace(spec=None)}  # type: ignore[dict-item]
+    decoded = SimpleNamespace(read=lambda one: _crop(rows.start + one.start, side)[None])
+    evaluator = SimpleNamespace(shard=KNOWN.at(np.arange(1000)[rows]), crops=lambda _spec: decoded)
+    case = type("Case", (str,), {"spec": None})(CASE.id)
+    plugin: Any = CropsPlugin(lambda: folder, baseline)
+    plugin.pytest_imagenet_opened(evaluator, (case,))
     folder.mkdir(exist_ok=True)
-    for _ in range(cases):
-        plugin.pytest_imagenet_check(CASE, predictions)
+    plugin.pytest_imagenet_check(CASE, predictions)
     return crops_of(Run(folder, run_record([CASE])), CASE)
 
 
 @pytest.mark.parametrize("rows", [slice(0, 1000), slice(300, 700)], ids=["all", "of one rank"])
 def test_the_closest_calls_are_kept(rows: slice, tmp_path: Path) -> None:
     """Twenty of the images that a process has, every second pixel unchanged."""
-    kept = _kept(tmp_path / "run", _closer(), None, rows)
+    kept = _kept(tmp_path / "run", rows=rows)
 
-    assert PREDICTIONS.ids[rows.stop - 20 : rows.stop].tolist() == list(kept)
+    assert KNOWN.ids[rows.stop - 20 : rows.stop].tolist() == list(kept)
     assert (_crop(rows.stop - 1, 224)[::2, ::2] == kept[f"{rows.stop - 1:04}.JPEG"]).all()
 
 
-def test_crops_of_any_size_have_one_shape(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [8, 299])
+def test_crops_of_any_size_have_one_shape(side: int, tmp_path: Path) -> None:
     """Larger and smaller than the picture."""
-    for side in (8, 299):
-        kept = _kept(tmp_path / f"{side}", _closer(), None, slice(0, 1000), side)
+    picture, crop = _kept(tmp_path / "run", side=side)["0999.JPEG"], _crop(999, side)
 
-        crop, picture = _crop(999, side), kept["0999.JPEG"]
-        assert (CROP_SIDE, CROP_SIDE, 3) == picture.shape
-        assert (crop[0, 0] == picture[0, 0]).all()
-        assert (crop[side // 2, side // 2] == picture[56, 56]).all()
+    assert (CROP_SIDE, CROP_SIDE, 3) == picture.shape
+    assert (crop[0, 0] == picture[0, 0]).all()
+    assert (crop[side // 2, side // 2] == picture[56, 56]).all()
 
 
 def test_the_images_of_the_baseline_are_kept(tmp_path: Path) -> None:
-    """So that both runs have the same; what is left of the number is the closest."""
-    old = write_run(tmp_path / "old", run_record([CASE]), resnet18=PREDICTIONS)
+    """So that both runs have the same; what is left of the number is the closest; damage stops nothing."""
+    old = write_run(tmp_path / "old", run_record([CASE])).path
     ids = np.array(["0005.JPEG", "0007.JPEG", "gone.JPEG"])
-    pixels = np.zeros((3, CROP_SIDE, CROP_SIDE, 3), np.uint8)
-    write_arrays(old.path / CROPS / f"{CASE.id}.npz", {"ids": ids, "pixels": pixels})
+    write_arrays(
+        old / CROPS / f"{CASE.id}.npz", {"ids": ids, "pixels": np.zeros((3, CROP_SIDE, CROP_SIDE, 3), np.uint8)}
+    )
 
-    kept = _kept(tmp_path / "new", _closer(), old.path, slice(0, 1000))
+    kept = _kept(tmp_path / "new", old)
+    (old / CROPS / f"{CASE.id}.npz").write_bytes(b"damaged")
+    others = [_kept(tmp_path / f"{number}", path) for number, path in enumerate((old, tmp_path / "none"))]
 
-    assert ["0005.JPEG", "0007.JPEG", *PREDICTIONS.ids[-18:].tolist()] == list(kept)
-
-    (old.path / CROPS / f"{CASE.id}.npz").write_bytes(b"damaged")  # no evidence, and stops nothing
-    for folder in (old.path, tmp_path / "none"):
-        kept = _kept(tmp_path / f"against {folder.name}", _closer(), folder, slice(0, 1000))
-        assert PREDICTIONS.ids[-20:].tolist() == list(kept)
-
-
-def test_the_baseline_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its record grows with its cases: reading it for each would take as long as their square."""
-    old = write_run(tmp_path / "old", run_record([CASE]))
-    read: list[Path] = []
-
-    def noted(path: Path) -> Run:
-        read.append(path)
-        return old
-
-    monkeypatch.setattr("harness.report.crops.read_run", noted)
-
-    _kept(tmp_path / "run", _closer(), old.path, slice(0, 100), cases=3)
-
-    assert [old.path] == read
+    assert ["0005.JPEG", "0007.JPEG", *KNOWN.ids[-18:]] == list(kept)
+    assert [KNOWN.ids[-20:].tolist()] * 2 == list(map(list, others))
 
 
 def test_without_logits_nothing_is_kept(tmp_path: Path) -> None:
     """There are no margins; a run without pictures is read as one."""
-    assert {} == _kept(tmp_path / "run", replace(PREDICTIONS, logits=None), None, slice(0, 1000))
+    assert {} == _kept(tmp_path / "run", predictions=replace(KNOWN, logits=None))

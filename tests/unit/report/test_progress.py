@@ -1,50 +1,54 @@
-"""Tests of harness.report.progress."""
+"""Tests of what is shown while images are evaluated; tests/integration/test_terminal.py has what a user sees."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import ANY, MagicMock, call
 
 import pytest
 
-from harness.report.progress import Console, Progress, is_terminal, progress_on_stderr
+from harness.options import Options, Process
+from harness.report import plugin
+from harness.report.progress import Console, Progress, is_terminal
+from tests.records import case_result, run_record, write_run
 
 
 class Clock:
-    """A clock that shows the time it was last set to."""
+    """The clock of tqdm, which shows the time it was last set to."""
 
-    def __init__(self) -> None:
-        self.now = 100.0
+    now = 100.0
 
     def __call__(self) -> float:
         """Return the seconds."""
         return self.now
 
+    def advance(self, progress: Progress, *steps: tuple[float, int], images: int = 1000) -> None:
+        """Report so many images done so many seconds after the beginning."""
+        began = self.now
+        for seconds, done in steps:
+            self.now = began + seconds
+            progress(done, images)
+
 
 class Terminal(io.StringIO):
-    """Shows what was written as a terminal would, on which a carriage return overwrites."""
+    """Remembers what was drawn on a terminal."""
 
     def isatty(self) -> bool:
         """Return that it is one."""
         return True
 
-    @property
-    def frames(self) -> list[str]:
-        """What was drawn, one over the other."""
-        return [frame.rstrip() for frame in self.getvalue().split("\r") if frame.strip()]
+    def newline(self) -> None:
+        """Begin a line."""
+        self.write("\r<newline>")
 
     @property
-    def screen(self) -> list[str]:
-        """The lines that are left."""
-        lines = []
-        for line in self.getvalue().split("\n"):
-            shown = ""
-            for frame in line.split("\r"):
-                shown = frame + shown[len(frame) :]
-            lines.append(shown.rstrip())
-        return lines
+    def frames(self) -> list[str]:
+        """What was drawn, one over the other; the last is empty if nothing is left."""
+        return [frame.rstrip() for frame in self.getvalue().split("\r") if frame]
 
 
 @pytest.fixture
@@ -66,162 +70,144 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return terminal
 
 
-def on_terminal(terminal: Terminal) -> Console:
-    """Return a console that draws there, below what was written."""
-
-    def ensure_newline() -> None:
-        if terminal.screen[-1] and "|" not in terminal.screen[-1]:
-            terminal.write("\n")
-
-    return Console(terminal=True, ensure_newline=ensure_newline)
+LONG = "regnet_y_16gf-IMAGENET1K_SWAG_LINEAR_V1-fp32"
 
 
-def advance(progress: Progress, clock: Clock, *steps: tuple[float, int], images: int = 1000) -> None:
-    """Report so many images done so many seconds after the beginning."""
-    began = clock.now
-    for seconds, done in steps:
-        clock.now = began + seconds
-        progress(done, images)
-
-
-def test_without_a_terminal_there_is_a_line_every_ten_seconds(clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("subject", "images", "steps", "lines"),
+    [
+        (
+            "vgg16",
+            50_000,
+            [(0, 0), (5, 8_500), (10, 17_000), (15, 25_500), (19.9, 33_830), (20, 34_000), (25, 50_000)],
+            [
+                "vgg16: forward: 17,000 of 50,000 images, 1700.00 images/s, 00:19 left",
+                "vgg16: forward: 34,000 of 50,000 images, 1700.00 images/s, 00:09 left",
+            ],
+        ),
+        (
+            LONG,
+            50_000,
+            [(0, 0), (10, 17_000)],
+            [f"{LONG}: forward: 17,000 of 50,000 images,\n  1700.00 images/s, 00:19 left"],
+        ),
+        ("", 1000, [(0, 0), (5, 500), (9.9, 999), (30, 1000)], []),
+        # A store that is half full does not make decoding look fast.
+        ("", 1000, [(0, 500), (20, 600)], ["forward: 600 of 1,000 images,  5.00 images/s, 01:20 left"]),
+        # When memory runs out all images are due again, and the speed is that since then.
+        (
+            "",
+            1000,
+            [(0, 0), (9, 900), (10, 0), (19, 90), (20, 100)],
+            ["forward: 100 of 1,000 images, 10.00 images/s, 01:30 left"],
+        ),
+    ],
+    ids=["every ten seconds", "wrapped", "short work", "begun before", "begun again"],
+)
+def test_without_a_terminal_there_are_lines(
+    subject: str, images: int, steps: list[tuple[float, int]], lines: list[str], clock: Clock
+) -> None:
     """Each has the images done, of all, images/s and the time left; what lies between them is not shown."""
-    lines: list[str] = []
-    progress = Progress("forward", Console(terminal=False, write_line=lines.append), "vgg16-V1-fp32")
+    shown: list[str] = []
+    lifted = MagicMock()  # pytest's capture, only to show something: progress of every batch costs next to nothing
+    console = Console(False, shown.append, uncaptured=lifted)
 
-    steps = ((0, 0), (5, 8_000), (10, 17_000), (15, 25_500), (19.9, 34_000), (20, 37_000), (25, 50_000))
-    advance(progress, clock, *steps, images=50_000)
+    clock.advance(Progress("forward", console, subject), *steps, images=images)
 
-    assert [line.split(", ")[0] for line in lines] == [
-        "vgg16-V1-fp32: forward: 17,000 of 50,000 images",
-        "vgg16-V1-fp32: forward: 37,000 of 50,000 images",
-    ]
-    assert lines[0].endswith("images, 1700.00 images/s, 00:19 left")
-
-
-def test_a_long_line_is_wrapped(clock: Clock) -> None:
-    """At the width of a terminal, between words."""
-    lines: list[str] = []
-    console = Console(terminal=False, write_line=lines.append)
-    progress = Progress("forward", console, "regnet_y_16gf-IMAGENET1K_SWAG_LINEAR_V1-fp32")
-
-    advance(progress, clock, (0, 0), (10, 17_000), images=50_000)
-
-    assert ["regnet_y_16gf-IMAGENET1K_SWAG_LINEAR_V1-fp32: forward: 17,000 of 50,000 images,"] == [
-        line.partition("\n")[0] for line in lines
-    ]
-    assert ["  1700.00 images/s, 00:19 left"] == [line.partition("\n")[2] for line in lines]
-
-
-def test_short_work_shows_nothing(clock: Clock, terminal: Terminal) -> None:
-    """Neither its beginning nor its end; on a terminal a second is short, in a log ten."""
-    lines: list[str] = []
-    advance(Progress("forward", Console(False, lines.append)), clock, (0, 0), (5, 500), (9.9, 999), (30, 1000))
-    advance(Progress("forward", on_terminal(terminal)), clock, (0, 0), (0.9, 900), (5, 1000))
-
-    assert lines == []
-    assert terminal.getvalue() == ""
-
-
-def test_a_slow_start_is_forgotten(clock: Clock) -> None:
-    """A model that was compiled for a minute is soon shown at its own speed."""
-    lines: list[str] = []
-
-    steps = ((0, 0), (60, 10), *((60 + 10 * tens, 10 + 100 * tens) for tens in range(1, 9)))
-    advance(Progress("forward", Console(False, lines.append)), clock, *steps, images=10_000)
-
-    assert lines[0].startswith("forward: 10 of 10,000 images,  0.17 images/s, ")
-    assert float(lines[-1].split(", ")[1].split()[0]) > 9
-
-
-def test_images_done_before_do_not_count_as_speed(clock: Clock) -> None:
-    """A store that is half full does not make decoding look fast."""
-    lines: list[str] = []
-
-    advance(Progress("decoding", Console(False, lines.append)), clock, (0, 500), (20, 600))
-
-    assert lines == ["decoding: 600 of 1,000 images,  5.00 images/s, 01:20 left"]
-
-
-def test_fewer_images_than_before_start_again(clock: Clock) -> None:
-    """When memory runs out all images are due again, and the speed is that since then."""
-    lines: list[str] = []
-
-    advance(Progress("forward", Console(False, lines.append)), clock, (0, 0), (9, 900), (10, 0), (19, 90), (20, 100))
-
-    assert lines == ["forward: 100 of 1,000 images, 10.00 images/s, 01:30 left"]
+    assert lines == shown
+    assert bool(lines) == lifted.called
 
 
 def test_a_bar_disappears_with_the_last_image(clock: Clock, terminal: Terminal) -> None:
-    """It comes after a second, and leaves nothing but the line before it."""
-    terminal.write("test_accuracy.py ")
-    progress = Progress("forward", on_terminal(terminal), "vgg16-V1-fp32")
+    """It comes after a second, below what was written, and leaves nothing; work that is over sooner draws none."""
+    console = Console(terminal=True, ensure_newline=terminal.newline)
 
-    advance(progress, clock, (0, 0), (0.9, 90), (1, 100), (1.1, 110), (2, 200), (10, 1000))
+    clock.advance(Progress("forward", console), (0, 0), (0.9, 900), (5, 1000))
+    progress = Progress("forward", console, "vgg16-V1-fp32")
+    clock.advance(progress, (0, 0), (0.9, 90), (1, 100), (1.1, 110), (2, 200), (10, 1000))
 
-    before, first, second = terminal.frames
-    assert before.strip() == "test_accuracy.py"
+    before, first, again, second, last = terminal.frames
+    assert "<newline>" == before == again
     assert first.startswith("vgg16-V1-fp32: forward  10%|")
     assert first.endswith("| 100/1,000, 100.00 images/s, 00:08 left")
     assert second.endswith("| 200/1,000, 100.00 images/s, 00:08 left")
-    assert terminal.screen == ["test_accuracy.py", ""]
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failure_leaves_no_bar(error: type[BaseException], clock: Clock, terminal: Terminal) -> None:
-    """Nor does an interruption."""
-    with suppress(error), closing(Progress("forward", on_terminal(terminal))) as progress:
-        advance(progress, clock, (0, 0), (2, 200))
-        assert "200/1,000" in terminal.screen[-1]
-        raise error
-
-    assert terminal.screen == [""]
+    assert "" == last
 
 
 def test_a_bar_fits_on_the_terminal(clock: Clock, terminal: Terminal) -> None:
-    """The numbers are shown, and as much as there is room for of the subject."""
+    """The numbers are shown, and as much as there is room for of the subject; a failure leaves nothing of it."""
     subject = "efficientnet_v2_l-IMAGENET1K_V1-fp16-channels_last-compiled"
-    with closing(Progress("forward", on_terminal(terminal), subject)) as progress:
-        advance(progress, clock, (0, 0), (2, 4_000), images=50_000)
 
-    [bar] = terminal.frames
+    with suppress(KeyboardInterrupt), closing(Progress("forward", Console(terminal=True), subject)) as progress:
+        clock.advance(progress, (0, 0), (2, 4_000), images=50_000)
+        raise KeyboardInterrupt
+
+    bar, last = terminal.frames
     assert len(bar) < 80
     assert bar.startswith("efficientnet")
     assert ": forward   8%|" in bar
     assert bar.endswith("| 4,000/50,000, 2000.00 images/s, 00:22 left")
+    assert "" == last
 
 
-def test_capture_is_lifted_only_to_show_something(clock: Clock) -> None:
-    """Progress of every batch costs next to nothing."""
-    lifted = []
-
-    @contextmanager
-    def uncaptured() -> Iterator[None]:
-        lifted.append(clock.now)
-        yield
-
-    progress = Progress("forward", Console(False, lambda _: None, uncaptured=uncaptured))
-
-    advance(progress, clock, *((second, second) for second in range(35)))
-
-    assert lifted == [110.0, 120.0, 130.0]
-
-
-@pytest.mark.parametrize(("ci", "expected"), [(None, True), ("", True), ("true", False)])
-def test_ci_is_no_terminal(ci: str | None, expected: bool, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("ci", "expected"), [("", True), ("true", False)])
+def test_ci_is_no_terminal(ci: str, expected: bool, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its logs keep every frame of a bar."""
-    if ci is not None:
-        monkeypatch.setenv("CI", ci)
-
-    assert expected == is_terminal()
+    assert is_terminal()
     assert terminal.isatty()
 
+    monkeypatch.setenv("CI", ci)
 
-def test_a_command_shows_progress_on_stderr(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its results on stdout can be piped."""
-    with progress_on_stderr("verifying") as progress:
-        advance(progress, clock, (0, 0), (10, 500))
+    assert expected == is_terminal()
 
-    output, errors = capsys.readouterr()
-    assert output == ""
-    assert errors.splitlines()[0] == "verifying: 500 of 1,000 images, 50.00 images/s, 00:10 left"
+
+def _terminal(monkeypatch: pytest.MonkeyPatch, rank: int = 0, world_size: int = 1) -> Any:
+    """Return the plugin object that ``pytest_configure`` registers in a process."""
+    config = MagicMock(invocation_params=SimpleNamespace(args=()), spec=["invocation_params", "pluginmanager"])
+    config.get_verbosity, config.getoption = lambda: 0, lambda _name: None
+    gate = SimpleNamespace(options=Options(process=Process(rank=rank, world_size=world_size)))
+    monkeypatch.setattr(plugin, "gate_of", lambda _config: gate)
+    plugin.pytest_configure(config)
+    return config.pluginmanager.register.call_args_list[0].args[0]
+
+
+@pytest.mark.parametrize(("world_size", "named"), [(1, ""), (3, "rank 0 of 3, ")])
+def test_one_phase_is_shown_at_a_time(world_size: int, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one before is closed, and all are once the case is over; the first rank shows its own share."""
+    monkeypatch.setattr("harness.report.progress.Progress", progress := MagicMock())
+    terminal = _terminal(monkeypatch, world_size=world_size)
+
+    for phase, done in (("decoding", 3), ("forward", 0), ("forward", 6)):
+        terminal.pytest_imagenet_progress("a", phase, done, 10)
+    terminal.pytest_runtest_logreport()
+    terminal.pytest_imagenet_progress("b", "decoding", 1, 10)
+
+    assert [
+        *(call("decoding", ANY, f"{named}a"), call()(3, 10), call().close()),
+        *(call("forward", ANY, f"{named}a"), call()(0, 10), call()(6, 10), call().close(), call().close()),
+        *(call("decoding", ANY, f"{named}b"), call()(1, 10)),
+    ] == progress.mock_calls
+
+
+def test_other_ranks_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first speaks for all."""
+    monkeypatch.setattr("harness.report.progress.Progress", progress := MagicMock())
+
+    _terminal(monkeypatch, rank=1, world_size=3).pytest_imagenet_progress("a", "forward", 1, 10)
+
+    assert [] == progress.mock_calls
+
+
+def test_tables_survive_predictions_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made without, and the reason is shown below them."""
+    run = write_run(tmp_path / "run", run_record([case_result("vgg16"), case_result()]))
+    (run.path / "labels.npz").write_bytes(b"none")
+    terminal, reporter = _terminal(monkeypatch), MagicMock()
+
+    terminal.pytest_imagenet_finished(run)
+    terminal.pytest_terminal_summary(reporter)
+
+    lines = [one.args[0] for one in reporter.write_line.call_args_list]
+    assert ["model", "resnet18", "vgg16"] == [line.split()[0] for line in lines[:3]]
+    assert 1 == sum(line.startswith("tables without predictions:") for line in lines)
+    assert [] == [line for line in lines if line.startswith("published accuracy")]  # a table of -v

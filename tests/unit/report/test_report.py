@@ -1,110 +1,110 @@
-"""Tests of harness.report.report."""
+"""Tests of harness.report.report and harness.report.comparison: the verdict, and what differs between runs."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from harness.compare.compare import FAILURES
+from harness.compare.compare import FAILURES, AccuracyPair, Comparison, compare
 from harness.errors import RecordError
-from harness.records.results import Record
+from harness.records.evidence import Bounds, ChangedPrediction, Diagnosis, Drift
+from harness.records.results import Missing, Record
 from harness.records.run_folder import Run
 from harness.records.speed import Limits
-from harness.report.report import Judging, Report, report_on, report_sections
-from tests.records import case_result, expected, run_record, timing_result, write_run
+from harness.report.comparison import comparison_sections, series_sections
+from harness.report.report import Judging, headline, report_on
+from harness.report.sections import as_text
+from tests.records import DATASET, case_result, expected, pairing, run_record, timing_result
 
-FEWER = case_result(counts=(1000, 690, 900), expected=expected(50_000, 35_000, 45_000))
+PIXELS = "the model was shown other pixels (9 of 10 images)"
+WARNS = pairing(images=10, diagnosis=Diagnosis("decoded inputs", PIXELS, cause="pillow 12 -> 13"))
+WRONG = expected(1000, 703, 900)
+ALEXNET, WARNED = case_result("alexnet"), case_result("alexnet", baseline=WARNS)
+VGG = case_result("vgg16", expected=WRONG, baseline=msgspec.structs.replace(WARNS, changed=9))
+OWN = case_result("own", bounds=(Bounds("calibration", 0.2, high=0.1),))
+UNPUBLISHED = case_result("own", expected=None, unpublished="none for own on val. Known on: a")
+
+ONE, TWO = run_record([ALEXNET]), run_record([ALEXNET, case_result()], [timing_result()])
+SUBSET = msgspec.structs.replace(ONE, dataset=msgspec.structs.replace(DATASET, total=50_000))
+NO_VALUES = run_record([ALEXNET, Missing("a-fp32", "error", "no weights"), Missing("b-fp32")])
+GONE, SLOWER = ("c-fp32", "is not in the new run"), ("alexnet-b32", "takes 9 % longer")
+LOST = {"failures": [("a-fp32", "error in the new run: no weights"), GONE], "against": "old"}
+SLOW = {"failures": [SLOWER], "against": "old", "caveats": ["speed was not compared"]}
+BLIND = {"against": "old", "caveats": ["ignored: missing", "speed was not compared"]}
+ON = "on imagenet-1k, 1,000 images, torch 2.9.1"
 
 
-def _report(runs: list[Run], against: Run | None = None, fail_on: tuple[str, ...] = FAILURES) -> Report:
-    return report_on(runs, against, Judging(fail_on))
+@pytest.mark.parametrize(
+    ("record", "given", "sentence"),
+    [
+        (TWO, {}, f"PASSED: 2 cases and 1 timing {ON}"),
+        (ONE, {"against": "runs/old"}, f"PASSED: 1 case {ON}; compared with runs/old"),
+        (SUBSET, {}, "PASSED: 1 case on imagenet-1k, 1,000 of 50,000 images, torch 2.9.1"),
+        # The pairing's word comes before accuracy's, which is only the effect; without its example.
+        (
+            run_record([ALEXNET, VGG, case_result(expected=WRONG)]),
+            {},
+            f"FAILED: 2 of 3 results: vgg16-IMAGENET1K_V1-fp32: {PIXELS} (and 1 more)",
+        ),
+        # Each counts among the results, once: an error, a case that was not run, and one that vanished.
+        (NO_VALUES, LOST, "FAILED: 3 of 4 results: a-fp32: no weights (and 2 more)"),
+        (run_record([WARNED, case_result()]), {}, f"PASSED: 2 cases {ON}; 1 warning"),
+        # Warnings would otherwise be seen only once the failure is mended.
+        (
+            run_record([WARNED, OWN]),
+            {},
+            "FAILED: 1 of 2 results: own-IMAGENET1K_V1-fp32: calibration: 0.2, expected -inf to 0.1; 1 warning",
+        ),
+        # Though each case passed by itself; a green line must not stand for what nobody compared.
+        (TWO, SLOW, "FAILED: 1 of 4 results: alexnet-b32: takes 9 % longer; speed was not compared"),
+        (ONE, BLIND, f"PASSED: 1 case {ON}; compared with old; ignored: missing; speed was not compared"),
+        (run_record(), {}, "FAILED: nothing was measured"),
+        # What to do about it stands among the reasons.
+        (
+            run_record([UNPUBLISHED]),
+            {},
+            "FAILED: 1 of 1 result: own-IMAGENET1K_V1-fp32: published values: none for own on val",
+        ),
+    ],
+)
+def test_the_verdict_is_one_line(record: Record, given: dict[str, Any], sentence: str) -> None:
+    """What was measured, or the first failure and how many more; what was compared, what was not, and warnings."""
+    found = headline(record, **given)
+
+    assert sentence == found.sentence
+    outcome = "warning" if sentence.startswith("PASSED") and "warning" in sentence else sentence[:6].lower()
+    assert outcome == found.outcome
 
 
-def _titles(report: Report) -> list[str]:
-    return [section.title for section in report_sections(report) if section.title]
+def test_the_reasons_are_those_of_failures_or_else_of_warnings() -> None:
+    """Of each case the baseline first; what has no values has its own word."""
+    both, warned = headline(run_record([WARNED, VGG])), headline(run_record([WARNED]))
+    lost = headline(NO_VALUES, [("a-fp32", "error in the new run: no weights"), GONE], "old")
+
+    assert [f"{PIXELS}\n    likely cause", "top-1"] == [why.partition(":")[0] for _, why in both.reasons]
+    assert "\n    effect: 9 of 10 predictions changed, 9 beyond noise" in both.reasons[0][1]
+    [(identity, why)] = warned.reasons
+    assert ALEXNET.id == identity
+    assert why.startswith(f"{PIXELS}\n    likely cause: pillow 12 -> 13")
+    assert (("a-fp32", "error: no weights"), ("b-fp32", "not run"), GONE) == lost.reasons
+    assert () == headline(ONE).reasons
 
 
 def _run(path: str, record: Record) -> Run:
     return Run(Path(path), record)
 
 
-def test_one_run_is_told_by_itself() -> None:
-    """Its verdict, its environment as it is, its cases and timings."""
-    report = _report([_run("new", run_record([case_result()], [timing_result()], cuda=None))])
-
-    assert _titles(report) == [
-        "PASSED: 1 case and 1 timing on imagenet-1k, 1,000 images, torch 2.9.1",
-        "environment",
-        "accuracy in percent: imagenet-1k, 1,000 images",
-        "throughput: forward alone, images on the device, seeded weights",
-    ]
-    environment = report_sections(report)[1].table
-    assert environment is not None
-    assert ["torch", "2.9.1"] in list(environment.rows)
-    assert "cuda" not in [row[0] for row in environment.rows]
-
-
-def test_two_runs_are_compared() -> None:
-    """What differs between the environments, and what fails."""
-    old, new = run_record([case_result()]), run_record([FEWER], torch="2.14.1")
-
-    report = _report([_run("old", old), _run("new", new)])
-
-    why = "resnet18-IMAGENET1K_V1-fp32: top-1 differs by -1.000 points, tolerance ±0.05"
-    assert report.headline.sentence == f"FAILED: 1 of 1 result: {why}"
-    assert report_sections(report)[0].lines == (why,)
-    assert _titles(report)[1:] == [
-        "old against new",
-        "accuracy in percent: imagenet-1k, 1,000 images",
-        "accuracy on imagenet-1k, 1,000 images: correct in the new run, and the difference from the old",
-    ]
-    assert _report([_run("old", old), _run("new", new)], fail_on=()).headline.outcome == "passed"
-
-
-def test_another_run_than_the_one_before_can_be_compared_with() -> None:
-    """As the last good one; the others are the series."""
-    good, bad = run_record([case_result()]), run_record([FEWER])
-    runs = [_run("1", good), _run("2", bad), _run("3", bad)]
-
-    assert _report(runs).headline.outcome == "passed"
-    report = _report(runs, _run("good", good))
-    assert report.headline.outcome == "failed"
-    assert _titles(report)[1] == "good against 3"
-    assert "3 runs" in _titles(report)
-
-
-def test_ranks_are_found_where_there_are_predictions(tmp_path: Path) -> None:
-    """A run that is read from its folder tells which models can be told apart; its JSON alone does not know."""
-    run = write_run(tmp_path / "run", run_record([case_result("vgg16"), case_result("resnet18")]))
-
-    def marks(run: Run) -> list[str]:
-        table = report_sections(_report([run]))[2].table
-        assert table is not None
-        return [row[0] for row in table.rows]
-
-    assert marks(run) == ["1-2", "1-2"]
-    assert marks(Run(tmp_path / "run" / "record.json", run.record)) == ["", ""]
-
-
 def test_runs_of_different_images_are_refused() -> None:
     """Also where they are not neighbours."""
-    runs = [_run(name, run_record([case_result()])) for name in "abc"]
-    assert runs[0].record.dataset is not None
-    other = msgspec.structs.replace(runs[0].record.dataset, digest="0ther")
-    runs[0] = _run("a", msgspec.structs.replace(runs[0].record, dataset=other))
+    record = run_record([case_result()])
+    other = msgspec.structs.replace(record, dataset=msgspec.structs.replace(DATASET, digest="0ther"))
 
     with pytest.raises(RecordError, match=r"^a and b evaluated different images and cannot be compared"):
-        _report(runs)
-
-
-def test_speed_that_was_not_compared_is_told_in_the_verdict() -> None:
-    """Since the hardware differs."""
-    old, new = run_record([], [timing_result()]), run_record([], [timing_result()], device="NVIDIA A100")
-
-    assert _report([_run("old", old), _run("new", new)]).headline.sentence.endswith("; speed was not compared")
+        report_on([_run("a", other), _run("b", record), _run("c", record)])
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,186 @@ def test_speed_that_was_not_compared_is_told_in_the_verdict() -> None:
 def test_what_it_was_judged_by_is_kept(given: dict[str, Any], arguments: list[str]) -> None:
     """As options of compare, so that it comes to the same verdict."""
     assert arguments == Judging(**given).arguments()
+
+
+def _record(resnet18: int = 0, slowdown: float = 1.0, **environment: str) -> Record:
+    """Return a run of two models, with a change of ResNet18's count and speed."""
+    wanted = expected(10_000, 7_000, 9_000, "0.1")
+    cases = [
+        case_result(model, (10_000, 7_000 + change, 9_000), expected=wanted)
+        for model, change in (("alexnet", 0), ("resnet18", resnet18))
+    ]
+    timings = [
+        timing_result(
+            model,
+            [0.01 * batch_size * factor] * 9,
+            id=f"{model}-IMAGENET1K_V1-fp32-b{batch_size}",
+            batch_size=batch_size,
+            yardstick=0.007 if batch_size == 1 else None,
+        )
+        for model, factor in (("alexnet", 1.0), ("resnet18", slowdown))
+        for batch_size in (1, 256)
+    ]
+    record = run_record(cases, timings, **environment)
+    return msgspec.structs.replace(record, dataset=msgspec.structs.replace(DATASET, images=10_000, total=10_000))
+
+
+def _comparison(old: Record, new: Record) -> Comparison:
+    return compare(Run(Path("runs/old"), old), Run(Path("runs/new"), new), noise=0.05)
+
+
+def _text(comparison: Comparison) -> list[str]:
+    return list(as_text(comparison_sections(comparison, list(comparison.failures()))))
+
+
+DIFFERENT = """\
+runs/old against runs/new
+             old, 2026-11-24 20:00  new, 2026-11-24 20:00
+torch        2.9.1                  2.14.1
+torchvision  0.24.1                 0.29.1
+
+accuracy on imagenet-1k, 10,000 images: correct in the new run, and the
+  difference from the old
+accuracy  top-1  diff  points  top-5  diff  changed     p  drift  outcome
+alexnet   7,000    +0  +0.000  9,000    +0    0 (0)     1  equal  passed
+resnet18  6,960   -40  -0.400  9,000    +0  12 (11)  0.51  2e-03  FAILED
+changed: images with another top-1 prediction, in brackets those beyond noise,
+  which arithmetic alone cannot explain; p: exact McNemar test of now correct
+  against now wrong; drift: largest change of any logit, in units of the logit
+  scale
+resnet18-IMAGENET1K_V1-fp32: 6 now wrong, 3 now correct
+    01.JPEG: class 0 -> class 1, now correct, margin 5.0e-01
+    02.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    03.JPEG: class 0 -> class 1, margin 5.0e-01
+    04.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    05.JPEG: class 0 -> class 1, now correct, margin 5.0e-01
+    06.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    07.JPEG: class 0 -> class 1, margin 5.0e-01
+    08.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    09.JPEG: class 0 -> class 1, now correct, margin 5.0e-01
+    10.JPEG: class 0 -> class 1, now wrong, margin 5.0e-01
+    and 2 more
+resnet18-IMAGENET1K_V1-fp32: 20 top-5 sets changed, 15 beyond noise; 4 now
+  wrong, 2 now correct, p = 0.69
+    09.JPEG: top-5: class 3 -> class 7, now wrong, margin 1.0e-02
+
+speed: images/s from the median call
+speed            old    new   change        interval  machine  verdict
+alexnet b1     100.0  100.0   +0.0 %    +0.0 to +0.0   +0.0 %  not significant
+alexnet b256   100.0  100.0   +0.0 %    +0.0 to +0.0        -  not significant
+resnet18 b1    100.0   80.0  -20.0 %  -20.0 to -20.0   +0.0 %  slower
+resnet18 b256  100.0   80.0  -20.0 %  -20.0 to -20.0        -  slower
+interval: 99.75 %, from the calls of both runs; machine: the same work by numpy
+  beside them
+not significant: relative to the machine, part of the interval, or the fastest
+  calls, are within 5 %
+with one run a side, only slowdowns above 5.0 % can be seen in each of these
+  timings, whatever --max-slowdown is; imagenet-gate ab sees smaller ones
+
+FAILED: 3 of 6 results
+resnet18-IMAGENET1K_V1-fp32: arithmetic: torch 2.9.1 -> 2.14.1; the rest is the
+  same
+    effect: 12 of 10,000 predictions changed, 11 beyond noise; 6 now wrong, 3
+      now correct; 15 top-5 sets beyond noise
+    example: 09.JPEG: top-5: class 3 -> class 7, now wrong, margin 1.0e-02
+resnet18-IMAGENET1K_V1-fp32-b1: takes 25.0 % longer by the yardstick, allowed
+  5 %
+resnet18-IMAGENET1K_V1-fp32-b256: takes 25.0 % longer, allowed 5 %"""
+
+
+def _with_predictions(comparison: Comparison) -> Comparison:
+    """Return the comparison as if images had been paired; twelve of ResNet18's predictions changed."""
+    changed = tuple(ChangedPrediction(f"{i:02}.JPEG", 0, 1, i % 2 == 0, i % 4 == 1, 0.5, i == 0) for i in range(12))
+    same = pairing(images=10_000)
+    other = pairing(
+        images=10_000,
+        changed=12,
+        near_ties=1,
+        top5_changed=20,
+        top5_near_ties=5,
+        top5_lost=4,
+        top5_gained=2,
+        examples=(ChangedPrediction("09.JPEG", 3, 7, True, False, 0.01, False, "top5"),),
+        lost=6,
+        gained=3,
+        largest_margin=0.5,
+        drift=Drift(1e-4, 1e-3, 2e-3),
+    )
+
+    def paired(pair: AccuracyPair, evidence: Any, **changes: Any) -> AccuracyPair:
+        return replace(pair, new=msgspec.structs.replace(pair.new, baseline=evidence), **changes)
+
+    alexnet, resnet18 = comparison.accuracy
+    return replace(comparison, accuracy=(paired(alexnet, same), paired(resnet18, other, changed=changed)))
+
+
+def test_the_report_of_different_runs() -> None:
+    """Environment, accuracy, speed, verdict: all of it, in 80 columns; the diagnosis once."""
+    comparison = _comparison(_record(), _record(-40, 1.25, torch="2.14.1", torchvision="0.29.1"))
+
+    text = "\n".join(_text(_with_predictions(comparison)))
+
+    assert DIFFERENT == text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_missing_and_added_are_told() -> None:
+    """What only one of the runs has is neither compared nor left out."""
+    old, new = _record(), _record()
+    old = msgspec.structs.replace(old, timings=old.timings[1:])
+    new = msgspec.structs.replace(new, cases=new.cases[1:])
+
+    lines = _text(_comparison(old, new))
+
+    assert [
+        "in one run only, or without a result",
+        "alexnet-IMAGENET1K_V1-fp32: is not in the new run",
+        "alexnet-IMAGENET1K_V1-fp32-b1: only in the new run",
+        "",
+        "FAILED: 1 of 5 results",
+        "alexnet-IMAGENET1K_V1-fp32: is not in the new run",
+    ] == lines[-6:]
+
+
+def test_refused_speed_says_why() -> None:
+    """In its place."""
+    lines = _text(_comparison(_record(), _record(device="NVIDIA A100")))
+
+    assert [
+        "speed",
+        "not compared, since the hardware differs: device NVIDIA H100 80GB HBM3 and",
+        "  NVIDIA A100",
+        "",
+        "passed; speed was not compared",
+    ] == lines[-5:]
+
+
+def test_what_grew_has_a_table() -> None:
+    """And what did not has none."""
+    old, same, grown = (
+        run_record([], [timing_result(peak_memory=memory, compile_seconds=seconds)])
+        for memory, seconds in ((1_000_000_000, 10.0), (1_010_000_000, 10.1), (1_200_000_000, 20.0))
+    )
+
+    same_text, lines = "\n".join(_text(_comparison(old, same))), _text(_comparison(old, grown))
+
+    cells = [line.split() for line in lines[lines.index("peak memory, in GB") + 1 :]]
+    assert [["memory", "old", "new", "change"], ["resnet18", "1.000", "1.200", "+20.0", "%"]] == cells[:2]
+    assert "seconds of compiling" == " ".join(cells[3])
+    assert [["compile", "old", "new", "change"], ["resnet18", "10.0", "20.0", "+100.0", "%"]] == cells[4:6]
+    assert "memory" not in same_text
+    assert "compil" not in same_text
+
+
+@pytest.mark.parametrize("number", [3, 6, 7, 13])
+def test_a_series_of_many_runs_stays_within_80_columns(number: int) -> None:
+    """Six runs abreast; each run's number stands over its values, and none is left out."""
+    runs = [Run(Path(f"runs/{n}"), _record(slowdown=1 + n / 10)) for n in range(number)]
+
+    lines = list(as_text(series_sections(runs)))
+
+    speeds = [cell for line in lines if line.startswith("resnet18 b256 ") for cell in line.split()[2:]]
+    heads = [cell for line in lines if line.startswith("images/s") for cell in line.split()[1:]]
+    assert max(map(len, lines)) <= 80
+    assert [f"{100 / (1 + n / 10):.1f}" for n in range(number)] == speeds
+    assert [f"[{n + 1}]" for n in range(number)] == heads

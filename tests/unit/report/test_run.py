@@ -1,9 +1,9 @@
-"""Tests of harness.report.run."""
+"""Tests of the tables of a run, and of how tables and reasons are laid out."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import combinations, permutations
+from itertools import combinations, permutations, takewhile
 from math import comb
 from pathlib import Path
 
@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.precision import PRECISIONS
 from harness.predictions import Predictions
 from harness.records.evidence import Diagnosis, Drift
 from harness.records.results import CaseResult, Missing, TimingResult
 from harness.records.run_folder import Run
 from harness.report.run import run_sections
-from harness.report.sections import Section, as_text
+from harness.report.sections import Section, as_markdown, as_text, by_cause, disturbed_note, table_of
 from tests.records import case_result, expected, pairing, predictions_of, run_record, timing_result, write_run
 
 ALL = np.arange(1000)
@@ -37,13 +36,6 @@ diff: points above or below the published accuracy
 own-IMAGENET1K_V1-fp32: ran in batches of 8
 decode 1.0 s, load 2.0 s, transfer 0.5 s, forward 3.0 s, total 7.0 s"""
 
-DETAILS = """\
-published accuracy       top-1   top-5  params  GMACs
-own-IMAGENET1K_V1            -       -   11.7M   1.81
-vgg16-IMAGENET1K_V1     71.600  90.400   11.7M   1.81
-resnet18-IMAGENET1K_V1  69.800  89.100   11.7M   1.81
-alexnet-IMAGENET1K_V1   56.600  79.000   11.7M   1.81"""
-
 TABLE_OF_ONE = """\
   model     top-1    allowed   top-5    allowed  img/s  outcome
   alexnet  56.500  50.3-62.5  79.000  73.9-83.9  1,234  passed
@@ -53,20 +45,22 @@ judged on a subset of the images, which could miss a drop in top-1 of up to 9.79
 decode 0.2 s, load 0.5 s, transfer 0.1 s, forward 0.8 s, total 1.8 s"""
 
 
-def _run(tmp_path: Path, *cases: CaseResult | Missing, **predictions: Predictions) -> Run:
-    return write_run(tmp_path / "run", run_record(cases), **predictions)
+def _run(folder: Path, *cases: CaseResult | Missing, **predictions: Predictions) -> Run:
+    return write_run(folder / "run", run_record(cases), **predictions)
 
 
-def _without_predictions(*cases: CaseResult | Missing) -> Run:
-    return Run(Path("run.json"), run_record(cases))
+def _sections(*cases: CaseResult | Missing, details: bool = False) -> list[Section]:
+    """Return the sections of a run without predictions."""
+    return run_sections(Run(Path("run.json"), run_record(cases)), details=details)
 
 
-def _body(section: Section) -> list[str]:
-    return list(section.body())
+def _text(section: Section) -> str:
+    return "\n".join(section.body())
 
 
-def _correct(case: CaseResult, *images: range) -> Predictions:
-    return predictions_of(case, np.isin(ALL, [image for some in images for image in some]))
+def _cells(section: Section) -> list[list[str]]:
+    assert section.table is not None
+    return [list(section.table.head), *map(list, section.table.rows)]
 
 
 def test_table(tmp_path: Path) -> None:
@@ -78,59 +72,54 @@ def test_table(tmp_path: Path) -> None:
         case_result("resnet18", (1000, 698, 891)),
     ]
     missing = [Missing("googlenet-IMAGENET1K_V1-fp32"), Missing("vgg11-IMAGENET1K_V1-fp32", "error", "no weights")]
-    shifted = _correct(cases[1], range(10, 726))
+    run = _run(tmp_path, *cases, *missing, vgg16=predictions_of(cases[1], (ALL >= 10) & (ALL < 726)))
 
-    run = _run(tmp_path, *cases, *missing, vgg16=shifted)
     section, reasons = run_sections(run)
 
-    assert section.title == "accuracy in percent: imagenet-1k, 1,000 images"
-    assert "\n".join(_body(section)) == TABLE
-    assert "\n".join(_body(run_sections(run, details=True)[1])) == DETAILS
-    assert _body(reasons) == [
+    assert "accuracy in percent: imagenet-1k, 1,000 images" == section.title
+    assert TABLE == _text(section)
+    assert [
         "failed: own-IMAGENET1K_V1-fp32: published values:",
         "failed: alexnet-IMAGENET1K_V1-fp32: top-1: measured 56.500, published 56.600",
         "  (-0.100 points, allowed ±0.05)",
-    ]
+    ] == list(reasons.body())
 
 
 def test_failures_that_share_a_sentence_are_one_line() -> None:
     """Each case is counted once, by the check that explains most."""
     other = pairing(diagnosis=Diagnosis("weights", "the model has other weights", cause="another file"))
     wrong = expected(1000, 600, 900)
-    cases = [case_result(name, baseline=other, expected=wrong) for name in ("a", "b", "c")]
 
-    *_, section = run_sections(_without_predictions(*cases))
+    *_, section = _sections(*(case_result(name, baseline=other, expected=wrong) for name in ("a", "b", "c")))
 
-    assert _body(section) == ["failed: a-IMAGENET1K_V1-fp32 and 2 more: the model has other weights"]
+    assert "failed: a-IMAGENET1K_V1-fp32 and 2 more: the model has other weights" == _text(section)
 
 
 def test_a_subset_is_shown_beside_its_baseline() -> None:
     """On the same images: 700 of 1,000 correct, after 3 losses and 1 gain."""
-    case = case_result(
-        baseline=pairing(changed=4, lost=3, gained=1, top5_lost=2), expected=expected(50_000, 35_000, 45_000)
-    )
+    paired = pairing(changed=4, lost=3, gained=1, top5_lost=2)
 
-    section, *_ = run_sections(_without_predictions(case))
+    section, *_ = _sections(case_result(baseline=paired, expected=expected(50_000, 35_000, 45_000)))
 
-    assert _body(section)[1].split()[:5] == ["resnet18", "70.000", "70.200", "90.000", "90.200"]
+    assert ["resnet18", "70.000", "70.200", "90.000", "90.200"] == _cells(section)[1][1:6]
 
 
 def test_114_models_fit_a_terminal() -> None:
-    """Those of the longest names too, with all weights of one model."""
+    """Those of the longest names too, with all weights of one model, by top-1 and then by id."""
     weights = ["IMAGENET1K_V1", "IMAGENET1K_V2", "IMAGENET1K_SWAG_E2E_V1", "IMAGENET1K_SWAG_LINEAR_V1"]
-    cases = [case_result("regnet_y_16gf", id=f"regnet_y_16gf-{name}-fp32", weights=name) for name in weights]
-    cases += [case_result("shufflenet_v2_x1_5"), case_result("efficientnet_v2_s", (1000, 100, 1000))]
+    changed = pairing(changed=900, lost=200, gained=200)
+    cases = [
+        case_result("efficientnet_v2_s", (1000, 100, 1000)),
+        case_result("shufflenet_v2_x1_5"),
+        *(case_result("regnet_y_16gf", id=f"regnet_y_16gf-{name}-fp32", weights=name) for name in weights),
+    ]
 
-    paired = [msgspec.structs.replace(case, baseline=pairing(changed=900, lost=200, gained=200)) for case in cases]
+    sections = _sections(*(msgspec.structs.replace(case, baseline=changed) for case in cases), details=True)
 
-    sections = run_sections(_without_predictions(*paired), details=True)
-
-    assert len(sections) == 5
-    lines = [line for section in sections for line in section.body()]
-    assert [] == [line for line in lines if len(line) > 80]
-    assert {"regnet_y_16gf SWAG LINEAR V1", "regnet_y_16gf V2", "regnet_y_16gf SWAG E2E V1"} <= {
-        line.strip().partition(" 70.000")[0].strip() for line in lines
-    }
+    assert 5 == len(sections)
+    assert [] == [line for section in sections for line in section.body() if len(line) > 80]
+    names = [f"regnet_y_16gf {name}" for name in ("SWAG E2E V1", "SWAG LINEAR V1", "V1", "V2")]
+    assert [*names, "shufflenet_v2_x1_5", "efficientnet_v2_s"] == [row[1] for row in _cells(sections[0])[1:]]
 
 
 def test_table_of_one_case(tmp_path: Path) -> None:
@@ -139,106 +128,54 @@ def test_table_of_one_case(tmp_path: Path) -> None:
 
     [section] = run_sections(_run(tmp_path, case))
 
-    assert "\n".join(_body(section)) == TABLE_OF_ONE
+    assert TABLE_OF_ONE == _text(section)
 
 
-def test_missing_cases_are_never_left_out() -> None:
-    """Also where nothing was measured at all."""
-    [section] = run_sections(_without_predictions(Missing("alexnet-IMAGENET1K_V1-fp32")))
-
-    assert section.title == "accuracy in percent: nothing was evaluated"
-    assert _body(section) == ["  alexnet-IMAGENET1K_V1-fp32: not run"]
-
-
-@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
-def test_rows_are_ordered_by_top1_then_by_id(order: list[int]) -> None:
-    """Whatever order the cases finished in."""
-    cases = [case_result("b"), case_result("c", (1000, 800, 850)), case_result("a")]
-
-    [section] = run_sections(_without_predictions(*(cases[index] for index in order)))
-
-    assert [line.split()[0] for line in _body(section)[1:4]] == ["c", "a", "b"]
+def _two(only_above: int, only_below: int) -> dict[str, NDArray[np.bool_]]:
+    """Return whether each of 1,000 images is correct by two models, both on 500, and only one on some others."""
+    images = np.arange(1000)
+    above, below = (images < 500 + only_above), (500 + only_above <= images) & (images < 500 + only_above + only_below)
+    return {"above": above, "below": below | (images < 500)}
 
 
-def _ranks(run: Run) -> dict[str, str]:
-    """Return the ranks in the table, by model."""
-    [section] = run_sections(run)
-    assert section.table is not None
-    assert "rank" == section.table.head[0]
-    return {row[1]: row[0] for row in section.table.rows}
+def _six(images: int) -> dict[str, NDArray[np.bool_]]:
+    """Return the same of six models, some of which are alike."""
+    rates = {"a": 0.73, "b": 0.70, "c": 0.70, "d": 0.66, "e": 0.65, "f": 0.5}
+    rng = np.random.default_rng(0)
+    return {name: rng.random(images) < rate for name, rate in rates.items()}
 
 
 @pytest.mark.parametrize(
-    ("only_above", "only_below", "ranks"),
-    [
-        pytest.param(0, 0, ["1-2", "1-2"], id="the same predictions"),
-        pytest.param(5, 0, ["1-2", "1-2"], id="p = 0.0625"),
-        pytest.param(6, 0, ["1", "2"], id="p = 0.03125"),
-        pytest.param(60, 41, ["1-2", "1-2"], id="p = 0.073"),
-        pytest.param(60, 39, ["1", "2"], id="p = 0.044"),
-    ],
+    "correct",
+    [_two(0, 0), _two(5, 0), _two(6, 0), _two(60, 41), _two(60, 39), _six(300), _six(1_000), _six(2_000)],
+    ids=["equal", "p = 0.0625", "p = 0.03125", "p = 0.073", "p = 0.044", "six on 300", "on 1,000", "on 2,000"],
 )
-def test_ranks_are_decided_image_by_image(only_above: int, only_below: int, ranks: list[str], tmp_path: Path) -> None:
-    """Two cases share their ranks unless the images that only one of them gets right differ by more than chance."""
-    above = case_result("above", (1000, 500 + only_above, 900))
-    below = case_result("below", (1000, 500 + only_below, 900))
-    others = _correct(below, range(500), range(500 + only_above, 500 + only_above + only_below))
-
-    run = _run(tmp_path, above, below, below=others)
-
-    assert ranks == list(_ranks(run).values())
-    assert _body(run_sections(Run(run.path / "record.json", run.record))[0])[0].startswith("  model")
-
-
-def test_neighbours_that_cannot_be_told_apart_do_not_make_the_ends_equal(tmp_path: Path) -> None:
-    """Of four in a row each is like the next (p = 0.06), while the first is better than the last (p = 6e-5)."""
-    run = _run(tmp_path, *(case_result(name, (1000, 700 - 5 * step, 900)) for step, name in enumerate("abcd")))
-
-    assert {"a": "1-2", "b": "1-3", "c": "2-4", "d": "3-4"} == _ranks(run)
-
-
-@pytest.mark.parametrize("images", [300, 1_000, 4_000])
-def test_ranks_of_real_predictions_are_those_of_holms_method_written_out(
-    images: int, study: dict[str, NDArray[np.int16]], tmp_path: Path
+def test_ranks_are_those_of_mcnemars_tests_by_holms_method(
+    correct: dict[str, NDArray[np.bool_]], tmp_path: Path
 ) -> None:
-    """For torchvision's six models on the first images of ImageNet, by whole numbers."""
-    names = [name for name in study if name != "label"]
-    correct = {name: (study[name][:images, 0] == study["label"][:images]).tolist() for name in names}
-    cases = [case_result(name, (images, sum(correct[name]), images)) for name in names]
-    known = {case.model: predictions_of(case, np.array(correct[case.model])) for case in cases}
+    """Image by image, by whole numbers; a file, which holds no predictions, has none."""
+    cases = [case_result(name, (len(right), int(right.sum()), len(right))) for name, right in correct.items()]
+    run = _run(tmp_path, *cases, **{case.model: predictions_of(case, correct[case.model]) for case in cases})
 
-    found = _ranks(_run(tmp_path, *cases, **known))
+    ranked, alone = (run_sections(Run(path, run.record))[0] for path in (run.path, run.path / "record.json"))
 
     p = {}
-    for one, other in permutations(names, 2):
-        turned = [(a, b) for a, b in zip(correct[one], correct[other], strict=True) if a != b]
-        wins = sum(a for a, _ in turned)
-        heads = sum(comb(len(turned), k) for k in range(wins, len(turned) + 1))
+    for one, other in permutations(correct, 2):
+        turned = correct[one][correct[one] != correct[other]]
+        heads = sum(comb(len(turned), k) for k in range(int(turned.sum()), len(turned) + 1))
         p[one, other] = min(Fraction(1), Fraction(2 * heads, 2 ** len(turned)))
-    better = set()
-    pairs = sorted(combinations(names, 2), key=lambda pair: min(p[pair], p[pair[::-1]]))
-    for index, pair in enumerate(pairs):
-        winner = min(pair, pair[::-1], key=p.__getitem__)
-        if p[winner] >= Fraction(5, 100 * (len(pairs) - index)):
-            break
-        better.add(winner)
+    winners = sorted((min(pair, pair[::-1], key=p.__getitem__) for pair in combinations(correct, 2)), key=p.__getitem__)
+    chances = [Fraction(5, 100 * (len(winners) - index)) for index in range(len(winners))]
+    better = [pair for pair, _ in takewhile(lambda one: p[one[0]] < one[1], zip(winners, chances, strict=True))]
     expected = {}
-    for name in names:
-        low = 1 + sum(loser == name for _, loser in better)
-        high = len(names) - sum(winner == name for winner, _ in better)
+    for name in correct:
+        low, high = (
+            1 + sum(name == loser for _, loser in better),
+            len(correct) - sum(name == best for best, _ in better),
+        )
         expected[name] = f"{low}-{high}" if low < high else f"{low}"
-    assert expected == found
-    assert any("-" in rank for rank in found.values())
-
-
-def test_another_setting_is_named(tmp_path: Path) -> None:
-    """Cases that differ only in their setting can be told apart."""
-    other = "resnet18-IMAGENET1K_V1-fp32-contiguous-compiled"
-    cases = [case_result(), case_result(id=other, memory_format="contiguous", compiled=True)]
-
-    rows = _body(run_sections(_run(tmp_path, *cases))[0])[1:3]
-
-    assert sum("resnet18 contiguous compiled " in row for row in rows) == 1
+    assert expected == {row[1]: row[0] for row in _cells(ranked)[1:]}
+    assert {""} == {row[0] for row in _cells(alone)}
 
 
 SETTINGS = """\
@@ -252,32 +189,19 @@ images/s of compiled models include compilation, which -m throughput leaves out"
 
 
 def test_settings_of_a_model_are_compared_with_its_first(tmp_path: Path) -> None:
-    """Whatever order processes ended in."""
-    cases = [
+    """Whatever order processes ended in; a JSON file holds no predictions, whose changes could be counted."""
+    run = _run(
+        tmp_path,
         case_result("alexnet", (1000, 566, 789), id="c", precision="bf16", compiled=True, images_per_second=150.0),
         case_result("alexnet", (1000, 565, 790), id="b", precision="bf16", images_per_second=500.0),
         case_result("alexnet", (1000, 565, 790), images_per_second=200.0),
         case_result("vgg16"),
-    ]
+    )
 
-    [_, settings] = run_sections(_run(tmp_path, *cases))
+    settings, without = (run_sections(one)[1] for one in (run, Run(Path("run.json"), run.record)))
 
-    assert "\n".join(_body(settings)) == SETTINGS
-
-
-def test_settings_without_predictions_do_not_count_changes() -> None:
-    """A JSON file holds none."""
-    run = _without_predictions(case_result(), case_result(id="other", precision="bf16"))
-
-    [_, settings] = run_sections(run)
-
-    assert settings.table is not None
-    assert [row[6] for row in settings.table.rows] == ["-", "-"]
-
-
-def test_models_in_one_setting_have_no_table_of_settings(tmp_path: Path) -> None:
-    """There is nothing to compare."""
-    assert len(run_sections(_run(tmp_path, case_result("alexnet"), case_result("vgg16")))) == 1
+    assert SETTINGS == _text(settings)
+    assert ["changed", "-", "-", "-"] == [row[6] for row in _cells(without)]
 
 
 BASELINE = """\
@@ -305,23 +229,20 @@ def test_table_of_the_baseline() -> None:
     """Cases that were paired, and below them the lines of each warning."""
     diagnosis = Diagnosis("decoded inputs", "2 of 1,000 images have other pixels")
     moved = pairing(drift=None, largest_margin=0.5, diagnosis=diagnosis)
-    changed = pairing(
+    changed = msgspec.structs.replace(
+        moved,
         changed=3,
         near_ties=1,
         top5_changed=12,
         top5_near_ties=7,
         lost=1,
-        largest_margin=0.5,
         drift=Drift(1e-5, 2e-5, 9e-5),
-        diagnosis=diagnosis,
     )
 
-    [_, section, reasons] = run_sections(
-        _without_predictions(case_result("alexnet", baseline=changed), case_result("resnet18", baseline=moved))
-    )
+    [_, section, reasons] = _sections(case_result("alexnet", baseline=changed), case_result(baseline=moved))
 
-    assert "\n".join(_body(section)) == BASELINE
-    assert "\n".join(_body(reasons)) == REASONS
+    assert BASELINE == _text(section)
+    assert REASONS == _text(reasons)
 
 
 TIMINGS = """\
@@ -356,42 +277,34 @@ def test_table_of_timings() -> None:
         clocks={"throttled": ["power cap"]},
     )
 
-    assert "\n".join(_timings(alexnet, resnet18, Missing("vgg16-IMAGENET1K_V1-fp32-b32"), details=True)) == TIMINGS
+    assert TIMINGS == "\n".join(_timings(alexnet, resnet18, Missing("vgg16-IMAGENET1K_V1-fp32-b32"), details=True))
 
 
 def test_speed_ups_are_those_over_the_first_setting() -> None:
-    """In batches of the same size; a timing without such a reference has a dash."""
-    timings = [
-        timing_result("alexnet", seconds=[0.5], id="alexnet-IMAGENET1K_V1-fp32-b1", batch_size=1),
-        timing_result("alexnet", seconds=[0.1], id="alexnet-IMAGENET1K_V1-bf16-b64", precision="bf16"),
-        timing_result("alexnet", seconds=[0.25]),
-    ]
+    """In batches of the same size, with the same choice by cuDNN; a timing without such a reference has a dash."""
+    fp32 = timing_result("alexnet", seconds=[0.25])
+    single = timing_result("alexnet", seconds=[0.5], id="alexnet-IMAGENET1K_V1-fp32-b1", batch_size=1)
+    bf16 = timing_result("alexnet", seconds=[0.1], id="alexnet-IMAGENET1K_V1-bf16-b64", precision="bf16")
+    chosen = timing_result("alexnet", seconds=[0.125], id=f"{fp32.id}-cudnn-benchmark", cudnn_benchmark=True)
 
-    head, *rows = _timings(*timings)
-    rows, legend = rows[:3], rows[3:]
+    head, *lines = _timings(chosen, single, bf16, fp32)
 
     assert "speed-up" in head.split()
-    assert ["-", "2.50", "-"] == [row.rsplit(maxsplit=5)[1] for row in rows]
-    assert "speed-up: over the model's first setting at the" in " ".join(legend)
-
-
-def test_speed_ups_are_not_those_of_cudnns_choice() -> None:
-    """Of two timings in one setting, of which one lets cuDNN time its algorithms, none is the other's reference."""
-    chosen = timing_result(seconds=[0.125], id="resnet18-IMAGENET1K_V1-fp32-b32-cudnn-benchmark", cudnn_benchmark=True)
-    half = timing_result(seconds=[0.05], id="resnet18-IMAGENET1K_V1-bf16-b32", precision="bf16")
-
-    assert not any("speed-up" in line for line in _timings(timing_result(), chosen))
-    rows = _timings(chosen, timing_result(), half)[1:4]
-    assert ["-", "-", "5.00"] == [row.rsplit(maxsplit=5)[1] for row in rows]
+    assert ["-", "-", "2.50", "-"] == [line.rsplit(maxsplit=5)[1] for line in lines[:4]]
+    assert "speed-up: over the model's first setting at the" in " ".join(lines[4:])
+    assert not any("speed-up" in line for line in _timings(fp32, chosen))
 
 
 def test_multiply_adds_that_are_not_known_are_not_zero() -> None:
     """Those of int8 models cannot be counted; nor can what follows from them."""
-    _, table = run_sections(_without_predictions(case_result(gmacs=0.0)), details=True)[:2]
-    _, row, *_ = _timings(timing_result(gmacs=0.0), details=True)[-4:]
+    models = _sections(case_result(gmacs=0.0), case_result("own", (9, 0, 0), expected=None), details=True)[1]
+    row = _timings(timing_result(gmacs=0.0), details=True)[-3]
 
-    assert table.table is not None
-    assert ["resnet18-IMAGENET1K_V1", "70.000", "90.000", "11.7M", "-"] == list(table.table.rows[0])
+    assert [
+        ["published accuracy", "top-1", "top-5", "params", "GMACs"],
+        ["resnet18-IMAGENET1K_V1", "70.000", "90.000", "11.7M", "-"],
+        ["own-IMAGENET1K_V1", "-", "-", "11.7M", "1.81"],
+    ] == _cells(models)
     assert ["resnet18", "32", "1", "-", "-", "-", "1.25", "GB"] == row.split()
 
 
@@ -411,22 +324,69 @@ def test_what_only_some_timings_have_is_shown_where_it_is_known() -> None:
 
 def test_timings_that_differ_in_cudnns_choice_have_names_of_their_own() -> None:
     """The batch size, given or found, has a column, and is no part of the name."""
-    ids = ("-b32", "-bauto", "-b32-cudnn-benchmark", "-bauto-cudnn-benchmark")
-    timings = [timing_result("alexnet", id=f"alexnet-IMAGENET1K_V1-fp32{size}") for size in ids]
+    sizes = ("-b32", "-bauto", "-b32-cudnn-benchmark", "-bauto-cudnn-benchmark")
 
-    rows = _timings(*timings)[1:5]
+    rows = _timings(*(timing_result("alexnet", id=f"alexnet-IMAGENET1K_V1-fp32{size}") for size in sizes))[1:5]
 
-    assert ["alexnet", "alexnet", "alexnet cudnn benchmark", "alexnet cudnn benchmark"] == [
-        row.partition(" 32 ")[0].strip() for row in rows
+    names = [row.partition(" 32 ")[0].strip() for row in rows]
+    assert ["alexnet", "alexnet", "alexnet cudnn benchmark", "alexnet cudnn benchmark"] == names
+
+
+SMALL = table_of([[("<case", "alexnet"), ("images", "1,234")]])
+SECTION = Section("2 cases | <b>", SMALL, ("first_line", "    # deeper"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        ("15", ["case     images", "alexnet   1,234"]),
+        ("14", ["case", "  images", "alexnet", "   1,234"]),
+    ],
+)
+def test_a_row_that_is_too_wide_for_the_terminal_has_two_lines(
+    columns: str, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its cells are kept, and stand under their headings."""
+    monkeypatch.setenv("COLUMNS", columns)
+
+    assert lines == list(Section("", SMALL).body())
+
+
+def test_markdown_escapes_and_nests() -> None:
+    """What a name holds is shown; a line that is indented belongs to the one above."""
+    assert [
+        r"### 2 cases \| \<b\>",
+        "",
+        "| case | images |",
+        "| :-- | --: |",
+        "| alexnet | 1,234 |",
+        "",
+        r"- first\_line",
+        r"  - \# deeper",
+        "",
+    ] == list(as_markdown([SECTION]))
+
+
+def test_timings_disturbed_alike_share_a_sentence() -> None:
+    """Those disturbed by something else have their own."""
+    reasons = {"a": "its calls spread by 14.5 %", "b": "", "c": "throttled by heat", "d": "its calls spread by 1,202 %"}
+
+    notes = ["disturbed: a and 1 more: its calls spread by 14.5 %", "disturbed: c: throttled by heat"]
+    assert notes == list(disturbed_note(reasons))
+
+
+def test_reasons_of_one_cause_are_said_once() -> None:
+    """Those that begin alike but for figures in brackets; of several only the lines that are the same."""
+    reasons = [
+        ("a", "other pixels (3 of 9 images)\n    cause: Pillow\n    effect: 1 changed"),
+        ("b", "other pixels (4 of 9 images)\n    cause: Pillow\n    effect: 2 changed"),
+        ("c", "top-1: measured 1.0 (-1 points)\n    more"),
+        ("d", "other weights (sha256 1)"),
+        ("e", "other weights (sha256 1)"),
     ]
 
-
-def test_every_precision_has_an_order(tmp_path: Path) -> None:
-    """A model in all of them has a row for each, in the order of the table of precisions."""
-    cases = [case_result(id=precision, precision=precision) for precision in reversed(PRECISIONS)]
-    run = _run(tmp_path, *cases)
-
-    settings = run_sections(run)[1]
-
-    assert settings.table is not None
-    assert [row[1] for row in settings.table.rows] == list(PRECISIONS)
+    assert [
+        (["a", "b"], "other pixels\n    cause: Pillow"),
+        (["c"], "top-1: measured 1.0 (-1 points)\n    more"),
+        (["d", "e"], "other weights (sha256 1)"),
+    ] == list(by_cause(reasons))

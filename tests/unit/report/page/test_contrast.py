@@ -37,34 +37,18 @@ def _pairs() -> list[tuple[str, str]]:
     """Return each color of text with each background that it may have."""
     texts = set(re.findall(r"(?<![-\w])color: var\(--([\w-]+)\)", CSS))
     backgrounds = set(re.findall(r"background: [^;]*?var\(--([\w-]+)\)", CSS))
-    tints = {f"{outcome}-tint" for outcome in OUTCOMES}
-    assert {"paper", "raised", "bar", *tints} == backgrounds
+    assert {"paper", "raised", "bar", *(f"{outcome}-tint" for outcome in OUTCOMES)} == backgrounds
     assert texts >= {"ink", "muted", "accent", *OUTCOMES}
     pairs = [(text, background) for text in texts for background in ("paper", "raised")]
     return sorted([*pairs, *((text, "bar") for text in ON_BARS), *((text, f"{text}-tint") for text in OUTCOMES)])
 
 
-def test_contrast_is_that_of_the_standard() -> None:
-    """Black on white has 21, and #777777 on white, the usual example, just too little."""
-    assert pytest.approx(21) == _contrast("#000000", "#ffffff")
-    assert pytest.approx(4.48, abs=0.005) == _contrast("#777777", "#ffffff")
-
-
 @pytest.mark.parametrize("theme", THEMES)
-def test_text_can_be_read(theme: str) -> None:
-    """Level AA: 4.5 for text of any size."""
+def test_text_lines_of_charts_and_the_focus_can_be_seen(theme: str) -> None:
+    """Level AA: 4.5 for text of any size, 3 for what is not text."""
     colors = THEMES["light"] | THEMES[theme]
+    marks = [name for name in colors if name.startswith("line-")] + ["accent"]
 
-    found = {pair: round(_contrast(*(colors[name] for name in pair)), 2) for pair in _pairs()}
-
-    assert {} == {pair: ratio for pair, ratio in found.items() if ratio < 4.5}
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_lines_of_charts_and_the_focus_can_be_seen(theme: str) -> None:
-    """Level AA: 3 for what is not text."""
-    colors = THEMES[theme]
-    names = [name for name in colors if name.startswith("line-")] + ["accent"]
-
-    assert 9 == len(names)
-    assert [] == [name for name in names if _contrast(colors[name], colors["paper"]) < 3]
+    assert [] == [pair for pair in _pairs() if _contrast(*(colors[name] for name in pair)) < 4.5]
+    assert 9 == len(marks)
+    assert theme == "print" or [] == [name for name in marks if _contrast(colors[name], colors["paper"]) < 3]
