@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torchvision
 
 from harness.cli.main import main
 from harness.decoding.upkeep import list_stores
-from harness.models import load
 from harness.records.results import Missing
 from harness.records.run_folder import read_run
-from tests.colours import EXPECTED
-from tests.integration.conftest import Gate
-
-ROOT = Path(__file__).parents[2]
-
-
-def replace_expected(project: Path, old: str, new: str) -> None:
-    """Write the file of expected accuracies with one change."""
-    assert old in EXPECTED
-    (project / "expected_accuracy.yaml").write_text(EXPECTED.replace(old, new))
+from tests.integration.conftest import Gate, entry, expect
 
 
 def test_a_correct_model_passes(gate: Gate) -> None:
@@ -51,72 +38,56 @@ def test_a_correct_model_passes(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(
-    ("published", "lines"),
+    ("published", "failed", "passed"),
     [
         (
             "acc@1: 81.25, acc@5: 87.5",
-            [
-                "nearest: top-1: measured 75.000, published 81.250 (-6.250 points, allowed ±0.05)",
-                "    -1 of 16 images, allowed ±0",
-                "top-5: passed: measured 87.500, published 87.500 (+0.000 points, allowed ±0.05)",
-                "    +0 of 16 images, allowed ±0",
-            ],
+            ["top-1: measured 75.000, published 81.250 (-6.250 points, allowed ±0.05)", "-1 of 16 images, allowed ±0"],
+            "top-5: passed: measured 87.500, published 87.500 (+0.000 points, allowed ±0.05)",
         ),
         (
             "acc@1: 75.0, acc@5: 81.25",
-            [
-                "nearest: top-5: measured 87.500, published 81.250 (+6.250 points, allowed ±0.05)",
-                "    +1 of 16 images, allowed ±0",
-                "top-1: passed: measured 75.000, published 75.000 (+0.000 points, allowed ±0.05)",
-                "    +0 of 16 images, allowed ±0",
-            ],
+            ["top-5: measured 87.500, published 81.250 (+6.250 points, allowed ±0.05)", "+1 of 16 images, allowed ±0"],
+            "top-1: passed: measured 75.000, published 75.000 (+0.000 points, allowed ±0.05)",
         ),
     ],
     ids=["top-1 below", "top-5 above"],
 )
-def test_a_deviation_fails_in_a_few_lines(gate: Gate, project: Path, published: str, lines: list[str]) -> None:
+def test_a_deviation_fails_in_a_few_lines(
+    gate: Gate, project: Path, published: str, failed: list[str], passed: str
+) -> None:
     """One image fewer or more fails; the message is these lines, without a traceback."""
-    replace_expected(project, "acc@1: 75.0, acc@5: 87.5", published)
+    expect(project, {"acc@1: 75.0, acc@5: 87.5": published})
 
     result = gate("--imagenet=colours")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(failed=1)
-    shown = result.outlines
-    start = shown.index(lines[0])
-    assert shown[start : start + 4] == lines
-    assert shown[start - 1].startswith("___")
-    assert shown[start + 4].startswith("===")
+    lines = [f"nearest: {failed[0]}", f"    {failed[1]}", passed, "    +0 of 16 images, allowed ±0"]
+    start = result.outlines.index(lines[0])
+    above, *shown, below = result.outlines[start - 1 : start + 5]
+    assert (lines, "___", "===") == (shown, above[:3], below[:3])
     result.stdout.re_match_lines([r" +nearest .* FAILED$"])
 
 
 def test_logits_that_are_not_finite_are_an_error(gate: Gate, project: Path) -> None:
     """They are not counted as wrong: the test errors, names the image, and neither table nor record has values."""
-    replace_expected(project, "nearest_colour", "always_nan")
+    expect(project, {"nearest_colour": "always_nan"})
 
     result = gate("--imagenet=colours", "--results=run")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(errors=1)
     why = "the logits of 16 of 16 images are not finite, the first of them 00.JPEG"
-    result.stdout.fnmatch_lines(
-        [
-            why,
-            "*accuracy in percent: nothing was evaluated*",
-            "  nearest-V1-fp32: ERROR, no result (see above)",
-        ]
-    )
+    nothing = "*accuracy in percent: nothing was evaluated*"
+    result.stdout.fnmatch_lines([why, nothing, "  nearest-V1-fp32: ERROR, no result (see above)"])
     record = read_run(project / "run").record
     assert ((), (Missing("nearest-V1-fp32", "error", why),)) == (record.cases, record.missing_cases)
 
 
 def test_models_are_ranked(gate: Gate, project: Path) -> None:
     """Each of three entries has a result of its own; those that cannot be told apart share their ranks."""
-    again = """\
-  - {model: again, weights: V1, builder: tests.colours:nearest_colour, preset: *preset, colours: *values}
-  - {model: nan, weights: V1, builder: tests.colours:always_nan, preset: *preset, colours: *values}
-"""
-    (project / "expected_accuracy.yaml").write_text(EXPECTED + again)
+    expect(project, {}, entry("again"), entry("nan", "tests.colours:always_nan"))
 
     result = gate("--imagenet=colours", "--models=all")
 
@@ -205,107 +176,10 @@ def test_a_terse_run_shows_no_progress(gate: Gate) -> None:
 def test_each_geometry_is_decoded_once(gate: Gate, project: Path) -> None:
     """Models of one geometry follow each other, whatever their order in the file."""
     other = "{resize: 9, crop: 8, interpolation: bilinear, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}"
-    build = "weights: V1, builder: tests.colours:nearest_colour, colours: *values"
-    with (project / "expected_accuracy.yaml").open("a") as file:
-        file.write(f"  - {{model: other, {build}, preset: {other}}}\n  - {{model: again, {build}, preset: *preset}}\n")
+    expect(project, {}, entry("other").replace("*preset", other), entry("again"))
 
     result = gate("--imagenet=colours", "--models=all", "-v")
 
     result.assert_outcomes(passed=3)
     decoded = [line for line in result.outlines if ": decoding: 0 of 16 images" in line]
     assert ["nearest-V1-fp32", "other-V1-fp32"] == [line.partition(":")[0] for line in decoded]
-
-
-def test_pixels_that_differ_from_torchvisions_preset_are_an_error(
-    gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A torchvision that prepares images in another way than the harness is noticed with the first image."""
-    transform = torchvision.transforms.Compose(
-        [torchvision.transforms.Resize((8, 8)), torchvision.transforms.ToTensor()]
-    )
-    monkeypatch.setattr(
-        "harness.models.load", lambda *given, **named: replace(load(*given, **named), transform=transform)
-    )
-    assert project
-
-    result = gate("--imagenet=colours")
-
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["the decoded pixels of ??.JPEG differ from the output of torchvision's own preset *"])
-
-
-@pytest.mark.slow
-def test_a_cancelled_job_keeps_the_earlier_run(
-    gate: Gate, project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SIGTERM ends as Ctrl-C does: the place in one line, the earlier run as it was, nothing left behind."""
-    gate("--imagenet=colours", "--results=run")
-    before = {path.name: path.read_bytes() for path in (project / "run").iterdir() if path.is_file()}
-    (project / "conftest.py").write_text(
-        (project / "conftest.py").read_text()
-        + "\nimport os, signal\n"
-        + "def pytest_imagenet_progress(phase):\n"
-        + "    if phase == 'forward':\n        os.kill(os.getpid(), signal.SIGTERM)\n"
-    )
-
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    command = ["-m", "pytest", "-m", "imagenet", "--imagenet=colours", "--results=run"]
-    result = pytester.run(sys.executable, *command)
-
-    assert pytest.ExitCode.INTERRUPTED == result.ret
-    result.stdout.re_match_lines([r".*/conftest\.py:\d+: KeyboardInterrupt: ended by SIGTERM$"])
-    assert before == {path.name: path.read_bytes() for path in (project / "run").iterdir() if path.is_file()}
-    assert ["run"] == [path.name for path in project.iterdir() if path.name.startswith(("run", ".run"))]
-
-
-KILL = "\nimport os, signal, time\ndef kill(_=None):\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(0.1)\n"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "kill",
-    [
-        "class Deleted:\n    __del__ = kill\nkill = Deleted\n",  # nothing can be raised there
-        "kill.__code__ = kill.__code__.replace(co_linetable=b'')\n",  # such as in an unpacked argument
-    ],
-    ids=["in a finalizer", "in no line"],
-)
-def test_a_signal_shows_no_traceback(project: Path, pytester: pytest.Pytester, kill: str) -> None:
-    """Wherever it comes, the run ends, and pytest can report that."""
-    hook = "def pytest_imagenet_progress(phase):\n    if phase == 'forward':\n        kill()\n"
-    (project / "conftest.py").write_text((project / "conftest.py").read_text() + KILL + kill + hook)
-
-    result = pytester.run(sys.executable, "-m", "pytest", "-m", "imagenet", "--imagenet=colours", timeout=40)
-
-    assert pytest.ExitCode.INTERRUPTED == result.ret
-    assert [] == [line for line in result.outlines + result.errlines if "Traceback" in line or "Error" in line]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_a_signal_ends_what_does_not_end(number: str, project: Path, pytester: pytest.Pytester) -> None:
-    """Where nothing comes of the interrupt, as in a long layer of a model, what was measured before is kept."""
-    second = (
-        "  - {model: second, weights: V1, builder: 'tests.colours:nearest_colour', preset: *preset, colours: *values}"
-    )
-    (project / "expected_accuracy.yaml").write_text(f"{EXPECTED}{second}\n")
-    (project / "conftest.py").write_text(
-        (project / "conftest.py").read_text()
-        + "\nimport os, signal, time\n"
-        + "def pytest_imagenet_progress(phase, case):\n"
-        + "    try:\n"
-        + "        if (phase, case) == ('forward', 'second-V1-fp32'):\n"
-        + f"            os.kill(os.getpid(), signal.{number})\n"
-        + "    except KeyboardInterrupt:\n        time.sleep(60)\n"
-    )
-    command = ["-m", "imagenet", "--imagenet=colours", "--models=all", "--results=run"]
-
-    result = pytester.run(sys.executable, "-m", "pytest", *command, timeout=40)
-
-    assert pytest.ExitCode.INTERRUPTED == result.ret
-    assert f"ended by {number}; results: {project / 'run'}" == result.outlines[-1]
-    record = read_run(project / "run").record
-    assert [["nearest-V1-fp32"], ["second-V1-fp32"]] == [
-        [case.id for case in cases] for cases in (record.cases, record.missing_cases)
-    ]
-    assert [] == list(project.glob("run.*"))
