@@ -72,6 +72,8 @@ MESSAGES = {
     "--reference-images=8": "--reference-images has no effect without --reference",
     "--reference=cpu:fp16": "--reference: expected auto, cpu, cuda, cuda:N, mps or xpu, found 'cpu:fp16'",
     "--reference=tpu": "--reference: expected auto, cpu, cuda, cuda:N, mps or xpu, found 'tpu'",
+    "-m throughput --device=cpu --cudnn-benchmark": "--cudnn-benchmark needs a CUDA device, found cpu: leave it out",
+    "-m throughput -n 2 -p xdist": "-m throughput times one model at a time; * leave out -n",
 }
 
 
