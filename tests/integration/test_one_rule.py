@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,7 +19,6 @@ from harness.compare.compare import compare
 from harness.dataset import ImageDataset
 from harness.errors import RecordError
 from harness.predictions import GRID, HASH_BYTES, KEPT, Predictions, count
-from harness.records.environment import Environment
 from harness.records.evidence import Bounds, Counts, Pairing, Policy
 from harness.records.results import CaseResult, DatasetFacts, Record
 from harness.records.run_folder import NewRun, Run, read_run, write_predictions
@@ -30,16 +29,34 @@ PAIRS = 400
 CLASSES = 20
 NO_VERDICT = "no verdict"
 """Both refuse to compare: the runs have no image in common, or the earlier one is damaged."""
+KNOWN: dict[str, Any] = {
+    "dataset": "drawn",
+    "expected": None,
+    "parameters": 11,
+    "preparation": {"decoder": "pillow", "mean": [0.5], "std": [0.5]},
+    "switches": {"onednn": True},
+}
+CHANGES: list[tuple[float, dict[str, Any]]] = [
+    (0.05, {"weights_sha256": "other"}),
+    (0.05, {"parameters": 12}),
+    (0.1, {"preparation": {"decoder": "pillow", "mean": [0.5], "std": [0.25]}}),
+    (0.1, {"first_input": {"id": "000.JPEG", "sha256": "other", "low": -2.0, "high": 2.0}}),
+    (0.1, {"switches": {"onednn": False}}),
+    (0.15, {"bounds": (Bounds("own", 0.5, low=0.2),)}),
+    (0.1, {"bounds": (Bounds("own", 0.1, low=0.2),)}),
+]
+"""Of what is known of a case, each with how often it differs in the later run."""
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """What the gate holds in memory when it has evaluated a case."""
 
     dataset: ImageDataset
-    predictions: Predictions
-    result: CaseResult
-    environment: Environment
+    side: Side
+
+    def with_result(self, **changes: Any) -> Evaluation:
+        """Return it with changes to its result."""
+        return self._replace(side=self.side._replace(result=msgspec.structs.replace(self.side.result, **changes)))
 
 
 @pytest.mark.slow
@@ -49,11 +66,11 @@ def test_the_gate_and_compare_give_the_same_verdict(tmp_path: Path) -> None:
     for seed in range(PAIRS):
         old, new, policy = _pair(np.random.default_rng(seed))
         earlier, later = tmp_path / "old", tmp_path / "new"
-        before = _write(earlier, old, old.result)
+        before = _write(earlier, old, old.side.result)
 
         judged = _in_the_gate(earlier, new, policy)
 
-        after = _write(later, new, new.result if judged is None else judged)
+        after = _write(later, new, new.side.result if judged is None else judged)
         compared = _compared(before, after, policy)
         stored = None if judged is None else after.record.cases[0].verdict
         in_the_gate = None if judged is None else judged.verdict
@@ -74,12 +91,11 @@ def test_the_gate_and_compare_give_the_same_verdict(tmp_path: Path) -> None:
 
 def _in_the_gate(earlier: Path, new: Evaluation, policy: Policy) -> CaseResult | None:
     """Return the result with its evidence, as with ``--baseline``; None if the gate does not compare."""
-    side = Side(new.result, new.predictions, new.dataset.targets, new.dataset.total, new.environment)
     try:
-        evidence = open_reference(new.dataset, earlier, policy).compare(side)
+        evidence = open_reference(new.dataset, earlier, policy).compare(new.side)
     except RecordError:
         return None
-    return msgspec.structs.replace(new.result, baseline=evidence)
+    return msgspec.structs.replace(new.side.result, baseline=evidence)
 
 
 def _compared(before: Run, after: Run, policy: Policy) -> Verdict | None:
@@ -93,11 +109,11 @@ def _compared(before: Run, after: Run, policy: Policy) -> Verdict | None:
 
 def _write(folder: Path, evaluation: Evaluation, result: CaseResult) -> Run:
     """Write a run folder, and return the run as it is read."""
-    run, dataset = NewRun(folder), evaluation.dataset
-    write_predictions(run.staging, result.id, evaluation.predictions, dataset.targets)
+    run, (dataset, side) = NewRun(folder), evaluation
+    write_predictions(run.staging, result.id, side.predictions, dataset.targets)
     facts = DatasetFacts(dataset.name, dataset.digest, len(dataset), dataset.total, CLASSES)
     created = "2026-11-24T20:00:00+00:00"
-    run.finish(Record(created=created, environment=evaluation.environment, dataset=facts, cases=(result,)))
+    run.finish(Record(created=created, environment=side.environment, dataset=facts, cases=(result,)))
     return read_run(folder)
 
 
@@ -107,91 +123,67 @@ def _pair(rng: np.random.Generator) -> tuple[Evaluation, Evaluation, Policy]:
     def some(probability: float) -> bool:
         return bool(rng.random() < probability)
 
-    def part(n: int, of: int | None = None) -> NDArray[np.int64]:
-        return np.sort(rng.choice(n, of or rng.integers(1, n + 1), replace=False))
+    def part(of: int | None = None) -> NDArray[np.int64]:
+        return np.sort(rng.choice(images, of or rng.integers(1, images + 1), replace=False))
 
     images = int(rng.integers(5, 121))
-    ids = np.array([f"{image:03}.JPEG" for image in range(images)])
     logits = rng.normal(scale=3, size=(images, CLASSES)).astype(np.float32)
-    near = part(images)[: rng.integers(0, 4)]
-    first, second = np.argsort(-logits[near])[:, :2].T
-    logits[near, second] = logits[near, first] - np.float32(10 ** rng.uniform(-6, -2.5))
-    close = part(images)[: rng.integers(0, 4)]
-    fifth, sixth = np.argsort(-logits[close])[:, 4:6].T
-    logits[close, sixth] = logits[close, fifth] - np.float32(10 ** rng.uniform(-6, -2.5))
+    near = {first: part()[: rng.integers(0, 4)] for first in (0, 4)}
+    for first, rows in near.items():  # the first class of these images and the second, the fifth and the sixth
+        one, other = np.argsort(-logits[rows])[:, first : first + 2].T
+        logits[rows, other] = logits[rows, one] - np.float32(10 ** rng.uniform(-6, -2.5))
     targets = np.where(rng.random(images) < 0.7, logits.argmax(axis=1), rng.integers(CLASSES, size=images))
     pixels = rng.integers(256, size=(images, GRID * GRID * 3 + HASH_BYTES)).astype(np.uint8)
-    new_ids, new_logits, new_targets, new_pixels = ids, logits.copy(), targets.copy(), pixels.copy()
+    ids = np.array([f"{image:03}.JPEG" for image in range(images)])
+    new_ids, new_logits, new_targets, new_pixels = ids.copy(), logits.copy(), targets.copy(), pixels.copy()
 
     if some(0.5):
         new_logits += rng.normal(scale=10 ** rng.uniform(-6, -1), size=logits.shape).astype(np.float32)
-    if some(0.4):
-        turned = near if some(0.6) else part(images, int(rng.integers(1, 5)))
-        first, second = np.argsort(-new_logits[turned])[:, :2].T
-        new_logits[turned, first], new_logits[turned, second] = new_logits[turned, second], new_logits[turned, first]
-    if some(0.3):
-        turned = close if some(0.6) else part(images, int(rng.integers(1, 5)))
-        fifth, sixth = np.argsort(-new_logits[turned])[:, 4:6].T
-        new_logits[turned, fifth], new_logits[turned, sixth] = new_logits[turned, sixth], new_logits[turned, fifth]
+    for first, chance in ((0, 0.4), (4, 0.3)):
+        if some(chance):
+            rows = near[first] if some(0.6) else part(int(rng.integers(1, 5)))
+            one, other = np.argsort(-new_logits[rows])[:, first : first + 2].T
+            new_logits[rows, one], new_logits[rows, other] = new_logits[rows, other], new_logits[rows, one]
     if some(0.1):
-        relabelled = part(images)
-        new_targets[relabelled] = rng.integers(CLASSES, size=len(relabelled))
+        rows = part()
+        new_targets[rows] = rng.integers(CLASSES, size=len(rows))
     if some(0.2):
-        redecoded = part(images)
-        new_pixels[redecoded] = rng.integers(256, size=(len(redecoded), pixels.shape[1]))
+        rows = part()
+        new_pixels[rows] = rng.integers(256, size=(len(rows), pixels.shape[1]))
     if some(0.1):
-        renamed = np.arange(images) if some(0.4) else part(images)
-        new_ids = np.where(np.isin(np.arange(images), renamed), np.char.add("x", ids), ids)
+        new_ids = np.where(np.isin(np.arange(images), part(images if some(0.4) else None)), np.char.add("x", ids), ids)
 
-    changes: dict[str, Any] = {}
-    if some(0.05):
-        changes["weights_sha256"] = "other"
-    if some(0.05):
-        changes["parameters"] = 12
-    if some(0.1):
-        changes["preparation"] = {"decoder": "pillow", "mean": [0.5], "std": [0.25]}
-    if some(0.1):
-        changes["first_input"] = {"id": str(ids[0]), "sha256": "other", "low": -2.0, "high": 2.0}
-    if some(0.1):
-        changes["switches"] = {"onednn": False}
-    if some(0.3):
-        changes["bounds"] = (Bounds("own", float(rng.uniform(0, 1)), low=0.2),)
-
-    whole = np.arange(images)
-    common = part(images)
-    old_rows, new_rows = [
-        (whole, whole),
-        (whole, whole),
-        (whole, whole),
-        (whole, common),
-        (common, whole),
-        (common, common),
-        (part(images), common),
-    ][rng.integers(7)]
+    whole, common = np.arange(images), part()
+    choices = [*[(whole, whole)] * 3, (whole, common), (common, whole), (common, common), (part(), common)]
+    old_rows, new_rows = choices[rng.integers(len(choices))]
     old = _evaluation(ids, logits, targets, pixels, old_rows)
-    new = _evaluation(new_ids, new_logits, new_targets, new_pixels, new_rows, **changes)
+    new = _evaluation(new_ids, new_logits, new_targets, new_pixels, new_rows)
+    for chance, change in CHANGES:
+        if some(chance):
+            new = new.with_result(**change)
     if some(0.2):
-        counts = new.result.counts
+        counts = new.side.result.counts
         top1, top5 = (int(images * correct / counts.images) for correct in (counts.top1, counts.top5))
         top1 = int(np.clip(top1 + rng.integers(-3, 4), 0, top5))
-        values = expected(images, top1, top5, tolerance=str(rng.choice(["0.05", "2.00"])))
-        new = replace(new, result=msgspec.structs.replace(new.result, expected=values))
+        new = new.with_result(expected=expected(images, top1, top5, tolerance=str(rng.choice(["0.05", "2.00"]))))
     if some(0.1):
-        lacking: dict[str, Any] = {"hashes": None, "samples": None} | (
-            {"logits": None, "logsumexp": None} if some(0.5) else {}
-        )
-        result = msgspec.structs.replace(old.result, inputs_digest="", switches={}, first_input={})
-        old = replace(old, predictions=replace(old.predictions, **lacking), result=result)
-    for chance, side in ((0.03, "old"), (0.05, "new")):
-        if some(chance):
-            miscounted = {"old": old, "new": new}[side]
-            counts = miscounted.result.counts
-            counts = Counts(counts.images, counts.top1 // 2, counts.top5)
-            miscounted = replace(miscounted, result=msgspec.structs.replace(miscounted.result, counts=counts))
-            old, new = (miscounted, new) if side == "old" else (old, miscounted)
+        lacking = ["hashes", "samples", *(["logits", "logsumexp"] if some(0.5) else [])]
+        less = replace(old.side.predictions, **dict.fromkeys(lacking))
+        old = old._replace(side=old.side._replace(predictions=less))
+        old = old.with_result(inputs_digest="", switches={}, first_input={})
+    if some(0.03):
+        old = old.with_result(counts=_miscounted(old))
+    if some(0.05):
+        new = new.with_result(counts=_miscounted(new))
     if some(0.3):
-        new = replace(new, environment=msgspec.structs.replace(ENVIRONMENT, torch="2.10.0", pillow="13.1.0"))
+        environment = msgspec.structs.replace(ENVIRONMENT, torch="2.10.0", pillow="13.1.0")
+        new = new._replace(side=new.side._replace(environment=environment))
     return old, new, Policy(strict_drift=some(0.3), allow_drift=some(0.3))
+
+
+def _miscounted(evaluation: Evaluation) -> Counts:
+    counts = evaluation.side.result.counts
+    return Counts(counts.images, counts.top1 // 2, counts.top5)
 
 
 def _evaluation(
@@ -200,18 +192,16 @@ def _evaluation(
     targets: NDArray[np.int64],
     pixels: NDArray[np.uint8],
     rows: NDArray[np.int64],
-    **changes: Any,
 ) -> Evaluation:
     """Return an evaluation of some of the images of a dataset."""
     order = np.argsort(ids)
-    ids, logits, targets, pixels = ids[order], logits[order], targets[order], pixels[order]
-    names = tuple(ids.tolist())
-    sources: tuple[Any, ...] = names
-    dataset = ImageDataset(
-        "drawn", "drawn", Path("drawn"), names, sources, targets.astype(np.int16), tuple("abcdefghijklmnopqrst"), ""
-    )
+    ids, logits, targets, pixels = ids[order], logits[order], targets[order].astype(np.int16), pixels[order]
+    names: tuple[Any, ...] = tuple(ids.tolist())
+    classes = tuple("abcdefghijklmnopqrst")
+    dataset = ImageDataset("drawn", "drawn", Path("drawn"), names, names, targets, classes, "")
     if len(rows) < len(ids):
-        dataset = dataset._part(rows.tolist())
+        some = tuple(names[row] for row in rows)
+        dataset = replace(dataset, ids=some, sources=some, targets=targets[rows], whole=dataset)
     top = np.argsort(-logits, axis=1, kind="stable")[:, :KEPT].astype(np.int16)
     predictions = Predictions(
         ids=ids,
@@ -221,14 +211,7 @@ def _evaluation(
         hashes=pixels[:, :HASH_BYTES],
         samples=pixels[:, HASH_BYTES:].reshape(-1, GRID, GRID, 3),
     ).at(rows)
-    known: dict[str, Any] = {
-        "dataset": "drawn",
-        "expected": None,
-        "parameters": 11,
-        "inputs_digest": predictions.inputs_digest,
-        "preparation": {"decoder": "pillow", "mean": [0.5], "std": [0.5]},
-        "switches": {"onednn": True},
-        "first_input": {"id": dataset.ids[0], "sha256": "5ha256", "low": -1.0, "high": 1.0},
-    }
-    result = case_result(counts=count(predictions, dataset.targets), **known | changes)
-    return Evaluation(dataset, predictions, result, ENVIRONMENT)
+    first = {"id": dataset.ids[0], "sha256": "5ha256", "low": -1.0, "high": 1.0}
+    known = {**KNOWN, "inputs_digest": predictions.inputs_digest, "first_input": first}
+    result = case_result(counts=count(predictions, dataset.targets), **known)
+    return Evaluation(dataset, Side(result, predictions, dataset.targets, dataset.total, ENVIRONMENT))
