@@ -10,6 +10,7 @@ import pytest
 
 from tests.colours import EXPECTED, WNIDS
 from tests.integration.conftest import Gate, expect
+from tests.ranks import environment_of
 
 RESNET19 = "  - {model: resnet19, weights: IMAGENET1K_V1}\n"
 ALEXNET = "  - {model: alexnet, weights: IMAGENET1K_V1, colours: *values}\n"
@@ -87,6 +88,21 @@ def test_options_that_cannot_be_used(options: str, gate: Gate, project: Path) ->
     found = usage_error(gate("--imagenet=colours", *shlex.split(options)))
 
     assert fnmatchcase(found, MESSAGES[options]), found
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-n2", "-p", "xdist"], "-n shares models among processes, torchrun shares images: give one of them"),
+        (["-m", "imagenet or throughput"], "-m throughput times one model on one device: run it without torchrun"),
+    ],
+)
+def test_torchrun_and(options: list[str], message: str, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers, of which it would be unclear who shares what, or timings, which ranks would slow down."""
+    for name, value in environment_of(rank=0, world_size=2, port=1).items():
+        monkeypatch.setenv(name, value)
+
+    assert message == usage_error(gate("--imagenet=colours", *options))
 
 
 def test_a_sentence_on_a_terminal(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
