@@ -27,20 +27,11 @@ def docs(name: str) -> str:
     return (ROOT / "docs" / name).read_text()
 
 
-def section(page: str, heading: str) -> str:
-    """Return the part of a page below a heading, up to the next."""
-    return page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-
-
-def cells(text: str) -> list[list[str]]:
-    """Return the rows of the only table in a text, without its head."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
-    return rows[2:]
-
-
-def joined(text: str) -> str:
-    """Return a text in one line."""
-    return " ".join(text.split())
+def rows(page: str, heading: str) -> list[list[str]]:
+    """Return the rows of the only table of a page below a heading, without its head."""
+    text = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    table = (line.strip("|").split("|") for line in text.splitlines() if line.startswith("|"))
+    return [[cell.strip() for cell in cells] for cells in table][2:]
 
 
 @pytest.mark.parametrize(
@@ -56,44 +47,47 @@ def test_pages_have_at_most_so_many_words(pages: list[Path], limit: int) -> None
 def test_the_faults_that_are_found_are_those_measured() -> None:
     """In README.md and docs/baseline.md as in the table of docs/measurements/faults.md."""
     measured = docs("measurements/faults.md")
-    rows = cells(section(measured, "EfficientNet-Lite0 on 500 real images"))
-    by_accuracy = sum(row[2].startswith("fails") for row in rows)
-    by_baseline = [sum(row[5] == outcome for row in rows) for outcome in ("failed", "warning")]
-    found = [len(rows), by_accuracy, *by_baseline]
+    faults = rows(measured, "EfficientNet-Lite0 on 500 real images")
+    by_accuracy = sum(row[2].startswith("fails") for row in faults)
+    by_baseline = [sum(row[5] == outcome for row in faults) for outcome in ("failed", "warning")]
+    found = [len(faults), by_accuracy, *by_baseline]
     said = [
         r"(\d+) faults: the accuracy check fails on (\d+), the comparison fails on (\d+), it warns of (\d+)",
         r"(\d+) planted faults\]\S*, the accuracy check fails on (\d+), the comparison with a baseline on (\d+)\.",
         r"(\d+) planted faults\]\S*, the accuracy check fails on (\d+), the comparison on (\d+)\.",
     ]
     for pattern, page in zip(said, (measured, README, docs("baseline.md")), strict=True):
-        [numbers] = re.findall(pattern, joined(page))
+        [numbers] = re.findall(pattern, " ".join(page.split()))
         assert found[: len(numbers)] == list(map(int, numbers))
 
 
-def test_every_hook_has_a_row() -> None:
-    """In docs/extending.md, which has no others."""
-    declared = [name for name in vars(hooks) if name.startswith("pytest_imagenet_")]
-
-    assert sorted(declared) == sorted(row[0].strip("`") for row in cells(section(docs("extending.md"), "Hooks")))
-
-
-def test_every_stage_has_a_row() -> None:
-    """In docs/baseline.md."""
-    stages = [value for name, value in vars(evidence).items() if name.isupper() and isinstance(value, str)]
-
-    assert sorted(stages) == sorted(row[0].strip("`") for row in cells(section(docs("baseline.md"), "The diagnosis")))
+@pytest.mark.parametrize(
+    ("declared", "page", "heading"),
+    [
+        ([name for name in vars(hooks) if name.startswith("pytest_imagenet_")], "extending.md", "Hooks"),
+        (
+            [v for name, v in vars(evidence).items() if name.isupper() and isinstance(v, str)],
+            "baseline.md",
+            "The diagnosis",
+        ),
+    ],
+    ids=["hooks", "stages"],
+)
+def test_each_has_a_row(declared: list[str], page: str, heading: str) -> None:
+    """In a table, which has no others."""
+    assert sorted(declared) == sorted(row[0].strip("`") for row in rows(docs(page), heading))
 
 
 def test_the_tolerances_are_those_of_the_file() -> None:
     """Of each precision, on ImageNet and on the synthetic dataset, in docs/precision.md; each has a noise floor."""
-    rows = {name: row[1:] for row in cells(section(docs("precision.md"), "Tolerance")) for name in row[0].split(", ")}
+    said = {name: row[1:] for row in rows(docs("precision.md"), "Tolerance") for name in row[0].split(", ")}
 
     for name in PRECISIONS:
         found = [
             {float(expected.tolerance) for entry in ENTRIES if (expected := entry.expected_on(dataset, name))}
             for dataset in ("imagenet-1k", "synthetic")
         ]
-        assert [{float(cell)} for cell in rows[name]] == found
+        assert [{float(cell)} for cell in said[name]] == found
     assert list(PRECISIONS) == list(NOISE_FLOORS)
 
 
@@ -116,13 +110,13 @@ def test_the_size_of_the_store() -> None:
     for text in (README, docs("data.md")):
         assert f"{50_000 * 224**2 * 3 / 1e9:.1f} GB" in text
         assert f"{size:.0f} GB" in text
-        assert f"{len(geometries)} geometries" in joined(text)
+        assert f"{len(geometries)} geometries" in " ".join(text.split())
 
 
 def test_the_reading_order_names_every_file_of_the_core() -> None:
     """In CONTRIBUTING.md; __init__ and errors need no reading."""
-    order = section((ROOT / "CONTRIBUTING.md").read_text(), "The code, in reading order")
-    named = set(re.findall(r"`(\w+\.py)`", order))
+    page = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## The code, in reading order\n")[2]
+    named = set(re.findall(r"`(\w+\.py)`", page.partition("\n## ")[0]))
 
     core = {path.name for path in (ROOT / "harness").glob("*.py")}
     assert core - named == {"__init__.py", "__main__.py", "errors.py"}

@@ -19,7 +19,6 @@ from harness.decoding.decoders import crop_image
 from harness.evaluator import evaluate
 from harness.formats import imagenet
 from harness.models import geometry_of
-from harness.preset import Geometry
 from harness.records.accuracy_file import read_expected
 from tests import independent_loop
 from tests.faults.plant import FAULT, FAULT_ROOT, TRACE
@@ -84,28 +83,19 @@ def test_counts_are_those_of_a_plain_loop(real_images: Path, tmp_path: Path) -> 
     for wnid, path in zip(imagenet.wnids(), sorted(real_images.rglob("*.JPEG"))[:12], strict=False):
         (tmp_path / "dataset" / wnid).mkdir(parents=True)
         (tmp_path / "dataset" / wnid / path.name).symlink_to(path.resolve())
-    models = ["resnet18"]
 
-    plain, _ = run_plain_loop(loop, tmp_path / "dataset", models)
-    gate, _ = run_gate(tmp_path / "dataset", models, tmp_path)
+    plain, _ = run_plain_loop(loop, tmp_path / "dataset", ["resnet18"])
+    gate, _ = run_gate(tmp_path / "dataset", ["resnet18"], tmp_path)
 
-    assert set(plain) == set(models)
+    assert ["resnet18"] == list(plain)
     assert plain == gate
 
 
-@pytest.fixture(scope="module")
-def geometries() -> list[Geometry]:
-    """The 27 distinct geometries of the 114 weights of torchvision."""
-    entries = read_expected(EXPECTED)
-    found = {geometry_of(entry.spec) for entry in entries if entry.spec.builder is None}
-    assert len(found) == 27
-    return sorted(found, key=str)
-
-
-def test_cropped_pixels_are_those_of_torchvisions_preset(real_images: Path, geometries: list[Geometry]) -> None:
-    """For every geometry: real files, gray and large ones too, up to where torchvision converts to float."""
-    dataset = open_dataset(real_images)
-    files = [Path(str(source)) for source in dataset.subset(3).sources]
+def test_cropped_pixels_are_those_of_torchvisions_preset(real_images: Path) -> None:
+    """For each of the 27 geometries of the 114 weights: real files, a gray one too, up to the conversion to float."""
+    geometries = {geometry_of(entry.spec) for entry in read_expected(EXPECTED) if entry.spec.builder is None}
+    assert len(geometries) == 27
+    files = [Path(str(source)) for source in open_dataset(real_images).subset(3).sources]
     files.append(real_images / "val" / GRAY)
     for geometry in geometries:
         preset = ImageClassification(

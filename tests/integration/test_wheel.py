@@ -44,12 +44,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return programs
 
 
-def _run(program: Path, *arguments: object, folder: Path | str) -> subprocess.CompletedProcess[str]:
+def _run(*command: object, folder: Path | str, **more: str) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "IMAGENET_DIR")}
-    return subprocess.run(
-        [program, *map(str, arguments)], cwd=folder, env={**environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
-        text=True,
-    )  # fmt: skip
+    environ = {**environ, "OMP_NUM_THREADS": "1", **more}
+    return subprocess.run([*map(str, command)], cwd=folder, env=environ, capture_output=True, text=True)
 
 
 @pytest.mark.slow
@@ -92,12 +90,8 @@ def test_the_checkout_runs_in_any_folder(tmp_path: Path) -> None:
     """As an editable install does, by the configuration of the folder that it runs in."""
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --collect-only -q -p no:cacheprovider -m slow\n")
     program = [sys.executable, "-m", "harness", "run", "-p", "no:imagenet-gate", "-p", "harness.early"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    run = subprocess.run(
-        [*program, "--imagenet=nowhere", "--models=alexnet,vgg16-*"], cwd=tmp_path, env=environ, capture_output=True,
-        text=True,
-    )  # fmt: skip
+    run = _run(*program, "--imagenet=nowhere", "--models=alexnet,vgg16-*", folder=tmp_path, PYTHONPATH=str(ROOT))
 
     listed = [line.partition("::")[2] for line in run.stdout.splitlines() if "::" in line]
     assert [f"test_accuracy[{model}-IMAGENET1K_V1-fp32]" for model in ("alexnet", "vgg16")] == listed, run.stdout
