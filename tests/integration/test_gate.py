@@ -103,10 +103,16 @@ def test_models_are_ranked(gate: Gate, project: Path) -> None:
 
 
 def test_a_limit_is_judged_by_the_sampling_band(gate: Gate) -> None:
-    """A subset passes within the band; the run shows how many images of how many, and what that could miss."""
-    result = gate("--imagenet=colours", "--limit=12")
+    """A subset passes within the band; the run shows how many images of how many, and what that could miss.
 
-    result.assert_outcomes(passed=1)
+    On 8 images half of the accuracy could be lost: the message says how many it takes, and a baseline judges.
+    """
+    result = gate("--imagenet=colours", "--limit=12")
+    too_few = gate("--imagenet=colours", "--limit=8")
+    recorded = gate("--imagenet=colours", "--limit=8", "--baseline=base", "--baseline-update")
+    paired = gate("--imagenet=colours", "--limit=8", "--baseline=base")
+
+    assert [0, 1, 0, 0] == [run.ret for run in (result, too_few, recorded, paired)]
     result.stdout.re_match_lines(
         [
             r"dataset: colours \(colours\), 12 of 16 images, 8 classes$",
@@ -115,26 +121,40 @@ def test_a_limit_is_judged_by_the_sampling_band(gate: Gate) -> None:
             r"  [\d.]+ points and in top-5 of up to [\d.]+ points$",
         ]
     )
-
-
-def test_a_limit_that_is_too_small_needs_a_baseline(gate: Gate) -> None:
-    """On 8 images half of the accuracy could be lost: the message says how many it takes, and a baseline judges."""
-    alone = gate("--imagenet=colours", "--limit=8")
-    recorded = gate("--imagenet=colours", "--limit=8", "--baseline=base", "--baseline-update")
-    paired = gate("--imagenet=colours", "--limit=8", "--baseline=base")
-
-    alone.assert_outcomes(failed=1)
-    alone.stdout.re_match_lines(
+    too_few.stdout.re_match_lines(
         [r"nearest: top-1: too few images: raise --limit to 11, or give --baseline DIR$", r"    measured .*"]
     )
-    recorded.assert_outcomes(passed=1)
-    paired.assert_outcomes(passed=1)
+    subset = "judged on a subset of the images, which could miss a drop in top-5 of up to"
     paired.stdout.fnmatch_lines(
+        [subset, "  43.75 points", "not judged, too few images: 1 check; --limit 11 judges all"]
+    )
+
+
+def test_each_precision_is_a_case_with_its_own_tolerance(gate: Gate, project: Path) -> None:
+    """A difference within bf16's tolerance and beyond fp32's fails fp32 alone.
+
+    The record holds the observed switches; the table compares a model's settings with its first.
+    """
+    expect(project, {"tolerance: 0.05": "tolerance: {fp32: 0.05, bf16: 6.25}", "acc@1: 75.0": "acc@1: 68.75"})
+
+    result = gate("--imagenet=colours", "--precision=fp32,bf16", "--results=run")
+
+    result.assert_outcomes(passed=1, failed=1)
+    fp32, bf16 = read_run(project / "run").record.cases
+    assert [("nearest-V1-fp32", "failed"), ("nearest-V1-bf16", "passed")] == [
+        (case.id, case.outcome) for case in (fp32, bf16)
+    ]
+    assert [0.05, 6.25] == [float(case.expected.tolerance) for case in (fp32, bf16) if case.expected]
+    names = ("autocast", "product", "convolution")
+    assert ["off", "float32, 23 bits", "float32, 23 bits"] == [fp32.switches[name] for name in names]
+    assert ["bfloat16", "bfloat16, 7 bits", "bfloat16, 7 bits"] == [bf16.switches[name] for name in names]
+    result.stdout.re_match_lines(
         [
-            "judged on a subset of the images, which could miss a drop in top-5 of up to",
-            "  43.75 points",
-            "not judged, too few images: 1 check; --limit 11 judges all",
-        ]
+            r"^model +setting +top-1 +top-5 +diff +diff +changed +images/s +speed-up$",
+            r"^nearest +fp32 +75.000 +87.500 +- +- +- +[\d,]+ +-$",
+            r"^nearest +bf16 +75.000 +87.500 +\+0.000 +\+0.000 +0 +[\d,]+ +\d+\.\d\d$",
+        ],
+        consecutive=True,
     )
 
 
