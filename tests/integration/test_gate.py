@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
-from harness.cli.main import main
-from harness.decoding.upkeep import list_stores
 from harness.records.results import Missing
 from harness.records.run_folder import read_run
 from tests.integration.conftest import Gate, entry, expect
@@ -156,24 +153,6 @@ def test_each_precision_is_a_case_with_its_own_tolerance(gate: Gate, project: Pa
         ],
         consecutive=True,
     )
-
-
-def test_what_was_evaluated_otherwise_differs_in_the_comparison(
-    gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The decoder and the options of two runs, beside versions and hardware; each decoder has a store of its own."""
-    gate("--imagenet=colours", "--results=old", "--batch-size=8", "--workers=1")
-    new = gate("--imagenet=colours", "--results=new", "--decoder=torchvision")
-    capsys.readouterr()
-
-    main(["compare", "old", "new"])
-
-    shown = capsys.readouterr().out
-    assert re.search(r"^decoder +pillow +torchvision$", shown, re.MULTILINE)
-    assert re.search(r"^options +--batch-size 8 --workers 1 +--workers 2$", shown, re.MULTILINE)
-    new.assert_outcomes(passed=1)
-    new.stdout.fnmatch_lines(["decoder: torchvision, --workers 2, *"])
-    assert len(list_stores(project / "store")) == 2
 
 
 @pytest.mark.usefixtures("every_line")

@@ -197,9 +197,9 @@ def _open_issue(tmp_path: Path, title: str, summary: str, open_issue: str = "") 
         (tmp_path / "latest" / "summary.md").write_text(summary)
     (tmp_path / "gh").write_text(GH)
     (tmp_path / "gh").chmod(0o755)
-    command = [ROOT / "ci" / "open-issue", "nightly, torch stable", tmp_path / "latest", "https://example.org/1"]
+    arguments = ["nightly, torch stable", str(tmp_path / "latest"), "https://example.org/1"]
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GH_LOG": str(tmp_path / "log"), "OPEN": open_issue}
-    subprocess.run(command, env=environ, check=True)
+    subprocess.run([f"{ROOT}/ci/open-issue", *arguments], env=environ, check=True)
     listed, *calls = [call.split("\0") for call in (tmp_path / "log").read_text().split("\0\n")[:-1]]
     assert listed[:2] == ["issue", "list"]
     return calls

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import json
 import subprocess
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -144,7 +142,8 @@ def test_the_json_is_pytest_benchmarks_with_the_measurement_and_the_environment(
     assert info["peak_memory"] is None  # of a process with two timings
 
     (project / "second.json").write_text(text)
-    compare = [sys.executable, "-m", "pytest_benchmark", "compare", project / "run.json", project / "second.json"]
+    files = [str(project / name) for name in ("run.json", "second.json")]
+    compare = [sys.executable, "-m", "pytest_benchmark", "compare", *files]
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     shown = subprocess.run(compare, capture_output=True, text=True, check=True, cwd=elsewhere)
 
@@ -183,31 +182,6 @@ def test_a_model_that_fails_leaves_no_timing(
         assert reason in failed.detail
     result.stdout.fnmatch_lines(["  broken-V1-fp32-b4: ERROR, no result (see above)"])
     assert not [line for line in result.outlines if line.startswith("test_throughput[broken")]
-
-
-_MODELS: WeakSet[nn.Module] = WeakSet()
-_ALIVE: list[int] = []
-
-
-def counted() -> nn.Module:
-    """Count the models that are alive before another is built."""
-    gc.collect()
-    _ALIVE.append(len(_MODELS))
-    model = NearestColour()
-    _MODELS.add(model)
-    return model
-
-
-@pytest.mark.slow
-def test_one_model_is_alive(throughput: Throughput, project: Path) -> None:
-    """Each is freed before the next is built, and at most the last one is left."""
-    expect(project, {}, *(entry(f"m{number}", f"{__name__}:counted") for number in range(3)))
-
-    throughput("--batch-sizes=2,4", "--models=m0,m1,m2").assert_outcomes(passed=6)
-
-    gc.collect()
-    assert [0, 0, 0] == _ALIVE
-    assert len(_MODELS) <= 1
 
 
 def test_cudnn_benchmark_is_recorded(throughput: Throughput, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
