@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -15,11 +14,11 @@ from harness.cli.main import main
 from harness.decoding.upkeep import list_stores
 from harness.formats import imagenet
 from harness.records import run_folder
-from harness.records.results import CaseResult, Missing
+from harness.records.results import Missing
 from harness.records.run_folder import read_run
 from harness.report.crops import crops_of
 from tests.colours import TOP1, TOP5
-from tests.integration.conftest import Gate, add_to_conftest, entry, expect, table_line
+from tests.integration.conftest import Gate, add_to_conftest, entry, expect, measured, table_line
 
 CASE = "nearest-V1-fp32"
 RUN = ("--imagenet=colours", "--results=run")
@@ -59,11 +58,6 @@ def test_the_record_holds_what_was_measured(gate: Gate, project: Path) -> None:
     gate(*RUN).stdout.fnmatch_lines([f"results: {project}/run"])
 
 
-def _measured(case: CaseResult) -> CaseResult:
-    """Return a case without its times, its baseline, and whose pixels were in the store already."""
-    return msgspec.structs.replace(case, seconds=None, images_per_second=0.0, baseline=None, notes=())
-
-
 @pytest.mark.slow
 def test_workers_of_xdist_write_one_record(gate: Gate, project: Path) -> None:
     """The same results and predictions as without ``-n``, but for the time they took, in one folder.
@@ -97,7 +91,7 @@ def test_workers_of_xdist_write_one_record(gate: Gate, project: Path) -> None:
     ]
     assert [(1, 2)] == [(one.record.environment.processes, two.record.environment.processes)]
     for here, there in zip(before, after, strict=True):
-        assert _measured(here) == _measured(there)
+        assert measured(here) == measured(there)
         assert getattr(there.baseline, "changed", None) == 0
         np.testing.assert_array_equal(one.predictions(here).logits, two.predictions(there).logits)
 
