@@ -59,9 +59,7 @@ def _interpreter(
     return str(program)
 
 
-def test_an_environment_that_is_slower_fails_as_soon_as_all_is_decided(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_slower_environment_fails_once_all_is_decided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """After five rounds in turns, each in a new process; the other case is ruled out to be slower."""
     old, new = _interpreter(tmp_path, "old"), _interpreter(tmp_path, "new", (1.1, 1.0), torch="2.14.1")
     options = ["--models", "alexnet,resnet18", "--keep", str(tmp_path / "kept"), "--", "tests", "--keep=pytest's"]

@@ -13,7 +13,6 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
-from benchmarks.against_plain_loop import run_gate, run_plain_loop
 from harness.dataset import open_dataset
 from harness.decoding.decoders import crop_image
 from harness.evaluator import evaluate
@@ -63,23 +62,6 @@ def test_the_failure_in_the_readme_is_real(real_images: Path, gate: Gate, projec
 
     assert (recorded.ret, failed.returncode) == (0, 1)
     assert shown in failed.stdout.decode()
-
-
-@pytest.mark.slow
-def test_counts_are_those_of_a_plain_loop(real_images: Path, tmp_path: Path) -> None:
-    """With the same weights the gate counts what a loop counts that decodes again for each model."""
-    loop = real_images.parent / "baselines" / "naive_eval.py"
-    if not loop.is_file():
-        pytest.skip("../shared/baselines is not there")
-    for wnid, path in zip(imagenet.wnids(), sorted(real_images.rglob("*.JPEG"))[:12], strict=False):
-        (tmp_path / "dataset" / wnid).mkdir(parents=True)
-        (tmp_path / "dataset" / wnid / path.name).symlink_to(path.resolve())
-
-    plain, _ = run_plain_loop(loop, tmp_path / "dataset", ["resnet18"])
-    gate, _ = run_gate(tmp_path / "dataset", ["resnet18"], tmp_path)
-
-    assert ["resnet18"] == list(plain)
-    assert plain == gate
 
 
 def test_cropped_pixels_are_those_of_torchvisions_preset(real_images: Path) -> None:

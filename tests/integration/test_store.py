@@ -31,9 +31,7 @@ def test_a_second_run_decodes_nothing(gate: Gate) -> None:
     without.stdout.fnmatch_lines(["decoder: pillow, --workers 2, decoded images not kept"])
 
 
-def test_a_fault_in_decoding_fails_on_a_store_that_sound_code_filled(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_fails_on_a_store_that_sound_code_filled(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stored pixels would pass; the summary of a sound run says that they were compared."""
     first, second = gate("--imagenet=colours"), gate("--imagenet=colours")
     [fault] = [fault for fault in FAULTS if fault.name == "BGR"]

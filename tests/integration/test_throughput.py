@@ -219,10 +219,10 @@ class Cancelled(nn.Module):
         raise KeyboardInterrupt
 
 
-def test_a_run_that_is_interrupted_before_it_has_timed_anything(
+def test_a_run_that_has_timed_nothing(
     throughput: Throughput, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says so, and pytest-benchmark does not warn that it timed nothing."""
+    """Since it was interrupted: it says so, and pytest-benchmark does not warn of it."""
     expect(project, {"tests.colours:nearest_colour": f"{__name__}:Cancelled"})
 
     with pytest.raises(KeyboardInterrupt):
