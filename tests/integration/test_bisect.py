@@ -110,7 +110,7 @@ def test_the_first_bad_version_is_found(command: list[str], tmp_path: Path, caps
     assert 1 == len((tmp_path / "built").read_text()) - len(built)  # 1.2: the ends were evaluated before
     assert not list((tmp_path / "environments").glob("*partial*")) + list((tmp_path / "environments").glob("runs-*"))
 
-    # The ends are known by now, so that this evaluates nothing; options that the gate refuses and a wrong end are errors.
+    # The ends are known by now, so that this evaluates nothing; refused options and a wrong end are errors.
     expected = "expected a version of offset and a later one, among 1.0, ..., 1.3, 1.4, 1.5"
     for old, new, status, shown in (
         ("--bad=1.4", "--bad=1.2", 1, "offset 1.2 changes nothing compared with 1.1"),
