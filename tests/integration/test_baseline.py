@@ -28,10 +28,6 @@ def _record(project: Path) -> dict[str, Any]:
     return values
 
 
-def _rewrite(project: Path, values: dict[str, Any]) -> None:
-    (project / "base" / "record.json").write_text(json.dumps(values))
-
-
 def _paint(project: Path, colour: tuple[int, ...], dataset: str = "colours") -> None:
     """Give another colour to the first image."""
     save(Image.new("RGB", (20, 14), colour), project / dataset / WNIDS[0] / "00.JPEG", quality=95)
@@ -156,7 +152,7 @@ def test_what_changed_no_prediction_is_a_warning_if_something_named_explains_it(
     allowed = gate(*COMPARE, "--allow-drift")
     record = _record(project)
     record["environment"]["pillow"] = "12.0.0"
-    _rewrite(project, record)
+    (project / "base" / "record.json").write_text(json.dumps(record))
     warning = gate(*COMPARE)
     strict = gate(*COMPARE, "--strict-drift")
 
