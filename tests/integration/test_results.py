@@ -22,9 +22,8 @@ from tests.integration.conftest import Gate, add_to_conftest, entry, expect, mea
 
 CASE = "nearest-V1-fp32"
 RUN = ("--imagenet=colours", "--results=run")
-AGAIN, NAN = (
-    entry(*given).replace(", colours: *values", "") for given in (["again"], ["nan", "tests.colours:always_nan"])
-)
+AGAIN = entry("again").replace(", colours: *values", "")  # nothing is published for it
+NAN = entry("nan", "tests.colours:always_nan")
 
 
 def _json(folder: Path) -> dict[str, Any]:
@@ -89,7 +88,7 @@ def test_workers_of_xdist_write_one_record(gate: Gate, project: Path) -> None:
     assert [["failed", "passed"], ["passed", "passed"]] == [
         [case.outcome for case in cases] for cases in (before, after)
     ]
-    assert [(1, 2)] == [(one.record.environment.processes, two.record.environment.processes)]
+    assert (1, 2) == (one.record.environment.processes, two.record.environment.processes)
     for here, there in zip(before, after, strict=True):
         assert measured(here) == measured(there)
         assert getattr(there.baseline, "changed", None) == 0
