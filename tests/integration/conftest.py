@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing.forkserver  # noqa: F401
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import dedent
 
+import msgspec
 import pytest
 
 # Imported here, since the inner runs forget the modules that they were the first to import: torch cannot be imported
@@ -16,6 +18,7 @@ import torchvision  # noqa: F401
 
 import harness.evaluator
 import harness.report.progress  # noqa: F401
+from harness.records.results import CaseResult
 from harness.verdict import FAILED, PASSED, WARNING
 from tests.colours import EXPECTED, write_dataset
 
@@ -51,6 +54,31 @@ def gate(pytester: pytest.Pytester, project: Path) -> Gate:
 def every_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Show all progress, however soon the work is over."""
     monkeypatch.setattr("harness.report.progress._LINE_EVERY_SECONDS", 0.0)
+
+
+def expect(project: Path, changes: Mapping[str, str] | None = None, *more: str) -> None:
+    """Write the file of expected accuracies with changes, and with further entries."""
+    text = EXPECTED
+    for old, new in (changes or {}).items():
+        assert old in text
+        text = text.replace(old, new)
+    (project / "expected_accuracy.yaml").write_text(text + "".join(more))
+
+
+def entry(model: str, builder: str = "tests.colours:nearest_colour", values: str = "*values") -> str:
+    """Return a further entry of that file."""
+    return f"  - {{model: {model}, weights: V1, builder: '{builder}', preset: *preset, colours: {values}}}\n"
+
+
+def add_to_conftest(project: Path, code: str) -> None:
+    """Let the project's conftest.py do more."""
+    with (project / "conftest.py").open("a") as file:
+        file.write(dedent(code))
+
+
+def measured(case: CaseResult) -> CaseResult:
+    """Return a case without its times, its baseline, and whose pixels were in the store already."""
+    return msgspec.structs.replace(case, seconds=None, images_per_second=0.0, baseline=None, notes=())
 
 
 def table_line(result: pytest.RunResult) -> str:

@@ -1,53 +1,43 @@
-"""The command line in a process of its own, where it matters what is imported and how paths are written."""
+"""The command line in a process of its own: of this checkout, and of a wheel in an environment far from it."""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
+import shutil
+import site
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import venv
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from harness.predictions import HASH_BYTES
-from tests.colours import EXPECTED, WNIDS
-from tests.images import noise, save
-
 ROOT = Path(__file__).parents[2]
+GATE = ["--imagenet", "synthetic", "--models", "alexnet", "--limit", "32", "-p", "no:cacheprovider"]
+COLLECT = ["--collect-only", "-q", "-m", "imagenet", "--models=all"]
 
 
-def run_pytest(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest in ``cwd``."""
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def _run(*command: object, folder: Path | str = ROOT, **more: str) -> tuple[str, ...]:
+    """Return what a command prints on stdout and stderr, which ends with success."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "IMAGENET_DIR")}
+    environ = {**environ, "OMP_NUM_THREADS": "1", **more}
+    run = subprocess.run([*map(str, command)], cwd=folder, env=environ, capture_output=True, text=True)
+    assert 0 == run.returncode, run.stdout + run.stderr
+    return run.stdout, run.stderr
 
 
 def test_all_cases_are_collected_without_torch(tmp_path: Path) -> None:
     """``--models all --collect-only`` lists the 114 weights and more, and imports no torch."""
     (tmp_path / "torch.py").write_text("raise ImportError('torch was imported while collecting')")
 
-    result = run_pytest(
-        "--collect-only", "-q", "-m", "imagenet", "--imagenet=anywhere", "--models=all", PYTHONPATH=str(tmp_path)
-    )
+    shown, _ = _run(sys.executable, "-m", "pytest", *COLLECT, "--imagenet=anywhere", PYTHONPATH=str(tmp_path))
 
-    ids = re.findall(r"^tests/test_accuracy\.py::test_accuracy\[(.+)\]$", result.stdout, re.MULTILINE)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert len(ids) >= 114
-    assert len(set(ids)) == len(ids)
-    assert {"resnet18-IMAGENET1K_V1-fp32", "resnet50-IMAGENET1K_V2-fp32", "vit_h_14-IMAGENET1K_SWAG_E2E_V1-fp32"} < set(
-        ids
-    )
+    ids = re.findall(r"^tests/test_accuracy\.py::test_accuracy\[(.+)\]$", shown, re.MULTILINE)
+    assert 114 <= len(ids) == len(set(ids))
+    assert {"resnet18-IMAGENET1K_V1-fp32", "resnet50-IMAGENET1K_V2-fp32"} < set(ids)
+    assert "vit_h_14-IMAGENET1K_SWAG_E2E_V1-fp32" in ids
 
 
 def test_the_pytest_program_lists_four_models_without_a_warning() -> None:
@@ -55,109 +45,74 @@ def test_the_pytest_program_lists_four_models_without_a_warning() -> None:
     program = Path(sys.executable).with_name("pytest")
     if not program.exists():
         pytest.skip(f"pytest is not installed as {program}")
-    arguments = ["--collect-only", "-q", "-m", "imagenet", "--imagenet=synthetic", "--models=all"]
 
-    result = subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True)
+    shown, errors = _run(program, *COLLECT, "--imagenet=synthetic")
 
-    ids = re.findall(r"\[(.+)\]$", result.stdout, re.MULTILINE)
+    ids = re.findall(r"\[(.+)\]$", shown, re.MULTILINE)
     assert sorted(ids) == [f"{name}-SYNTHETIC_V1-fp32" for name in ("alexnet", "googlenet", "resnet18", "vgg16")]
-    assert result.returncode == 0
-    assert "warning" not in result.stdout.lower() + result.stderr.lower()
-
-
-def test_other_projects_are_left_alone(tmp_path: Path) -> None:
-    """The entry point adds neither options nor anything else to runs that are not the gate's."""
-    (tmp_path / "test_imagenet.py").write_text(
-        "def test_other(pytestconfig):\n    assert not pytestconfig.pluginmanager.hasplugin('harness.plugin')\n"
-    )
-    (tmp_path / "conftest.py").write_text("def pytest_addoption(parser):\n    parser.addoption('--expected')\n")
-
-    result = run_pytest("--expected", "golden.json", "test_imagenet.py", cwd=tmp_path)
-
-    assert "1 passed" in result.stdout, result.stdout + result.stderr
-
-
-# SIGTERM ends a run as SIGINT does, through the same handler.
-SIGNALS = (signal.SIGKILL, signal.SIGTERM)
-
-
-class Decoding:
-    """A run of the gate without a store that decodes for a while."""
-
-    def __init__(self, dataset: Path, expected: Path, temporary: Path) -> None:
-        temporary.mkdir()
-        self.temporary = temporary
-        options = [f"--imagenet={dataset}", f"--expected={expected}", "--workers=1", "--no-store"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "imagenet", *options],
-            cwd=ROOT,
-            env={**os.environ, "TMPDIR": str(temporary)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def wait_for_pixels(self) -> None:
-        """Wait until it has decoded something."""
-        assert self.process.stdout is not None
-        lines: list[str] = []
-        while "collected " not in "".join(lines[-1:]):
-            lines.append(self.process.stdout.readline())
-            assert self.process.poll() is None, "".join(lines) + self.process.stdout.read()
-        # After the mark of the store, which is there before anything is decoded.
-        wait_until(
-            lambda: any(
-                any(file.read_bytes()[HASH_BYTES:]) for file in self.temporary.glob("imagenet-gate-*/*/*/hashes")
-            )
-        )
-
-
-@pytest.fixture(scope="module")
-def decoding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[signal.Signals, Decoding]]:
-    """A run for each signal, all started together."""
-    root = tmp_path_factory.mktemp("killed")
-    original = save(noise(1, width=1500, height=1500), root / "dataset" / WNIDS[0] / "0.JPEG")
-    for copy in range(1, 600):
-        os.link(original, original.with_name(f"{copy}.JPEG"))
-    (root / "expected.yaml").write_text(EXPECTED)
-    runs = {number: Decoding(root / "dataset", root / "expected.yaml", root / number.name) for number in SIGNALS}
-    yield runs
-    for run in runs.values():
-        run.process.kill()
-        run.process.communicate()
+    assert "warning" not in (shown + errors).lower()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_a_run_that_is_killed_leaves_nothing_behind(
-    number: signal.Signals, decoding: dict[signal.Signals, Decoding]
-) -> None:
-    """Killed while it decodes, the gate leaves nothing in the temporary folder, and no processes."""
-    run = decoding[number]
-    run.wait_for_pixels()
+def test_the_checkout_runs_in_any_folder(tmp_path: Path) -> None:
+    """As an editable install does, by the configuration of the folder that it runs in."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --collect-only -q -p no:cacheprovider -m slow\n")
+    program = [sys.executable, "-m", "harness", "run", "-p", "no:imagenet-gate", "-p", "harness.early"]
 
-    run.process.send_signal(number)
+    shown, _ = _run(*program, "--imagenet=no", "--models=alexnet,vgg16-*", folder=tmp_path, PYTHONPATH=str(ROOT))
 
-    output, _ = run.process.communicate(timeout=30)
-    wait_until(lambda: not group_exists(run.process.pid))
-    left = [path.name for path in run.temporary.iterdir()]
-    assert [name for name in left if not name.startswith("torchinductor_")] == []  # which torch keeps
-    assert run.process.returncode != 0, output
+    listed = [line.partition("::")[2] for line in shown.splitlines() if "::" in line]
+    assert [f"test_accuracy[{model}-IMAGENET1K_V1-fp32]" for model in ("alexnet", "vgg16")] == listed
 
 
-def group_exists(leader: int) -> bool:
-    """Return whether the leader, or a process that it started, still exists."""
-    try:
-        os.killpg(leader, 0)
-    except ProcessLookupError:
-        return False
-    return True
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with the wheel, beside the packages of this one but for the project."""
+    pytest.importorskip("setuptools", minversion="77", reason="builds the wheel")
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    source = folder / "source"  # setuptools leaves its files in the folder that it builds
+    trees = partial(shutil.copytree, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    # All that the Dockerfile copies.
+    for name in re.findall(r"^!(.+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (trees if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, source / name)
+    _run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source)
+    [wheel] = folder.glob("imagenet_gate-*.whl")
+    venv.create(folder / "env", with_pip=False)
+    programs = folder / "env" / "bin"
+    [packages] = (folder / "env" / "lib").glob("*/site-packages")
+    # Folders named in a .pth file are not searched for such files: an editable install of this checkout is not seen.
+    (packages / "parent.pth").write_text("\n".join(site.getsitepackages()))
+    _run(*pip, "--python", programs / "python", "install", "--no-deps", "--no-index", "--ignore-installed", wheel)
+    return programs
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait a while for a condition, and fail if it does not come true."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+@pytest.mark.slow
+def test_the_gate_runs_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    """Its tests, expected values, synthetic images and baseline are in the wheel; what is imported is the wheel's."""
+    shown, _ = _run(installed / "imagenet-gate", "run", *GATE, "--results", tmp_path / "run", folder="/")
+
+    assert "1 passed" in shown
+    assert f"results: {tmp_path / 'run'}" in shown.splitlines()
+    assert "rootdir: /\n" in shown
+    assert "baseline: " + str(installed.parent) in shown
+    [version] = (installed.parent / "lib").glob("*/site-packages/imagenet_gate-*.dist-info")
+    shown, _ = _run(installed / "imagenet-gate", "--version", folder="/")
+    assert f"imagenet-gate {version.name.split('-')[1].removesuffix('.dist')}\n" == shown
+
+
+@pytest.mark.slow
+def test_the_callers_folder_counts(installed: Path, tmp_path: Path) -> None:
+    """Its conftest.py, its configuration, and its file of expected accuracies."""
+    expected = (ROOT / "expected_accuracy.yaml").read_text()
+    own = expected.replace("model: alexnet\n    weights: SYNTHETIC_V1", "model: alexnet\n    weights: SYNTHETIC_V2")
+    (tmp_path / "expected_accuracy.yaml").write_text(own)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --junitxml=junit.xml\n")
+    (tmp_path / "conftest.py").write_text("def pytest_report_header():\n    return 'header of a team'\n")
+
+    shown, _ = _run(installed / "python", "-m", "harness", "run", "--collect-only", *GATE, folder=tmp_path)
+
+    assert "[alexnet-SYNTHETIC_V2-fp32]" in shown
+    assert "header of a team" in shown
+    assert (tmp_path / "junit.xml").is_file()

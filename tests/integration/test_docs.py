@@ -1,9 +1,8 @@
-"""README.md and docs/: commands can be parsed, links lead somewhere, examples run, every option has a row."""
+"""README.md and docs/: commands can be parsed, links lead somewhere, examples run, figures and lists are the code's."""
 
 from __future__ import annotations
 
 import argparse
-import ast
 import doctest
 import importlib
 import os
@@ -15,62 +14,52 @@ from typing import Any, cast
 
 import pytest
 
+from harness import hooks
+from harness.baseline.pairing import NOISE_FLOORS
 from harness.baseline.plugin import _baseline_path
 from harness.cli.main import _parser
 from harness.dataset import SYNTHETIC, open_dataset
 from harness.early import PLUGINS
 from harness.errors import DatasetError, HarnessError
 from harness.expected import DEFAULT_FILE, select_cases
+from harness.models import geometry_of
 from harness.options import Process, read_options
+from harness.precision import PRECISIONS
+from harness.records import evidence
 from harness.records.accuracy_file import read_expected
+from harness.records.evidence import Counts
+from harness.verdict import judge
 from tests.colours import write_dataset
 from tests.documents import INDEX, PAGES, ROOT, Command, anchors_in, commands_in, links_in, python_in
 
+README = (ROOT / "README.md").read_text()
+ENTRIES = read_expected(ROOT / DEFAULT_FILE)
 _PAIR = re.compile(r"\d[^/\s]*/\d[^/\s]*")
 # A placeholder for a number, and a number.
 _STANDS_FOR = {"N": "1"}
 
 
 class Reader:
-    """Reads commands as the programs would, without running them."""
+    """Reads commands as the programs would, without running them; each method returns what is wrong, or nothing."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._pytest = config._parser  # it knows the options of all plugins
-        self._entries = read_expected(ROOT / DEFAULT_FILE)
         self._makefile = (ROOT / "Makefile").read_text()
-        self._sessions = {
-            node.name
-            for node in ast.parse((ROOT / "noxfile.py").read_text()).body
-            if isinstance(node, ast.FunctionDef) and any("nox.session" in ast.unparse(d) for d in node.decorator_list)
-        }
+        self._sessions = re.findall(r"@nox\.session\b.*?\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.DOTALL)
 
     def wrong(self, command: Command) -> str:
-        """Return what is wrong with the command; nothing if it is understood."""
+        """Look at a command of any program."""
         program, *words = command.words
-        if program == "pytest":
-            return self._pytest_line(words)
-        if program in ("python", "torchrun"):
-            return self._python(words, command.mentioned)
-        if program == "imagenet-gate":
-            return self._harness(words, command.mentioned)
-        if program == "make":
-            return self._make(words)
-        if program == "nox":
-            return self._nox(words)
-        return self._pip(words) if program == "pip" else self._script(program, words)
-
-    def _python(self, words: Sequence[str], mentioned: bool) -> str:
-        if "-m" not in words:
+        if program in ("python", "torchrun") and "-m" in words:
+            program, *words = words[words.index("-m") + 1 :]
+        elif program in ("python", "torchrun"):
             return "" if not words or (ROOT / words[0]).is_file() else "no such script"
-        module, *rest = words[words.index("-m") + 1 :]
-        if module == "pytest":
-            return self._pytest_line(rest)
-        if module == "harness":
-            return self._harness(rest, mentioned)
-        path = ROOT / module.replace(".", "/")
-        return "" if path.with_suffix(".py").is_file() or path.is_dir() or module in ("pip", "ruff") else "no module"
+        readers = {"pytest": self._gate, "make": self._make, "nox": self._nox, "pip": self._pip}
+        if program in ("harness", "imagenet-gate"):
+            return self._harness(words, command.mentioned)
+        return readers[program](words) if program in readers else self._script(program, words)
 
-    def _pytest_line(self, words: Sequence[str]) -> str:
+    def _gate(self, words: Sequence[str]) -> str:
         words = [_STANDS_FOR.get(word, word) for word in words if word != "--help"]
         try:
             given = self._pytest.parse(words)
@@ -78,14 +67,14 @@ class Reader:
             options = read_options(cast(Any, config), Process())
             _baseline_path(cast(Any, config))
             if given.expected is None and "$" not in given.models:
-                select_cases(self._entries, options.models, options.settings, synthetic=options.imagenet == SYNTHETIC)
+                select_cases(ENTRIES, options.models, options.settings, synthetic=options.imagenet == SYNTHETIC)
         except (pytest.UsageError, HarnessError) as error:
             return str(error)
         return ""
 
     def _harness(self, words: Sequence[str], mentioned: bool = False) -> str:
         if words[:1] == ["run"]:
-            return self._pytest_line(words[1:])
+            return self._gate(words[1:])
         # The text may mention a command without its arguments; then its help is asked for.
         if mentioned and all(word.isalpha() and word.islower() for word in words):
             words = [*words, "--help"]
@@ -96,42 +85,39 @@ class Reader:
         except SystemExit as end:
             return "not understood" if end.code else ""
         if "takes_more" in options:
-            return self._pytest_line(["-m", "imagenet", *more])
+            return self._gate(["-m", "imagenet", *more])
         return f"not understood: {more}" if more else ""
 
     def _make(self, words: Sequence[str]) -> str:
         variables = dict(word.split("=", 1) for word in words if "=" in word)
-        targets = [word for word in words if "=" not in word and not word.startswith("-")]
-        for target in targets:
-            if not re.search(rf"^{re.escape(target)}:", self._makefile, re.MULTILINE):
-                return f"no target {target!r} in the Makefile"
-        for name in variables:
-            if not any(use in self._makefile for use in (f"$({name})", f"$({name}),", f"$${{{name}")):
-                return f"the Makefile does not read {name}"
-        if set(targets) & {"gate", "ranks", "throughput", "test"}:
-            return self._pytest_line(variables.get("ARGS", "").split())
-        return ""
+        targets = {word for word in words if "=" not in word and not word.startswith("-")}
+        known = re.findall(r"^([\w-]+):", self._makefile, re.MULTILINE)
+        if unknown := targets.difference(known):
+            return f"no targets {unknown} in the Makefile"
+        if unread := [name for name in variables if not re.search(rf"\$[({{]+{name}\b", self._makefile)]:
+            return f"the Makefile does not read {unread}"
+        uses_arguments = targets & {"gate", "ranks", "throughput", "test"}
+        return self._gate(variables.get("ARGS", "").split()) if uses_arguments else ""
 
     def _nox(self, words: Sequence[str]) -> str:
         end = words.index("--") if "--" in words else len(words)
-        ours, theirs = words[:end], [word for word in words[end + 1 :] if not _PAIR.fullmatch(word)]
-        sessions = [word for word in ours if not word.startswith("-")]
-        if unknown := [session for session in sessions if session not in self._sessions]:
-            return f"no session {unknown[0]!r} in noxfile.py"
-        return self._harness(["compare", *theirs]) if "compare" in sessions else self._pytest_line(theirs)
+        theirs = [word for word in words[end + 1 :] if not _PAIR.fullmatch(word)]
+        sessions = [word for word in words[:end] if not word.startswith("-")]
+        if unknown := set(sessions).difference(self._sessions):
+            return f"no sessions {unknown} in noxfile.py"
+        return self._harness(["compare", *theirs]) if "compare" in sessions else self._gate(theirs)
 
     def _pip(self, words: Sequence[str]) -> str:
-        project = (ROOT / "pyproject.toml").read_text()
-        extras = [extra for word in words if word.startswith(".[") for extra in word[2:-1].split(",")]
-        missing = [extra for extra in extras if not re.search(rf"^{extra} = \[", project, re.MULTILINE)]
-        return f"no extra {missing[0]!r} in pyproject.toml" if missing else ""
+        extras = {extra for word in words if word.startswith(".[") for extra in word[2:-1].split(",")}
+        known = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+        return f"no extras {missing} in pyproject.toml" if (missing := extras.difference(known)) else ""
 
-    def _script(self, program: str, words: Sequence[str]) -> str:
-        path = ROOT / program
-        if not (path.is_file() and os.access(path, os.X_OK)):
-            return "no such program"
-        # Its options are pytest's; the other script has none.
-        return self._pytest_line(words) if program == "ci/nightly" else ""
+    def _script(self, name: str, words: Sequence[str]) -> str:
+        """Look at a module or a script of the project; of one of them the options are pytest's."""
+        module = ROOT / name.replace(".", "/")
+        if name.startswith("ci/") and os.access(ROOT / name, os.X_OK):
+            return self._gate(words) if name == "ci/nightly" else ""
+        return "" if module.with_suffix(".py").is_file() or module.is_dir() or name == "ruff" else "no such program"
 
 
 def _forbid_abbreviations(parser: argparse.ArgumentParser) -> None:
@@ -236,32 +222,19 @@ def test_every_option_has_a_row() -> None:
     "line",
     [
         "pytest -m imagenet --imagenet DIR --limits 100",
-        "pytest -m imagenet --imagenet DIR --limit few",
-        "pytest -m imagenet --imagenet DIR --decoder opencv",
-        "pytest -m imagenet --imagenet DIR --precision fp8",
         "pytest -m imagenet --imagenet DIR --models resnet19",
         "pytest -m imagenet --imagenet DIR --strict-drift",
         "srun -n 2 python -m pytest -m imagenet --no-such-option",
-        "torchrun --nproc-per-node 2 -m pytest -m imagenet --ranks 2",
         "mapfile -t ids < <(python -m pytest -m imagenet --model all | sort)",
-        "imagenet-gate contrast OLD NEW",
-        "imagenet-gate run --imagenet DIR --limits 100",
-        "python -m harness contrast OLD NEW",
-        "imagenet-gate compare",
         "imagenet-gate compare OLD NEW [--max-slowdown fast]",
-        "imagenet-gate expected",
-        "imagenet-gate store prune --older 30d",
         "python -m benchmarks.nothing",
         "make gates",
         "make gate LIMIT=100",
-        "make gate ARGS='--model alexnet'",
         "nox -s gates -- 2.9.1/0.24.1",
-        "nox -s gate -- 2.9.1/0.24.1 --model alexnet",
         "nox -s compare -- OLD NEW --fail-on everything",
         "pip install -e '.[nothing]'",
         "ci/nothing --imagenet DIR",
         "ci/nightly --imagenet DIR --night 1",
-        "- run: ci/nothing",
     ],
 )
 def test_a_wrong_command_is_found(line: str, reader: Reader) -> None:
@@ -273,13 +246,9 @@ def test_a_wrong_command_is_found(line: str, reader: Reader) -> None:
 
 def test_a_mention_of_an_unknown_command_is_found(reader: Reader) -> None:
     """A command that the text only mentions needs no arguments, but must exist."""
-    known, unknown, wrong = commands_in(
-        "`imagenet-gate\ncompare`, `imagenet-gate contrast`, `imagenet-gate plan --powers 1`, `ResNet18`"
-    )
+    text = "`imagenet-gate\ncompare`, `imagenet-gate contrast`, `imagenet-gate plan --powers 1`, `ResNet18`"
 
-    assert not reader.wrong(known)
-    assert reader.wrong(unknown)
-    assert reader.wrong(wrong)
+    assert [False, True, True] == [bool(reader.wrong(command)) for command in commands_in(text)]
 
 
 def test_a_dead_link_is_found(tmp_path: Path) -> None:
@@ -288,3 +257,103 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
     page.write_text("# One\n[a](#one) [b](#two) [c](other.md) [d](page.md#one) [e](https://example.org/x) `[f](g)`\n")
 
     assert list(_dead(page)) == ["#two", "other.md"]
+
+
+def docs(name: str) -> str:
+    """Return a page of docs/."""
+    return (ROOT / "docs" / name).read_text()
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """Return the rows of the only table of a page below a heading, without its head."""
+    text = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    table = (line.strip("|").split("|") for line in text.splitlines() if line.startswith("|"))
+    return [[cell.strip() for cell in cells] for cells in table][2:]
+
+
+@pytest.mark.parametrize(
+    ("pages", "limit"),
+    [([ROOT / "README.md"], 900), (sorted((ROOT / "docs").glob("*.md")), 9_000)],
+    ids=["README", "docs"],
+)
+def test_pages_have_at_most_so_many_words(pages: list[Path], limit: int) -> None:
+    """What is longer is not read."""
+    assert sum(len(page.read_text().split()) for page in pages) <= limit
+
+
+def test_the_faults_that_are_found_are_those_measured() -> None:
+    """In README.md and docs/baseline.md as in the table of docs/measurements/faults.md."""
+    measured = docs("measurements/faults.md")
+    faults = rows(measured, "EfficientNet-Lite0 on 500 real images")
+    by_accuracy = sum(row[2].startswith("fails") for row in faults)
+    by_baseline = [sum(row[5] == outcome for row in faults) for outcome in ("failed", "warning")]
+    found = [len(faults), by_accuracy, *by_baseline]
+    said = [
+        r"(\d+) faults: the accuracy check fails on (\d+), the comparison fails on (\d+), it warns of (\d+)",
+        r"(\d+) planted faults\]\S*, the accuracy check fails on (\d+), the comparison with a baseline on (\d+)\.",
+        r"(\d+) planted faults\]\S*, the accuracy check fails on (\d+), the comparison on (\d+)\.",
+    ]
+    for pattern, page in zip(said, (measured, README, docs("baseline.md")), strict=True):
+        [numbers] = re.findall(pattern, " ".join(page.split()))
+        assert found[: len(numbers)] == list(map(int, numbers))
+
+
+@pytest.mark.parametrize(
+    ("declared", "page", "heading"),
+    [
+        ([name for name in vars(hooks) if name.startswith("pytest_imagenet_")], "extending.md", "Hooks"),
+        (
+            [v for name, v in vars(evidence).items() if name.isupper() and isinstance(v, str)],
+            "baseline.md",
+            "The diagnosis",
+        ),
+    ],
+    ids=["hooks", "stages"],
+)
+def test_each_has_a_row(declared: list[str], page: str, heading: str) -> None:
+    """In a table, which has no others."""
+    assert sorted(declared) == sorted(row[0].strip("`") for row in rows(docs(page), heading))
+
+
+def test_the_tolerances_are_those_of_the_file() -> None:
+    """Of each precision, on ImageNet and on the synthetic dataset, in docs/precision.md; each has a noise floor."""
+    said = {name: row[1:] for row in rows(docs("precision.md"), "Tolerance") for name in row[0].split(", ")}
+
+    for name in PRECISIONS:
+        found = [
+            {float(expected.tolerance) for entry in ENTRIES if (expected := entry.expected_on(dataset, name))}
+            for dataset in ("imagenet-1k", "synthetic")
+        ]
+        assert [{float(cell)} for cell in said[name]] == found
+    assert list(PRECISIONS) == list(NOISE_FLOORS)
+
+
+def test_the_failure_of_densenet201() -> None:
+    """In docs/reading_a_fail.md: what is printed for the counts that timm measured."""
+    [entry] = [entry for entry in ENTRIES if entry.spec.model == "densenet201"]
+
+    verdict = judge(Counts(50_000, 38_642, 46_740), entry.expected_on("imagenet-1k"), "", None)
+
+    assert f"\ndensenet201: {verdict}\n" in docs("reading_a_fail.md")
+
+
+def test_the_size_of_the_store() -> None:
+    """In README.md and docs/data.md: of one geometry of 224 x 224, and of all that the models need."""
+    geometries = {
+        geometry_of(entry.spec) for entry in ENTRIES if entry.spec.builder is None and "imagenet-1k" in entry.expected
+    }
+    size = sum(50_000 * geometry.crop**2 * 3 for geometry in geometries) / 1e9
+
+    for text in (README, docs("data.md")):
+        assert f"{50_000 * 224**2 * 3 / 1e9:.1f} GB" in text
+        assert f"{size:.0f} GB" in text
+        assert f"{len(geometries)} geometries" in " ".join(text.split())
+
+
+def test_the_reading_order_names_every_file_of_the_core() -> None:
+    """In CONTRIBUTING.md; __init__ and errors need no reading."""
+    page = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## The code, in reading order\n")[2]
+    named = set(re.findall(r"`(\w+\.py)`", page.partition("\n## ")[0]))
+
+    core = {path.name for path in (ROOT / "harness").glob("*.py")}
+    assert core - named == {"__init__.py", "__main__.py", "errors.py"}

@@ -11,17 +11,19 @@ from harness.cli.main import main
 from harness.records.accuracy_file import read_expected
 from harness.records.evidence import Counts
 from tests.colours import EXPECTED, TOP1, TOP5
-from tests.integration.conftest import Gate
+from tests.integration.conftest import Gate, expect
 from tests.records import DATASET, case_result, run_record, write_run
 
-UNKNOWN = EXPECTED.replace("    colours: &values {acc@1: 75.0, acc@5: 87.5}\n", "").replace(
-    "  colours: {images: 16, source: made by hand}", "  other: {images: 9, source: made by hand}"
-)
+UNKNOWN = {
+    "    colours: &values {acc@1: 75.0, acc@5: 87.5}\n": "",
+    "  colours: {images: 16, source: made by hand}": "  other: {images: 9, source: made by hand}",
+}
 
 
 def test_a_run_becomes_what_is_expected(gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same run then passes; the file keeps what else it has; a subset, and models that it lacks, are errors."""
-    (project / "expected_accuracy.yaml").write_text(UNKNOWN)
+    expect(project, UNKNOWN)
+    unknown = (project / "expected_accuracy.yaml").read_text()
     assert gate("--imagenet=colours", "--precision=bf16,fp32", "--results=run").ret == pytest.ExitCode.TESTS_FAILED
 
     assert main(["expected", "record", "run", "--output", "own.yaml"]) == 0
@@ -32,39 +34,34 @@ def test_a_run_becomes_what_is_expected(gate: Gate, project: Path, capsys: pytes
     assert (Counts(16, TOP1, TOP5), "recorded") == (expected.counts, expected.origin)
     text = (project / "own.yaml").read_text()
     assert "other: {images: 9, source: made by hand}" in text
+    assert gate("--imagenet=colours", "--expected=own.yaml", "--limit=12", "--results=subset").ret == 0
     assert gate("--imagenet=colours", "--expected=own.yaml").ret == 0
     capsys.readouterr()
     assert main(["expected", "record", "run", "--expected", "own.yaml"]) == 0
     assert text == capsys.readouterr().out
 
-    gate("--imagenet=colours", "--expected=own.yaml", "--limit=12", "--results=subset")
-    capsys.readouterr()
-    assert main(["expected", "record", "subset"]) == 2
-    assert "subset: expected a run of all 16 images of colours, found 12; run again without --limit" in (
-        capsys.readouterr().err
-    )
-    (project / "own.yaml").write_text(EXPECTED)
-    assert main(["expected", "record", "run", "--expected", "own.yaml"]) == 2
-    assert "error: own.yaml: expected values of colours that were recorded, found published" in capsys.readouterr().err
-    (project / "own.yaml").write_text(UNKNOWN.replace("model: nearest", "model: farthest"))
-    assert main(["expected", "record", "run", "--expected", "own.yaml"]) == 2
-    assert "error: own.yaml: expected the models of run, found none called nearest-V1; give the --expected FILE" in (
-        capsys.readouterr().err
-    )
+    for run, content, error in (
+        ("subset", text, "subset: expected a run of all 16 images of colours, found 12; run again without --limit"),
+        ("run", EXPECTED, "own.yaml: expected values of colours that were recorded, found published"),
+        (
+            "run",
+            unknown.replace("model: nearest", "model: farthest"),
+            "own.yaml: expected the models of run, found none called nearest-V1; give the --expected FILE",
+        ),
+    ):
+        (project / "own.yaml").write_text(content)
+        assert main(["expected", "record", run, "--expected", "own.yaml"]) == 2
+        assert f"error: {error}" in capsys.readouterr().err
 
 
 def test_values_in_another_precision_are_not_recorded_as_those_in_fp32(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The file has one value for all precisions; another setting of a model in fp32 is recorded."""
-    cases = [
-        case_result("alexnet"),
-        *(case_result(model, id=f"{model}-IMAGENET1K_V1-bf16", precision="bf16") for model in ("alexnet", "vgg16")),
-    ]
-    record = run_record(cases)
-    run = write_run(
-        tmp_path / "run", msgspec.structs.replace(record, dataset=msgspec.structs.replace(DATASET, name="mine"))
-    )
+    bf16 = [case_result(name, id=f"{name}-IMAGENET1K_V1-bf16", precision="bf16") for name in ("alexnet", "vgg16")]
+    record = run_record([case_result("alexnet"), *bf16])
+    own = msgspec.structs.replace(record, dataset=msgspec.structs.replace(DATASET, name="mine"))
+    run = write_run(tmp_path / "run", own)
 
     status = main(["expected", "record", str(run.path)])
 

@@ -12,7 +12,7 @@ from torchvision.models import resnet18
 
 from harness.formats.imagenet import wnids
 from harness.records.run_folder import read_run
-from harness.verdict import FAILED, PASSED
+from harness.verdict import FAILED, PASSED, Check
 from tests.colours import WNIDS
 from tests.documents import ROOT, python_in
 from tests.images import noise, save
@@ -21,37 +21,32 @@ from tests.integration.conftest import Gate
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 
 
-@pytest.fixture
-def team(project: Path) -> Path:
-    """Put the page's conftest.py beside the gate, below the project's own; return the project."""
+def test_the_check_of_a_conftest_decides_with_the_others(gate: Gate, project: Path) -> None:
+    """The page's, beside the gate and below the project's own: with the line that the page shows where it fails.
+
+    A third of the images of two classes are correct, which is more than the 10 % that are asked for; then none is.
+    """
     [conftest] = [block for block in python_in(PAGE) if "hookimpl" in block]
     (project / "team").mkdir()
     (project / "team" / "conftest.py").write_text(conftest)
     (project / "test_accuracy.py").rename(project / "team" / "test_accuracy.py")
-    return project
+    options = ("--imagenet=colours", "--device=cpu")
 
+    passed = gate(*options, "--results=passed")
+    shutil.copy(project / "colours" / WNIDS[7] / "07.JPEG", project / "colours" / WNIDS[6] / "06.JPEG")
+    failed = gate(*options, "--results=failed")
 
-def test_the_check_of_a_conftest_is_stored_with_the_result(gate: Gate, team: Path) -> None:
-    """A third of the images of two classes are correct, which is more than the 10 % that are asked for."""
-    result = gate("--imagenet=colours", "--device=cpu", "--results=run")
-
-    assert result.ret == pytest.ExitCode.OK
-    [case] = read_run(team / "run").record.cases
-    [check] = [check for check in case.verdict.checks if check.name == "lowest accuracy of a class"]
-    assert (case.outcome, check.outcome, check.detail) == (PASSED, PASSED, "33.3333, expected 10 to inf")
-
-
-def test_the_check_of_a_conftest_fails_the_case(gate: Gate, team: Path) -> None:
-    """With the line that the page shows, once all images of one class are of another."""
-    shutil.copy(team / "colours" / WNIDS[7] / "07.JPEG", team / "colours" / WNIDS[6] / "06.JPEG")
-
-    result = gate("--imagenet=colours", "--device=cpu", "--results=run")
-
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert (0, 1) == (passed.ret, failed.ret)
+    [check] = [check for check in _checks(project / "passed") if check.name == "lowest accuracy of a class"]
+    assert (PASSED, "33.3333, expected 10 to inf") == (check.outcome, check.detail)
     [shown] = [line for line in PAGE.splitlines() if line.startswith("lowest accuracy of a class: FAILED")]
-    assert shown in result.outlines
-    [case] = read_run(team / "run").record.cases
-    assert case.verdict.checks[-1].outcome == FAILED
+    assert shown in failed.outlines
+    assert FAILED == _checks(project / "failed")[-1].outcome
+
+
+def _checks(run: Path) -> tuple[Check, ...]:
+    [case] = read_run(run).record.cases
+    return case.verdict.checks
 
 
 def test_a_team_s_own_model(gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torchvision
 
-from harness.cli.main import main
-from harness.decoding.upkeep import list_stores
-from harness.models import load
 from harness.records.results import Missing
 from harness.records.run_folder import read_run
-from tests.colours import EXPECTED
-from tests.integration.conftest import Gate
-
-ROOT = Path(__file__).parents[2]
-
-
-def replace_expected(project: Path, old: str, new: str) -> None:
-    """Write the file of expected accuracies with one change."""
-    assert old in EXPECTED
-    (project / "expected_accuracy.yaml").write_text(EXPECTED.replace(old, new))
+from tests.integration.conftest import Gate, entry, expect
 
 
 def test_a_correct_model_passes(gate: Gate) -> None:
@@ -51,72 +35,56 @@ def test_a_correct_model_passes(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(
-    ("published", "lines"),
+    ("published", "failed", "passed"),
     [
         (
             "acc@1: 81.25, acc@5: 87.5",
-            [
-                "nearest: top-1: measured 75.000, published 81.250 (-6.250 points, allowed ±0.05)",
-                "    -1 of 16 images, allowed ±0",
-                "top-5: passed: measured 87.500, published 87.500 (+0.000 points, allowed ±0.05)",
-                "    +0 of 16 images, allowed ±0",
-            ],
+            ["top-1: measured 75.000, published 81.250 (-6.250 points, allowed ±0.05)", "-1 of 16 images, allowed ±0"],
+            "top-5: passed: measured 87.500, published 87.500 (+0.000 points, allowed ±0.05)",
         ),
         (
             "acc@1: 75.0, acc@5: 81.25",
-            [
-                "nearest: top-5: measured 87.500, published 81.250 (+6.250 points, allowed ±0.05)",
-                "    +1 of 16 images, allowed ±0",
-                "top-1: passed: measured 75.000, published 75.000 (+0.000 points, allowed ±0.05)",
-                "    +0 of 16 images, allowed ±0",
-            ],
+            ["top-5: measured 87.500, published 81.250 (+6.250 points, allowed ±0.05)", "+1 of 16 images, allowed ±0"],
+            "top-1: passed: measured 75.000, published 75.000 (+0.000 points, allowed ±0.05)",
         ),
     ],
     ids=["top-1 below", "top-5 above"],
 )
-def test_a_deviation_fails_in_a_few_lines(gate: Gate, project: Path, published: str, lines: list[str]) -> None:
+def test_a_deviation_fails_in_a_few_lines(
+    gate: Gate, project: Path, published: str, failed: list[str], passed: str
+) -> None:
     """One image fewer or more fails; the message is these lines, without a traceback."""
-    replace_expected(project, "acc@1: 75.0, acc@5: 87.5", published)
+    expect(project, {"acc@1: 75.0, acc@5: 87.5": published})
 
     result = gate("--imagenet=colours")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(failed=1)
-    shown = result.outlines
-    start = shown.index(lines[0])
-    assert shown[start : start + 4] == lines
-    assert shown[start - 1].startswith("___")
-    assert shown[start + 4].startswith("===")
+    lines = [f"nearest: {failed[0]}", f"    {failed[1]}", passed, "    +0 of 16 images, allowed ±0"]
+    start = result.outlines.index(lines[0])
+    above, *shown, below = result.outlines[start - 1 : start + 5]
+    assert (lines, "___", "===") == (shown, above[:3], below[:3])
     result.stdout.re_match_lines([r" +nearest .* FAILED$"])
 
 
 def test_logits_that_are_not_finite_are_an_error(gate: Gate, project: Path) -> None:
     """They are not counted as wrong: the test errors, names the image, and neither table nor record has values."""
-    replace_expected(project, "nearest_colour", "always_nan")
+    expect(project, {"nearest_colour": "always_nan"})
 
     result = gate("--imagenet=colours", "--results=run")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(errors=1)
     why = "the logits of 16 of 16 images are not finite, the first of them 00.JPEG"
-    result.stdout.fnmatch_lines(
-        [
-            why,
-            "*accuracy in percent: nothing was evaluated*",
-            "  nearest-V1-fp32: ERROR, no result (see above)",
-        ]
-    )
+    nothing = "*accuracy in percent: nothing was evaluated*"
+    result.stdout.fnmatch_lines([why, nothing, "  nearest-V1-fp32: ERROR, no result (see above)"])
     record = read_run(project / "run").record
     assert ((), (Missing("nearest-V1-fp32", "error", why),)) == (record.cases, record.missing_cases)
 
 
 def test_models_are_ranked(gate: Gate, project: Path) -> None:
     """Each of three entries has a result of its own; those that cannot be told apart share their ranks."""
-    again = """\
-  - {model: again, weights: V1, builder: tests.colours:nearest_colour, preset: *preset, colours: *values}
-  - {model: nan, weights: V1, builder: tests.colours:always_nan, preset: *preset, colours: *values}
-"""
-    (project / "expected_accuracy.yaml").write_text(EXPECTED + again)
+    expect(project, {}, entry("again"), entry("nan", "tests.colours:always_nan"))
 
     result = gate("--imagenet=colours", "--models=all")
 
@@ -132,10 +100,16 @@ def test_models_are_ranked(gate: Gate, project: Path) -> None:
 
 
 def test_a_limit_is_judged_by_the_sampling_band(gate: Gate) -> None:
-    """A subset passes within the band; the run shows how many images of how many, and what that could miss."""
-    result = gate("--imagenet=colours", "--limit=12")
+    """A subset passes within the band; the run shows how many images of how many, and what that could miss.
 
-    result.assert_outcomes(passed=1)
+    On 8 images half of the accuracy could be lost: the message says how many it takes, and a baseline judges.
+    """
+    result = gate("--imagenet=colours", "--limit=12")
+    too_few = gate("--imagenet=colours", "--limit=8")
+    recorded = gate("--imagenet=colours", "--limit=8", "--baseline=base", "--baseline-update")
+    paired = gate("--imagenet=colours", "--limit=8", "--baseline=base")
+
+    assert [0, 1, 0, 0] == [run.ret for run in (result, too_few, recorded, paired)]
     result.stdout.re_match_lines(
         [
             r"dataset: colours \(colours\), 12 of 16 images, 8 classes$",
@@ -144,45 +118,41 @@ def test_a_limit_is_judged_by_the_sampling_band(gate: Gate) -> None:
             r"  [\d.]+ points and in top-5 of up to [\d.]+ points$",
         ]
     )
-
-
-def test_a_limit_that_is_too_small_needs_a_baseline(gate: Gate) -> None:
-    """On 8 images half of the accuracy could be lost: the message says how many it takes, and a baseline judges."""
-    alone = gate("--imagenet=colours", "--limit=8")
-    recorded = gate("--imagenet=colours", "--limit=8", "--baseline=base", "--baseline-update")
-    paired = gate("--imagenet=colours", "--limit=8", "--baseline=base")
-
-    alone.assert_outcomes(failed=1)
-    alone.stdout.re_match_lines(
+    too_few.stdout.re_match_lines(
         [r"nearest: top-1: too few images: raise --limit to 11, or give --baseline DIR$", r"    measured .*"]
     )
-    recorded.assert_outcomes(passed=1)
-    paired.assert_outcomes(passed=1)
+    subset = "judged on a subset of the images, which could miss a drop in top-5 of up to"
     paired.stdout.fnmatch_lines(
-        [
-            "judged on a subset of the images, which could miss a drop in top-5 of up to",
-            "  43.75 points",
-            "not judged, too few images: 1 check; --limit 11 judges all",
-        ]
+        [subset, "  43.75 points", "not judged, too few images: 1 check; --limit 11 judges all"]
     )
 
 
-def test_what_was_evaluated_otherwise_differs_in_the_comparison(
-    gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The decoder and the options of two runs, beside versions and hardware; each decoder has a store of its own."""
-    gate("--imagenet=colours", "--results=old", "--batch-size=8", "--workers=1")
-    new = gate("--imagenet=colours", "--results=new", "--decoder=torchvision")
-    capsys.readouterr()
+def test_each_precision_is_a_case_with_its_own_tolerance(gate: Gate, project: Path) -> None:
+    """A difference within bf16's tolerance and beyond fp32's fails fp32 alone.
 
-    main(["compare", "old", "new"])
+    The record holds the observed switches; the table compares a model's settings with its first.
+    """
+    expect(project, {"tolerance: 0.05": "tolerance: {fp32: 0.05, bf16: 6.25}", "acc@1: 75.0": "acc@1: 68.75"})
 
-    shown = capsys.readouterr().out
-    assert re.search(r"^decoder +pillow +torchvision$", shown, re.MULTILINE)
-    assert re.search(r"^options +--batch-size 8 --workers 1 +--workers 2$", shown, re.MULTILINE)
-    new.assert_outcomes(passed=1)
-    new.stdout.fnmatch_lines(["decoder: torchvision, --workers 2, *"])
-    assert len(list_stores(project / "store")) == 2
+    result = gate("--imagenet=colours", "--precision=fp32,bf16", "--results=run")
+
+    result.assert_outcomes(passed=1, failed=1)
+    fp32, bf16 = read_run(project / "run").record.cases
+    assert [("nearest-V1-fp32", "failed"), ("nearest-V1-bf16", "passed")] == [
+        (case.id, case.outcome) for case in (fp32, bf16)
+    ]
+    assert [0.05, 6.25] == [float(case.expected.tolerance) for case in (fp32, bf16) if case.expected]
+    names = ("autocast", "product", "convolution")
+    assert ["off", "float32, 23 bits", "float32, 23 bits"] == [fp32.switches[name] for name in names]
+    assert ["bfloat16", "bfloat16, 7 bits", "bfloat16, 7 bits"] == [bf16.switches[name] for name in names]
+    result.stdout.re_match_lines(
+        [
+            r"^model +setting +top-1 +top-5 +diff +diff +changed +images/s +speed-up$",
+            r"^nearest +fp32 +75.000 +87.500 +- +- +- +[\d,]+ +-$",
+            r"^nearest +bf16 +75.000 +87.500 +\+0.000 +\+0.000 +0 +[\d,]+ +\d+\.\d\d$",
+        ],
+        consecutive=True,
+    )
 
 
 @pytest.mark.usefixtures("every_line")
@@ -205,107 +175,10 @@ def test_a_terse_run_shows_no_progress(gate: Gate) -> None:
 def test_each_geometry_is_decoded_once(gate: Gate, project: Path) -> None:
     """Models of one geometry follow each other, whatever their order in the file."""
     other = "{resize: 9, crop: 8, interpolation: bilinear, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}"
-    build = "weights: V1, builder: tests.colours:nearest_colour, colours: *values"
-    with (project / "expected_accuracy.yaml").open("a") as file:
-        file.write(f"  - {{model: other, {build}, preset: {other}}}\n  - {{model: again, {build}, preset: *preset}}\n")
+    expect(project, {}, entry("other").replace("*preset", other), entry("again"))
 
     result = gate("--imagenet=colours", "--models=all", "-v")
 
     result.assert_outcomes(passed=3)
     decoded = [line for line in result.outlines if ": decoding: 0 of 16 images" in line]
     assert ["nearest-V1-fp32", "other-V1-fp32"] == [line.partition(":")[0] for line in decoded]
-
-
-def test_pixels_that_differ_from_torchvisions_preset_are_an_error(
-    gate: Gate, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A torchvision that prepares images in another way than the harness is noticed with the first image."""
-    transform = torchvision.transforms.Compose(
-        [torchvision.transforms.Resize((8, 8)), torchvision.transforms.ToTensor()]
-    )
-    monkeypatch.setattr(
-        "harness.models.load", lambda *given, **named: replace(load(*given, **named), transform=transform)
-    )
-    assert project
-
-    result = gate("--imagenet=colours")
-
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["the decoded pixels of ??.JPEG differ from the output of torchvision's own preset *"])
-
-
-@pytest.mark.slow
-def test_a_cancelled_job_keeps_the_earlier_run(
-    gate: Gate, project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SIGTERM ends as Ctrl-C does: the place in one line, the earlier run as it was, nothing left behind."""
-    gate("--imagenet=colours", "--results=run")
-    before = {path.name: path.read_bytes() for path in (project / "run").iterdir() if path.is_file()}
-    (project / "conftest.py").write_text(
-        (project / "conftest.py").read_text()
-        + "\nimport os, signal\n"
-        + "def pytest_imagenet_progress(phase):\n"
-        + "    if phase == 'forward':\n        os.kill(os.getpid(), signal.SIGTERM)\n"
-    )
-
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    command = ["-m", "pytest", "-m", "imagenet", "--imagenet=colours", "--results=run"]
-    result = pytester.run(sys.executable, *command)
-
-    assert pytest.ExitCode.INTERRUPTED == result.ret
-    result.stdout.re_match_lines([r".*/conftest\.py:\d+: KeyboardInterrupt: ended by SIGTERM$"])
-    assert before == {path.name: path.read_bytes() for path in (project / "run").iterdir() if path.is_file()}
-    assert ["run"] == [path.name for path in project.iterdir() if path.name.startswith(("run", ".run"))]
-
-
-KILL = "\nimport os, signal, time\ndef kill(_=None):\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(0.1)\n"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "kill",
-    [
-        "class Deleted:\n    __del__ = kill\nkill = Deleted\n",  # nothing can be raised there
-        "kill.__code__ = kill.__code__.replace(co_linetable=b'')\n",  # such as in an unpacked argument
-    ],
-    ids=["in a finalizer", "in no line"],
-)
-def test_a_signal_shows_no_traceback(project: Path, pytester: pytest.Pytester, kill: str) -> None:
-    """Wherever it comes, the run ends, and pytest can report that."""
-    hook = "def pytest_imagenet_progress(phase):\n    if phase == 'forward':\n        kill()\n"
-    (project / "conftest.py").write_text((project / "conftest.py").read_text() + KILL + kill + hook)
-
-    result = pytester.run(sys.executable, "-m", "pytest", "-m", "imagenet", "--imagenet=colours", timeout=40)
-
-    assert pytest.ExitCode.INTERRUPTED == result.ret
-    assert [] == [line for line in result.outlines + result.errlines if "Traceback" in line or "Error" in line]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_a_signal_ends_what_does_not_end(number: str, project: Path, pytester: pytest.Pytester) -> None:
-    """Where nothing comes of the interrupt, as in a long layer of a model, what was measured before is kept."""
-    second = (
-        "  - {model: second, weights: V1, builder: 'tests.colours:nearest_colour', preset: *preset, colours: *values}"
-    )
-    (project / "expected_accuracy.yaml").write_text(f"{EXPECTED}{second}\n")
-    (project / "conftest.py").write_text(
-        (project / "conftest.py").read_text()
-        + "\nimport os, signal, time\n"
-        + "def pytest_imagenet_progress(phase, case):\n"
-        + "    try:\n"
-        + "        if (phase, case) == ('forward', 'second-V1-fp32'):\n"
-        + f"            os.kill(os.getpid(), signal.{number})\n"
-        + "    except KeyboardInterrupt:\n        time.sleep(60)\n"
-    )
-    command = ["-m", "imagenet", "--imagenet=colours", "--models=all", "--results=run"]
-
-    result = pytester.run(sys.executable, "-m", "pytest", *command, timeout=40)
-
-    assert pytest.ExitCode.INTERRUPTED == result.ret
-    assert f"ended by {number}; results: {project / 'run'}" == result.outlines[-1]
-    record = read_run(project / "run").record
-    assert [["nearest-V1-fp32"], ["second-V1-fp32"]] == [
-        [case.id for case in cases] for cases in (record.cases, record.missing_cases)
-    ]
-    assert [] == list(project.glob("run.*"))

@@ -14,22 +14,12 @@ from harness.records.results import CaseResult
 from harness.records.run_folder import read_run
 from harness.report.report import report_on
 from harness.verdict import FAILED, PASSED, WARNING
-from tests.colours import EXPECTED
-from tests.integration.conftest import Gate
+from tests.integration.conftest import Gate, add_to_conftest, entry, expect
 from tests.records import case_result, expected, run_record, write_run
 
-MODELS = """\
-  - model: known
-    weights: V1
-    builder: tests.colours:nearest_colour
-    preset: *preset
-    colours: &off {acc@1: 50, acc@5: 87.5}
-  - {model: more, weights: V1, builder: tests.colours:nearest_colour, preset: *preset, colours: {acc@1: 50, acc@5: 80}}
-  - {model: old, weights: V1, builder: tests.colours:nearest_colour, preset: *preset, colours: *off}
-  - {model: over, weights: V1, builder: tests.colours:nearest_colour, preset: *preset, colours: *values}
-  - {model: nan, weights: V1, builder: tests.colours:always_nan, preset: *preset, colours: *values}
-"""
-ISSUE = "{{case: '{}', check: {}, reason: rounds down, url: 'https://example.org/{}', until: {}}}"
+OPTIONS = ("--imagenet=colours", "--known-issues=issues.yaml")
+FAILS = {"acc@1: 75.0": "acc@1: 50"}
+ISSUE = "- {{case: '{}', check: {}, reason: rounds down, url: 'https://example.org/{}', until: {}}}\n"
 ISSUES = [
     ISSUE.format("KNOWN-v1-*", "top-1", 1, "2999-12-31"),
     ISSUE.format("more-V1-fp32", "top-1", 2, "2999-12-31"),
@@ -39,6 +29,12 @@ ISSUES = [
     ISSUE.format("nearest-*", "baseline", 6, "2999-12-31"),
 ]
 REASON = "rounds down (https://example.org/1), until 2999-12-31"
+TICKETS = """
+import pytest
+@pytest.fixture(autouse=True)
+def _tickets(request):
+    request.node.user_properties += [("ticket", "A-1"), ("ticket", "A-2")]
+"""
 
 
 @pytest.mark.parametrize("workers", [[], pytest.param(["-n=1"], marks=pytest.mark.slow)], ids=["one", "xdist"])
@@ -47,21 +43,13 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
 
     An issue of a check that was not made, here of a baseline, says nothing about the case.
     """
-    (project / "expected_accuracy.yaml").write_text(EXPECTED + MODELS)
-    (project / "issues.yaml").write_text("".join(f"- {issue}\n" for issue in ISSUES))
-    tickets = ["import pytest", "", "@pytest.fixture(autouse=True)", "def _tickets(request):"]
-    tickets += [f"    request.node.user_properties.append(('ticket', 'A-{number}'))" for number in (1, 2)]
-    (project / "conftest.py").write_text((project / "conftest.py").read_text() + "\n" + "\n".join(tickets) + "\n")
+    known, old = (entry(model, values="{acc@1: 50, acc@5: 87.5}") for model in ("known", "old"))
+    more, nan = entry("more", values="{acc@1: 50, acc@5: 80}"), entry("nan", "tests.colours:always_nan")
+    expect(project, {}, known, more, old, entry("over"), nan)
+    (project / "issues.yaml").write_text("".join(ISSUES))
+    add_to_conftest(project, TICKETS)
 
-    result = gate(
-        "--imagenet=colours",
-        "--models=all",
-        "--known-issues=issues.yaml",
-        "--results=run",
-        "-rxf",
-        "--junitxml=junit.xml",
-        *workers,
-    )
+    result = gate(*OPTIONS, "--models=all", "--results=run", "-rxf", "--junitxml=junit.xml", *workers)
 
     result.assert_outcomes(passed=1, xfailed=1, failed=3, errors=1)
     result.stdout.fnmatch_lines_random(
@@ -73,14 +61,13 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
         ]
     )
     record = read_run(project / "run").record
-    known = {case.model: (case.outcome, list(case.known_issues), len(case.issues_over)) for case in record.cases}
     assert {
         "nearest": (PASSED, [], 0),
         "known": (WARNING, ["top-1"], 0),
         "more": (FAILED, ["top-1"], 0),
         "old": (FAILED, [], 1),
         "over": (FAILED, [], 1),
-    } == known
+    } == {case.model: (case.outcome, list(case.known_issues), len(case.issues_over)) for case in record.cases}
     junit = (project / "junit.xml").read_text()
     assert sorted(case.outcome for case in record.cases) == sorted(re.findall('name="outcome" value="([a-z]+)"', junit))
     assert [6, 6] == [junit.count(f'name="ticket" value="A-{number}"') for number in (1, 2)]
@@ -88,30 +75,20 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
 
 
 def test_a_subset_that_could_miss_the_failure_does_not_end_an_issue(gate: Gate, project: Path) -> None:
-    """And a run whose failures are all known ends with success."""
+    """And a run whose failures are all known ends with success, but for a team's own failure with the result."""
     today = datetime.now(timezone.utc).date()  # the last day on which it is accepted
-    (project / "issues.yaml").write_text(f"[{ISSUE.format('*', 'top-1', 1, today)}]")
+    (project / "issues.yaml").write_text(ISSUE.format("*", "top-1", 1, today))
+    own = "import pytest\n\n@pytest.mark.imagenet\ndef test_own(result):\n    assert result.counts.top1 == 0\n"
+    (project / "test_own.py").write_text(own)
 
-    subset = gate("--imagenet=colours", "--limit=12", "--known-issues=issues.yaml")
-    (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 50"))
-    whole = gate("--imagenet=colours", "--known-issues=issues.yaml")
+    subset = gate(*OPTIONS, "--limit=12", "test_accuracy.py")
+    expect(project, FAILS)
+    whole = gate(*OPTIONS, "test_accuracy.py")
 
     subset.assert_outcomes(passed=1)
     whole.assert_outcomes(xfailed=1)
     assert (0, 0) == (subset.ret, whole.ret)
-
-
-def test_a_team_s_own_failure_with_the_result_is_not_known(gate: Gate, project: Path) -> None:
-    """Though the checks of the same case that failed all are."""
-    (project / "expected_accuracy.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 50"))
-    (project / "issues.yaml").write_text(f"[{ISSUE.format('*', 'top-1', 1, '2999-12-31')}]")
-    (project / "test_own.py").write_text(
-        "import pytest\n\n@pytest.mark.imagenet\ndef test_own(result):\n    assert result.counts.top1 == 0\n"
-    )
-
-    result = gate("--imagenet=colours", "--known-issues=issues.yaml", "test_own.py")
-
-    result.assert_outcomes(failed=1)
+    gate(*OPTIONS, "test_own.py").assert_outcomes(failed=1)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +97,10 @@ def test_a_team_s_own_failure_with_the_result_is_not_known(gate: Gate, project: 
         (None, "cannot be read: No such file"),
         ("- {case: a", "not valid YAML"),
         ("case: a", "expected a list of case, check, reason, url and until (a date): Expected `array`"),
-        ("- {case: a, check: top-1, reason: r, url: 'https://a', until: soon}", "Invalid RFC3339 encoded date"),
-        ("- {case: a, check: top-1, reason: r, url: none, until: 2999-01-01}", "matching regex"),
+        (ISSUE.format("a", "top-1", 1, "soon"), "Invalid RFC3339 encoded date"),
+        (ISSUE.format("a", "top-1", 1, "2999-01-01").replace("https", "ftp"), "matching regex"),
         ("- {case: a, check: top-1, reason: r, url: 'https://a'}", "missing required field `until`"),
-        ("- {case: a, check: b, reason: r, url: 'https://a', until: 2999-01-01, extra: 1}", "unknown field `extra`"),
+        (ISSUE.format("a", "top-1", 1, "2999-01-01, extra: 1"), "unknown field `extra`"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_a_usage_error(gate: Gate, project: Path, text: str | None, reason: str) -> None:
@@ -131,7 +108,7 @@ def test_a_file_that_cannot_be_used_is_a_usage_error(gate: Gate, project: Path, 
     if text is not None:
         (project / "issues.yaml").write_text(text)
 
-    result = gate("--imagenet=colours", "--known-issues=issues.yaml")
+    result = gate(*OPTIONS)
 
     assert pytest.ExitCode.USAGE_ERROR == result.ret
     [line] = [line for line in result.errlines if "--known-issues issues.yaml: " in line]
@@ -144,21 +121,18 @@ def _case(model: str, **changes: object) -> CaseResult:
 
 def test_compare_and_report_do_not_fail_by_what_is_known(tmp_path: Path) -> None:
     """A known failure is a warning with its reason, another one fails; an issue of a baseline is of that one alone."""
-    issues = {"top-1": REASON, "baseline": REASON}
-    good, bad = _case("resnet18", known_issues=issues), _case("vgg16")
-    old = write_run(tmp_path / "old", run_record([good, bad]))
-    known = write_run(tmp_path / "known", run_record([good]))
-    both = write_run(tmp_path / "both", run_record([good, bad]))
+    good, bad = _case("resnet18", known_issues={"top-1": REASON, "baseline": REASON}), _case("vgg16")
+    other = msgspec.structs.replace(good, weights_sha256="other")
+    over = case_result(issues_over=("it is over",))
+    known, both, changed, ended = (
+        write_run(tmp_path / str(number), run_record(cases))
+        for number, cases in enumerate(([good], [good, bad], [other], [over]))
+    )
 
     assert [] == [name for name, _ in compare(known, known).failures()]
-    assert ["vgg16-IMAGENET1K_V1-fp32"] == [name for name, _ in compare(old, both).failures()]
+    assert ["vgg16-IMAGENET1K_V1-fp32"] == [name for name, _ in compare(both, both).failures()]
+    assert ["the model has other weights"] == [why[:27] for _, why in compare(known, changed).failures()]
     headline = report_on([known]).headline
-    assert (WARNING, ((good.id, f"top-1: known issue: {REASON}; {_case('resnet18').verdict.checks[0].detail}"),)) == (
-        headline.outcome,
-        headline.reasons,
-    )
-    over = write_run(tmp_path / "over", run_record([case_result(issues_over=("it is over",))]))
-    assert report_on([over]).headline.sentence.endswith("resnet18-IMAGENET1K_V1-fp32: known issue: it is over")
-    weights = msgspec.structs.replace(good, weights_sha256="other")
-    other = write_run(tmp_path / "other", run_record([weights]))
-    assert ["the model has other weights"] == [why[:27] for _, why in compare(known, other).failures()]
+    why = f"top-1: known issue: {REASON}; {_case('resnet18').verdict.checks[0].detail}"
+    assert (WARNING, ((good.id, why),)) == (headline.outcome, headline.reasons)
+    assert report_on([ended]).headline.sentence.endswith("resnet18-IMAGENET1K_V1-fp32: known issue: it is over")

@@ -14,176 +14,150 @@ from harness.cli.main import main
 from tests.colours import EXPECTED, write_dataset
 
 ROOT = Path(__file__).parents[2]
-CASE = "nearest-V1-fp32"
+
+
+@pytest.fixture
+def extras() -> None:
+    """Skip what needs packages that are not installed."""
+    pytest.importorskip("vl_convert", reason="needs the extra report")
+    pytest.importorskip("asv", reason="needs the extra nightly")
 
 
 class Nights:
-    """Runs nights on the 16 images of the small classifier."""
+    """Runs nights on the 16 images of the small classifier, without timings, which differ on a busy machine."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.state, self.summary = folder / "nightly", folder / "step_summary.md"
-        self.images = write_dataset(folder / "colours")
+        self.latest = self.state / "latest"
 
-    def night(
-        self, expected: str = EXPECTED, images: Path | None = None, *options: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one, without timings, which differ from night to night on a busy machine."""
-        process = self.start(expected, images, *options)
-        output, errors = process.communicate()
-        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    def night(self, expected: str = EXPECTED, images: str = "colours") -> tuple[int, str]:
+        """Run one; return its exit status, and what it printed last."""
+        process = self.start(expected, images)
+        output, _ = process.communicate()
+        return process.returncode, output.splitlines()[-1]
 
-    def start(
-        self, expected: str = EXPECTED, images: Path | None = None, *options: str, modules: Path | None = None
-    ) -> subprocess.Popen[str]:
-        """Start one, in which a folder's modules can be imported first."""
-        expected_file = self._folder / "expected.yaml"
-        expected_file.write_text(expected)
+    def start(self, expected: str = EXPECTED, images: str = "colours", *options: str) -> subprocess.Popen[str]:
+        """Start one, in which modules in its folder can be imported first."""
+        write_dataset(self._folder / "colours")
+        (self._folder / "expected.yaml").write_text(expected)
+        given = ["--imagenet", str(self._folder / images), "--expected", str(self._folder / "expected.yaml"), *options]
+        environ = {
+            "NIGHTLY_DIR": str(self.state),
+            "IMAGENET_STORE": str(self._folder / "store"),
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+            "PYTHON": sys.executable,
+            "PYTHONPATH": f"{self._folder}{os.pathsep}{ROOT}",
+        }
         return subprocess.Popen(
-            [
-                "ci/nightly",
-                "-m",
-                "imagenet",
-                "--imagenet",
-                images or self.images,
-                "--expected",
-                expected_file,
-                *options,
-            ],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "NIGHTLY_DIR": str(self.state),
-                "IMAGENET_STORE": str(self._folder / "store"),
-                "GITHUB_STEP_SUMMARY": str(self.summary),
-                "PYTHON": sys.executable,
-                "PYTHONPATH": os.pathsep.join(map(str, filter(None, (modules, ROOT)))),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+            ["ci/nightly", "-m", "imagenet", *given], cwd=ROOT, env={**os.environ, **environ}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
     def title(self) -> str:
         """Return the last night's."""
-        return (self.state / "latest" / "title").read_text().strip()
-
-    def accept(self) -> int:
-        """Pin the last night's run."""
-        return main(["baseline", "accept", str(self.state / "latest" / "run"), "--nightly", str(self.state)])
+        return (self.latest / "title").read_text().strip()
 
     def pinned(self) -> str:
         """Return the record of the pinned run."""
         return (self.state / "pinned" / "current" / "record.json").read_text()
 
 
+@pytest.fixture
+def nights(tmp_path: Path) -> Nights:
+    """Nights in a folder of their own."""
+    return Nights(tmp_path)
+
+
 @pytest.mark.slow
-def test_only_a_person_pins_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("extras")
+def test_only_a_person_pins_a_run(nights: Nights, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A night without a pinned run, a failed one, and one without a dataset."""
-    pytest.importorskip("vl_convert", reason="needs the extra report")
-    pytest.importorskip("asv", reason="needs the extra nightly")
-    nights, latest = Nights(tmp_path), tmp_path / "nightly" / "latest"
+    accept = ["baseline", "accept", str(nights.latest / "run"), "--nightly", str(nights.state)]
 
     first = nights.night()
 
-    assert 2 == first.returncode, first.stdout
+    assert (2, nights.title()) == first
     assert nights.title().startswith("NOT COMPARED: 1 case on colours, 16 images, torch ")
-    assert nights.title().endswith(f"imagenet-gate baseline accept {latest}/run --nightly {nights.state}")
-    assert first.stdout.endswith(f"\n{nights.title()}\n")
-    assert {path.name for path in latest.iterdir()} == {
-        "run", "log.txt", "junit.xml", "report.html", "summary.md", "title",
-    }  # fmt: skip
-    assert nights.summary.read_text() == (latest / "summary.md").read_text()
-    assert 0 == nights.accept()
+    assert nights.title().endswith(f"imagenet-gate {' '.join(accept)}")
+    assert {"run", "log.txt", "junit.xml", "report.html", "summary.md", "title"} == set(os.listdir(nights.latest))
+    assert nights.summary.read_text() == (nights.latest / "summary.md").read_text()
+    assert 0 == main(accept)
     capsys.readouterr()
     pinned = nights.pinned()
-    assert (latest / "run" / "record.json").read_text() == pinned
+    assert (nights.latest / "run" / "record.json").read_text() == pinned
 
-    red = nights.night(EXPECTED.replace("nearest_colour\n", "nearest_colour_brighter\n"))
+    red, _ = nights.night(EXPECTED.replace("nearest_colour\n", "nearest_colour_brighter\n"))
 
-    assert red.returncode == 1, red.stdout
-    assert nights.title().startswith(f"FAILED: 1 of 1 result: {CASE}: the model has other weights (sha256 ")
-    assert nights.summary.read_text().count("\n### FAILED: 1 of 1 result: nearest-V1-fp32: the model has") == 1
-    assert "the model has other weights" in (latest / "report.html").read_text()
-    assert 'failures="1"' in (latest / "junit.xml").read_text()
-    assert 1 == nights.accept()
-    refused = capsys.readouterr().out
-    assert "not pinned: the run failed: 1 of 1 result: nearest-V1-fp32: the model has other weights" in refused
-    assert nights.pinned() == pinned
+    why = "FAILED: 1 of 1 result: nearest-V1-fp32: the model has other weights"
+    assert 1 == red
+    assert nights.title().startswith(f"{why} (sha256 ")
+    assert nights.summary.read_text().count(f"\n### {why}") == 1
+    assert "the model has other weights" in (nights.latest / "report.html").read_text()
+    assert 'failures="1"' in (nights.latest / "junit.xml").read_text()
+    assert 1 == main(accept)
+    assert f"not pinned: the run failed: {why.removeprefix('FAILED: ')}" in capsys.readouterr().out
+    assert pinned == nights.pinned()
 
-    missing = nights.night(images=tmp_path / "nowhere")
+    missing, _ = nights.night(images="nowhere")
 
-    assert missing.returncode == 2
-    assert nights.title() == (
-        f"NO RUN: --imagenet '{tmp_path}/nowhere': expected a folder or archive of images, found nothing at "
-        f"{tmp_path}/nowhere"
-    )
-    assert "expected a folder or archive of images, found nothing" in (latest / "summary.md").read_text()
-
-    assert sorted(path.name for path in nights.state.iterdir() if path.name != "lock") == [
-        "history", "latest", "pinned", "timings.jsonl",
-    ]  # fmt: skip
-    assert len(list((nights.state / "history").iterdir())) == 2
+    found = f"expected a folder or archive of images, found nothing at {tmp_path}/nowhere"
+    assert (2, f"NO RUN: --imagenet '{tmp_path}/nowhere': {found}") == (missing, nights.title())
+    assert "expected a folder or archive of images, found nothing" in (nights.latest / "summary.md").read_text()
+    assert {"history", "latest", "pinned", "timings.jsonl"} == set(os.listdir(nights.state)) - {"lock"}
+    assert 2 == len(list((nights.state / "history").iterdir()))
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("extras")
 def test_a_night_in_any_folder_runs_the_installed_gate(tmp_path: Path) -> None:
     """As imagenet-gate run does: pytest finds its tests, which is exit status 5 otherwise."""
-    pytest.importorskip("vl_convert", reason="needs the extra report")
-    pytest.importorskip("asv", reason="needs the extra nightly")
     options = ["-p", "no:imagenet-gate", "-p", "harness.early", "--imagenet=nowhere", "--collect-only"]
+    command = [sys.executable, "-m", "harness", "nightly", "--nightly", "kept", "--", *options]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    night = subprocess.run(
-        [sys.executable, "-m", "harness", "nightly", "--nightly", "kept", "--", *options],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
+    night = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
 
     title = (tmp_path / "kept" / "latest" / "title").read_text()
     assert "NO RUN: pytest ended with 0, and nothing was measured\n" == title, night.stdout
     assert "resnet18-IMAGENET1K_V1-fp32-b1]" in night.stdout
 
 
-def test_a_night_that_is_ended_ends_its_tests(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("extras")
+def test_a_night_that_is_ended_ends_its_tests(nights: Nights, tmp_path: Path) -> None:
     """No process is left, and title and summary say what happened."""
-    pytest.importorskip("vl_convert", reason="needs the extra report")
-    pytest.importorskip("asv", reason="needs the extra nightly")
-    nights = Nights(tmp_path)
-    (tmp_path / "hangs.py").write_text(
-        "import os, sys, time\nos.write(1, b'begun %d\\n' % os.getpid())\ntime.sleep(60)\n"
-    )
-    process = nights.start(EXPECTED, None, "-phangs", modules=tmp_path)
+    hangs = "import os, sys, time\nos.write(1, b'begun %d\\n' % os.getpid())\ntime.sleep(60)\n"
+    (tmp_path / "hangs.py").write_text(hangs)
+    process = nights.start(EXPECTED, "colours", "-phangs")
     assert process.stdout is not None
     testing = int(process.stdout.readline().split()[1])
 
     process.terminate()
 
     process.communicate(timeout=30)
-    assert process.returncode == 2
-    assert nights.title() == "NO VERDICT: the night was ended (SIGTERM)"
-    assert "begun" in (nights.state / "latest" / "summary.md").read_text()
+    assert (2, "NO VERDICT: the night was ended (SIGTERM)") == (process.returncode, nights.title())
+    assert "begun" in (nights.latest / "summary.md").read_text()
     with pytest.raises(ProcessLookupError):
         os.kill(testing, 0)
 
 
-def test_a_second_night_leaves_the_first_alone(tmp_path: Path) -> None:
+def test_a_second_night_leaves_the_first_alone(nights: Nights) -> None:
     """It says why it ends, and does not touch the first one's files."""
-    nights = Nights(tmp_path)
-    (nights.state / "latest").mkdir(parents=True)
-    (nights.state / "latest" / "log.txt").write_text("so far")
+    nights.latest.mkdir(parents=True)
+    (nights.latest / "log.txt").write_text("so far")
     with (nights.state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
         second = nights.night()
 
-    in_use = f"NO RUN: another nightly run is using {nights.state}; wait for it, or name another folder\n"
-    assert (second.returncode, second.stdout) == (2, in_use)
-    assert (nights.state / "latest" / "log.txt").read_text() == "so far"
+    in_use = f"NO RUN: another nightly run is using {nights.state}; wait for it, or name another folder"
+    assert (2, in_use) == second
+    assert (nights.latest / "log.txt").read_text() == "so far"
 
 
 @pytest.mark.parametrize("name", ["latest/holiday.jpeg", "latest/run/notes.txt", "latest"])
-def test_what_no_night_wrote_is_not_removed(name: str, tmp_path: Path) -> None:
+def test_what_no_night_wrote_is_not_removed(name: str, nights: Nights) -> None:
     """It is named."""
-    nights = Nights(tmp_path)
     foreign = nights.state / name
     foreign.parent.mkdir(parents=True)
     foreign.write_text("mine")
@@ -191,22 +165,20 @@ def test_what_no_night_wrote_is_not_removed(name: str, tmp_path: Path) -> None:
     night = nights.night()
 
     found = f"NO RUN: expected only what an earlier night wrote, found {foreign}; move it, or name another NIGHTLY_DIR"
-    assert (2, f"{found}\n", "mine") == (night.returncode, night.stdout, foreign.read_text())
+    assert ((2, found), "mine") == (night, foreign.read_text())
 
 
 @pytest.mark.parametrize("module", ["altair", "asv"])
-def test_a_missing_extra_is_noticed_first(module: str, tmp_path: Path) -> None:
+def test_a_missing_extra_is_noticed_first(module: str, nights: Nights, tmp_path: Path) -> None:
     """Before anything is evaluated."""
-    nights = Nights(tmp_path)
-    needed = ("altair", "asv", "jinja2", "vl_convert")
-    hidden = "".join(f"sys.modules[{name!r}] = {'None' if name == module else 'sys'}\n" for name in needed)
-    (tmp_path / "sitecustomize.py").write_text(f"import sys\n{hidden}")
+    hidden = {"altair": "sys", "asv": "sys", "jinja2": "sys", "vl_convert": "sys", module: "None"}
+    lines = ["import sys", *(f"sys.modules[{name!r}] = {value}" for name, value in hidden.items())]
+    (tmp_path / "sitecustomize.py").write_text("\n".join(lines))
 
-    process = nights.start(modules=tmp_path)
+    status, _ = nights.night()
 
-    process.communicate()
-    assert process.returncode == 2
-    assert nights.title() == f"NO RUN: a night needs the extra nightly: pip install -e '.[nightly]' (no {module})"
+    missing = f"NO RUN: a night needs the extra nightly: pip install -e '.[nightly]' (no {module})"
+    assert (2, missing) == (status, nights.title())
 
 
 GH = """\
@@ -225,14 +197,12 @@ def _open_issue(tmp_path: Path, title: str, summary: str, open_issue: str = "") 
         (tmp_path / "latest" / "summary.md").write_text(summary)
     (tmp_path / "gh").write_text(GH)
     (tmp_path / "gh").chmod(0o755)
-    subprocess.run(
-        [ROOT / "ci" / "open-issue", "nightly, torch stable", tmp_path / "latest", "https://example.org/1"],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "GH_LOG": str(tmp_path / "log"), "OPEN": open_issue},
-        check=True,
-    )
-    calls = [call.split("\0") for call in (tmp_path / "log").read_text().split("\0\n")[:-1]]
-    assert calls[0][:2] == ["issue", "list"]
-    return calls[1:]
+    arguments = ["nightly, torch stable", str(tmp_path / "latest"), "https://example.org/1"]
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GH_LOG": str(tmp_path / "log"), "OPEN": open_issue}
+    subprocess.run([f"{ROOT}/ci/open-issue", *arguments], env=environ, check=True)
+    listed, *calls = [call.split("\0") for call in (tmp_path / "log").read_text().split("\0\n")[:-1]]
+    assert listed[:2] == ["issue", "list"]
+    return calls
 
 
 @pytest.mark.parametrize(

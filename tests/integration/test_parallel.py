@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import socket
@@ -17,20 +16,14 @@ import pytest
 import torch
 
 from harness.parallel import plugin
+from harness.records.results import Missing
 from harness.records.run_folder import read_run
 from harness.report import progress
-from tests.colours import EXPECTED
-from tests.integration.conftest import Gate
+from tests.integration.conftest import Gate, add_to_conftest, entry, expect, measured
 from tests.ranks import run_one, run_pytest, start
 
 CASE = "nearest-V1-fp32"
 COMMAND = ["-m", "imagenet", "--imagenet=colours", "--workers=1", "--rank-timeout=50", "-p", "no:cacheprovider"]
-
-
-def _cases(run: Path) -> list[dict[str, Any]]:
-    """Return the cases of a record, without their times, and without whose pixels were in the store already."""
-    cases: list[dict[str, Any]] = json.loads((run / "record.json").read_text())["cases"]
-    return [{name: value for name, value in case.items() if "second" not in name and name != "notes"} for case in cases]
 
 
 def _output(folder: Path, rank: int) -> str:
@@ -52,8 +45,8 @@ def test_ranks_give_the_result_of_one_process(images: int, world_size: int, gate
 
     assert one_process.ret == pytest.ExitCode.TESTS_FAILED  # too few images to judge
     assert [one_process.ret] * world_size == statuses, _output(project, rank=0)
-    assert _cases(project / "one") == _cases(project / "ranks")
     one, ranks = (read_run(project / name) for name in ("one", "ranks"))
+    assert [measured(case) for case in one.record.cases] == [measured(case) for case in ranks.record.cases]
     here, there = (vars(run.predictions(run.record.cases[0])) for run in (one, ranks))
     for name in ("logits", "logsumexp"):
         np.testing.assert_allclose(here.pop(name), there.pop(name), rtol=1e-6)
@@ -71,8 +64,7 @@ def run_with_every_line(folder: Path, command: list[str], out: Path) -> None:
 @pytest.mark.slow
 def test_only_the_first_rank_reports(project: Path) -> None:
     """With the progress of its own share; the others print nothing, write nothing, and fail with it."""
-    expected = (project / "expected_accuracy.yaml").read_text()
-    (project / "expected_accuracy.yaml").write_text(expected.replace("acc@1: 75.0", "acc@1: 50.0"))
+    expect(project, {"acc@1: 75.0": "acc@1: 50.0"})
     first = [*COMMAND, "--results=run", "--junitxml=report.xml"]
     second = [*COMMAND, "--results=run", "--junitxml=silent.xml", "--baseline=on-the-first-machine-alone"]
 
@@ -98,14 +90,15 @@ def test_the_first_rank_ends_first(project: Path) -> None:
 
     If one was killed, torchrun's SIGTERM comes while the first writes the run, and must not stop it.
     """
-    (project / "conftest.py").write_text(
-        (project / "conftest.py").read_text()
-        + "\nimport os, signal, time\n"
-        + "def pytest_sessionfinish():\n"
-        + "    if os.environ['RANK'] == '0':\n        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(1.5)\n"
-    )
-    expected = (project / "expected_accuracy.yaml").read_text()
-    (project / "expected_accuracy.yaml").write_text(expected.replace("acc@1: 75.0", "acc@1: 50.0"))
+    code = """
+    import os, signal, time
+    def pytest_sessionfinish():
+        if os.environ["RANK"] == "0":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1.5)
+    """
+    add_to_conftest(project, code)
+    expect(project, {"acc@1: 75.0": "acc@1: 50.0"})
 
     processes = start(run_one, [(project, [*COMMAND, "--results=run"], project)] * 2)
 
@@ -114,17 +107,13 @@ def test_the_first_rank_ends_first(project: Path) -> None:
         process.join(timeout=10)
     assert [processes[0].sentinel] == ended
     assert [1, 1] == [process.exitcode for process in processes]
-    assert ["failed"] == [case["outcome"] for case in _cases(project / "run")]
+    assert ["failed"] == [case.outcome for case in read_run(project / "run").record.cases]
 
 
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_the_run_with_what_was_done_before(project: Path) -> None:
     """Its case is an error, those after it did not run, and those before it are kept; no case is judged in part."""
-    more = "".join(
-        f"  - {{model: {model}, weights: V1, builder: 'tests.colours:{builder}', preset: *preset, colours: *values}}\n"
-        for model, builder in (("second", "killed_on_rank_1"), ("third", "nearest_colour"))
-    )
-    (project / "expected_accuracy.yaml").write_text(EXPECTED + more)
+    expect(project, {}, entry("second", "tests.colours:killed_on_rank_1"), entry("third"))
 
     statuses = run_pytest(project, *[[*COMMAND, "--models=all", "--results=run"]] * 2, out=project)
 
@@ -133,61 +122,35 @@ def test_a_rank_that_dies_ends_the_run_with_what_was_done_before(project: Path) 
     sentence = "rank 1 of 2 ended before it could bring its predictions of second-V1-fp32. Nothing is judged without"
     assert sentence in output
     assert "the ranks have lost contact with each other" in output
-    values = json.loads((project / "run" / "record.json").read_text())
-    assert [(CASE, "passed", 16)] == [
-        (case["id"], case["outcome"], case["counts"]["images"]) for case in values["cases"]
-    ]
-    second, third = values["missing_cases"]
-    assert ("second-V1-fp32", "error") == (second["id"], second["outcome"])
-    assert sentence in second["detail"]
-    assert {"id": "third-V1-fp32", "outcome": "not run", "detail": ""} == third
+    record = read_run(project / "run").record
+    assert [(CASE, "passed", 16)] == [(case.id, case.outcome, case.counts.images) for case in record.cases]
+    second, third = record.missing_cases
+    assert ("second-V1-fp32", "error") == (second.id, second.outcome)
+    assert sentence in second.detail
+    assert Missing("third-V1-fp32", "not run") == third
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("old", "new", "mistake"),
+    ("option", "mistake"),
     [
         (
-            "colours",
-            "nowhere",
-            "rank 1 of 2 ({host}): --imagenet 'nowhere': expected a folder or archive of images, found nothing at {}",
+            "--imagenet=nowhere",
+            "rank 1 of 2 ({}): --imagenet 'nowhere': expected a folder or archive of images, found ",
         ),
-        ("--workers=1", "--models=none", "rank 1 of 2 ({host}): --models: 'none' "),
-        (
-            "--workers=1",
-            "--limit=8",
-            "rank 1 was not started like rank 0: the dataset is 'colours, 8 images, labels ",
-        ),
+        ("--models=none", "rank 1 of 2 ({}): --models: 'none' "),
+        ("--limit=8", "rank 1 was not started like rank 0: the dataset is 'colours, 8 images, labels "),
     ],
     ids=["dataset", "models", "other options"],
 )
-def test_a_mistake_on_one_rank_ends_all(old: str, new: str, mistake: str, project: Path) -> None:
+def test_a_mistake_on_one_rank_ends_all(option: str, mistake: str, project: Path) -> None:
     """One message names the rank, its machine and the mistake, and nothing is evaluated."""
-    there = [argument.replace(old, new) for argument in COMMAND]
-
-    statuses = run_pytest(project, [*COMMAND, "--results=run"], [*there, "--results=run"], out=project)
+    statuses = run_pytest(project, [*COMMAND, "--results=run"], [*COMMAND, "--results=run", option], out=project)
 
     assert [4, 4] == statuses
-    assert f"ERROR: {mistake.format(project / 'nowhere', host=socket.gethostname())}" in _output(project, rank=0)
+    assert f"ERROR: {mistake.format(socket.gethostname())}" in _output(project, rank=0)
     assert "" == _output(project, rank=1)
     assert not list(project.glob("run*"))
-
-
-@pytest.mark.slow
-def test_xdist_under_torchrun_is_a_usage_error(project: Path) -> None:
-    """It would be unclear which of them shares what."""
-    [status] = run_pytest(project, [*COMMAND, "-n2", "-p", "xdist"], out=project)
-
-    assert 4 == status
-    assert "ERROR: -n shares models among processes, torchrun shares images: give one of them" in _output(project, 0)
-
-
-def test_timings_under_torchrun_are_a_usage_error(project: Path) -> None:
-    """Ranks on one machine would slow each other down."""
-    [status] = run_pytest(project, ["-m", "imagenet or throughput", "--imagenet=colours"], out=project)
-
-    assert 4 == status
-    assert "-m throughput times one model on one device: run it without torchrun" in _output(project, rank=0)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +159,7 @@ def test_timings_under_torchrun_are_a_usage_error(project: Path) -> None:
         ("auto", "imagenet", 3, 3),
         ("auto", "imagenet", 0, None),
         ("cpu", "imagenet", 2, None),
-        ("auto", "not imagenet", 2, None),
+        ("auto", "slow", 2, None),
     ],
 )
 def test_as_many_workers_as_gpus(
@@ -209,76 +172,49 @@ def test_as_many_workers_as_gpus(
     assert workers == plugin.pytest_xdist_auto_num_workers(config)
 
 
-def test_more_workers_than_gpus_are_a_usage_error(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before any is started: none shares a GPU with another."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-
-    result = gate("--imagenet=colours", "-n", "3", "-p", "xdist")
-
-    assert 4 == result.ret
-    result.stderr.fnmatch_lines(
-        "ERROR: 3 processes on one machine need a GPU each, and CUDA finds 2 there: start one process for each GPU, *"
+def _config(**options: Any) -> Any:
+    """Return the configuration of a process of a run on GPUs, with these values of options."""
+    option = SimpleNamespace(device="auto", maxschedchunk=None, **options)
+    return SimpleNamespace(
+        option=option, getoption=lambda name, default=None: getattr(option, name, default), add_cleanup=lambda _: None
     )
 
 
-def _parallel(maxschedchunk: int | None = None) -> plugin.Parallel:
-    """Return the plugin object of a controller with three workers."""
-    options = {"dist": "load", "tx": ["2*popen", "popen"]}
-    gate = SimpleNamespace(staging=None)
-    config: Any = SimpleNamespace(
-        getoption=lambda name, default=None: options.get(name, default),
-        option=SimpleNamespace(maxschedchunk=maxschedchunk),
-        gate=gate,
-    )
-    return plugin.Parallel(config, None)
+def test_a_controller_gives_its_workers_gpus_and_one_case_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that replaces another has a new name, and the GPU of the other; the controller has none.
 
-
-@pytest.mark.parametrize(("given", "expected"), [(None, 1), (5, 5)])
-def test_workers_take_one_case_at_a_time(given: int | None, expected: int) -> None:
-    """Xdist would hand out several beforehand, the last of which would wait for a worker that is busy."""
-    assert expected == _parallel(given)._config.option.maxschedchunk
-
-
-def test_a_worker_that_replaces_another_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Xdist gives it a new name; by that it would share the GPU of another."""
-    monkeypatch.setattr(plugin, "gate_of", lambda config: config.gate)
-    parallel = _parallel()
+    Of several cases handed out beforehand the last one would wait for a worker that is busy.
+    """
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(plugin, "gate_of", lambda _: SimpleNamespace(staging=None))
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # a choice, so that the threads of this process stay as they are
+    config = _config(dist="load", tx=["2*popen", "popen"])
+    controller = plugin.Parallel(config, None)
     nodes = [SimpleNamespace(gateway=SimpleNamespace(id=f"gw{number}"), workerinput={}) for number in range(4)]
 
     for node in nodes[:3]:
-        parallel.pytest_configure_node(node)
-    parallel.pytest_testnodedown(nodes[1])
-    parallel.pytest_configure_node(nodes[3])
+        controller.pytest_configure_node(node)
+    controller.pytest_testnodedown(nodes[1])
+    controller.pytest_configure_node(nodes[3])
 
-    numbers = [node.workerinput["imagenet_process"] for node in nodes]
-    assert [(0, 3, ""), (1, 3, ""), (2, 3, ""), (1, 3, "")] == numbers
-
-
-def test_each_worker_has_its_gpu_and_the_controller_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the controller was given is what its workers are given, who would take a number for a user's."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # a choice, so that the threads of this process stay as they are
-    seen = []
-    for number in (None, 0, 2):
-        config: Any = SimpleNamespace(option=SimpleNamespace(device="auto"), add_cleanup=lambda _: None)
-        config.getoption = lambda name, config=config: getattr(config.option, name)
-        if number is not None:
-            config.workerinput = {"imagenet_process": (number, 3, "")}
-        parallel = _parallel()
-        parallel._workers = 3 if number is None else 0
-
-        parallel.pytest_imagenet_process(config)
-        seen.append(config.option.device)
-
-    assert ["auto", "cuda:0", "cuda:2"] == seen
+    assert [(0, 3, ""), (1, 3, ""), (2, 3, ""), (1, 3, "")] == [node.workerinput["imagenet_process"] for node in nodes]
+    controller.pytest_imagenet_process(config)
+    assert ("auto", 1) == (config.option.device, config.option.maxschedchunk)
+    for node, device in zip(nodes, ("cuda:0", "cuda:1", "cuda:2", "cuda:1"), strict=True):
+        worker = _config()
+        worker.workerinput = node.workerinput
+        plugin.Parallel(worker, None).pytest_imagenet_process(worker)
+        assert device == worker.option.device
+    given = _config(dist="load", tx=["popen"])
+    given.option.maxschedchunk = 5
+    plugin.Parallel(given, None)
+    assert 5 == given.option.maxschedchunk
 
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_leaves_its_case_without_a_result(gate: Gate, project: Path) -> None:
     """Named, with what happened; the others are evaluated, and the run is no success."""
-    model = "  - {{model: {}, weights: V1, builder: 'tests.colours:{}', preset: *preset, colours: *values}}\n"
-    killed, sound = model.format("killed", "killed_in_a_worker"), model.format("sound", "nearest_colour")
-    (project / "expected_accuracy.yaml").write_text(EXPECTED + killed + sound)
+    expect(project, {}, entry("killed", "tests.colours:killed_in_a_worker"), entry("sound"))
 
     result = gate("--imagenet=colours", "--models=all", "--results=run", "-n2", "-p", "xdist")
 
@@ -298,12 +234,14 @@ def test_workers_that_a_signal_ends_leave_nothing_behind(
     project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the middle of a case xdist kills them; the controller removes what they had."""
-    (project / "conftest.py").write_text(
-        (project / "conftest.py").read_text()
-        + "\nimport os, signal, time\n"
-        + "def pytest_imagenet_progress(phase):\n"
-        + "    if phase == 'forward':\n        os.kill(os.getppid(), signal.SIGTERM)\n        time.sleep(60)\n"
-    )
+    code = """
+    import os, signal, time
+    def pytest_imagenet_progress(phase):
+        if phase == "forward":
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(60)
+    """
+    add_to_conftest(project, code)
     temporary = project / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.report import progress
-from tests.integration.conftest import Gate
+from tests.integration.conftest import Gate, expect
 from tests.ranks import run_one, start
 
 COMMAND = ["-m", "imagenet", "--imagenet=colours", "--workers=1", "--batch-size=4", "-p", "no:cacheprovider"]
@@ -53,8 +53,7 @@ def screen(written: str) -> list[str]:
 )
 def test_bars_leave_nothing_behind(builder: str, end: str, project: Path, terminal: int) -> None:
     """Decoding and forward have a bar each; however a case ends, the next output starts on a new line."""
-    expected = project / "expected_accuracy.yaml"
-    expected.write_text(expected.read_text().replace("nearest_colour", builder))
+    expect(project, {"nearest_colour": builder})
 
     [process] = start(run_hastily, [(project, COMMAND, project)])
     written = b""
@@ -73,22 +72,12 @@ def test_bars_leave_nothing_behind(builder: str, end: str, project: Path, termin
 def test_no_line_is_wider_than_a_terminal(builder: str, gate: Gate, project: Path) -> None:
     """With -v too, which keeps the baseline's column and adds tables; what holds a path is as long as that is."""
     gate("--imagenet=colours", "--results=run", "--workers=1", "--batch-size=4")
-    expected = project / "expected_accuracy.yaml"
-    expected.write_text(expected.read_text().replace("nearest_colour", builder))
+    expect(project, {"nearest_colour": builder})
 
     result = gate("-v", "--imagenet=colours", "--baseline=run", "--precision=fp32,bf16", "--limit=8")
 
-    pytests_own = (
-        "platform",
-        "benchmark:",
-        "hypothesis",
-        "rootdir:",
-        "configfile:",
-        "plugins:",
-        "test_accuracy.py::",
-        "FAILED test",
-    )
-    lines = [line for line in result.outlines if not line.startswith(pytests_own) and str(project) not in line]
+    pytests = r"platform|benchmark:|hypothesis|rootdir:|configfile:|plugins:|test_accuracy.py::|FAILED test"
+    lines = [line for line in result.outlines if not re.match(pytests, line) and str(project) not in line]
     assert [] == [line for line in lines if len(line) > 80]
     result.stdout.re_match_lines_random(
         [

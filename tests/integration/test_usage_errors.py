@@ -1,14 +1,19 @@
-"""Usage errors: one sentence, and an exit status that is not 0."""
+"""Mistakes of the user: one sentence, and an exit status that is not 0."""
 
 from __future__ import annotations
 
+import shlex
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
 from tests.colours import EXPECTED, WNIDS
-from tests.integration.conftest import Gate
+from tests.integration.conftest import Gate, expect
+from tests.ranks import environment_of
+
+RESNET19 = "  - {model: resnet19, weights: IMAGENET1K_V1}\n"
+ALEXNET = "  - {model: alexnet, weights: IMAGENET1K_V1, colours: *values}\n"
 
 
 def usage_error(result: pytest.RunResult) -> str:
@@ -33,6 +38,73 @@ def test_no_dataset(variable: str | None, options: list[str], gate: Gate, monkey
     )
 
 
+MESSAGES = {
+    "--imagenet=nowhere": "--imagenet 'nowhere': expected a folder or archive of images, found nothing*",
+    "--imagenet=empty": "no images in */empty: found an empty folder; looked for (1) *class folders named by wnid, "
+    "such as n01440764/, in it or in val/, holding .JPEG files*",
+    "--results=colours": "--results colours: expected a new or empty folder, or a run; *",
+    "--store=there --no-store": "--store and --no-store exclude each other: leave out one of them",
+    "--device=cuda": "--device cuda: no CUDA device can be used: torch *run nvidia-smi to see what is there, or use "
+    "--device cpu",
+    "--models=neerest": "--models: 'neerest' matches no model in the file * (nearest: 'nearest')",
+    "--models=,": "--models and --precision select nothing among 1 models",
+    "--precision=,": "--models and --precision select nothing among 1 models",
+    "--limit=17": "--limit must be between 1 and the 16 images of colours, not 17",
+    "--precision=fp31": "--precision: expected one of fp32, tf32, bf16, fp16, found 'fp31'",
+    "--precision=tf32 --device=cpu": "--precision tf32: the device cpu does not support it; *here: fp32, bf16, fp16",
+    "--decoder=nvjpeg --device=cpu": "--decoder nvjpeg decodes on a CUDA device, and the device is cpu;*",
+    "--expected=mine.yaml": "mine.yaml: models[[]0] (nearest-V1): colours*0.75 looks like a fraction*",
+    "--expected=new.yaml --models=all": "new.yaml: models[[]1]: model 'resnet19' is not one of torchvision *; a model "
+    "from elsewhere needs a builder",
+    "-m 'not imagenet'": "--imagenet has no effect without -m imagenet or -m throughput",
+    "-m 'imagenet and'": "wrong expression after -m: 'imagenet and': *",
+    "--baseline=base": "--baseline base: expected a run folder * found nothing; record one with --baseline-update",
+    "--baseline=colours": "--baseline colours: expected a run folder *, found no record.json; *",
+    "--baseline=mine.yaml": "--baseline mine.yaml: expected JSON *",
+    "--baseline-update": "--baseline-update needs --baseline DIR: the folder to write",
+    "--baseline=b --baseline-update --results=r": "--baseline-update writes the run to --baseline: leave out --results",
+    "--baseline=base --results=./base": "--results would replace the baseline: name another folder, or give --base*",
+    "--baseline=base --baseline-accept-failed": "--baseline-accept-failed has no effect without --baseline-update",
+    "--strict-drift": "--strict-drift needs --baseline DIR: drift is measured from an earlier run",
+    "--allow-drift": "--allow-drift needs --baseline DIR: drift is measured from an earlier run",
+    "--baseline=base --allow-drift --strict-drift": "--strict-drift and --allow-drift exclude each other: *",
+    "--baseline=base --baseline-update --strict-drift": "--strict-drift and --baseline-update exclude each other: *",
+    "--baseline=colours --baseline-update": "--baseline colours: expected a new or empty folder, *; found * in it*",
+    "--reference-images=8": "--reference-images has no effect without --reference",
+    "--reference=cpu:fp16": "--reference: expected auto, cpu, cuda, cuda:N, mps or xpu, found 'cpu:fp16'",
+    "--reference=tpu": "--reference: expected auto, cpu, cuda, cuda:N, mps or xpu, found 'tpu'",
+    "-m throughput --device=cpu --cudnn-benchmark": "--cudnn-benchmark needs a CUDA device, found cpu: leave it out",
+    "-m throughput -n 2 -p xdist": "-m throughput times one model at a time; * leave out -n",
+}
+
+
+@pytest.mark.parametrize("options", MESSAGES)
+def test_options_that_cannot_be_used(options: str, gate: Gate, project: Path) -> None:
+    """The sentence names the value, and what is expected instead."""
+    (project / "empty").mkdir()
+    (project / "mine.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 0.75"))
+    (project / "new.yaml").write_text(EXPECTED + RESNET19)
+
+    found = usage_error(gate("--imagenet=colours", *shlex.split(options)))
+
+    assert fnmatchcase(found, MESSAGES[options]), found
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-n2", "-p", "xdist"], "-n shares models among processes, torchrun shares images: give one of them"),
+        (["-m", "imagenet or throughput"], "-m throughput times one model on one device: run it without torchrun"),
+    ],
+)
+def test_torchrun_and(options: list[str], message: str, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers, of which it would be unclear who shares what, or timings, which ranks would slow down."""
+    for name, value in environment_of(rank=0, world_size=2, port=1).items():
+        monkeypatch.setenv(name, value)
+
+    assert message == usage_error(gate("--imagenet=colours", *options))
+
+
 def test_a_sentence_on_a_terminal(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is wrapped."""
     monkeypatch.setattr("_pytest.capture.CaptureIO.isatty", lambda _: True, raising=False)
@@ -51,38 +123,17 @@ def test_each_test_that_is_not_found_is_named(gate: Gate) -> None:
     assert 2 == sum(line.startswith("ERROR: not found: ") for line in lines)
 
 
-def test_a_wrong_expression(pytester: pytest.Pytester, project: Path) -> None:
-    """A broken -m is a usage error, as without the gate."""
-    assert project
-
-    message = usage_error(pytester.runpytest_inprocess("-m", "imagenet and", "--imagenet=colours"))
-
-    assert message.startswith("wrong expression after -m: 'imagenet and': ")
-
-
-def test_no_expression(pytester: pytest.Pytester, project: Path) -> None:
+def test_no_expression(gate: Gate) -> None:
     """Without -m the gate's tests are errors that say how to run them."""
-    assert project
-
-    result = pytester.runpytest_inprocess("-m", "")
+    result = gate("-m", "")
 
     result.assert_outcomes(errors=1)
     assert result.outlines.count("run the gate with -m imagenet; without it no dataset is opened") == 1
 
 
-def test_a_dataset_without_the_gate(pytester: pytest.Pytester, project: Path) -> None:
-    """A dataset that would not be evaluated is an error."""
-    assert project
-
-    result = pytester.runpytest_inprocess("--imagenet=colours", "-m", "not imagenet")
-
-    assert usage_error(result) == "--imagenet has no effect without -m imagenet or -m throughput"
-
-
 def test_a_file_that_is_not_an_image(gate: Gate, project: Path) -> None:
     """One bad file among good ones: the test errors and names it; nothing is scored without it."""
-    bad = project / "colours" / WNIDS[0] / "00.JPEG"
-    bad.write_text("no image")
+    (project / "colours" / WNIDS[0] / "00.JPEG").write_text("no image")
 
     result = gate("--imagenet=colours")
 
@@ -99,8 +150,7 @@ def test_a_missing_weight_file(gate: Gate, project: Path, monkeypatch: pytest.Mo
     """No cached file and no network: an error, not a skip, with file, folder and URL."""
     monkeypatch.setenv("TORCH_HOME", str(project / "torch"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with (project / "expected_accuracy.yaml").open("a") as file:
-        file.write("  - {model: alexnet, weights: IMAGENET1K_V1, colours: *values}\n")
+    expect(project, {}, ALEXNET)
 
     result = gate("--imagenet=colours", "--models=alexnet")
 
@@ -114,61 +164,3 @@ def test_a_missing_weight_file(gate: Gate, project: Path, monkeypatch: pytest.Mo
             "folder",
         ]
     )
-
-
-def test_a_model_that_torchvision_does_not_know(gate: Gate, project: Path) -> None:
-    """A name in the file that torchvision does not know is an error before anything is evaluated."""
-    with (project / "expected_accuracy.yaml").open("a") as file:
-        file.write("  - {model: resnet19, weights: IMAGENET1K_V1}\n")
-
-    message = usage_error(gate("--imagenet=colours", "--models=all"))
-
-    where = f"{project / 'expected_accuracy.yaml'}: models[1]: "
-    assert message.startswith(f"{where}model 'resnet19' is not one of torchvision ")
-    assert message.endswith("a model from elsewhere needs a builder")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["--imagenet=nowhere"],
-            "--imagenet 'nowhere': expected a folder or archive of images, found nothing*",
-        ),
-        (
-            ["--imagenet=empty"],
-            "no images in */empty: found an empty folder; looked for (1) *class folders named by wnid, such as "
-            "n01440764/, in it or in val/, holding .JPEG files*",
-        ),
-        (["--results=colours"], "--results colours: expected a new or empty folder, or a run; *"),
-        (["--store=there", "--no-store"], "--store and --no-store exclude each other: leave out one of them"),
-        (
-            ["--device=cuda"],
-            "--device cuda: no CUDA device can be used: torch *run nvidia-smi to see what is there, or use --device "
-            "cpu",
-        ),
-        (["--models=neerest"], "--models: 'neerest' matches no model in the file * (nearest: 'nearest')"),
-        (["--models=,"], "--models and --precision select nothing among 1 models"),
-        (["--precision=,"], "--models and --precision select nothing among 1 models"),
-        (["--limit=17"], "--limit must be between 1 and the 16 images of colours, not 17"),
-        (["--precision=fp31"], "--precision: expected one of fp32, tf32, bf16, fp16, found 'fp31'"),
-        (
-            ["--precision=tf32", "--device=cpu"],
-            "--precision tf32: the device cpu does not support it; *here: fp32, bf16, fp16",
-        ),
-        (
-            ["--decoder=nvjpeg", "--device=cpu"],
-            "--decoder nvjpeg decodes on a CUDA device, and the device is cpu;*",
-        ),
-        (["--expected=mine.yaml"], "mine.yaml: models[[]0] (nearest-V1): colours*0.75 looks like a fraction*"),
-    ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
-)
-def test_a_value_that_does_not_exist_here(arguments: list[str], message: str, gate: Gate, project: Path) -> None:
-    """The sentence names the value, and what is expected instead."""
-    (project / "empty").mkdir()
-    (project / "mine.yaml").write_text(EXPECTED.replace("acc@1: 75.0", "acc@1: 0.75"))
-
-    found = usage_error(gate("--imagenet=colours", *arguments))
-
-    assert fnmatchcase(found, message), found
