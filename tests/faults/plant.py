@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -17,29 +18,15 @@ FAULT, TRACE, FAULT_ROOT = "IMAGENET_GATE_FAULT", "IMAGENET_GATE_FAULT_TRACE", "
 """Environment variables: the fault to plant, a file to make once it was planted, and the root of this project."""
 
 
-def fault_called(name: str) -> Fault:
-    """Return the fault of that name.
-
-    Raises:
-        LookupError: there is none.
-    """
-    found = [fault for fault in FAULTS if fault.name == name]
-    if not found:
-        raise LookupError(f"{FAULT}: expected the name of a planted fault, found {name!r}")
-    return found[0]
-
-
-def replace(module: ModuleType, attribute: str, fault: Fault) -> None:
-    """Replace an attribute of a module, which may be that of a class in it.
-
-    Raises:
-        AttributeError: the module has no such attribute.
-    """
-    *owners, name = attribute.split(".")
+def replace(module: ModuleType, fault: Fault) -> None:
+    """Replace the attribute of a module that the fault names, which may be that of a class in it."""
+    *owners, name = fault.target.partition(":")[2].split(".")
     owner: Any = module
     for part in owners:
         owner = getattr(owner, part)
-    setattr(owner, name, fault.replace(getattr(owner, name)))
+    replacement = fault.replace(getattr(owner, name))
+    bound = isinstance(inspect.getattr_static(owner, name), classmethod)
+    setattr(owner, name, staticmethod(replacement) if bound else replacement)
     if trace := os.environ.get(TRACE):
         Path(trace).touch()
 
@@ -49,13 +36,12 @@ class Planter(importlib.abc.MetaPathFinder):
 
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
-        self._module, _, self._attribute = fault.target.partition(":")
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Return the module's own specification, with a loader that plants the fault."""
-        if fullname != self._module:
+        if fullname != self._fault.target.partition(":")[0]:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         assert spec is not None
@@ -64,17 +50,15 @@ class Planter(importlib.abc.MetaPathFinder):
 
         def executed(module: ModuleType) -> None:
             execute(module)
-            replace(module, self._attribute, self._fault)
+            replace(module, self._fault)
 
         spec.loader.exec_module = executed  # type: ignore[method-assign]
         return spec
 
 
 def plant(name: str) -> None:
-    """Plant the fault of that name in this process."""
-    fault = fault_called(name)
-    module, _, attribute = fault.target.partition(":")
-    if module in sys.modules:
-        replace(sys.modules[module], attribute, fault)
-    else:
-        sys.meta_path.insert(0, Planter(fault))
+    """Plant the fault of that name in this process; a LookupError says that there is none."""
+    found = [fault for fault in FAULTS if fault.name == name]
+    if not found:
+        raise LookupError(f"{FAULT}: expected the name of a planted fault, found {name!r}")
+    sys.meta_path.insert(0, Planter(found[0]))

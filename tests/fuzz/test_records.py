@@ -8,6 +8,7 @@ import random
 import shutil
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -59,25 +60,12 @@ def _mutate_json(file: Path, chance: random.Random) -> None:
             case 1 if isinstance(container, list):
                 container.insert(key, chance.choice((container[key], *ODD)))
             case 2:
-                container[key] = chance.choice(_nodes(values))[0]
-                values = json.loads(_json(values)) if not _is_cyclic(values) else json.loads(file.read_text())
+                container[key] = deepcopy(chance.choice(_nodes(values))[0])
             case _:
                 container[key] = chance.choice(ODD)
-    file.write_bytes(_json(values))
+    file.write_text(json.dumps(values))
     if not chance.randrange(10):
         _mutate_bytes(file, chance)
-
-
-def _is_cyclic(values: Any) -> bool:
-    try:
-        json.dumps(values)
-    except ValueError:
-        return True
-    return False
-
-
-def _json(values: Any) -> bytes:
-    return json.dumps(values).encode()
 
 
 def _mutate_bytes(file: Path, chance: random.Random) -> None:
