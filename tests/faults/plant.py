@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from tests.faults.planted import FAULTS, Fault
 
@@ -20,10 +19,8 @@ FAULT, TRACE, FAULT_ROOT = "IMAGENET_GATE_FAULT", "IMAGENET_GATE_FAULT_TRACE", "
 
 def replace(module: ModuleType, fault: Fault) -> None:
     """Replace the attribute of a module that the fault names, which may be that of a class in it."""
-    *owners, name = fault.target.partition(":")[2].split(".")
-    owner: Any = module
-    for part in owners:
-        owner = getattr(owner, part)
+    path, _, name = fault.target.partition(":")[2].rpartition(".")
+    owner = getattr(module, path) if path else module
     replacement = fault.replace(getattr(owner, name))
     bound = isinstance(inspect.getattr_static(owner, name), classmethod)
     setattr(owner, name, staticmethod(replacement) if bound else replacement)
