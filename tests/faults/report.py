@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from harness.stats import sampling_band
 from harness.verdict import ALPHA, FAILED, PASSED, WARNING
@@ -54,42 +55,31 @@ Variations that must make no difference, without a fault, against the same basel
 """
 
 
-def wrong_faults(runner: Runner, faults: Sequence[Fault], datasets: Sequence[str]) -> Iterator[str]:
-    """Yield each case in which a fault did not fail, or at another stage, or ``compare`` differs from the gate.
+def wrong(runner: Runner, runs: Sequence[Fault | Sound], datasets: Sequence[str]) -> Iterator[str]:
+    """Yield each case in which a fault did not fail at its stage, a sound run did, or ``compare`` is not as the gate.
 
     The baseline of the synthetic dataset may be from another machine, which is a named difference, and then a warning.
     """
-    for dataset in datasets:
-        for fault in faults:
-            outcomes = runner.planted(fault, dataset)
-            for case in outcomes.cases:
-                if case.outcome == WARNING and dataset == REAL:
-                    yield f"{dataset}: {fault.name}: {case.id}: expected a failure, found a warning: {case.detail}"
-                if case.stage != fault.stage and not case.untouched:
-                    yield f"{dataset}: {fault.name}: {case.id}: expected {fault.stage}, found {case.stage or PASSED}"
-            yield from (f"{dataset}: {fault.name}: {line}" for line in outcomes.unequal)
-
-
-def wrong_sound(runner: Runner, sound: Sequence[Sound], datasets: Sequence[str]) -> Iterator[str]:
-    """Yield each case of a sound run that did not pass, or in which ``compare`` differs from the gate."""
-    for dataset in datasets:
-        for variant in sound:
-            outcomes = runner.sound(variant, dataset)
-            for case in outcomes.cases:
-                if case.outcome != PASSED:
-                    yield f"{dataset}: sound: {variant.name}: {case.id}: {case.outcome}: {case.detail}"
-            yield from (f"{dataset}: sound: {variant.name}: {line}" for line in outcomes.unequal)
+    for dataset, run in product(datasets, runs):
+        outcomes, stage = runner.outcomes(run, dataset), run.stage if isinstance(run, Fault) else ""
+        for case in outcomes.cases:
+            if case.outcome == WARNING and stage and dataset == REAL:
+                yield f"{dataset}: {run.name}: {case.id}: expected a failure, found a warning: {case.detail}"
+            if case.stage != stage and not case.untouched:
+                found = f"{case.stage or PASSED}: {case.outcome}: {case.detail}"
+                yield f"{dataset}: {run.name}: {case.id}: expected {stage or PASSED}, found {found}"
+        yield from (f"{dataset}: {run.name}: {line}" for line in outcomes.unequal)
 
 
 def report(runner: Runner, faults: Sequence[Fault], sound: Sequence[Sound]) -> str:
     """Return the page."""
-    real = {fault.name: _real_cells(runner.planted(fault, REAL)) for fault in faults}
-    synthetic = {fault.name: _synthetic_cells(runner.planted(fault, SYNTHETIC)) for fault in faults}
+    real = {fault.name: _real_cells(runner.outcomes(fault, REAL)) for fault in faults}
+    synthetic = {fault.name: _synthetic_cells(runner.outcomes(fault, SYNTHETIC)) for fault in faults}
     both = {
-        variant.name: [cell for name in (REAL, SYNTHETIC) for cell in _sound_cells(runner.sound(variant, name))]
+        variant.name: [cell for name in (REAL, SYNTHETIC) for cell in _sound_cells(runner.outcomes(variant, name))]
         for variant in sound
     }
-    cases = [case for fault in faults for case in runner.planted(fault, REAL).cases]
+    cases = [case for fault in faults for case in runner.outcomes(fault, REAL).cases]
     return _PAGE.format(summary=_summary(cases), real=_rows(real), synthetic=_rows(synthetic), sound=_rows(both))
 
 

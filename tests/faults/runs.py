@@ -82,14 +82,12 @@ class Runner:
         self._imagenet = {REAL: str(imagenet), SYNTHETIC: SYNTHETIC}
         self._folder = folder
 
-    def planted(self, fault: Fault, dataset: str) -> Outcomes:
-        """Run the gate with a fault."""
-        if fault.needs and find_spec(fault.needs) is None:
-            return Outcomes(skipped=f"{fault.needs} is not installed")
-        return self.sound(Sound(fault.name, environment={FAULT: fault.name}), dataset)
-
-    def sound(self, variant: Sound, dataset: str) -> Outcomes:
-        """Run the gate without a fault."""
+    def outcomes(self, variant: Fault | Sound, dataset: str) -> Outcomes:
+        """Run the gate with a fault, or in another way."""
+        if isinstance(variant, Fault):
+            if variant.needs and find_spec(variant.needs) is None:
+                return Outcomes(skipped=f"{variant.needs} is not installed")
+            variant = Sound(variant.name, environment={FAULT: variant.name})
         baseline = self._baseline(dataset)
         run = self._run(dataset, variant, f"--baseline={baseline.path}")
         missing = tuple(Outcome(case.id, REFUSED, case.detail) for case in run.record.missing_cases)

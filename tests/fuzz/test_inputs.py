@@ -18,11 +18,11 @@ import torchvision
 from harness.dataset import open_dataset
 from harness.errors import HarnessError
 from harness.expected import ModelSpec
+from harness.formats import imagenet
 from harness.models import load
 from harness.records.accuracy_file import read_expected
-from tests.archives import write_parquet, write_tar
+from tests.archives import write_files, write_parquet, write_tar
 from tests.colours import EXPECTED
-from tests.unit.formats.test_kaggle import write_tree
 
 Read = TypeVar("Read")
 Damage = Callable[[bytes, random.Random], bytes]
@@ -85,8 +85,11 @@ def write_table(root: Path) -> Path:
 
 
 def write_kaggle(root: Path) -> Path:
-    """Kaggle's tree with two images, whose labels are in a table."""
-    return write_tree(root) / "LOC_val_solution.csv"
+    """Kaggle's tree with three images, whose labels are in a table."""
+    write_files(root / "ILSVRC/Data/CLS-LOC/val", *(f"{name}.JPEG" for name in TARGETS))
+    rows = (f"{name},{imagenet.wnids()[target]} 1 2 3 4 \n" for name, target in TARGETS.items())
+    (root / "LOC_val_solution.csv").write_text(f"ImageId,PredictionString\n{''.join(rows)}")
+    return root / "LOC_val_solution.csv"
 
 
 def mend(data: bytearray) -> None:

@@ -115,12 +115,12 @@ def _mutate_arrays(file: Path, chance: random.Random) -> None:
 
 Mutation = Callable[[Path, random.Random], None]
 MUTATIONS: dict[str, tuple[str, Mutation]] = {
-    "record": ("record.json", _mutate_json),
+    "record": ("run/record.json", _mutate_json),
     "benchmarks": ("benchmarks.json", _mutate_json),
-    "labels": ("labels.npz", _mutate_arrays),
-    "predictions": ("predictions/resnet18*.npz", _mutate_arrays),
-    "inputs": ("inputs/*.npz", _mutate_arrays),
-    "bytes": ("*/*.npz", _mutate_bytes),
+    "labels": ("run/labels.npz", _mutate_arrays),
+    "predictions": ("run/predictions/resnet18*.npz", _mutate_arrays),
+    "inputs": ("run/inputs/*.npz", _mutate_arrays),
+    "bytes": ("run/*/*.npz", _mutate_bytes),
 }
 
 
@@ -129,20 +129,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, and the same run as a file of pytest-benchmark."""
     folder = tmp_path_factory.mktemp("sound")
     run = write_run(folder / "run", run_record([*CASES, Missing("alexnet-fp32", "error", "none")], TIMINGS))
-    values = plain(run.record)
     benchmarks = [{"extra_info": timing.info(), "stats": {"data": list(timing.seconds)}} for timing in TIMINGS]
-    (folder / "benchmarks.json").write_text(json.dumps({"benchmarks": benchmarks, "imagenet_gate": values}))
+    values = {"benchmarks": benchmarks, "imagenet_gate": plain(run.record)}
+    (folder / "benchmarks.json").write_text(json.dumps(values))
     return folder
-
-
-def _damaged(sound: Path, folder: Path, kind: str, chance: random.Random) -> Path:
-    """Copy the sound run, damage it, and return its path."""
-    shutil.copytree(sound / "run", folder)
-    pattern, mutate = MUTATIONS[kind]
-    if kind == "benchmarks":
-        shutil.copy(sound / "benchmarks.json", folder)
-    mutate(chance.choice(sorted(folder.glob(pattern))), chance)
-    return folder / pattern if kind == "benchmarks" else folder
 
 
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.fuzz) for n in range(3, 60))])
@@ -151,9 +141,11 @@ def test_a_mutated_run_is_read_or_refused_in_one_sentence(
     kind: str, seed: int, sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By every command that reads runs; damaged arrays are never read as other values."""
-    chance = random.Random(f"{kind} {seed}")
+    chance, (pattern, mutate) = random.Random(f"{kind} {seed}"), MUTATIONS[kind]
     for number in range(10):
-        damaged = str(_damaged(sound, tmp_path / str(number), kind, chance))
+        copy = shutil.copytree(sound, tmp_path / str(number))
+        mutate(chance.choice(sorted(copy.glob(pattern))), chance)
+        damaged = str(copy / pattern.partition("/")[0])
         for command in (
             ["compare", str(sound / "run"), damaged],
             ["compare", damaged, str(sound / "run")],
