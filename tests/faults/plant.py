@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
 import inspect
 import os
-import sys
-from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +14,22 @@ FAULT, TRACE, FAULT_ROOT = "IMAGENET_GATE_FAULT", "IMAGENET_GATE_FAULT_TRACE", "
 """Environment variables: the fault to plant, a file to make once it was planted, and the root of this project."""
 
 
-def replace(module: ModuleType, fault: Fault) -> None:
+def plant(name: str) -> None:
+    """Plant the fault of that name in this process; a LookupError says that there is none."""
+    found = [fault for fault in FAULTS if fault.name == name]
+    if not found:
+        raise LookupError(f"{FAULT}: expected the name of a planted fault, found {name!r}")
+    execute = SourceFileLoader.exec_module
+
+    def executed(loader: SourceFileLoader, module: ModuleType) -> None:
+        execute(loader, module)
+        if module.__name__ == found[0].target.partition(":")[0]:
+            _replace(module, found[0])
+
+    SourceFileLoader.exec_module = executed  # type: ignore[assignment, method-assign]
+
+
+def _replace(module: ModuleType, fault: Fault) -> None:
     """Replace the attribute of a module that the fault names, which may be that of a class in it."""
     path, _, name = fault.target.partition(":")[2].rpartition(".")
     owner = getattr(module, path) if path else module
@@ -26,36 +38,3 @@ def replace(module: ModuleType, fault: Fault) -> None:
     setattr(owner, name, staticmethod(replacement) if bound else replacement)
     if trace := os.environ.get(TRACE):
         Path(trace).touch()
-
-
-class Planter(importlib.abc.MetaPathFinder):
-    """Finds the module that a fault changes, and changes it when it has been executed."""
-
-    def __init__(self, fault: Fault) -> None:
-        self._fault = fault
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, _target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Return the module's own specification, with a loader that plants the fault."""
-        if fullname != self._fault.target.partition(":")[0]:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
-        assert spec is not None
-        assert spec.loader is not None
-        execute = spec.loader.exec_module
-
-        def executed(module: ModuleType) -> None:
-            execute(module)
-            replace(module, self._fault)
-
-        spec.loader.exec_module = executed  # type: ignore[method-assign]
-        return spec
-
-
-def plant(name: str) -> None:
-    """Plant the fault of that name in this process; a LookupError says that there is none."""
-    found = [fault for fault in FAULTS if fault.name == name]
-    if not found:
-        raise LookupError(f"{FAULT}: expected the name of a planted fault, found {name!r}")
-    sys.meta_path.insert(0, Planter(found[0]))

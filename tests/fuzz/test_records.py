@@ -82,16 +82,13 @@ def _mutate_arrays(file: Path, chance: random.Random) -> None:
         arrays = dict(stored)
     name = chance.choice(sorted(arrays))
     array = arrays[name]
-    members = {}
+    kind, members = array.dtype.kind, {}
+    odd: dict[str, list[float]] = {"i": [-1, 9999, 32767], "u": [0, 255], "f": [np.inf, -np.inf, np.nan, 3e38]}
     match chance.randrange(7):
-        case 0 if array.dtype.kind != "U":
-            odd = [-1, 9999, 32767] if array.dtype.kind == "i" else [0, 255] if array.dtype.kind == "u" else [
-                np.inf, -np.inf, np.nan, 3e38]  # fmt: skip
-            array[(chance.randrange(len(array)),) + (0,) * (array.ndim - 1)] = chance.choice(odd)
+        case 0 if kind in odd:
+            array[(chance.randrange(len(array)), *[0] * (array.ndim - 1))] = chance.choice(odd[kind])
         case 1:
-            arrays[name] = array.astype(
-                chance.choice(("f8", "S8", "U9", "c8", "?")) if array.dtype.kind != "U" else "S"
-            )
+            arrays[name] = array.astype("S" if kind == "U" else chance.choice(("f8", "S8", "U9", "c8", "?")))
         case 2:
             arrays[name] = chance.choice((array[:0], array[:1], array[None], array.reshape(-1), array[..., None]))
         case 3:
@@ -101,9 +98,8 @@ def _mutate_arrays(file: Path, chance: random.Random) -> None:
         case 5:
             array[:] = np.sort(array, axis=-1)
         case _:
-            shape = chance.choice(
-                ("(-1,)", f"({10**18},)", f"({2**62}, {2**62})", "(1000, 1000000)", "('a',)", "()", "(" * 500)
-            )
+            shapes = "(-1,)", f"({10**18},)", f"({2**62}, {2**62})", "(1000, 1000000)", "('a',)", "()", "(" * 500
+            shape = chance.choice(shapes)
             header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode()
             members[name] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header[:65000]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
