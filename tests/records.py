@@ -34,6 +34,12 @@ ENVIRONMENT = Environment(
     threads=16,
 )
 DATASET = DatasetFacts("imagenet-1k", "d1ge57", images=1000, total=1000, classes=100)
+_SETTING: Any = {
+    "weights": "IMAGENET1K_V1",
+    "precision": "fp32",
+    "memory_format": "channels_last",
+    "compiled": False,
+}
 TARGET = 1
 """The class of every image."""
 
@@ -70,10 +76,7 @@ def case_result(
     result = CaseResult(
         id=f"{model}-IMAGENET1K_V1-fp32",
         model=model,
-        weights="IMAGENET1K_V1",
-        precision="fp32",
-        memory_format="channels_last",
-        compiled=False,
+        **_SETTING,
         dataset="imagenet-1k",
         counts=counts,
         expected=Expected(counts, Decimal("0.05")),
@@ -92,10 +95,7 @@ def timing_result(model: str = "resnet18", seconds: Sequence[float] = (0.25,), *
     result = TimingResult(
         id=f"{model}-IMAGENET1K_V1-fp32-b32",
         model=model,
-        weights="IMAGENET1K_V1",
-        precision="fp32",
-        memory_format="channels_last",
-        compiled=False,
+        **_SETTING,
         batch_size=32,
         seconds=tuple(seconds),
         device_seconds=None,

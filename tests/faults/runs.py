@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.baseline.pairing import drifts
 from harness.compare.compare import compare
 from harness.dataset import open_dataset
-from harness.predictions import Predictions
+from harness.predictions import Predictions, count
 from harness.records.evidence import Drift, Pairing
 from harness.records.results import CaseResult
 from harness.records.run_folder import RECORD, Run, read_run
@@ -117,9 +117,8 @@ class Runner:
             command += [f"--store={self._folder / dataset / 'kept'}" if variant.stores else "--no-store"]
             path = os.pathsep.join([str(SITE), str(ROOT), os.environ.get("PYTHONPATH", "")])
             settings = {TRACE: str(trace), FAULT_ROOT: str(ROOT), "PYTHONPATH": path, **variant.environment}
-            found = subprocess.run(
-                [*command, *variant.arguments], cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True
-            )
+            command += variant.arguments
+            found = subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True)
             (folder / "log").write_text(f"{command}\n{found.stdout}{found.stderr}")
             if not (results / RECORD).exists():
                 raise RuntimeError(f"{variant.name}: no run: {found.stdout[-2000:]}{found.stderr[-2000:]}")
@@ -134,17 +133,16 @@ class Runner:
         old, new = baseline.predictions(before), run.predictions(case)
         indices = old.indices_of(new.ids)
         shared = (indices >= 0).all()
-        old = old.at(indices) if shared else old
-        targets = baseline.labels[1][indices] if shared else baseline.labels[1]
+        was = count(old.at(indices), baseline.labels[1][indices])
         return Outcome(
             id=case.id,
             outcome=check.outcome,
             detail=check.detail.partition("\n")[0],
-            top1=case.counts.top1 - int((old.top1 == targets).sum()) if shared else None,
-            top5=case.counts.top5 - int((old.top5 == targets[:, None]).any(axis=1).sum()) if shared else None,
+            top1=case.counts.top1 - was.top1 if shared else None,
+            top5=case.counts.top5 - was.top5 if shared else None,
             published_failed=any(published.outcome == FAILED for published in checks.values()),
             pairing=case.baseline if isinstance(case.baseline, Pairing) else None,
-            first=self._first_drift(old, new, dataset) if shared else None,
+            first=self._first_drift(old.at(indices), new, dataset) if shared else None,
             untouched=check.outcome == PASSED and self._same_bits(case.id, new, dataset),
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -14,21 +13,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from harness.dataset import open_dataset
-from harness.decoding import store
-from harness.decoding.decoders import decoder_on
+from harness.dataset import SYNTHETIC
 from harness.decoding.upkeep import list_stores, verify
-from harness.decoding.workers import warm_up
 from harness.errors import HarnessError
-from harness.preset import Geometry
 from harness.records.run_folder import read_run
+from tests.builder import Builder
 
 ROOT = Path(__file__).parents[2]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", "imagenet"]
@@ -87,41 +80,24 @@ def run(
     }
 
 
-def _build(folder: Path) -> None:
-    """Build a store, with threads for its processes, so that it takes a second from the start."""
-    vars(store)["process_pool"] = lambda workers, **_: ThreadPoolExecutor(workers)
-    dataset = open_dataset("synthetic").subset(100)
-    decoder = decoder_on("pillow", torch.device("cpu"))
-    images = store.DecodedImages(dataset, Geometry(256, 224, "bilinear"), decoder, folder, 2)
-    images.finish()
-    images.close()
-
-
 def kill_builds(root: Path, trials: int) -> Counter[str]:
     """Kill builds of a store, each where the one before was killed, and compare what is there with a sound one."""
-    warm_up()
-    context = multiprocessing.get_context("forkserver")
     for name in ("first", "sound"):  # the first waits for the forkserver
         started = time.monotonic()
-        process = context.Process(target=_build, args=(root / name,))
-        process.start()
-        process.join()
+        list(Builder(SYNTHETIC, root / name).reports())
     whole = time.monotonic() - started
     [sound] = list_stores(root / "sound")
     counts: Counter[str] = Counter()
     built, before = root / "built", 0
     while counts["kills"] < trials:
-        process = context.Process(target=_build, args=(built,))
-        process.start()
-        process.join(random.uniform(0.3, 1.1) * whole)
-        process.kill()
-        process.join()
-        counts["kills"] += process.exitcode == -signal.SIGKILL
+        builder = Builder(SYNTHETIC, built)
+        builder.kill(after=random.uniform(0.3, 1.1) * whole)
+        counts["kills"] += builder.status == -signal.SIGKILL
         for info in list_stores(built):
             counts["kills with rows lost"] += info.decoded < before
             counts["damaged rows"] += len(verify(info, lambda *_: None))
             before = info.decoded
-            if process.exitcode == 0:
+            if builder.status == 0:
                 same = [(info.folder / name).read_bytes() == (sound.folder / name).read_bytes() for name in FILES]
                 counts["whole stores"] += 1
                 counts["other stores"] += not all(same)
