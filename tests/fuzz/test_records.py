@@ -23,7 +23,6 @@ from tests.records import case_result, pairing, run_record, timing_result, write
 
 CASES = (
     case_result(
-        (name := "resnet18"),
         baseline=pairing(examples=(ChangedPrediction("0001.JPEG", 1, 2, True, False, 0.25, False),)),
         bounds=(Bounds("calibration", 0.5, 0.0, None, "of 15 bins"),),
         preparation={"decoder": "pillow", "resize": 256, "crop": 224, "mean": [0.485, 0.456, 0.406]},

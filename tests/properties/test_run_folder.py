@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ from io import StringIO
 from operator import attrgetter
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,12 +62,6 @@ def test_a_record_is_read_as_it_was_written(results: list[CaseResult]) -> None:
 
     assert record == found
     assert [case.verdict for case in record.cases] == [case.verdict for case in found.cases]
-
-
-@given(case=cases)
-def test_a_result_survives_the_way_between_processes(case: CaseResult) -> None:
-    """As plain values, which xdist sends through execnet."""
-    assert case == msgspec.convert(json.loads(json.dumps(msgspec.to_builtins(case))), CaseResult)
 
 
 @st.composite
