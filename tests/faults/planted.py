@@ -52,16 +52,18 @@ class Fault:
         return lambda *given, **named: self.faulty(original, *given, **named)
 
 
-def _resized(image: Any, size: list[int], interpolation: str) -> Any:
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms import functional as F
-
-    return F.resize(image, size, InterpolationMode(interpolation), antialias=True)
+def _resized(**change: object) -> Function:
+    """Return what resizes with another size or interpolation."""
+    return lambda original, image, geometry: original(image, dataclasses.replace(geometry, **change))
 
 
-def _other_interpolation(_original: Function, image: Any, geometry: Any) -> Any:
+def _other_interpolation(original: Function, image: Any, geometry: Any) -> Any:
     other = {"bilinear": "bicubic", "bicubic": "bilinear"}[geometry.interpolation]
-    return _resized(image, [geometry.resize], other)
+    return original(image, dataclasses.replace(geometry, interpolation=other))
+
+
+def _squashed(_original: Function, image: Any, geometry: Any) -> Any:
+    return image.resize((geometry.resize, geometry.resize), Image.Resampling[geometry.interpolation.upper()])
 
 
 def _without_antialias(_original: Function, data: bytes, geometry: Any) -> Any:
@@ -237,10 +239,10 @@ def _not_reset(totals: Any) -> Function:
 FAULTS = (
     Fault("resize without antialias", _CROP_IMAGE, _without_antialias, INPUTS),
     Fault("bilinear for bicubic, bicubic for bilinear", _RESIZE, _other_interpolation, INPUTS),
-    Fault("nearest neighbour", _RESIZE, lambda _, image, g: _resized(image, [g.resize], "nearest"), INPUTS),
-    Fault("resize to 232 for 256", _RESIZE, lambda _, image, g: _resized(image, [232], g.interpolation), INPUTS),
-    Fault("resize to 257 for 256", _RESIZE, lambda _, image, g: _resized(image, [257], g.interpolation), INPUTS),
-    Fault("squashed to a square", _RESIZE, lambda _, im, g: _resized(im, [g.resize] * 2, g.interpolation), INPUTS),
+    Fault("nearest neighbour", _RESIZE, _resized(interpolation="nearest"), INPUTS),
+    Fault("resize to 232 for 256", _RESIZE, _resized(resize=232), INPUTS),
+    Fault("resize to 257 for 256", _RESIZE, _resized(resize=257), INPUTS),
+    Fault("squashed to a square", _RESIZE, _squashed, INPUTS),
     Fault("crop off by one pixel", _CROP_IMAGE, _crop_off_by_one, INPUTS),
     Fault("BGR", _CROP_IMAGE, lambda original, *given: original(*given)[:, :, ::-1].copy(), INPUTS),
     Fault("compressed again at quality 75", _OPEN_IMAGE, _compressed_again, INPUTS),
