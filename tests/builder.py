@@ -19,7 +19,7 @@ GEOMETRY = Geometry(256, 224, "bilinear")
 class Builder:
     """Begins to decode at once."""
 
-    def __init__(self, dataset: Path, store: Path) -> None:
+    def __init__(self, dataset: Path | str, store: Path) -> None:
         self._reports, reports = multiprocessing.Pipe(duplex=False)
         # A fork of the server that the decoders are forked from: torch is imported there already.
         context = multiprocessing.get_context("forkserver")
@@ -36,8 +36,9 @@ class Builder:
         except EOFError:
             self._process.join()
 
-    def kill(self) -> None:
-        """End it by SIGKILL."""
+    def kill(self, after: float = 0.0) -> None:
+        """End it by SIGKILL, if it has not ended after so many seconds."""
+        self._process.join(after)
         self._process.kill()
         self._process.join()
 
@@ -47,9 +48,9 @@ class Builder:
         return self._process.exitcode
 
 
-def _build(dataset: Path, store: Path, reports: Connection) -> None:
+def _build(dataset: Path | str, store: Path, reports: Connection) -> None:
     try:
-        with Store(open_dataset(str(dataset)), Decoder(), store, workers=2) as decoding:
+        with Store(open_dataset(dataset), Decoder(), store, workers=2) as decoding:
             decoding.decoded(GEOMETRY, lambda done, _: reports.send(done)).finish()
     except HarnessError as error:
         reports.send(str(error))

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import torch
 from PIL import Image
@@ -68,49 +69,23 @@ def nearest_colour_brighter() -> nn.Module:
     return model
 
 
+class Tired(NearestColour):
+    """Gives sound logits in some calls, and in later ones what a function makes of them."""
+
+    def __init__(self, then: Callable[[Tensor], Tensor], sound: int = 3) -> None:
+        super().__init__()
+        self._left, self._then = sound, then
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, 1000)."""
+        self._left -= 1
+        logits = super().forward(images)
+        return logits if self._left >= 0 else self._then(logits)
+
+
 def always_nan() -> nn.Module:
     """Build a classifier whose logits are not finite."""
-    model = NearestColour()
-    with torch.no_grad():
-        model.bias.fill_(float("nan"))
-    return model
-
-
-def killed_on_rank_1() -> nn.Module:
-    """Build the classifier, but kill the process of rank 1."""
-    if os.environ.get("RANK") == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return NearestColour()
-
-
-class Killed(NearestColour):
-    """Kills its process in the middle of the images, if that is a worker of xdist."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (B, 1000)."""
-        if "PYTEST_XDIST_WORKER" in os.environ:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().forward(images)
-
-
-def killed_in_a_worker() -> nn.Module:
-    """Build the classifier that kills its worker."""
-    return Killed()
-
-
-class Tired(NearestColour):
-    """Gives sound logits in three calls, and in later ones what a function makes of them."""
-
-    def __init__(self, then: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self._calls = 0
-        self._then = then
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (B, 1000)."""
-        self._calls += 1
-        logits = super().forward(images)
-        return logits if self._calls <= 3 else self._then(logits)
+    return Tired(lambda logits: logits * float("nan"), sound=0)
 
 
 def nan_in_the_end() -> nn.Module:
@@ -120,20 +95,30 @@ def nan_in_the_end() -> nn.Module:
 
 def raises_in_the_end() -> nn.Module:
     """Build a classifier that fails after a while."""
-
-    def fail(_logits: Tensor) -> Tensor:
-        raise RuntimeError("out of luck")
-
-    return Tired(fail)
+    return Tired(Mock(side_effect=RuntimeError("out of luck")))
 
 
 def interrupted_in_the_end() -> nn.Module:
     """Build a classifier that the user stops after a while."""
+    return Tired(Mock(side_effect=KeyboardInterrupt))
 
-    def interrupt(_logits: Tensor) -> Tensor:
-        raise KeyboardInterrupt
 
-    return Tired(interrupt)
+def killed_in_a_worker() -> nn.Module:
+    """Build the classifier, which kills its process at the first images if that is a worker of xdist."""
+    return Tired(_killed_in_a_worker, sound=0)
+
+
+def _killed_in_a_worker(logits: Tensor) -> Tensor:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return logits
+
+
+def killed_on_rank_1() -> nn.Module:
+    """Build the classifier, but kill the process of rank 1."""
+    if os.environ.get("RANK") == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return NearestColour()
 
 
 def write_dataset(root: Path) -> Path:

@@ -35,19 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where ``-m`` asks for accuracy, speed or a GPU, do not import the tests that it would deselect."""
-    wanted = {
-        "test_accuracy.py": is_selected(config, ACCURACY),
-        "test_throughput.py": is_selected(config, THROUGHPUT),
-        "gpu": is_selected(config, GPU),
-        "test_shape.py": False,
-        "faults": False,
-        "fuzz": False,
-        "unit": False,
-        "integration": False,
-        "properties": False,
-    }
-    own = collection_path.parent == TESTS and collection_path.name in wanted
-    return True if own and any(wanted.values()) and not wanted[collection_path.name] else None
+    files = {"test_accuracy.py": ACCURACY, "test_throughput.py": THROUGHPUT, "gpu": GPU}
+    wanted = [name for name, mark in files.items() if is_selected(config, mark)]
+    return True if wanted and collection_path.parent == TESTS and collection_path.name not in wanted else None
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from multiprocessing.forkserver import ForkServer
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,34 +26,10 @@ from harness.parallel.ranks import Ranks
 Target = Callable[[Ranks], Any]
 
 
-def environment_of(rank: int, world_size: int, port: int) -> dict[str, str]:
-    """Return the variables that torchrun sets for a process, all on one machine."""
-    return {
-        "TORCHELASTIC_RUN_ID": "none",
-        "RANK": str(rank),
-        "WORLD_SIZE": str(world_size),
-        "LOCAL_RANK": str(rank),
-        "LOCAL_WORLD_SIZE": str(world_size),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def results_of(folder: Path, *targets: Target, timeout: float = 20, absent: int = 0) -> list[Any]:
     """Run each of ``targets`` in a rank of its own; return their results, or the types and messages of their errors.
 
-    Args:
-        folder: folder for the results.
-        timeout: the ranks' timeout in seconds.
-        absent: number of further ranks that are never started.
+    ``absent`` is the number of further ranks, which are never started.
     """
     processes = start(_report, [(folder, timeout, target) for target in targets], absent)
     for process, target in zip(processes, targets, strict=True):
@@ -75,12 +51,23 @@ def run_pytest(folder: Path, *commands: list[str], out: Path) -> list[int | None
 
 
 def start(work: Callable[..., None], arguments: list[tuple[Any, ...]], absent: int = 0) -> list[BaseProcess]:
-    """Start a rank for each tuple of arguments."""
+    """Start a rank for each tuple of arguments, with the variables that torchrun sets, all on one machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    world_size = str(len(arguments) + absent)
+    shared = {
+        "TORCHELASTIC_RUN_ID": "none",
+        "WORLD_SIZE": world_size,
+        "LOCAL_WORLD_SIZE": world_size,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
     context = multiprocessing.get_context("forkserver")
-    port, world_size = free_port(), len(arguments) + absent
     processes = [
-        context.Process(target=_as_rank, args=(environment_of(rank, world_size, port), work, *given))
-        for rank, given in enumerate(arguments)
+        context.Process(target=_as_rank, args=({**shared, "RANK": rank, "LOCAL_RANK": rank}, work, *given))
+        for rank, given in zip(map(str, range(len(arguments))), arguments, strict=True)
     ]
     with mock.patch("multiprocessing.forkserver.connect_to_new_process", _server().connect_to_new_process):
         for process in processes:
@@ -129,14 +116,9 @@ def name(ranks: Ranks) -> list[str]:
 
 def from_first(ranks: Ranks) -> list[int]:
     """Return whether this rank made the value, and how many it made."""
-    made: list[int] = []
-
-    def make() -> int:
-        made.append(1)
-        return os.getpid()
-
+    make = mock.Mock(side_effect=os.getpid)
     value = ranks.from_first("the verdict", make)
-    return [int(value == os.getpid()), len(made)]
+    return [int(value == os.getpid()), make.call_count]
 
 
 def weights_missing(ranks: Ranks) -> list[str]:
@@ -158,27 +140,21 @@ def verdict(ranks: Ranks) -> list[str]:
     return ranks.gather("its verdict", lambda: "passed")
 
 
-def killed(ranks: Ranks) -> None:
+def killed(_ranks: Ranks) -> None:
     """Kill this process."""
-    assert ranks
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stopped(ranks: Ranks) -> None:
+def stopped(_ranks: Ranks) -> None:
     """Stop this process without ending it."""
-    assert ranks
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def started_with(**facts: str) -> Target:
     """Return a target that agrees on facts."""
-    return _Agree(facts)
+    return partial(_agree, facts)
 
 
-class _Agree:
-    def __init__(self, facts: dict[str, str]) -> None:
-        self._facts = facts
-
-    def __call__(self, ranks: Ranks) -> str:
-        ranks.agree(self._facts)
-        return "agreed"
+def _agree(facts: dict[str, str], ranks: Ranks) -> str:
+    ranks.agree(facts)
+    return "agreed"

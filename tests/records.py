@@ -34,6 +34,12 @@ ENVIRONMENT = Environment(
     threads=16,
 )
 DATASET = DatasetFacts("imagenet-1k", "d1ge57", images=1000, total=1000, classes=100)
+_SETTING: Any = {
+    "weights": "IMAGENET1K_V1",
+    "precision": "fp32",
+    "memory_format": "channels_last",
+    "compiled": False,
+}
 TARGET = 1
 """The class of every image."""
 
@@ -65,21 +71,12 @@ def pairing(**changes: Any) -> Pairing:
 def case_result(
     model: str = "resnet18", counts: Counts | tuple[int, int, int] = (1000, 700, 900), **changes: Any
 ) -> CaseResult:
-    """Return the result of a case, which passed unless the changes say otherwise.
-
-    Args:
-        model: name of the model.
-        counts: images, and correct by top-1 and top-5.
-        changes: further fields; ``expected`` is by default what was counted.
-    """
+    """Return the result of a case, with ``changes`` to its fields; ``expected`` is by default what was counted."""
     counts = counts if isinstance(counts, Counts) else Counts(*counts)
     result = CaseResult(
         id=f"{model}-IMAGENET1K_V1-fp32",
         model=model,
-        weights="IMAGENET1K_V1",
-        precision="fp32",
-        memory_format="channels_last",
-        compiled=False,
+        **_SETTING,
         dataset="imagenet-1k",
         counts=counts,
         expected=Expected(counts, Decimal("0.05")),
@@ -98,10 +95,7 @@ def timing_result(model: str = "resnet18", seconds: Sequence[float] = (0.25,), *
     result = TimingResult(
         id=f"{model}-IMAGENET1K_V1-fp32-b32",
         model=model,
-        weights="IMAGENET1K_V1",
-        precision="fp32",
-        memory_format="channels_last",
-        compiled=False,
+        **_SETTING,
         batch_size=32,
         seconds=tuple(seconds),
         device_seconds=None,
@@ -132,12 +126,7 @@ def run_record(
 
 
 def predictions_of(case: CaseResult, correct: NDArray[np.bool_] | None = None) -> Predictions:
-    """Return predictions that give a case's counts.
-
-    Args:
-        case: its counts are those of the predictions.
-        correct: (N,) whether top-1 is correct; the first images if None.
-    """
+    """Return predictions that give a case's counts; top-1 is ``correct`` (N,) for the first images if that is None."""
     images = np.arange(case.counts.images)
     top1 = images < case.counts.top1 if correct is None else correct
     among = top1 | (np.cumsum(~top1) <= case.counts.top5 - case.counts.top1)
@@ -176,10 +165,7 @@ def counted(predictions: Predictions, model: str = "resnet18", **changes: Any) -
 def write_run(folder: Path, record: Record, **predictions: Predictions) -> Run:
     """Write a run folder, and return the run as it is read; every image's target is ``TARGET``.
 
-    Args:
-        folder: its destination.
-        record: its digests become those of the predictions.
-        predictions: of cases by model; else those of ``predictions_of``.
+    ``predictions`` are by model, by default those of ``predictions_of``; the record's digests become theirs.
     """
     run = NewRun(folder)
     cases, dataset = [], record.dataset

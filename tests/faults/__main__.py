@@ -17,10 +17,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults.planted import FAULTS
-from tests.faults.report import report, wrong_faults, wrong_sound
+from tests.faults.planted import FAULTS, Fault
+from tests.faults.report import report, wrong
 from tests.faults.runs import REAL, SYNTHETIC, Runner
-from tests.faults.sound import SOUND
+from tests.faults.sound import SOUND, Sound
 
 
 def main() -> int:
@@ -38,19 +38,18 @@ def main() -> int:
         parser.error(f"--sets must be of {REAL}, {SYNTHETIC}; found {', '.join(map(repr, unknown))}")
     faults = [fault for fault in FAULTS if options.only in fault.name]
     sound = [variant for variant in SOUND if options.only in variant.name and not options.no_sound]
+    runs: list[Fault | Sound] = [*faults, *sound]
     with tempfile.TemporaryDirectory() as temporary:
         runner = Runner(options.imagenet.resolve(), (options.keep or Path(temporary)).resolve())
         for dataset in datasets:
-            for fault in faults:
-                print(f"{dataset}: {fault.name}: {runner.planted(fault, dataset)}", flush=True)
-            for variant in sound:
-                print(f"{dataset}: sound: {variant.name}: {runner.sound(variant, dataset)}", flush=True)
-        wrong = [*wrong_faults(runner, faults, datasets), *wrong_sound(runner, sound, datasets)]
+            for run in runs:
+                print(f"{dataset}: {run.name}: {runner.outcomes(run, dataset)}", flush=True)
+        lines = [*wrong(runner, runs, datasets)]
         if options.output is not None:
             options.output.write_text(report(runner, faults, sound))
-    for line in wrong:
+    for line in lines:
         print(f"WRONG: {line}")
-    return 1 if wrong else 0
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
+import inspect
 import os
-import sys
-from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from tests.faults.planted import FAULTS, Fault
 
@@ -17,64 +14,27 @@ FAULT, TRACE, FAULT_ROOT = "IMAGENET_GATE_FAULT", "IMAGENET_GATE_FAULT_TRACE", "
 """Environment variables: the fault to plant, a file to make once it was planted, and the root of this project."""
 
 
-def fault_called(name: str) -> Fault:
-    """Return the fault of that name.
-
-    Raises:
-        LookupError: there is none.
-    """
+def plant(name: str) -> None:
+    """Plant the fault of that name in this process; a LookupError says that there is none."""
     found = [fault for fault in FAULTS if fault.name == name]
     if not found:
         raise LookupError(f"{FAULT}: expected the name of a planted fault, found {name!r}")
-    return found[0]
+    execute = SourceFileLoader.exec_module
+
+    def executed(loader: SourceFileLoader, module: ModuleType) -> None:
+        execute(loader, module)
+        if module.__name__ == found[0].target.partition(":")[0]:
+            _replace(module, found[0])
+
+    SourceFileLoader.exec_module = executed  # type: ignore[assignment, method-assign]
 
 
-def replace(module: ModuleType, attribute: str, fault: Fault) -> None:
-    """Replace an attribute of a module, which may be that of a class in it.
-
-    Raises:
-        AttributeError: the module has no such attribute.
-    """
-    *owners, name = attribute.split(".")
-    owner: Any = module
-    for part in owners:
-        owner = getattr(owner, part)
-    setattr(owner, name, fault.replace(getattr(owner, name)))
+def _replace(module: ModuleType, fault: Fault) -> None:
+    """Replace the attribute of a module that the fault names, which may be that of a class in it."""
+    path, _, name = fault.target.partition(":")[2].rpartition(".")
+    owner = getattr(module, path) if path else module
+    replacement = fault.replace(getattr(owner, name))
+    bound = isinstance(inspect.getattr_static(owner, name), classmethod)
+    setattr(owner, name, staticmethod(replacement) if bound else replacement)
     if trace := os.environ.get(TRACE):
         Path(trace).touch()
-
-
-class Planter(importlib.abc.MetaPathFinder):
-    """Finds the module that a fault changes, and changes it when it has been executed."""
-
-    def __init__(self, fault: Fault) -> None:
-        self._fault = fault
-        self._module, _, self._attribute = fault.target.partition(":")
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, _target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Return the module's own specification, with a loader that plants the fault."""
-        if fullname != self._module:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
-        assert spec is not None
-        assert spec.loader is not None
-        execute = spec.loader.exec_module
-
-        def executed(module: ModuleType) -> None:
-            execute(module)
-            replace(module, self._attribute, self._fault)
-
-        spec.loader.exec_module = executed  # type: ignore[method-assign]
-        return spec
-
-
-def plant(name: str) -> None:
-    """Plant the fault of that name in this process."""
-    fault = fault_called(name)
-    module, _, attribute = fault.target.partition(":")
-    if module in sys.modules:
-        replace(sys.modules[module], attribute, fault)
-    else:
-        sys.meta_path.insert(0, Planter(fault))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from harness.stats import sampling_band
 from harness.verdict import ALPHA, FAILED, PASSED, WARNING
@@ -11,89 +12,82 @@ from tests.faults.runs import REAL, SYNTHETIC, Outcome, Outcomes, Runner
 from tests.faults.sound import Sound
 
 _WHOLE, _TOLERANCE = 50_000, 25
+_PAGE = """# Planted faults
+
+Made by `python -m tests.faults --imagenet DIR --output docs/measurements/faults.md`, with 500 real ImageNet
+images, one of each of 500 classes. Each fault replaces one function of the pipeline
+([planted.py](../../tests/faults/planted.py)); the gate runs with it as a user would run it, against a baseline
+made without it. `imagenet-gate compare` of the two run folders gave the same outcome in each case.
+
+## EfficientNet-Lite0 on 500 real images
+
+*Accuracy*: whether the check against published values would fail with these counts on a subset of 500 of 50,000
+images. *Changed*: changed predictions, in brackets those beyond noise. *Drift on 50*: how far the logits of the
+50 images of `--limit 50` moved, median and largest, in units of the logit scale; arithmetic moves them by 2e-6
+at most. *Gate*: the outcome with `--baseline`, and the diagnosis. *refused*: the harness gives no result. Faults
+that changed no prediction fail too, since no named difference of the environment explains them; counters that
+are not reset need a second model, which the synthetic dataset has.
+
+{summary}
+
+| fault | top-1, top-5 | accuracy | changed | drift on 50 | gate | diagnosis |
+| --- | --: | --- | --: | --: | --- | --- |
+{real}
+
+## The four models on the synthetic dataset
+
+100 of the 500 rendered images (`--limit 100`), against the project's own baseline. *Accuracy*: how many of the
+models fail the check against the recorded values, by the band for a subset of this size
+([synthetic.md](synthetic.md) has all 500). *Changed*: changed predictions of all models. A model without the
+layer in question is untouched: it gives the same bits.
+
+| fault | accuracy fails | changed | failed | warning | untouched | stage |
+| --- | --: | --: | --: | --: | --: | --- |
+{synthetic}
+
+## Sound runs
+
+Variations that must make no difference, without a fault, against the same baselines: each must pass.
+
+| run | EfficientNet-Lite0: changed | largest drift | gate | four models: changed | largest drift | gate |
+| --- | --: | --: | --- | --: | --: | --- |
+{sound}
+"""
 
 
-def wrong_faults(runner: Runner, faults: Sequence[Fault], datasets: Sequence[str]) -> Iterator[str]:
-    """Yield each case in which a fault did not fail, or at another stage, or ``compare`` differs from the gate.
+def wrong(runner: Runner, runs: Sequence[Fault | Sound], datasets: Sequence[str]) -> Iterator[str]:
+    """Yield each case in which a fault did not fail at its stage, a sound run did, or ``compare`` is not as the gate.
 
     The baseline of the synthetic dataset may be from another machine, which is a named difference, and then a warning.
     """
-    for dataset in datasets:
-        for fault in faults:
-            outcomes = runner.planted(fault, dataset)
-            for case in outcomes.cases:
-                if case.outcome == WARNING and dataset == REAL:
-                    yield f"{dataset}: {fault.name}: {case.id}: expected a failure, found a warning: {case.detail}"
-                if case.stage != fault.stage and not case.untouched:
-                    yield f"{dataset}: {fault.name}: {case.id}: expected {fault.stage}, found {case.stage or PASSED}"
-            yield from (f"{dataset}: {fault.name}: {line}" for line in outcomes.unequal)
-
-
-def wrong_sound(runner: Runner, sound: Sequence[Sound], datasets: Sequence[str]) -> Iterator[str]:
-    """Yield each case of a sound run that did not pass, or in which ``compare`` differs from the gate."""
-    for dataset in datasets:
-        for variant in sound:
-            outcomes = runner.sound(variant, dataset)
-            for case in outcomes.cases:
-                if case.outcome != PASSED:
-                    yield f"{dataset}: sound: {variant.name}: {case.id}: {case.outcome}: {case.detail}"
-            yield from (f"{dataset}: sound: {variant.name}: {line}" for line in outcomes.unequal)
+    for dataset, run in product(datasets, runs):
+        outcomes, stage = runner.outcomes(run, dataset), run.stage if isinstance(run, Fault) else ""
+        for case in outcomes.cases:
+            if case.outcome == WARNING and stage and dataset == REAL:
+                yield f"{dataset}: {run.name}: {case.id}: expected a failure, found a warning: {case.detail}"
+            if case.stage != stage and not case.untouched:
+                found = f"{case.stage or PASSED}: {case.outcome}: {case.detail}"
+                yield f"{dataset}: {run.name}: {case.id}: expected {stage or PASSED}, found {found}"
+        yield from (f"{dataset}: {run.name}: {line}" for line in outcomes.unequal)
 
 
 def report(runner: Runner, faults: Sequence[Fault], sound: Sequence[Sound]) -> str:
     """Return the page."""
-    lines = [
-        *_HEAD,
-        "",
-        *_summary(runner, faults),
-        "",
-        *_real_table(runner, faults),
-        "",
-        *_SYNTHETIC_HEAD,
-        "",
-        *_synthetic_table(runner, faults),
-        "",
-        *_SOUND_HEAD,
-        "",
-        *_sound_table(runner, sound),
-    ]
-    return "\n".join(lines) + "\n"
+    real = {fault.name: _real_cells(runner.outcomes(fault, REAL)) for fault in faults}
+    synthetic = {fault.name: _synthetic_cells(runner.outcomes(fault, SYNTHETIC)) for fault in faults}
+    both = {
+        variant.name: [cell for name in (REAL, SYNTHETIC) for cell in _sound_cells(runner.outcomes(variant, name))]
+        for variant in sound
+    }
+    cases = [case for fault in faults for case in runner.outcomes(fault, REAL).cases]
+    return _PAGE.format(summary=_summary(cases), real=_rows(real), synthetic=_rows(synthetic), sound=_rows(both))
 
 
-_HEAD = (
-    "# Planted faults",
-    "",
-    "Made by `python -m tests.faults --imagenet DIR --output docs/measurements/faults.md`, with 500 real ImageNet",
-    "images, one of each of 500 classes. Each fault replaces one function of the pipeline",
-    "([planted.py](../../tests/faults/planted.py)); the gate runs with it as a user would run it, against a baseline",
-    "made without it. `imagenet-gate compare` of the two run folders gave the same outcome in each case.",
-    "",
-    "## EfficientNet-Lite0 on 500 real images",
-    "",
-    "*Accuracy*: whether the check against published values would fail with these counts on a subset of 500 of 50,000",
-    "images. *Changed*: changed predictions, in brackets those beyond noise. *Drift on 50*: how far the logits of the",
-    "50 images of `--limit 50` moved, median and largest, in units of the logit scale; arithmetic moves them by 2e-6",
-    "at most. *Gate*: the outcome with `--baseline`, and the diagnosis. *refused*: the harness gives no result. Faults",
-    "that changed no prediction fail too, since no named difference of the environment explains them; counters that",
-    "are not reset need a second model, which the synthetic dataset has.",
-)
-_SYNTHETIC_HEAD = (
-    "## The four models on the synthetic dataset",
-    "",
-    "100 of the 500 rendered images (`--limit 100`), against the project's own baseline. *Accuracy*: how many of the",
-    "models fail the check against the recorded values, by the band for a subset of this size",
-    "([synthetic.md](synthetic.md) has all 500). *Changed*: changed predictions of all models. A model without the",
-    "layer in question is untouched: it gives the same bits.",
-)
-_SOUND_HEAD = (
-    "## Sound runs",
-    "",
-    "Variations that must make no difference, without a fault, against the same baselines: each must pass.",
-)
+def _rows(cells: dict[str, list[str]]) -> str:
+    return "\n".join(" ".join(["|", *(f"{cell} |".lstrip() for cell in (name, *row))]) for name, row in cells.items())
 
 
-def _summary(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
-    cases = [case for fault in faults for case in runner.planted(fault, REAL).cases]
+def _summary(cases: Sequence[Outcome]) -> str:
     counts = {
         "the accuracy check fails on": sum(_accuracy(case).startswith("fails") for case in cases),
         "the comparison fails on": sum(case.outcome == FAILED for case in cases),
@@ -101,24 +95,21 @@ def _summary(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
         "the harness refuses": sum(case.outcome == REFUSED for case in cases),
         "the model is untouched by": sum(case.untouched for case in cases),
     }
-    yield f"Of {len(cases)} faults: {', '.join(f'{what} {count}' for what, count in counts.items())}."
+    return f"Of {len(cases)} faults: {', '.join(f'{what} {count}' for what, count in counts.items())}."
 
 
-def _real_table(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
-    yield "| fault | top-1, top-5 | accuracy | changed | drift on 50 | gate | diagnosis |"
-    yield "| --- | --: | --- | --: | --: | --- | --- |"
-    for fault in faults:
-        outcomes = runner.planted(fault, REAL)
-        if outcomes.skipped:
-            yield f"| {fault.name} | | | | | skipped: {outcomes.skipped} | |"
-            continue
-        [case] = outcomes.cases
-        cells = _correct(case), _accuracy(case), _changed(case), _drift(case), _gate(case)
-        yield f"| {fault.name} | {' | '.join(cells)} |"
-
-
-def _correct(case: Outcome) -> str:
-    return "" if case.top1 is None or case.top5 is None else f"{case.top1 / 5:+.1f}, {case.top5 / 5:+.1f}"
+def _real_cells(outcomes: Outcomes) -> list[str]:
+    if outcomes.skipped:
+        return ["", "", "", "", f"skipped: {outcomes.skipped}", ""]
+    [case] = outcomes.cases
+    return [
+        "" if case.top1 is None or case.top5 is None else f"{case.top1 / 5:+.1f}, {case.top5 / 5:+.1f}",
+        _accuracy(case),
+        "" if case.pairing is None else f"{case.pairing.changed} ({case.pairing.beyond_noise})",
+        "" if case.first is None else f"{case.first.median:.0e} / {case.first.largest:.0e}",
+        "untouched" if case.untouched else case.outcome,
+        "the same bits: no fault for this model" if case.untouched else case.detail,
+    ]
 
 
 def _accuracy(case: Outcome) -> str:
@@ -133,53 +124,23 @@ def _accuracy(case: Outcome) -> str:
     return f"fails: {', '.join(failed)}" if failed else "passes"
 
 
-def _changed(case: Outcome) -> str:
-    return "" if case.pairing is None else f"{case.pairing.changed} ({case.pairing.beyond_noise})"
+def _synthetic_cells(outcomes: Outcomes) -> list[str]:
+    if outcomes.skipped:
+        return ["", "", "", "", "", f"skipped: {outcomes.skipped}"]
+    cases = outcomes.cases
+    numbers = (
+        sum(case.published_failed for case in cases),
+        sum(case.pairing.changed for case in cases if case.pairing),
+        sum(case.outcome in (FAILED, REFUSED) for case in cases),
+        sum(case.outcome == WARNING for case in cases),
+        sum(case.untouched for case in cases),
+    )
+    stages = ", ".join(dict.fromkeys(case.stage for case in cases if case.stage)) or "none"
+    return [*map(str, numbers), stages]
 
 
-def _drift(case: Outcome) -> str:
-    return "" if case.first is None else f"{case.first.median:.0e} / {case.first.largest:.0e}"
-
-
-def _gate(case: Outcome) -> str:
-    if case.untouched:
-        return "untouched | the same bits: no fault for this model"
-    return f"{case.outcome} | {case.detail}"
-
-
-def _synthetic_table(runner: Runner, faults: Sequence[Fault]) -> Iterator[str]:
-    yield "| fault | accuracy fails | changed | failed | warning | untouched | stage |"
-    yield "| --- | --: | --: | --: | --: | --: | --- |"
-    for fault in faults:
-        outcomes = runner.planted(fault, SYNTHETIC)
-        if outcomes.skipped:
-            yield f"| {fault.name} | | | | | | skipped: {outcomes.skipped} |"
-            continue
-        cases = outcomes.cases
-        numbers = (
-            sum(case.published_failed is True for case in cases),
-            sum(case.pairing.changed for case in cases if case.pairing),
-            sum(case.outcome in (FAILED, REFUSED) for case in cases),
-            sum(case.outcome == WARNING for case in cases),
-            sum(case.untouched for case in cases),
-        )
-        yield f"| {fault.name} | {' | '.join(map(str, numbers))} | {_stages(outcomes)} |"
-
-
-def _stages(outcomes: Outcomes) -> str:
-    return ", ".join(dict.fromkeys(case.stage for case in outcomes.cases if case.stage)) or "none"
-
-
-def _sound_table(runner: Runner, sound: Sequence[Sound]) -> Iterator[str]:
-    yield "| run | EfficientNet-Lite0: changed | largest drift | gate | four models: changed | largest drift | gate |"
-    yield "| --- | --: | --: | --- | --: | --: | --- |"
-    for variant in sound:
-        cells = [cell for dataset in (REAL, SYNTHETIC) for cell in _sound_cells(runner.sound(variant, dataset))]
-        yield f"| {variant.name} | {' | '.join(cells)} |"
-
-
-def _sound_cells(outcomes: Outcomes) -> tuple[str, str, str]:
+def _sound_cells(outcomes: Outcomes) -> list[str]:
     pairings = [case.pairing for case in outcomes.cases if case.pairing is not None]
     drift = max((pairing.drift.largest for pairing in pairings if pairing.drift), default=0.0)
     gate = ", ".join(sorted({case.outcome for case in outcomes.cases}))
-    return str(sum(pairing.changed for pairing in pairings)), f"{drift:.0e}", gate
+    return [str(sum(pairing.changed for pairing in pairings)), f"{drift:.0e}", gate]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.baseline.pairing import drifts
 from harness.compare.compare import compare
 from harness.dataset import open_dataset
-from harness.predictions import Predictions
+from harness.predictions import Predictions, count
 from harness.records.evidence import Drift, Pairing
 from harness.records.results import CaseResult
 from harness.records.run_folder import RECORD, Run, read_run
@@ -38,29 +38,17 @@ RENDERED = 100
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one case.
+    """The outcome of one case."""
 
-    Attributes:
-        id: the case's id.
-        top1: correct top-1 predictions gained against the baseline; None without a result.
-        top5: the same of top-5.
-        published_failed: whether the check against published or recorded values failed; None without one.
-        outcome: passed, warning or failed by the baseline check; ``refused`` without a result.
-        detail: the first line of that check, or of the error.
-        pairing: the evidence, where the case was paired.
-        first: drift on the first 50 images of the order of ``--limit``.
-        untouched: whether the model gave the same bits as without the fault, so that it had none.
-    """
-
-    id: str
-    outcome: str
-    detail: str
-    top1: int | None = None
-    top5: int | None = None
-    published_failed: bool | None = None
-    pairing: Pairing | None = None
-    first: Drift | None = None
-    untouched: bool = False
+    id: str  # the case's
+    outcome: str  # passed, warning or failed by the baseline check; ``refused`` without a result
+    detail: str  # the first line of that check, or of the error
+    top1: int | None = None  # correct top-1 predictions gained against the baseline; None without a result
+    top5: int | None = None  # the same of top-5
+    published_failed: bool = False  # whether the check against published or recorded values did
+    pairing: Pairing | None = None  # the evidence, where the case was paired
+    first: Drift | None = None  # on the first 50 images of the order of ``--limit``
+    untouched: bool = False  # whether the model gave the same bits as without the fault, so that it had none
 
     @property
     def stage(self) -> str:
@@ -74,17 +62,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The outcomes of all cases of one run.
-
-    Attributes:
-        cases: an outcome for each case.
-        skipped: why there are none; empty if there are.
-        unequal: cases for which ``compare`` of the two run folders gives another outcome than the gate.
-    """
+    """The outcomes of all cases of one run."""
 
     cases: tuple[Outcome, ...] = ()
-    skipped: str = ""
-    unequal: tuple[str, ...] = ()
+    skipped: str = ""  # why there are none; empty if there are
+    unequal: tuple[str, ...] = ()  # cases to which ``compare`` of the two run folders gives another outcome
 
     def __str__(self) -> str:
         if self.skipped:
@@ -100,23 +82,14 @@ class Runner:
         self._imagenet = {REAL: str(imagenet), SYNTHETIC: SYNTHETIC}
         self._folder = folder
 
-    def planted(self, fault: Fault, dataset: str) -> Outcomes:
-        """Run the gate with a fault."""
-        if fault.needs and find_spec(fault.needs) is None:
-            return Outcomes(skipped=f"{fault.needs} is not installed")
-        return self._outcomes(dataset, fault.name, environment={FAULT: fault.name})
-
-    def sound(self, variant: Sound, dataset: str) -> Outcomes:
-        """Run the gate without a fault."""
-        return self._outcomes(dataset, variant.name, variant.arguments, variant.environment)
-
-    def _outcomes(
-        self, dataset: str, name: str, arguments: tuple[str, ...] = (), environment: dict[str, str] | None = None
-    ) -> Outcomes:
+    def outcomes(self, variant: Fault | Sound, dataset: str) -> Outcomes:
+        """Run the gate with a fault, or in another way."""
+        if isinstance(variant, Fault):
+            if variant.needs and find_spec(variant.needs) is None:
+                return Outcomes(skipped=f"{variant.needs} is not installed")
+            variant = Sound(variant.name, environment={FAULT: variant.name})
         baseline = self._baseline(dataset)
-        if dataset == SYNTHETIC:  # a later argument wins
-            arguments = (f"--limit={RENDERED}", *arguments)
-        run = self._run(dataset, name, (f"--baseline={baseline.path}", *arguments), environment or {})
+        run = self._run(dataset, variant, f"--baseline={baseline.path}")
         missing = tuple(Outcome(case.id, REFUSED, case.detail) for case in run.record.missing_cases)
         cases = tuple(self._outcome(case, run, baseline, dataset) for case in run.record.cases)
         return Outcomes((*cases, *missing), unequal=tuple(_unequal(baseline, run)))
@@ -124,59 +97,52 @@ class Runner:
     def _baseline(self, dataset: str) -> Run:
         if dataset == SYNTHETIC:
             return read_run(ROOT / "harness" / "synthetic" / "baseline")
-        return self._run(dataset, "baseline", ("--baseline-update",), {})
+        return self._run(dataset, Sound("baseline"), "--baseline-update")
 
     def _without_fault(self, dataset: str) -> Run:
         """Return a run on this machine; the baseline of the synthetic dataset may be from another."""
         baseline = self._baseline(dataset)
-        arguments = (f"--limit={RENDERED}", f"--baseline={baseline.path}")
-        return self._run(dataset, SOUND[0].name, arguments, {}) if dataset == SYNTHETIC else baseline
+        return self._run(dataset, SOUND[0], f"--baseline={baseline.path}") if dataset == SYNTHETIC else baseline
 
-    def _run(self, dataset: str, name: str, arguments: tuple[str, ...], environment: dict[str, str]) -> Run:
-        folder = self._folder / dataset / re.sub(r"\W+", "-", name)
+    def _run(self, dataset: str, variant: Sound, baseline: str) -> Run:
+        folder = self._folder / dataset / re.sub(r"\W+", "-", variant.name)
         results, trace = folder / "run", folder / "planted"
         if not (results / RECORD).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            where = "--baseline" if "--baseline-update" in arguments else "--results"
-            store = [] if any(argument.startswith("--store") for argument in arguments) else ["--no-store"]
+            where = "--baseline" if baseline == "--baseline-update" else "--results"
             command = [sys.executable, "-m", "pytest", "-m", "imagenet", f"--imagenet={self._imagenet[dataset]}"]
-            command += [f"--models={MODELS[dataset]}", f"{where}={results}", "-p", "no:cacheprovider"]
+            command += [f"--models={MODELS[dataset]}", f"{where}={results}", baseline, "-p", "no:cacheprovider"]
             command += ["--assert=plain"]  # the import hook of assertions would come before the one that plants
-            command += [
-                argument.replace("--store=kept", f"--store={self._folder / dataset / 'kept'}")
-                for argument in (*store, *arguments)
-            ]
+            command += [f"--limit={RENDERED}"] if dataset == SYNTHETIC else []  # a later argument wins
+            command += [f"--store={self._folder / dataset / 'kept'}" if variant.stores else "--no-store"]
             path = os.pathsep.join([str(SITE), str(ROOT), os.environ.get("PYTHONPATH", "")])
-            settings = {TRACE: str(trace), FAULT_ROOT: str(ROOT), "PYTHONPATH": path, **environment}
-            found = subprocess.run(
-                command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=False
-            )
+            settings = {TRACE: str(trace), FAULT_ROOT: str(ROOT), "PYTHONPATH": path, **variant.environment}
+            command += variant.arguments
+            found = subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True)
             (folder / "log").write_text(f"{command}\n{found.stdout}{found.stderr}")
             if not (results / RECORD).exists():
-                raise RuntimeError(f"{name}: no run: {found.stdout[-2000:]}{found.stderr[-2000:]}")
-        if FAULT in environment and not trace.exists():
-            raise RuntimeError(f"{name}: the run in {folder} never imported what the fault changes; remove it")
+                raise RuntimeError(f"{variant.name}: no run: {found.stdout[-2000:]}{found.stderr[-2000:]}")
+        if FAULT in variant.environment and not trace.exists():
+            raise RuntimeError(f"{variant.name}: the run in {folder} never imported what the fault changes; remove it")
         return read_run(results)
 
     def _outcome(self, case: CaseResult, run: Run, baseline: Run, dataset: str) -> Outcome:
-        verdict = case.verdict
-        [check] = [check for check in verdict.checks if check.name == BASELINE]
-        published = [check.outcome == FAILED for check in verdict.checks if check.name != BASELINE]
+        checks = {check.name: check for check in case.verdict.checks}
+        check = checks.pop(BASELINE)
         before = next(one for one in baseline.record.cases if one.id == f"{case.model}-{case.weights}-fp32")
         old, new = baseline.predictions(before), run.predictions(case)
         indices = old.indices_of(new.ids)
         shared = (indices >= 0).all()
-        old = old.at(indices) if shared else old
-        targets = baseline.labels[1][indices] if shared else baseline.labels[1]
+        was = count(old.at(indices), baseline.labels[1][indices])
         return Outcome(
             id=case.id,
             outcome=check.outcome,
             detail=check.detail.partition("\n")[0],
-            top1=case.counts.top1 - int((old.top1 == targets).sum()) if shared else None,
-            top5=case.counts.top5 - int((old.top5 == targets[:, None]).any(axis=1).sum()) if shared else None,
-            published_failed=any(published) if published else None,
+            top1=case.counts.top1 - was.top1 if shared else None,
+            top5=case.counts.top5 - was.top5 if shared else None,
+            published_failed=any(published.outcome == FAILED for published in checks.values()),
             pairing=case.baseline if isinstance(case.baseline, Pairing) else None,
-            first=self._first_drift(old, new, dataset) if shared else None,
+            first=self._first_drift(old.at(indices), new, dataset) if shared else None,
             untouched=check.outcome == PASSED and self._same_bits(case.id, new, dataset),
         )
 

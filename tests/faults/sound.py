@@ -7,17 +7,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Sound:
-    """A run without a fault.
+    """A run without a fault."""
 
-    Attributes:
-        name: the run in a few words.
-        arguments: arguments for pytest.
-        environment: environment variables.
-    """
-
-    name: str
-    arguments: tuple[str, ...] = ()
+    name: str  # the run in a few words
+    arguments: tuple[str, ...] = ()  # arguments for pytest
     environment: dict[str, str] = field(default_factory=dict)
+    stores: bool = False  # whether it keeps its decoded images
 
 
 SOUND = (
@@ -40,8 +35,8 @@ SOUND = (
     Sound("compiled, contiguous", ("--compile", "--memory-format=contiguous")),
     Sound("a subset of 100", ("--limit=100",)),
     Sound("a subset of 50, batches of 3", ("--limit=50", "--batch-size=3")),
-    Sound("decoded images kept", ("--store=kept",)),
-    Sound("decoded images read again", ("--store=kept",)),
+    Sound("decoded images kept", stores=True),
+    Sound("decoded images read again", stores=True),
     Sound("two processes", ("-n", "2")),
     Sound("AVX2 kernels", environment={"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -14,123 +13,91 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from harness.dataset import open_dataset
-from harness.decoding import store
-from harness.decoding.decoders import decoder_on
+from harness.dataset import SYNTHETIC
 from harness.decoding.upkeep import list_stores, verify
-from harness.decoding.workers import warm_up
 from harness.errors import HarnessError
-from harness.preset import Geometry
 from harness.records.run_folder import read_run
+from tests.builder import Builder
 
 ROOT = Path(__file__).parents[2]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", "imagenet"]
-GATE = ["--imagenet=synthetic", "--limit=20", "--workers=1", "--results=run"]
-RANKS = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", *PYTEST]
+GATE = [*PYTEST, "--imagenet=synthetic", "--limit=20", "--workers=1"]
+TWO = "--models=alexnet,resnet18"
+RANKS = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python"]
 FILES = ("pixels", "hashes", "ids.json")
 WAYS = {
-    "plain": [*PYTEST, *GATE, "--models=alexnet,resnet18"],
-    "no-store": [*PYTEST, *GATE, "--models=alexnet,resnet18", "--no-store"],
-    "vgg16": [*PYTEST, *GATE, "--models=vgg16"],
-    "workers": [*PYTEST, *GATE, "--models=alexnet,resnet18", "-n2"],
-    "ranks": [*RANKS, *GATE, "--models=alexnet,resnet18"],
+    "plain": [*GATE, TWO],
+    "no-store": [*GATE, TWO, "--no-store"],
+    "vgg16": [*GATE, "--models=vgg16"],
+    "workers": [*GATE, TWO, "-n2"],
+    "ranks": [*RANKS, *GATE, TWO],
 }
 
 
-class Trial:
-    """One run in a folder of its own, which is ended by a signal."""
-
-    def __init__(self, folder: Path, way: str, environment: dict[str, str]) -> None:
-        self.folder, self.way = folder, way
-        for name in ("temporary", "store"):
-            (folder / name).mkdir(exist_ok=True)
-        self._environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "TMPDIR": str(folder / "temporary"),
-            "IMAGENET_STORE": str(folder / "store"),
-            **environment,
-        }
-
-    def run(self, number: signal.Signals | None, after: float, *, at_rank: bool = False) -> dict[str, object]:
-        """Start, send the signal after so many seconds, and return what happened."""
-        results = self.folder / "run"
-        before = _content(results)
-        output = self.folder / "output"
-        command = [f"--results={results}" if part == "--results=run" else part for part in WAYS[self.way]]
-        with output.open("w") as file:
-            started = time.monotonic()
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=file, stderr=file, start_new_session=True
-            )
-            if not _has_ended(process.pid, within=after or 200) and number is not None:
-                os.kill(_rank(self.folder / "temporary", process.pid) if at_rank else process.pid, number)
-            sent, before_end = time.monotonic(), _scheduled(process.pid)
-            if not _has_ended(process.pid, within=100):
-                process.kill()
-        seconds = time.monotonic() - sent
-        running, waiting = (after - before for before, after in zip(before_end, _scheduled(process.pid), strict=True))
-        return {
-            "way": self.way,
-            "after": round(after, 2),
-            "whole": round(sent - started, 2),
-            "seconds": round(seconds, 2),
-            "running": round(running, 2),
-            "waiting": round(waiting, 2),
-            "status": process.wait(),
-            "traceback": "Traceback" in output.read_text(),
-            "processes": _left(self.folder / "temporary"),
-            "left": [
-                path.name
-                for path in (*(self.folder / "temporary").iterdir(), *self.folder.glob("run?*"))
-                if not path.name.startswith(("torchinductor_", "torchelastic_", "pytest-of-"))
-            ],  # of torch and of pytest
-            "results": "as before" if _content(results) == before else _read(results),
-            "last": output.read_text().strip().splitlines()[-1:],
-        }
-
-
-def _build(folder: Path) -> None:
-    """Build a store, with threads for its processes, so that it takes a second from the start."""
-    vars(store)["process_pool"] = lambda workers, **_: ThreadPoolExecutor(workers)
-    dataset = open_dataset("synthetic").subset(100)
-    decoder = decoder_on("pillow", torch.device("cpu"))
-    images = store.DecodedImages(dataset, Geometry(256, 224, "bilinear"), decoder, folder, 2)
-    images.finish()
-    images.close()
+def run(
+    folder: Path, way: str, number: signal.Signals | None, after: float, *, at_rank: bool = False
+) -> dict[str, Any]:
+    """Run the gate in a folder, send the signal after so many seconds, if one is given, and return what happened."""
+    results, temporary, output = folder / "run", folder / "temporary", folder / "output"
+    for made in (temporary, folder / "store"):
+        made.mkdir(exist_ok=True)
+    environment = {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "IMAGENET_STORE": str(folder / "store")}
+    command = [*WAYS[way], f"--results={results}"]
+    before = _content(results)
+    with output.open("w") as file:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **environment}, stdout=file, stderr=file, start_new_session=True
+        )
+        if not _has_ended(process.pid, within=after) and number is not None:
+            os.kill(_rank(temporary, process.pid) if at_rank else process.pid, number)
+        sent, scheduled = time.monotonic(), _scheduled(process.pid)
+        if not _has_ended(process.pid, within=100):
+            process.kill()
+    seconds = time.monotonic() - sent
+    running, waiting = (after - before for before, after in zip(scheduled, _scheduled(process.pid), strict=True))
+    return {
+        "way": way,
+        "after": round(after, 2),
+        "whole": round(sent - started, 2),
+        "seconds": round(seconds, 2),
+        "running": round(running, 2),
+        "waiting": round(waiting, 2),
+        "status": process.wait(),
+        "traceback": "Traceback" in output.read_text(),
+        "processes": _left(temporary),
+        "left": [
+            path.name
+            for path in (*temporary.iterdir(), *folder.glob("run?*"))
+            if not path.name.startswith(("torchinductor_", "torchelastic_", "pytest-of-"))
+        ],  # of torch and of pytest
+        "results": "as before" if _content(results) == before else _read(results),
+        "last": output.read_text().strip().splitlines()[-1:],
+    }
 
 
 def kill_builds(root: Path, trials: int) -> Counter[str]:
     """Kill builds of a store, each where the one before was killed, and compare what is there with a sound one."""
-    warm_up()
-    context = multiprocessing.get_context("forkserver")
     for name in ("first", "sound"):  # the first waits for the forkserver
         started = time.monotonic()
-        process = context.Process(target=_build, args=(root / name,))
-        process.start()
-        process.join()
+        list(Builder(SYNTHETIC, root / name).reports())
     whole = time.monotonic() - started
     [sound] = list_stores(root / "sound")
     counts: Counter[str] = Counter()
     built, before = root / "built", 0
     while counts["kills"] < trials:
-        process = context.Process(target=_build, args=(built,))
-        process.start()
-        process.join(random.uniform(0.3, 1.1) * whole)
-        process.kill()
-        process.join()
-        counts["kills"] += process.exitcode == -signal.SIGKILL
+        builder = Builder(SYNTHETIC, built)
+        builder.kill(after=random.uniform(0.3, 1.1) * whole)
+        counts["kills"] += builder.status == -signal.SIGKILL
         for info in list_stores(built):
             counts["kills with rows lost"] += info.decoded < before
             counts["damaged rows"] += len(verify(info, lambda *_: None))
             before = info.decoded
-            if process.exitcode == 0:
+            if builder.status == 0:
                 same = [(info.folder / name).read_bytes() == (sound.folder / name).read_bytes() for name in FILES]
                 counts["whole stores"] += 1
                 counts["other stores"] += not all(same)
@@ -220,8 +187,6 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-rank", action="store_true")
-    parser.add_argument("--from-second", type=float, default=0)
-    parser.add_argument("--fresh", action="store_true")
     options = parser.parse_args()
     random.seed(options.seed)
     counts: Counter[str] = Counter()
@@ -229,22 +194,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         if options.way == "build":
             return _show(str(dict(kill_builds(Path(root), options.trials))))
-        trial = Trial(Path(root), options.way, {})
-        whole = trial.run(None, 0)
+        whole = run(Path(root), options.way, None, 200)
         _show(json.dumps(whole))
         for number in range(options.trials):
-            folder = Path(root) / str(number) if options.fresh else Path(root)
-            folder.mkdir(exist_ok=True)
             name = options.signals[number % len(options.signals)]
-            after = random.uniform(options.from_second, float(str(whole["whole"])))
-            found = Trial(folder, options.way, {}).run(signal.Signals[name], after, at_rank=options.at_rank)
+            after = random.uniform(0, whole["whole"])
+            found = run(Path(root), options.way, signal.Signals[name], after, at_rank=options.at_rank)
             _show(f"{name} {json.dumps(found)}")
             counts[f"status {found['status']}"] += 1
-            counts["over 2 s"] += float(str(found["seconds"])) > 2
-            counts["ran over 1.5 s"] += float(str(found["running"])) > 1.5
+            counts["over 2 s"] += found["seconds"] > 2
+            counts["ran over 1.5 s"] += found["running"] > 1.5
             counts["left behind"] += bool(found["left"] or found["processes"])
-            counts["lost"] += "LOST" in str(found["results"])
-            counts["tracebacks"] += bool(found["traceback"])
+            counts["lost"] += "LOST" in found["results"]
+            counts["tracebacks"] += found["traceback"]
     return _show(f"{dict(counts)}, shared memory left behind: {_unused_memory(started)}")
 
 

@@ -1,31 +1,137 @@
-"""Damaged expected files, labels and weights: each is read as it was, or refused in one sentence."""
+"""Damaged archives, tables, labels, expected files and weights: each is read as it was, or refused in one sentence."""
 
 from __future__ import annotations
 
 import random
+import signal
+import tarfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+import platformdirs
 import pytest
 import torch
 import torchvision
 
 from harness.dataset import open_dataset
-from harness.errors import DatasetError, ExpectedError, HarnessError
+from harness.errors import HarnessError
 from harness.expected import ModelSpec
+from harness.formats import imagenet
 from harness.models import load
 from harness.records.accuracy_file import read_expected
+from tests.archives import write_files, write_parquet, write_tar
 from tests.colours import EXPECTED
-from tests.unit.formats.test_kaggle import write_tree
 
+Read = TypeVar("Read")
+Damage = Callable[[bytes, random.Random], bytes]
+SECONDS = 20  # for one input
+TARGETS = {"ILSVRC2012_val_00000001": 65, "ILSVRC2012_val_00000002": 970, "ILSVRC2012_val_00000003": 230}
 TOKENS = [
     "0_5", "1:09", "063", "0x1F", "1e400", ".inf", ".nan", "-1", "~", "null", "yes", "!!int", "!!binary x", "&a [*a]",
     "*preset", "{", "]", "- ", ": ", "<<: *preset", "\t", "\x00", "\ud7ff", "'", "\"", "#", "---\n", "%TAG", "n" * 5000,
     "[" * 400, "50,000", "75.0%", "\u0664\u0665", "acc@1: 3", "tests.colours:missing", "os:getcwd", ",", "\r",
     "1" * 5000,
 ]  # fmt: skip
+# Sizes, pax records and sparse maps of which tarfile makes something else than an error of its own.
+SPLICES = [
+    b"\xff" * 12, b"\x80" + b"\xff" * 11, b"\x80" + b"\0" * 7 + b"\x7f\xff\xff\xff", b"-0000001\0", b"77777777777\0",
+    b"22 GNU.sparse.major=1\n", b"25 GNU.sparse.map=a,b,c,\n", b"20 size=99999999999\n", b"9999999999 path=a\n",
+    b"\0" * 12, b"../",
+]  # fmt: skip
 
 
-def damage(data: bytes, chance: random.Random) -> bytes:
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep indexes out of the user's cache folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _name: folder)
+
+
+@pytest.fixture(autouse=True)
+def alarm() -> Iterator[None]:
+    """Let an input that takes too long fail the test, and not hang it."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"no end after {SECONDS} s"))
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def write_images(root: Path) -> Path:
+    """Images in a pax archive, one behind a long name, and a folder with a record to be damaged."""
+    folder = tarfile.TarInfo("folder")
+    folder.type, folder.pax_headers = tarfile.DIRTYPE, {"comment": "c" * 100}
+    return write_tar(root / "mine.tar", {f"{'f' * 120}/{name}.JPEG": name.encode() for name in TARGETS}, folder)
+
+
+def write_shard(root: Path) -> Path:
+    """A WebDataset shard."""
+    members: dict[str, bytes] = {}
+    for name, target in TARGETS.items():
+        members |= {
+            f"{name}.jpg": name.encode(),
+            f"{name}.cls": str(target).encode(),
+            f"{name}.json": b'{"cls": %d}' % target,
+        }
+    return write_tar(root / "mine.tar", members)
+
+
+def write_table(root: Path) -> Path:
+    """A Parquet shard."""
+    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    rows = [(name.encode(), f"{name}.JPEG", target) for name, target in TARGETS.items()]
+    return write_parquet(root / "mine.parquet", rows, compression="none")
+
+
+def write_kaggle(root: Path) -> Path:
+    """Kaggle's tree with three images, whose labels are in a table."""
+    write_files(root / "ILSVRC/Data/CLS-LOC/val", *(f"{name}.JPEG" for name in TARGETS))
+    rows = (f"{name},{imagenet.wnids()[target]} 1 2 3 4 \n" for name, target in TARGETS.items())
+    (root / "LOC_val_solution.csv").write_text(f"ImageId,PredictionString\n{''.join(rows)}")
+    return root / "LOC_val_solution.csv"
+
+
+def mend(data: bytearray) -> None:
+    """Write right checksums into all headers of an archive, so that damage in them is not taken for its end."""
+    for start in range(0, len(data) - 511, 512):
+        if data[start + 257 : start + 262] == b"ustar":
+            data[start + 148 : start + 156] = b" " * 8
+            data[start + 148 : start + 156] = b"%06o\0 " % sum(data[start : start + 512])
+
+
+def damage_binary(data: bytes, chance: random.Random, *, is_tar: bool = False) -> bytes:
+    """Return the data with one to four bytes, fields or blocks of it changed."""
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(changed))
+        header = at // 512 * 512
+        match chance.randrange(7 if is_tar else 4):
+            case 0:
+                changed[at] = chance.randrange(256)
+            case 1:
+                splice = chance.choice(SPLICES)
+                changed[at : at + len(splice)] = splice
+            case 2:
+                del changed[at : at + chance.choice([1, 10, 512, len(changed)])]
+                changed = changed or bytearray(b"\0")
+            case 3:
+                changed[at:at] = changed[header : header + 512]
+            case 4:
+                changed[header + 156 : header + 157] = chance.choice(b"0123456789LKSxgVXAD\0").to_bytes(1, "big")
+            case 5:
+                changed[header + 124 : header + 136] = chance.choice(SPLICES[:5]).ljust(12, b"\0")
+            case 6:
+                changed[header:header] = changed[header : header + 512] * chance.choice([1, 2, 3000])
+    if is_tar and chance.random() < 0.8:
+        mend(changed)
+    return bytes(changed)
+
+
+damage_tar = partial(damage_binary, is_tar=True)
+
+
+def damage_text(data: bytes, chance: random.Random) -> bytes:
     """Return the data with a few tokens put in, and bytes changed, left out or repeated."""
     changed = bytearray(data)
     for _ in range(chance.randint(1, 3)):
@@ -43,48 +149,54 @@ def damage(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
+def read_damaged(
+    path: Path, damage: Damage, seeds: range, read: Callable[[Path], Read], opened: Path
+) -> Iterator[tuple[int, Read]]:
+    """Yield seeds and what is read after the damage; some is refused, in one sentence that begins with the path."""
+    sound, messages = path.read_bytes(), []
+    for seed in seeds:
+        path.write_bytes(damage(sound, random.Random(seed)))
+        signal.alarm(SECONDS)
+        try:
+            yield seed, read(opened)
+        except HarnessError as error:
+            messages.append(str(error))
+    assert 0 < len(messages) < len(seeds)
+    sentences = [text for text in messages if text.startswith(str(opened)) and text.isprintable() and len(text) <= 2000]
+    assert [text for text in messages if text not in sentences] == []
+
+
+@pytest.mark.parametrize("inputs", [200, pytest.param(10_000, marks=pytest.mark.fuzz)])
+@pytest.mark.parametrize(
+    ("write", "damage"),
+    [
+        (write_images, damage_tar),
+        (write_shard, damage_tar),
+        (write_table, damage_binary),
+        (write_kaggle, damage_text),
+    ],
+)
+def test_a_damaged_dataset_opens_or_is_an_error(
+    tmp_path: Path, write: Callable[[Path], Path], damage: Damage, inputs: int
+) -> None:
+    """Never a traceback, never a wait, and never a label that contradicts the image's number."""
+    path = write(tmp_path)
+    opened = tmp_path if path.suffix == ".csv" else path
+
+    for seed, dataset in read_damaged(path, damage, range(inputs), open_dataset, opened):
+        for identity, target in zip(dataset.ids, dataset.targets.tolist(), strict=True):
+            assert TARGETS.get(identity.removesuffix(".JPEG"), target) == target, seed
+
+
 @pytest.mark.parametrize("seeds", [range(1_400, 1_700), pytest.param(range(10_000), marks=pytest.mark.fuzz)], ids=len)
 def test_a_damaged_expected_file_is_read_or_an_error(tmp_path: Path, seeds: range) -> None:
-    """Counts are of the dataset, and messages of one line."""
-    path, text = tmp_path / "expected.yaml", EXPECTED.encode()
-    read, messages = 0, []
-    for seed in seeds:
-        path.write_bytes(damage(text, random.Random(seed)))
-        try:
-            entries = read_expected(path)
-        except ExpectedError as error:
-            messages.append(str(error))
-        else:
-            read += 1
-            for expected in (value for entry in entries for each in entry.expected.values() for value in each.values()):
-                assert 0 <= expected.counts.top1 <= expected.counts.top5 <= expected.counts.images, seed
-    assert 0 < read < len(seeds)
-    assert [text for text in messages if not text.startswith(f"{path}: ") or "\n" in text or len(text) > 2000] == []
+    """Counts are of the dataset."""
+    path = tmp_path / "expected.yaml"
+    path.write_text(EXPECTED)
 
-
-def write_kaggle(root: Path) -> Path:
-    """Kaggle's tree with two images, whose labels are in a table."""
-    return write_tree(root) / "LOC_val_solution.csv"
-
-
-@pytest.mark.parametrize("inputs", [300, pytest.param(10_000, marks=pytest.mark.fuzz)])
-def test_damaged_labels_are_an_error_or_right(tmp_path: Path, inputs: int) -> None:
-    """No image of Kaggle's tree has another label than the one of its number."""
-    path = write_kaggle(tmp_path)
-    sound, known = path.read_bytes(), {"ILSVRC2012_val_00000001.JPEG": 65, "ILSVRC2012_val_00000002.JPEG": 970}
-    read, messages = 0, []
-    for seed in range(inputs):
-        path.write_bytes(damage(sound, random.Random(seed)))
-        try:
-            dataset = open_dataset(tmp_path)
-        except DatasetError as error:
-            messages.append(str(error))
-        else:
-            read += 1
-            for identity, target in zip(dataset.ids, dataset.targets.tolist(), strict=True):
-                assert known[identity] == target, seed
-    assert 0 < read < inputs
-    assert [text for text in messages if not text.isprintable() or len(text) > 2000] == []
+    for seed, entries in read_damaged(path, damage_text, seeds, read_expected, path):
+        for expected in (value for entry in entries for each in entry.expected.values() for value in each.values()):
+            assert 0 <= expected.counts.top1 <= expected.counts.top5 <= expected.counts.images, seed
 
 
 @pytest.mark.parametrize("inputs", [10, pytest.param(300, marks=pytest.mark.fuzz)])
@@ -98,7 +210,7 @@ def test_damaged_weights_are_an_error(tmp_path: Path, monkeypatch: pytest.Monkey
     torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "sound")
     sound = (tmp_path / "sound").read_bytes()
     for seed in range(inputs):
-        path.write_bytes(damage(sound[: 2 ** (seed % 20)] if seed % 3 else sound, random.Random(seed)))
+        path.write_bytes(damage_text(sound[: 2 ** (seed % 20)] if seed % 3 else sound, random.Random(seed)))
 
         with pytest.raises(HarnessError) as caught:
             load(ModelSpec("squeezenet1_1", "IMAGENET1K_V1"), torch.device("cpu"))

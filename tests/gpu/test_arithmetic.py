@@ -57,11 +57,10 @@ def test_products_convolutions_and_attention_keep_the_precision(
 def test_each_backend_of_attention(precision: str, gpu: torch.device, record_property: Record) -> None:
     """One at least can run, and each that can keeps the precision; the gate observes the one that torch chooses."""
     _supported(precision, gpu)
-    backends = ("MATH", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION")
 
     seen = {}
     with applied(PRECISIONS[precision], gpu):
-        for name in backends:
+        for name in ("MATH", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION"):
             try:
                 with sdpa_kernel(getattr(SDPBackend, name)):
                     seen[name] = observe(gpu)["attention"]
@@ -76,30 +75,25 @@ def test_each_backend_of_attention(precision: str, gpu: torch.device, record_pro
 def test_tf32_rounds_its_factors(gpu: torch.device, record_property: Record) -> None:
     """To the nearest of 10 bits, or toward zero: the noise floor of TF32 covers both."""
     _supported("tf32", gpu)
-    # Between 1 and 1 + 2^-10, nearer to the latter.
-    value = 1 + 2.0**-11 + 2.0**-12
-    one = torch.eye(64, device=gpu)
-    image = torch.full((1, 64, 8, 8), value, device=gpu)
+    value = 1 + 2.0**-11 + 2.0**-12  # between 1 and 1 + 2^-10, nearer to the latter
+    one, large = torch.eye(64, device=gpu), torch.eye(2048, device=gpu)
+    image, kernel = torch.full((1, 64, 8, 8), value, device=gpu), one.view(64, 64, 1, 1)
+    padded = torch.nn.functional.pad(kernel, (1, 1, 1, 1))
+    last = torch.channels_last
     with applied(PRECISIONS["tf32"], gpu), torch.inference_mode():
         products = {
-            "product": torch.mm(one * value, one)[0, 0],
-            "product of a large matrix": torch.mm(torch.eye(2048, device=gpu) * value, torch.eye(2048, device=gpu))[
-                0, 0
-            ],
-            "convolution": torch.conv2d(image, one.view(64, 64, 1, 1))[0, 0, 0, 0],
-            "3x3 convolution": torch.conv2d(image, torch.nn.functional.pad(one.view(64, 64, 1, 1), (1, 1, 1, 1)))[
-                0, 0, 0, 0
-            ],
-            "3x3 convolution, channels_last": torch.conv2d(
-                image.to(memory_format=torch.channels_last),
-                torch.nn.functional.pad(one.view(64, 64, 1, 1), (1, 1, 1, 1)).to(memory_format=torch.channels_last),
-            )[0, 0, 0, 0],
+            "product": torch.mm(one * value, one),
+            "product of a large matrix": torch.mm(large * value, large),
+            "convolution": torch.conv2d(image, kernel),
+            "3x3 convolution": torch.conv2d(image, padded),
+            "3x3 convolution, channels_last": torch.conv2d(image.to(memory_format=last), padded.to(memory_format=last)),
         }
 
     kinds = {1 + 2.0**-10: "to the nearest", 1.0: "toward zero", value: "not at all"}
-    for name, product in products.items():
-        record_property(name, kinds.get(float(product), float(product)))
-    assert all(float(product) in kinds for product in products.values())
+    found = {name: float(product.flatten()[0]) for name, product in products.items()}
+    for name, first in found.items():
+        record_property(name, kinds.get(first, first))
+    assert {*found.values()} <= kinds.keys()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -108,15 +102,19 @@ def test_equal_logits_are_ordered_as_on_the_cpu(
 ) -> None:
     """By the lowest class; and what that costs, against topk."""
     logits = torch.randn(256, 1000, generator=torch.Generator().manual_seed(0)).mul_(2).to(dtype).float()
+    moved = logits.to(device)
 
-    there = logits.to(device).sort(dim=1, descending=True, stable=True)
+    there = _order(moved)
 
-    assert torch.equal(there.indices.cpu(), logits.sort(dim=1, descending=True, stable=True).indices)
+    assert torch.equal(_order(logits), there.cpu())
     if device.type == "cuda":
-        moved = logits.to(device)
-        record_property("differs from topk in", int((moved.topk(6).indices != there.indices[:, :6]).any(dim=1).sum()))
-        record_property("microseconds of sort", _microseconds(lambda: moved.sort(dim=1, descending=True, stable=True)))
+        record_property("differs from topk in", int((moved.topk(6).indices != there[:, :6]).any(dim=1).sum()))
+        record_property("microseconds of sort", _microseconds(lambda: _order(moved)))
         record_property("microseconds of topk", _microseconds(lambda: moved.topk(6, dim=1)))
+
+
+def _order(logits: torch.Tensor) -> torch.Tensor:
+    return logits.sort(dim=1, descending=True, stable=True).indices
 
 
 def _microseconds(work: Callable[[], object]) -> float:

@@ -34,11 +34,9 @@ def _cases(folder: Path) -> dict[str, tuple[CaseResult, Predictions]]:
 def test_the_gate_in_each_precision_twice(device: torch.device, record_property: Record, tmp_path: Path) -> None:
     """It passes against the baseline of a CPU, and the second run repeats the first bit for bit."""
     on_gpu = device.type == "cuda"
-    options = (
-        ["--precision=fp32,tf32,bf16,fp16", "--memory-format=channels_last,contiguous"]
-        if on_gpu
-        else ["--models=alexnet", "--limit=64"]
-    )
+    options = ["--models=alexnet", "--limit=64"]
+    if on_gpu:
+        options = ["--precision=fp32,tf32,bf16,fp16", "--memory-format=channels_last,contiguous"]
     first, second = (_pytest(*GATE, *options, f"--results={tmp_path / name}") for name in ("first", "second"))
 
     assert first.returncode == second.returncode == 0, first.stdout + second.stdout
@@ -57,13 +55,8 @@ def test_the_gate_in_each_precision_twice(device: torch.device, record_property:
 @pytest.mark.usefixtures("gpu")
 def test_throughput(record_property: Record, tmp_path: Path) -> None:
     """Four models in four precisions, with the share of what large products reach."""
-    found = _pytest(
-        "-m",
-        "throughput",
-        "--precision=fp32,tf32,bf16,fp16",
-        "--benchmark-max-time=0.3",
-        f"--results={tmp_path / 'run'}",
-    )
+    timed = ("-m", "throughput", "--precision=fp32,tf32,bf16,fp16", "--benchmark-max-time=0.3")
+    found = _pytest(*timed, f"--results={tmp_path / 'run'}")
 
     assert found.returncode == 0, found.stdout
     for timing in read_run(tmp_path / "run").record.timings:

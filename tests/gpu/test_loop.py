@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torchvision.models import vgg16
 from torchvision.models.resnet import BasicBlock
 
 from harness.dataset import SYNTHETIC, open_dataset
-from harness.decoding.decoders import decode
+from harness.decoding.decoders import Decoded, decode
 from harness.decoding.store import Store
 from harness.device import current
 from harness.expected import Case, Entry, ModelSpec
@@ -26,9 +28,10 @@ from harness.prefetch import Prefetch
 from harness.preset import Geometry, Preset
 from harness.throughput.machine import seconds_of
 from harness.throughput.timing import TimedForward, conditions
-from tests.gpu.conftest import MEAN, STD, Record, equal, images, run
+from tests.gpu.conftest import MEAN, STD, Record, equal, images, logits_of, run
 
 pytestmark = pytest.mark.gpu
+CROPS = Geometry(256, 224, "bilinear")
 
 
 @pytest.mark.parametrize("keeping", [False, True], ids=["in slots", "kept"])
@@ -45,7 +48,7 @@ def test_batches_arrive_as_they_were(keeping: bool, device: torch.device) -> Non
     assert len(crops.rows_read) == (1001 if keeping and device.type == "cuda" else 2002)
 
 
-def test_the_loop_does_not_wait_for_the_device(model: torch.nn.Module, gpu: torch.device) -> None:
+def test_the_loop_does_not_wait_for_the_device(model: nn.Module, gpu: torch.device) -> None:
     """Between the first batch and the last, nothing that it calls makes the host wait for kernels."""
 
     def progress(done: int, total: int) -> None:
@@ -57,7 +60,7 @@ def test_the_loop_does_not_wait_for_the_device(model: torch.nn.Module, gpu: torc
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_copies_overlap_with_kernels(model: torch.nn.Module, gpu: torch.device, record_property: Record) -> None:
+def test_copies_overlap_with_kernels(model: nn.Module, gpu: torch.device, record_property: Record) -> None:
     """One batch is copied while another is computed."""
     crops, prefetch = images(1024), Prefetch(gpu)
     prefetch.release(crops)
@@ -73,18 +76,13 @@ def test_copies_overlap_with_kernels(model: torch.nn.Module, gpu: torch.device, 
     ]
     copies = [(start, end) for start, end, is_copy in spans if is_copy and end - start > 100]
     kernels = sorted((start, end) for start, end, is_copy in spans if not is_copy)
-    overlapping = sum(_overlap(copy, kernels) for copy in copies)
+    overlapping = sum(max(0, min(copy[1], end) - max(copy[0], start)) for copy in copies for start, end in kernels)
     total = sum(end - start for start, end in copies)
-    record_property(
-        "copies", f"{len(copies)} of a batch, {total / 1e3:.1f} ms, {overlapping / total:.0%} beside kernels"
-    )
+    beside = f"{overlapping / total:.0%} beside kernels"
+    record_property("copies", f"{len(copies)} of a batch, {total / 1e3:.1f} ms, {beside}")
     busy = sum(end - start for start, end in kernels) / (kernels[-1][1] - kernels[0][0])
     record_property("the device computes", f"{busy:.0%} of the time")
     assert overlapping > 0
-
-
-def _overlap(copy: tuple[float, float], kernels: list[tuple[float, float]]) -> float:
-    return sum(max(0, min(copy[1], end) - max(copy[0], start)) for start, end in kernels)
 
 
 def test_memory_that_runs_out_halves_the_batch(gpu: torch.device, record_property: Record) -> None:
@@ -106,7 +104,7 @@ def test_memory_that_runs_out_halves_the_batch(gpu: torch.device, record_propert
     assert equal(capped.predictions, free.predictions)
 
 
-def test_geometries_take_turns(model: torch.nn.Module, device: torch.device) -> None:
+def test_geometries_take_turns(model: nn.Module, device: torch.device) -> None:
     """224, 384 and 224 again: the predictions are the same as at first."""
     number = 300 if device.type == "cuda" else 8
     small, large, prefetch = images(number), images(number, 384), Prefetch(device)
@@ -119,18 +117,14 @@ def test_geometries_take_turns(model: torch.nn.Module, device: torch.device) -> 
 def test_a_compiled_model_predicts_the_same(gpu: torch.device, record_property: Record) -> None:
     """Its logits move by no more than the noise floor of fp32."""
     torch.manual_seed(0)
-    crops, eager = (
-        images(256),
-        torch.nn.Sequential(torch.nn.Conv2d(3, 64, 7, 4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(4)),
-    )
-    eager = torch.nn.Sequential(*eager, torch.nn.Flatten(), torch.nn.Linear(1024, 1000)).eval().to(gpu)
+    layers = nn.Conv2d(3, 64, 7, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(1024, 1000)
+    crops, eager = images(256), nn.Sequential(*layers).eval().to(gpu)
 
     plain = run(eager, crops, Prefetch(gpu))
     compiled = run(torch.compile(eager), crops, Prefetch(gpu), setting=Setting(compiled=True))
 
-    assert plain.predictions.logits is not None
-    assert compiled.predictions.logits is not None
-    moved = np.abs(plain.predictions.logits - compiled.predictions.logits).max() / plain.predictions.logits.std()
+    before, after = logits_of(plain.predictions), logits_of(compiled.predictions)
+    moved = np.abs(before - after).max() / before.std()
     record_property("largest difference", f"{moved:.1e} standard deviations of the logits")
     assert moved < 1e-4
 
@@ -153,7 +147,7 @@ def test_all_models_of_a_family_are_compiled(device: torch.device, record_proper
 
 
 @pytest.fixture
-def busy(model: torch.nn.Module, gpu: torch.device) -> Iterator[list[torch.Tensor]]:
+def busy(model: nn.Module, gpu: torch.device) -> Iterator[list[torch.Tensor]]:
     """A forward that runs again and again in another thread, on the default stream; yields its logits."""
     stop, logits = threading.Event(), []
     batch = torch.randn(64, 3, 224, 224, device=gpu, generator=torch.Generator(gpu).manual_seed(0))
@@ -173,38 +167,35 @@ def busy(model: torch.nn.Module, gpu: torch.device) -> Iterator[list[torch.Tenso
 
 def test_nvjpeg_beside_a_running_forward(busy: list[torch.Tensor], gpu: torch.device, record_property: Record) -> None:
     """Three rounds give the pixels of the first, and the forward the logits that it gave before."""
-    sources, geometry = open_dataset(SYNTHETIC).sources[:256], Geometry(256, 224, "bilinear")
-    rounds = [decode(sources, geometry, Decoder("nvjpeg", str(gpu))) for _ in range(4)]
+    sources = open_dataset(SYNTHETIC).sources[:256]
 
-    pixels = [np.stack([image.crop for image in each if image.crop is not None]) for each in rounds]
-    assert [len(each) for each in pixels] == [256] * 4
+    rounds = [decode(sources, CROPS, Decoder("nvjpeg", str(gpu))) for _ in range(4)]
+
+    first, *others = map(_pixels, rounds)
+    assert len(first) == 256
     record_property("decoded by Pillow", sum(image.by_pillow for image in rounds[0]))
-    assert all(np.array_equal(pixels[0], each) for each in pixels[1:])
-    on_cpu = np.stack(
-        [image.crop for image in decode(sources, geometry, Decoder("torchvision")) if image.crop is not None]
-    )
-    difference = np.abs(pixels[0].astype(int) - on_cpu)
+    assert all(np.array_equal(first, each) for each in others)
+    difference = np.abs(first.astype(int) - _pixels(decode(sources, CROPS, Decoder("torchvision"))))
     record_property("against torchvision on the CPU", f"up to {difference.max()} levels, mean {difference.mean():.3f}")
     torch.cuda.synchronize()
     record_property("forwards meanwhile", len(busy))
     assert all(torch.equal(busy[0], each) for each in busy[1:])
 
 
+def _pixels(images: list[Decoded]) -> NDArray[np.uint8]:
+    return np.stack([image.crop for image in images if image.crop is not None])
+
+
 def test_nvjpeg_fills_a_store(gpu: torch.device, tmp_path: Path) -> None:
     """Its pixels are kept under its own name, and are the same when decoded anew."""
-    dataset = open_dataset(SYNTHETIC).subset(200)
-    with closing(Store(dataset, Decoder("nvjpeg", str(gpu)), tmp_path, 1)) as store:
-        crops = store.decoded(Geometry(256, 224, "bilinear"), lambda *_: None)
-        found = crops.read(slice(0, 200))
+    dataset, decoder = open_dataset(SYNTHETIC).subset(200), Decoder("nvjpeg", str(gpu))
+    with closing(Store(dataset, decoder, tmp_path, 1)) as store:
+        found = store.decoded(CROPS, lambda *_: None).read(slice(0, 200))
 
-    anew = decode(dataset.sources, Geometry(256, 224, "bilinear"), Decoder("nvjpeg", str(gpu)))
-
-    assert all(
-        image.crop is not None and np.array_equal(one, image.crop) for one, image in zip(found, anew, strict=True)
-    )
+    assert np.array_equal(_pixels(decode(dataset.sources, CROPS, decoder)), found)
 
 
-def test_each_timed_call_is_timed_by_the_device_too(model: torch.nn.Module, gpu: torch.device) -> None:
+def test_each_timed_call_is_timed_by_the_device_too(model: nn.Module, gpu: torch.device) -> None:
     """Two events around each call; what lies between them cannot take longer than the call."""
     loaded = Model(model, Preset(Geometry(224, 224, "bilinear"), MEAN, STD), None, 0, 1.0, "")
     with conditions(DEFAULT, gpu):

@@ -28,7 +28,7 @@ models:
 def counts(draw: st.DrawFn) -> Counts:
     """Draw counts; less than 1 %, and 1 % itself, would be taken for a fraction."""
     images = draw(st.integers(1, 50_000))
-    top1, top5 = sorted(draw(st.tuples(*[st.integers(images // 100 + 1, images)] * 2)))
+    top1, top5 = sorted(draw(st.tuples(*[st.integers(images // 99 + 1, images)] * 2)))
     return Counts(images, top1, top5)
 
 

@@ -36,40 +36,27 @@ def severity(outcome: str) -> int:
     return (PASSED, WARNING, FAILED).index(outcome)
 
 
-def judged(measured: Counts, published: Counts, tolerance: Decimal) -> int:
-    """Return the severity of the verdict by published values alone."""
-    return severity(judge(measured, Expected(published, tolerance), "", None).outcome)
-
-
 def paired(evidence: Pairing, **policy: Any) -> int:
     """Return the severity of the verdict by a baseline alone, under a policy."""
     evidence = msgspec.structs.replace(evidence, policy=Policy(**policy))
     return severity(judge(Counts(WHOLE, 500, 700), None, "", evidence).outcome)
 
 
-@given(measured=counts, published=counts, tolerances=st.tuples(tolerances, tolerances))
-def test_more_tolerance_fails_no_more(measured: Counts, published: Counts, tolerances: tuple[Decimal, Decimal]) -> None:
-    """On a whole dataset."""
-    assert judged(measured, published, max(tolerances)) <= judged(measured, published, min(tolerances))
-
-
 @given(
-    images=st.sampled_from([50, 200, 999]),
-    top1=st.integers(0, WHOLE),
-    share=st.integers(0, WHOLE),
-    tolerances=st.tuples(tolerances, tolerances),
+    images=st.sampled_from([50, 200, 999, WHOLE]),
+    share=counts,
+    published=counts,
+    both=st.tuples(tolerances, tolerances),
 )
-def test_more_tolerance_fails_no_more_on_a_subset(
-    images: int, top1: int, share: int, tolerances: tuple[Decimal, Decimal]
+def test_more_tolerance_fails_no_more(
+    images: int, share: Counts, published: Counts, both: tuple[Decimal, Decimal]
 ) -> None:
-    """Unless it is so much that nothing could fail, which is a failure."""
-    measured, published = Counts(images, share * images // WHOLE, images), Counts(WHOLE, top1, WHOLE)
-    narrow, wide = (
-        judge(measured, Expected(published, tolerance), "", None).checks[0]
-        for tolerance in (min(tolerances), max(tolerances))
-    )
+    """Unless it is so much on a subset that nothing could fail, which is a failure."""
+    measured = Counts(images, share.top1 * images // WHOLE, share.top5 * images // WHOLE)
+    narrow, wide = (judge(measured, Expected(published, tolerance), "", None).checks for tolerance in sorted(both))
 
-    assert severity(wide.outcome) <= severity(narrow.outcome) or wide.needed
+    for less, more in zip(narrow, wide, strict=True):
+        assert severity(more.outcome) <= severity(less.outcome) or more.needed
 
 
 @given(published=counts, tolerance=tolerances, off=st.tuples(st.integers(0, WHOLE), st.integers(0, WHOLE)))
@@ -77,7 +64,7 @@ def test_a_larger_deviation_passes_no_more(published: Counts, tolerance: Decimal
     """In either direction, which make no difference, for top-1."""
     near, far = (
         {
-            judged(Counts(WHOLE, top1, published.top5), published, tolerance)
+            severity(judge(Counts(WHOLE, top1, published.top5), Expected(published, tolerance), "", None).outcome)
             for top1 in (published.top1 - by, published.top1 + by)
             if 0 <= top1 <= published.top5
         }
@@ -88,8 +75,9 @@ def test_a_larger_deviation_passes_no_more(published: Counts, tolerance: Decimal
     assert (len(near), len(far)) <= (1, 1)
 
 
-def evidence_of(draw: st.DrawFn) -> Pairing:
-    """Draw evidence of any severity."""
+@st.composite
+def evidence_of_any_severity(draw: st.DrawFn) -> Pairing:
+    """Draw evidence that passes, warns or fails."""
     changed = draw(st.integers(0, 60))
     near_ties = draw(st.integers(0, changed))
     turned = draw(st.integers(0, changed))
@@ -107,27 +95,18 @@ def evidence_of(draw: st.DrawFn) -> Pairing:
     )
 
 
-evidence = st.composite(evidence_of)()
+@settings(max_examples=400)
+@given(evidence=evidence_of_any_severity())
+def test_a_policy_is_stricter_or_laxer_and_nothing_else(evidence: Pairing) -> None:
+    """Strict about drift, warnings fail; while a baseline is replaced, failures are warnings."""
+    severity = paired(evidence)
+
+    assert (0, 2, 2)[severity] == paired(evidence, strict_drift=True)
+    assert (0, 1, 1)[severity] == paired(evidence, updating=True)
 
 
 @settings(max_examples=400)
-@given(evidence=evidence)
-def test_strict_drift_passes_no_more(evidence: Pairing) -> None:
-    """It turns warnings into failures, and nothing else."""
-    lax, strict = paired(evidence), paired(evidence, strict_drift=True)
-
-    assert strict == {0: 0, 1: 2, 2: 2}[lax]
-
-
-@settings(max_examples=400)
-@given(evidence=evidence)
-def test_updating_a_baseline_fails_no_more(evidence: Pairing) -> None:
-    """Its differences are warnings; what passes still passes."""
-    assert paired(evidence, updating=True) == min(1, paired(evidence))
-
-
-@settings(max_examples=400)
-@given(evidence=evidence, factor=st.floats(1, 1e6), extra=st.integers(0, 20))
+@given(evidence=evidence_of_any_severity(), factor=st.floats(1, 1e6), extra=st.integers(0, 20))
 def test_more_drift_passes_no_more(evidence: Pairing, factor: float, extra: int) -> None:
     """Whatever else was found."""
     if (drift := evidence.drift) is not None:
@@ -136,12 +115,11 @@ def test_more_drift_passes_no_more(evidence: Pairing, factor: float, extra: int)
 
 
 @settings(max_examples=400)
-@given(evidence=evidence, more=st.integers(0, 60), near_ties=st.sampled_from([0, 5, 60]))
+@given(evidence=evidence_of_any_severity(), more=st.integers(0, 60), near_ties=st.sampled_from([0, 5, 60]))
 def test_more_changed_predictions_pass_no_more(evidence: Pairing, more: int, near_ties: int) -> None:
     """Nor does it help if fewer of them are near-ties."""
-    worse = msgspec.structs.replace(
-        evidence, changed=evidence.changed + more, near_ties=min(evidence.near_ties, near_ties)
-    )
+    fewer = min(evidence.near_ties, near_ties)
+    worse = msgspec.structs.replace(evidence, changed=evidence.changed + more, near_ties=fewer)
 
     assert paired(evidence) <= paired(worse)
 
@@ -157,9 +135,8 @@ def test_a_more_lopsided_split_is_less_likely(lost: int, gained: int) -> None:
 @given(measured=counts, published=counts, tolerance=tolerances, value=st.floats(-2, 2))
 def test_a_further_check_passes_no_more(measured: Counts, published: Counts, tolerance: Decimal, value: float) -> None:
     """A team's own check can fail a case, and cannot save it."""
-    expected = Expected(published, tolerance)
-    without, with_check = (
-        judge(measured, expected, "", None, bounds) for bounds in ((), (Bounds("own", value, -1, 1),))
-    )
+    expected, bounds = Expected(published, tolerance), Bounds("own", value, -1, 1)
 
-    assert severity(with_check.outcome) == max(severity(without.outcome), 0 if -1 <= value <= 1 else 2)
+    alone, checked = (severity(judge(measured, expected, "", None, own).outcome) for own in ((), (bounds,)))
+
+    assert max(alone, 0 if -1 <= value <= 1 else 2) == checked
