@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from harness.ab.rounds import measured
 from harness.bisect.versions import Package
 from harness.cli.main import main
 from harness.records.results import BENCHMARK_KEY, Missing, plain
@@ -190,3 +192,17 @@ def test_a_signal_ends_the_child_at_once(
     assert 1 == main(bisect)
     assert "p 2 changes nothing compared with 1" in capsys.readouterr().out
     assert 4 == len((tmp_path / "calls.txt").read_text().splitlines())
+
+
+@pytest.mark.slow
+def test_a_real_round_times_the_models_of_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes of this harness, from another folder's environment."""
+    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    options = ["--models=squeezenet1_1", "--batch-sizes=1", "--benchmark-max-time=0.05", f"--rootdir={os.getcwd()}"]
+
+    [(old, new)] = list(measured((sys.executable, sys.executable), options, 1, tmp_path))
+
+    assert [["squeezenet1_1-IMAGENET1K_V1-fp32-b1"]] * 2 == [
+        [timing.id for timing in run.record.timings] for run in (*old, *new)
+    ]

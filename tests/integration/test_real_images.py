@@ -13,6 +13,7 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
+from benchmarks.against_plain_loop import run_gate, run_plain_loop
 from harness.dataset import open_dataset
 from harness.decoding.decoders import crop_image
 from harness.evaluator import evaluate
@@ -83,3 +84,21 @@ def test_cropped_pixels_are_those_of_torchvisions_preset(real_images: Path) -> N
 
             ours = torch.tensor(crop_image(path.read_bytes(), geometry)).permute(2, 0, 1) / 255.0
             assert torch.equal(theirs, ours), f"{path} in {geometry}"
+
+
+@pytest.mark.slow
+def test_counts_are_those_of_a_plain_loop(real_images: Path, tmp_path: Path) -> None:
+    """With the same weights the gate counts what a loop counts that decodes again for each model."""
+    loop = real_images.parent / "baselines" / "naive_eval.py"
+    if not loop.is_file():
+        pytest.skip("../shared/baselines is not there")
+    for wnid, path in zip(imagenet.wnids(), sorted(real_images.rglob("*.JPEG"))[:12], strict=False):
+        (tmp_path / "dataset" / wnid).mkdir(parents=True)
+        (tmp_path / "dataset" / wnid / path.name).symlink_to(path.resolve())
+    models = ["resnet18"]
+
+    plain, _ = run_plain_loop(loop, tmp_path / "dataset", models)
+    gate, _ = run_gate(tmp_path / "dataset", models, tmp_path)
+
+    assert set(plain) == set(models)
+    assert plain == gate
