@@ -1,4 +1,4 @@
-"""Tests of harness.formats.folders that concern the ids; tests of layouts read class folders as well."""
+"""Tests of class folders named by wnid, and of the ids of images."""
 
 from __future__ import annotations
 
@@ -9,21 +9,65 @@ import pytest
 
 from harness.dataset import open_dataset
 from harness.errors import DatasetError
-from harness.formats import folders
+from harness.formats import imagenet
 from tests.archives import write_files, write_tar
 
-ONE = "ILSVRC2012_val_00000001"
+FIRST, SECOND, LAST = "n01440764", "n01443537", "n15075141"
+ONE, CLASS = "ILSVRC2012_val_00000001", "n01751748"
 
 
-@pytest.mark.parametrize("name", [f"{ONE}.JPEG", f"{ONE}.jpg", f"{ONE.lower()}.jpeg", f"{ONE}_n01751748.JPEG"])
-def test_a_validation_image_has_the_same_id_in_any_spelling(tmp_path: Path, name: str) -> None:
+def test_class_indices_come_from_the_wnid_not_from_the_rank(tmp_path: Path) -> None:
+    """With two of a thousand class folders the indices are still those of the thousand."""
+    write_files(tmp_path, f"{SECOND}/b.JPEG", f"{LAST}/a.JPEG")
+
+    dataset = open_dataset(tmp_path)
+
+    assert list(zip(dataset.ids, dataset.targets.tolist(), strict=True)) == [("a.JPEG", 999), ("b.JPEG", 1)]
+    assert dataset.classes == imagenet.wnids()
+
+
+def test_a_val_folder_gives_the_same_dataset(tmp_path: Path) -> None:
+    """``DIR`` and ``DIR/val`` are the same, called by the folder that holds ``val``."""
+    root = write_files(tmp_path / "mine", f"val/{FIRST}/a.JPEG", f"val/{LAST}/b.JPEG")
+
+    outer, inner = open_dataset(root), open_dataset(root / "val")
+
+    assert (outer.ids, outer.sources, outer.name, outer.digest) == (inner.ids, inner.sources, "mine", inner.digest)
+    assert [str(source) for source in outer.sources] == [f"{root}/val/{FIRST}/a.JPEG", f"{root}/val/{LAST}/b.JPEG"]
+
+
+def test_images_are_known_by_their_suffix_and_other_files_are_listed(tmp_path: Path) -> None:
+    """In any letter case; hidden files are no images."""
+    names = ["a.JPEG", "b.jpeg", "c.JPG", "d.jpg", "e.Png"]
+    write_files(tmp_path / FIRST, *names, "notes.txt", "._a.JPEG")
+    write_files(tmp_path, ".cache/x.JPEG", "readme.md")
+
+    dataset = open_dataset(tmp_path)
+
+    assert dataset.ids == tuple(names)
+    assert sorted(dataset.ignored) == [".cache/", f"{FIRST}/._a.JPEG", f"{FIRST}/notes.txt"]
+
+
+def test_names_that_occur_twice_are_distinguished_by_their_class(tmp_path: Path) -> None:
+    """Ids are unique even where file names are not."""
+    write_files(tmp_path, f"{FIRST}/1.JPEG", f"{SECOND}/1.JPEG")
+
+    assert open_dataset(tmp_path).ids == (f"{FIRST}/1.JPEG", f"{SECOND}/1.JPEG")
+
+
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [
+        *[(name, f"{ONE}.JPEG") for name in (f"{ONE}.JPEG", f"{ONE.lower()}.jpg", f"{ONE}.png", f"{ONE}_{CLASS}.JPEG")],
+        *[(name, name) for name in (f"{CLASS}_10026.JPEG", "ILSVRC2012_val_1.JPEG", f"{ONE}.x.JPEG", f"{ONE}x.JPEG")],
+        (f"ILSVRC2012_val_{chr(0x661) * 8}.JPEG", f"ILSVRC2012_val_{chr(0x661) * 8}.JPEG"),  # Arabic digits
+    ],
+)
+def test_a_validation_image_has_one_id_and_others_keep_their_names(tmp_path: Path, name: str, identity: str) -> None:
     """Letter case, suffix and Hugging Face's wnid do not change what an image is called."""
-    write_files(tmp_path, f"n01751748/{name}")
+    write_files(tmp_path, f"{CLASS}/{name}")
 
-    dataset = folders.read(tmp_path)
-
-    assert dataset is not None
-    assert dataset.ids == (f"{ONE}.JPEG",)
+    assert open_dataset(tmp_path).ids == (identity,)
 
 
 @pytest.mark.parametrize("given", [".", "val"])
@@ -33,7 +77,7 @@ def test_the_root_of_torchvision_is_one_of_class_folders(tmp_path: Path, given: 
     write_files(root, "meta.bin")
     write_tar(root / "ILSVRC2012_img_val.tar", {name: b"one"})
     packed = open_dataset(root)
-    write_files(root, f"val/n01751748/{name}", "val/n01440764/cat.JPEG")
+    write_files(root, f"val/{CLASS}/{name}", f"val/{FIRST}/cat.JPEG")
 
     dataset = open_dataset(root / given)
 
@@ -42,22 +86,34 @@ def test_the_root_of_torchvision_is_one_of_class_folders(tmp_path: Path, given: 
     assert ("mine", "class folders") == (dataset.name, dataset.format)
 
 
-def test_two_spellings_of_one_image_are_an_error(tmp_path: Path) -> None:
-    """It would be counted twice; in two folders they are told apart by their paths."""
-    write_files(tmp_path, f"n01751748/{ONE}.JPEG", f"n01440764/{ONE}.jpg")
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((f"{FIRST}/list.txt",), "no images in the 1 class folders of {root}: expected .JPEG files"),
+        (
+            (f"{FIRST}/a.JPEG", "n01440765/b.JPEG"),
+            "{root} holds folder 'n01440765', which is not one of the 1,000 classes (1 such among 2 folders); remove "
+            "it or point --imagenet at the images",
+        ),
+        (
+            (f"{CLASS}/{ONE}.JPEG", f"{CLASS}/{ONE}.jpg"),
+            f"{{root}}: two images have the id '{CLASS}/{ONE}.JPEG': {{root}}/{CLASS}/{ONE}.",
+        ),
+    ],
+)
+def test_class_folders_that_lack_something_are_errors(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+    """What is no class would silently lose its images, and an image in two spellings would be counted twice."""
+    write_files(tmp_path, *names)
 
-    dataset = folders.read(tmp_path)
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(tmp_path)
 
-    assert dataset is not None
-    assert dataset.ids == (f"n01440764/{ONE}.JPEG", f"n01751748/{ONE}.JPEG")
-    write_files(tmp_path, f"n01751748/{ONE}.jpg")
-    with pytest.raises(DatasetError, match=f"two images have the id 'n01751748/{ONE}.JPEG': .*JPEG and .*jpg"):
-        folders.read(tmp_path)
+    assert str(raised.value).startswith(message.format(root=tmp_path))
 
 
 def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:
     """Ids are written to records and digests as text."""
-    folder = tmp_path / "n01440764"
+    folder = tmp_path / FIRST
     folder.mkdir()
     try:
         Path(os.fsdecode(os.fsencode(folder) + b"/\xff.JPEG")).touch()
@@ -65,20 +121,17 @@ def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:
         pytest.skip("this file system takes only UTF-8")
 
     with pytest.raises(DatasetError, match=r": the name '\\udcff.JPEG' is not UTF-8; rename the image"):
-        folders.read(tmp_path)
+        open_dataset(tmp_path)
 
 
 def test_folders_that_lie_in_themselves_are_an_error(tmp_path: Path) -> None:
     """By links, of which two would be followed 2^40 times; a link to a folder elsewhere is followed."""
-    write_files(tmp_path / "set", "n01440764/a.JPEG")
-    write_files(tmp_path, "elsewhere/b.JPEG")
-    (tmp_path / "set/n01440764/more").symlink_to(tmp_path / "elsewhere")
-    dataset = folders.read(tmp_path / "set")
-    (tmp_path / "elsewhere/one").symlink_to(tmp_path / "set/n01440764")
+    write_files(tmp_path, f"set/{FIRST}/a.JPEG", "elsewhere/b.JPEG")
+    (tmp_path / "set" / FIRST / "more").symlink_to(tmp_path / "elsewhere")
+    dataset = open_dataset(tmp_path / "set")
+    (tmp_path / "elsewhere/one").symlink_to(tmp_path / "set" / FIRST)
     (tmp_path / "elsewhere/two").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(DatasetError, match=r"/more/(one|two): expected images, found a link to .*, in which it lies"):
-        folders.read(tmp_path / "set")
-
-    assert dataset is not None
     assert dataset.ids == ("a.JPEG", "b.JPEG")
+    with pytest.raises(DatasetError, match=r"/more/(one|two): expected images, found a link to .*, in which it lies"):
+        open_dataset(tmp_path / "set")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.dataset import open_dataset
 from harness.errors import DatasetError
-from harness.formats import kaggle
 from tests.archives import write_files
 
 ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
@@ -20,45 +20,30 @@ ROWS = (
 )
 
 
-def write_tree(root: Path, table: bytes | None = HEADER + ROWS, *, where: str = ".") -> Path:
-    """Write Kaggle's tree with two images."""
-    write_files(root, f"{VAL}/{ONE}", f"{VAL}/{TWO}")
-    if table is not None:
-        write_files(root / where, "LOC_val_solution.csv", data=table)
-    return root
+TABLES = {"plain": HEADER + ROWS, "of a spreadsheet": b"\xef\xbb\xbf" + (HEADER + ROWS).replace(b"\n", b"\r\n")}
 
 
+@pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("where", [".", "ILSVRC"])
 @pytest.mark.parametrize("given", [".", "ILSVRC"])
-def test_labels_are_joined_by_image(tmp_path: Path, where: str, given: str) -> None:
+def test_labels_are_joined_by_image(tmp_path: Path, table: str, where: str, given: str) -> None:
     """Rows in any order, also such without an image, label the images by the first token, wherever the table lies."""
-    write_tree(tmp_path, where=where)
+    write_files(tmp_path, f"{VAL}/{ONE}", f"{VAL}/{TWO}")
+    write_files(tmp_path / where, "LOC_val_solution.csv", data=TABLES[table])
 
-    dataset = kaggle.read(tmp_path / given)
+    dataset = open_dataset(tmp_path / given)
 
-    assert dataset is not None
     assert (dataset.ids, dataset.targets.tolist()) == ((ONE, TWO), [65, 970])
     assert [source.read() for source in dataset.sources] == [f"{VAL}/{name}".encode() for name in (ONE, TWO)]
     assert (dataset.name, dataset.format) == ((tmp_path / given).name, "Kaggle's tree")
-
-
-def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
-    """A table that went through a spreadsheet is still one."""
-    write_tree(tmp_path, (HEADER + ROWS).replace(b"\n", b"\r\n").join([b"\xef\xbb\xbf", b""]))
-
-    dataset = kaggle.read(tmp_path)
-
-    assert dataset is not None
-    assert dataset.targets.tolist() == [65, 970]
 
 
 def test_images_sorted_into_class_folders_are_read_as_those(tmp_path: Path) -> None:
     """After valprep.sh the folders are the labels, and no table is needed."""
     write_files(tmp_path, f"{VAL}/n01751748/{ONE}", f"{VAL}/n09193705/{TWO}")
 
-    dataset = kaggle.read(tmp_path)
+    dataset = open_dataset(tmp_path)
 
-    assert dataset is not None
     assert (dataset.ids, dataset.targets.tolist()) == ((ONE, TWO), [65, 970])
     assert (dataset.name, dataset.format) == (tmp_path.name, "Kaggle's tree, class folders")
 
@@ -91,35 +76,35 @@ def test_images_sorted_into_class_folders_are_read_as_those(tmp_path: Path) -> N
 )
 def test_a_table_that_does_not_serve_is_an_error(tmp_path: Path, table: bytes, message: str) -> None:
     """The sentence names the table and what is wrong with it."""
-    write_tree(tmp_path, table)
+    write_files(tmp_path, f"{VAL}/{ONE}", f"{VAL}/{TWO}")
+    write_files(tmp_path, "LOC_val_solution.csv", data=table)
 
     with pytest.raises(DatasetError, match=f"LOC_val_solution.csv:? {message}$"):
-        kaggle.read(tmp_path)
+        open_dataset(tmp_path)
 
 
-def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
-    """The sentence says where it is looked for and what can be done without it."""
-    write_tree(tmp_path, None)
-
-    with pytest.raises(DatasetError) as raised:
-        kaggle.read(tmp_path)
-
-    assert str(raised.value) == (
-        f"{tmp_path}: expected LOC_val_solution.csv in it or in ILSVRC/, found none; put it there, or point "
-        f"--imagenet at {tmp_path / VAL}, whose labels are known by file name"
-    )
+NO_TABLE = (
+    "{root}: expected LOC_val_solution.csv in it or in ILSVRC/, found none; put it there, or point --imagenet at "
+    f"{{root}}/{VAL}, whose labels are known by file name"
+)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ILSVRC/Data/CLS-LOC/train/a.JPEG", "expected the validation images of Kaggle's tree, found no such folder"),
-        (f"{VAL}/notes.txt", "expected .JPEG files or class folders, found neither"),
+        (f"{VAL}/{ONE}", NO_TABLE),
+        (
+            "ILSVRC/Data/CLS-LOC/train/a.JPEG",
+            f"{{root}}/{VAL}: expected the validation images of Kaggle's tree, found no such folder; unpack them",
+        ),
+        (f"{VAL}/a.txt", f"{{root}}/{VAL}: expected .JPEG files or class folders, found neither; unpack them"),
     ],
 )
-def test_a_tree_without_validation_images_is_an_error(tmp_path: Path, name: str, message: str) -> None:
-    """The training images alone are no dataset."""
+def test_a_tree_without_images_or_labels_is_an_error(tmp_path: Path, name: str, message: str) -> None:
+    """The training images alone are no dataset; of the table the sentence says what can be done without it."""
     write_files(tmp_path, name)
 
-    with pytest.raises(DatasetError, match=f"CLS-LOC/val: {message}; unpack them"):
-        kaggle.read(tmp_path)
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(tmp_path)
+
+    assert str(raised.value) == message.format(root=tmp_path)

@@ -20,59 +20,44 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_is_read_whole(file: Path) -> None:
-    """The bytes are the file's."""
-    assert FileSource.of(file).read() == b"0123456789"
-
-
-def test_a_member_is_read_in_place(file: Path) -> None:
-    """The bytes are those from the offset on."""
-    assert ArchiveSource(FileSource.of(file), "member", offset=3, size=4).read() == b"3456"
-
-
-def test_the_end_of_an_archive_is_no_image(file: Path) -> None:
+def test_a_file_is_read_whole_and_a_member_in_place(file: Path) -> None:
     """A member that should be longer than the archive is an error, and not a short image."""
+    source = FileSource.of(file)
+
+    assert source.read() == b"0123456789"
+    assert ArchiveSource(source, "member", offset=3, size=4).read() == b"3456"
     with pytest.raises(OSError, match=r"^\[Errno 5\] it ends after 2 of 4 bytes$"):
-        ArchiveSource(FileSource.of(file), "member", offset=8, size=4).read()
+        ArchiveSource(source, "member", offset=8, size=4).read()
 
 
-@pytest.mark.parametrize("change", ["size", "time"])
-def test_a_file_that_changes_is_not_read(file: Path, change: str) -> None:
+@pytest.mark.parametrize(("data", "later"), [(b"x", 0), (b"0123456789", 1)], ids=["size", "time"])
+def test_a_file_that_changes_is_not_read(file: Path, data: bytes, later: int) -> None:
     """Another size or another time than when the dataset was opened: the bytes would be kept under a false name."""
     source = FileSource.of(file)
-    if change == "size":
-        file.write_bytes(b"x")
-        os.utime(file, ns=(source.modified, source.modified))
-    else:
-        os.utime(file, ns=(source.modified + 1, source.modified + 1))
+    file.write_bytes(data)
+    os.utime(file, ns=(source.modified, source.modified + later))
 
     with pytest.raises(OSError, match="it has changed since the dataset was opened"):
         source.read()
 
 
-def test_a_file_that_is_missing_can_be_listed_but_not_read(tmp_path: Path) -> None:
-    """A dangling link is found when it is read."""
-    source = FileSource.of(tmp_path / "missing")
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """A dangling link is found when it is read; a pipe is an error before it is opened, or it would be waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    missing = FileSource.of(tmp_path / "missing")
 
     with pytest.raises(FileNotFoundError):
-        source.read()
-
-
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    """What is no regular file is an error before it is opened."""
-    os.mkfifo(tmp_path / "pipe")
-
+        missing.read()
     with pytest.raises(DatasetError, match="pipe: expected a regular file, found a pipe; remove it"):
         FileSource.of(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
         FileSource(str(tmp_path / "pipe"), 0, 0).read()
 
 
-def test_identity_is_free_of_the_place(file: Path) -> None:
+def test_identity_is_free_of_the_path(file: Path) -> None:
     """A set that is moved keeps its identity; one that is written anew, or lies elsewhere in an archive, does not."""
     before = FileSource.of(file)
-    moved = file.rename(file.with_name("moved"))
-    after = FileSource.of(moved)
+    after = FileSource.of(file.rename(file.with_name("moved")))
 
     assert before.identity == after.identity
     assert ArchiveSource(before, "a", 1, 2).identity == ArchiveSource(after, "b", 1, 2).identity
