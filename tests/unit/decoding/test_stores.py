@@ -8,18 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from harness.dataset import ImageDataset
-from harness.decoding.store import Store
+from harness.decoding.store import DecodedImages
 from harness.decoding.upkeep import StoreInfo, list_stores, prune, verify
 from harness.errors import StoreError
-from harness.options import Decoder
 from harness.preset import Geometry
+
+WHOLE = 37 * 28 * 28 * 3
+Opened = Callable[..., DecodedImages]
 
 
 def ignore(_done: int, _images: int) -> None:
@@ -27,18 +28,23 @@ def ignore(_done: int, _images: int) -> None:
 
 
 @pytest.fixture
-def folder(dataset: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(dataset: ImageDataset, opened: Opened, tmp_path: Path, in_this_process: None) -> Path:  # noqa: ARG001
     """Three stores, last used 3, 2 and 1 hours ago, the last of them a part."""
-    monkeypatch.setattr(
-        "harness.decoding.store.process_pool", lambda *_, **__: ThreadPoolExecutor(1)
-    )  # no process to start
-    root = tmp_path / "store"
     for hours, resize, images in ((3, 32, 37), (2, 33, 37), (1, 34, 10)):
-        with Store(dataset.subset(images), Decoder(), root, workers=2) as store:
-            store.decoded(Geometry(resize, 28, "bilinear"), ignore).finish()
-        [about] = [path for path in root.glob("*/store.json") if path.stat().st_mtime > time.time() - 3000]
+        opened(dataset.subset(images), geometry=Geometry(resize, 28, "bilinear")).finish()
+        [about] = [path for path in tmp_path.glob("store/*/store.json") if path.stat().st_mtime > time.time() - 3000]
         os.utime(about, (0, time.time() - 3600 * hours))
-    return root
+    return tmp_path / "store"
+
+
+def geometries(stores: list[StoreInfo]) -> list[str]:
+    """Return what tells the stores apart."""
+    return [str(store.description.geometry) for store in stores]
+
+
+def removed(stores: list[StoreInfo], older_than: float | None = None, max_size: int | None = None) -> list[str]:
+    """Prune, and return why each store that was to go was kept; an empty text for each that is gone."""
+    return [kept for _, kept in prune(stores, older_than=older_than, max_size=max_size)]
 
 
 def test_stores_are_listed_the_last_used_first(dataset: ImageDataset, folder: Path) -> None:
@@ -48,16 +54,13 @@ def test_stores_are_listed_the_last_used_first(dataset: ImageDataset, folder: Pa
 
     stores = list_stores(folder)
 
-    assert [(str(store.description.geometry), store.decoded, store.description.images) for store in stores] == [
-        ("34/28 bilinear", 10, 37),
-        ("33/28 bilinear", 37, 37),
-        ("32/28 bilinear", 37, 37),
-    ]
+    assert geometries(stores) == ["34/28 bilinear", "33/28 bilinear", "32/28 bilinear"]
+    assert [(store.decoded, store.description.images) for store in stores] == [(10, 37), (37, 37), (37, 37)]
     assert {(store.description.dataset, store.description.root) for store in stores} == {("images", str(dataset.root))}
     assert all(store.description.decoder == "pillow" for store in stores)
     assert all("libjpeg-turbo" in store.description.versions for store in stores)
-    assert all(37 * 28 * 28 * 3 <= store.size <= 37 * 28 * 28 * 3 + 6 * 4096 for store in stores[1:])
-    assert stores[0].size < 37 * 28 * 28 * 3
+    assert all(WHOLE <= store.size <= WHOLE + 6 * 4096 for store in stores[1:])
+    assert stores[0].size < WHOLE
     assert [round((time.time() - store.used) / 3600) for store in stores] == [1, 2, 3]
 
 
@@ -72,7 +75,7 @@ def test_a_store_of_an_older_version_is_listed_and_pruned(folder: Path) -> None:
     assert store.decoded == 0
     with pytest.raises(StoreError, match=r" cannot be verified: it is of an older version; remove that folder$"):
         verify(store, ignore)
-    assert [kept for _, kept in prune([store], older_than=None, max_size=0)] == [""]
+    assert removed([store], max_size=0) == [""]
 
 
 def test_no_folder_holds_no_stores(tmp_path: Path) -> None:
@@ -80,40 +83,24 @@ def test_no_folder_holds_no_stores(tmp_path: Path) -> None:
     assert list_stores(tmp_path / "missing") == []
 
 
-def test_a_sound_store_is_verified(folder: Path) -> None:
-    """Every decoded image is read."""
-    seen: list[tuple[int, int]] = []
-
-    assert verify(list_stores(folder)[0], lambda *numbers: seen.append(numbers)) == []
-    assert seen[-1] == (10, 10)
-
-
 def test_a_damaged_image_is_named_and_forgotten(folder: Path) -> None:
-    """It is named by its id, once, and is to be decoded again; a missing row is no damage."""
+    """Every decoded image is read; it is named by its id, once, and is to be decoded again."""
     store = list_stores(folder)[1]
     with (store.folder / "pixels").open("r+b") as file:
         file.seek(7 * 28 * 28 * 3)
         file.write(b"\x01\x02\x03\x04\x05")
+    seen: list[tuple[int, int]] = []
 
-    first, second = verify(store, ignore), verify(store, ignore)
+    first, second = verify(store, ignore), verify(store, lambda *numbers: seen.append(numbers))
 
     assert (first, second) == (["07.JPEG"], [])
+    assert seen[-1] == (36, 36)  # a missing row is no damage
     assert list_stores(folder)[1].decoded == 36
 
 
-@pytest.mark.parametrize("file", ["ids.json", "pixels"])
-def test_a_store_that_cannot_be_verified_is_named(folder: Path, file: str) -> None:
-    """A store that lacks a file is an error in a sentence."""
-    store = list_stores(folder)[0]
-    (store.folder / file).unlink()
-
-    with pytest.raises(StoreError, match=rf"^the store {store.folder} cannot be verified: .*; remove that folder$"):
-        verify(store, ignore)
-
-
-def looped(path: Path) -> None:
-    """Link a file to itself."""
-    path.symlink_to(path)
+def replaced(old: str, new: str) -> Callable[[Path], object]:
+    """Return what writes the sound description, but for this."""
+    return lambda path: path.write_text(path.with_name("was.json").read_text().replace(old, new))
 
 
 DAMAGED: dict[str, Callable[[Path], object]] = {
@@ -122,14 +109,14 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
     "odd types": lambda path: path.write_text('{"dataset": [], "images": 1e400, "geometry": 7}'),
     "no text": lambda path: path.write_bytes(bytes(range(256))),
     "huge": lambda path: path.write_bytes(b"[" + b"0," * 10**6),
-    "looped": looped,
+    "looped": lambda path: path.symlink_to(path),
     "endless": lambda path: path.symlink_to("/dev/zero"),
     "pipe": os.mkfifo,
     "folder": Path.mkdir,
-    "minus": lambda path: path.write_text(path.with_name("was.json").read_text().replace(" 37,", " -37,")),
-    "many": lambda path: path.write_text(path.with_name("was.json").read_text().replace(" 37,", f" {'9' * 30},")),
-    "large": lambda path: path.write_text(path.with_name("was.json").read_text().replace(" 28,", f" {'9' * 30},")),
-    "escape": lambda path: path.write_text(path.with_name("was.json").read_text().replace("pillow", "\\u001b[2J")),
+    "minus": replaced(" 37,", " -37,"),
+    "many": replaced(" 37,", f" {'9' * 30},"),
+    "large": replaced(" 28,", f" {'9' * 30},"),
+    "escape": replaced("pillow", "\\u001b[2J"),
 }
 
 
@@ -151,11 +138,14 @@ def test_a_damaged_store_is_named_and_the_others_are_listed(folder: Path, damage
 
 
 @pytest.mark.parametrize("name", ["pixels", "hashes", "ids.json"])
-def test_a_damaged_file_is_named_and_the_store_is_listed(folder: Path, name: str) -> None:
-    """A pipe, which nobody writes to."""
+@pytest.mark.parametrize("make", [os.mkfifo, lambda _path: None], ids=["pipe", "nothing"])
+def test_a_damaged_file_is_named_and_the_store_is_listed(
+    folder: Path, name: str, make: Callable[[Path], object]
+) -> None:
+    """Where it is gone, or a pipe, which nobody writes to."""
     store = list_stores(folder)[1]
     (store.folder / name).unlink()
-    os.mkfifo(store.folder / name)
+    make(store.folder / name)
 
     assert len(list_stores(folder)) == 3
     with pytest.raises(StoreError, match=rf"^the store {store.folder} cannot be verified: .*{name}.*; remove that fol"):
@@ -174,28 +164,15 @@ def test_a_store_in_the_place_of_another_is_not_verified(folder: Path) -> None:
         with pytest.raises(StoreError, match=rf"^the store {other} cannot be verified: {what} is of another store; "):
             verify(moved, ignore)
         (other / "store.json").write_bytes(described)
-        (other / "pixels").write_bytes(bytes(37 * 28 * 28 * 3))
-
-
-def geometries(stores: list[StoreInfo]) -> list[str]:
-    """Return what tells the stores apart."""
-    return [str(store.description.geometry) for store in stores]
+        (other / "pixels").write_bytes(bytes(WHOLE))
 
 
 @pytest.mark.parametrize(
     ("hours", "firsts", "left"),
-    [
-        (2.5, None, ["34/28 bilinear", "33/28 bilinear"]),
-        (0.5, None, []),
-        (4, None, ["34/28 bilinear", "33/28 bilinear", "32/28 bilinear"]),
-        (None, 0, []),
-        (None, 1, ["34/28 bilinear"]),
-        (None, 9, ["34/28 bilinear", "33/28 bilinear", "32/28 bilinear"]),
-        (2.5, 1, ["34/28 bilinear"]),
-    ],
+    [(2.5, None, 2), (0.5, None, 0), (4, None, 3), (None, 0, 0), (None, 1, 1), (None, 9, 3), (2.5, 1, 1)],
 )
 def test_old_stores_and_those_beyond_a_size_are_removed(
-    folder: Path, hours: float | None, firsts: int | None, left: list[str]
+    folder: Path, hours: float | None, firsts: int | None, left: int
 ) -> None:
     """By age, or from the least recently used on until the rest is small enough; with all that belongs to it."""
     stores = list_stores(folder)
@@ -203,9 +180,9 @@ def test_old_stores_and_those_beyond_a_size_are_removed(
 
     gone = list(prune(stores, older_than=hours and hours * 3600, max_size=size))
 
-    assert geometries(list_stores(folder)) == left
-    assert geometries([store for store, kept in gone if not kept]) == geometries(stores)[len(left) :][::-1]
-    assert len(list(folder.iterdir())) == 2 * len(left)
+    assert geometries(list_stores(folder)) == geometries(stores)[:left]
+    assert gone == [(store, "") for store in stores[left:][::-1]]
+    assert len(list(folder.iterdir())) == 2 * left
 
 
 @pytest.mark.parametrize("largest", [0, 1, 2])
@@ -218,38 +195,28 @@ def test_the_least_recently_used_go_first_whatever_their_size(folder: Path, larg
     assert [(stores[2].folder, "")] == [(store.folder, kept) for store, kept in gone]
 
 
-def test_a_store_that_is_being_built_stays(folder: Path) -> None:
-    """What another process is writing is reported, and not removed."""
+def test_a_store_that_cannot_be_removed_is_named_and_the_others_go(folder: Path) -> None:
+    """One that another process is writing, and a link to a store elsewhere, which is not ours to remove."""
     stores = list_stores(folder)
+    moved = stores[1].folder.rename(folder.with_name("elsewhere"))
+    stores[1].folder.symlink_to(moved)
 
     with FileLock(f"{stores[2].folder}.lock"):
-        gone = list(prune(stores, older_than=None, max_size=0))
+        kept = removed(list_stores(folder), max_size=0)
 
-    assert [kept for _, kept in gone] == ["being built", "", ""]
-    assert geometries(list_stores(folder)) == ["32/28 bilinear"]
-
-
-def test_a_store_that_cannot_be_removed_is_named_and_the_others_go(folder: Path) -> None:
-    """A link to a store elsewhere, which is not ours to remove; the reason is in words."""
-    stores = list_stores(folder)
-    moved = stores[2].folder.rename(folder.with_name("elsewhere"))
-    stores[2].folder.symlink_to(moved)
-
-    gone = list(prune(list_stores(folder), older_than=None, max_size=0))
-
-    assert [kept for _, kept in gone] == ["Cannot call rmtree on a symbolic link", "", ""]
-    assert geometries(list_stores(folder)) == ["32/28 bilinear"]
-
-
-def test_no_torch_is_needed() -> None:
-    """Looking at what is store takes no seconds of imports."""
-    code = "import sys, harness.decoding.folder, harness.options; print('torch' in sys.modules)"
-
-    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+    assert kept == ["being built", "Cannot call rmtree on a symbolic link", ""]
+    assert geometries(list_stores(folder)) == geometries(stores)[1:]
 
 
 def test_ages_are_those_of_the_last_use(folder: Path) -> None:
     """A store is as old as its last use, not as its first."""
     used = list_stores(folder)[2]._replace(used=time.time())
 
-    assert list(prune([used], older_than=60, max_size=None)) == []
+    assert removed([used], older_than=60) == []
+
+
+def test_no_torch_is_needed() -> None:
+    """Looking at what is in store takes no seconds of imports."""
+    code = "import sys, harness.decoding.folder, harness.options; print('torch' in sys.modules)"
+
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from harness.dataset import open_dataset
 from harness.errors import DatasetError
 from harness.formats import FORMATS, imagenet
-from tests.archives import write_files
+from tests.archives import write_files, write_tar
 
 FIRST, VALIDATION = "n01440764", "ILSVRC2012_val_00000001.JPEG"
 
@@ -38,14 +37,11 @@ def test_a_stray_image_does_not_hide_the_validation_set(tmp_path: Path) -> None:
 
 
 def test_the_validation_set_is_called_imagenet(tmp_path: Path, reference: Path) -> None:
-    """All 50,000 names in their class folders are the published dataset."""
-    for wnid in imagenet.wnids():
-        (tmp_path / "val" / wnid).mkdir(parents=True)
-    for line in gzip.decompress((reference / "ilsvrc2012_val_labels.csv.gz").read_bytes()).decode().splitlines()[1:]:
-        name, wnid, _ = line.split(",")
-        os.close(os.open(f"{tmp_path}/val/{wnid}/{name}", os.O_CREAT))  # of 50,000 files, faster than by Path
+    """All 50,000 names with their labels are the published dataset."""
+    lines = gzip.decompress((reference / "ilsvrc2012_val_labels.csv.gz").read_bytes()).decode().splitlines()[1:]
+    rows = [line.split(",") for line in lines]
 
-    dataset = open_dataset(tmp_path)
+    dataset = open_dataset(write_tar(tmp_path / "any.tar", {f"{wnid}/{name}": b"" for name, wnid, _ in rows}))
 
     assert (dataset.name, len(dataset), dataset.caveat) == ("imagenet-1k", 50_000, "")
     assert imagenet.labels_sha256(dataset.targets) == imagenet.LABELS_SHA256
