@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -217,11 +218,11 @@ def test_another_sample_is_decoded_anew_in_each_run(
     assert notes == [[], *([f"pixels from the store, {images} decoded anew: equal"] for images in (10, 32, 32))]
 
 
-def hold_all(jobs: list[Job], files: Files, geometry: Geometry, decoder: Decoder) -> Unreadable:
+def hold_all(jobs: list[Job], files: Files, *others: Any) -> Unreadable:
     """Decode as ever, but nothing after the first image before there is a file called ``go``."""
     while jobs[0][0] and not (files.folder / "go").exists():
         time.sleep(0.01)
-    return decode_rows(jobs, files, geometry, decoder)
+    return decode_rows(jobs, files, *others)
 
 
 def test_what_another_process_decodes_meanwhile_is_checked_too(
@@ -242,42 +243,71 @@ def test_what_another_process_decodes_meanwhile_is_checked_too(
             one.finish()
 
 
+def rows_of(key: Path, name: str) -> NDArray[np.uint8]:
+    """Return the rows of a file of the store, which can be changed: images' pixels, or a mark and their hashes."""
+    return np.memmap(key / name, np.uint8, "r+").reshape(-1, {"pixels": ROW, "hashes": 16}[name])
+
+
 def flip(key: Path, *rows: int) -> None:
-    """Flip a byte in the pixels of each row."""
-    pixels = np.fromfile(key / "pixels", np.uint8).reshape(37, ROW)
-    pixels[list(rows), 100] ^= 0xFF
-    pixels.tofile(key / "pixels")
+    """Flip the lowest bit of a byte in the pixels of each row."""
+    rows_of(key, "pixels")[list(rows), 100] ^= 1
 
 
-def swap(key: Path, one: int, other: int) -> None:
+def flip_hashes(key: Path, *rows: int) -> None:
+    """Flip the highest bit of a byte in the hash of each row."""
+    rows_of(key, "hashes")[[1 + row for row in rows], 5] ^= 0x80
+
+
+def swap(key: Path, *rows: int) -> None:
     """Swap the pixels of two images, and their hashes."""
-    for name, size, first in (("pixels", ROW, 0), ("hashes", 16, 16)):
-        data = np.fromfile(key / name, np.uint8)
-        rows = data[first:].reshape(37, size)
-        rows[[one, other]] = rows[[other, one]]
-        data.tofile(key / name)
+    for name, first in (("pixels", 0), ("hashes", 1)):
+        data = rows_of(key, name)[first:]
+        data[list(rows)] = data[list(rows[::-1])]
 
 
-@pytest.mark.parametrize("change", [flip, swap])
+@pytest.mark.parametrize("change", [flip, flip_hashes, swap])
 def test_changed_rows_are_found_named_and_repaired(
-    dataset: ImageDataset, opened: Opened, key: Path, change: Callable[[Path, int, int], None]
+    dataset: ImageDataset, opened: Opened, key: Path, change: Callable[..., None]
 ) -> None:
     """Images that changed in the store are decoded again, named, and right in the next run."""
     first = opened()
     first.read(ALL)
-    change(key, 7, 30)
+    change(key, 7, 8)
 
     damaged, mended = opened(), opened()
     again = damaged.read(ALL)
     mended.read(ALL)
 
     assert np.array_equal(again, crops(dataset))
-    assert sorted(damaged.repaired) == ["07.JPEG", "30.JPEG"]
+    assert sorted(damaged.repaired) == ["07.JPEG", "08.JPEG"]
     note = "2 of 37 images had changed in the store and were decoded again, the first of them 07.JPEG"
     assert damaged.notes()[1:] == [note]
     assert np.array_equal(damaged.hashes, first.hashes)
     assert np.array_equal(mended.hashes, first.hashes)
     assert mended.repaired == []
+
+
+@pytest.mark.parametrize("left", [0, 20 * ROW, 20 * ROW + 5])
+def test_a_store_that_was_cut_short_is_completed(dataset: ImageDataset, opened: Opened, key: Path, left: int) -> None:
+    """The rows that are left are kept, and the others decoded again by the workers."""
+    opened().finish()
+    os.truncate(key / "pixels", left)
+
+    cut = opened()
+
+    assert np.array_equal(cut.read(ALL), crops(dataset))
+    assert cut.repaired == []
+
+
+@pytest.mark.parametrize("left", [0, 20 * ROW + 5])
+def test_a_file_that_is_cut_short_while_it_is_read(dataset: ImageDataset, opened: Opened, key: Path, left: int) -> None:
+    """Those that cannot be read are decoded again, and none of those that were read together with them."""
+    decoded = opened()
+    decoded.finish()
+    os.truncate(key / "pixels", left)
+
+    assert np.array_equal(decoded.read(ALL), crops(dataset))
+    assert sorted(decoded.repaired) == [f"{row:02}.JPEG" for row in range(left // ROW, 37)]
 
 
 def test_a_changed_row_in_a_store_that_cannot_be_written(
@@ -286,11 +316,7 @@ def test_a_changed_row_in_a_store_that_cannot_be_written(
     """The run gets the right pixels all the same; if the image itself is gone as well, that is an error."""
     opened().finish()
     flip(key, 7)
-
-    def fail(*_: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(Pixels, "write", fail)
+    monkeypatch.setattr(Pixels, "write", failing(errno.EROFS))
     damaged = opened()
 
     assert np.array_equal(damaged.read(ALL), crops(dataset))
@@ -321,15 +347,20 @@ def test_the_folder_of_another_store_is_not_adopted(
     assert described.repaired == in_disguise.repaired == []
 
 
+SPECIAL: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "folder": Path.mkdir,
+}
+
+
 @pytest.mark.parametrize("name", ["pixels", "hashes", "store.json"])
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
-def test_special_files_in_a_store_are_no_store(
-    opened: Opened, key: Path, name: str, make: Callable[[Path], None]
-) -> None:
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_special_files_in_a_store_are_no_store(opened: Opened, key: Path, name: str, kind: str) -> None:
     """One sentence rather than a wait without end or a full memory."""
     opened().finish()
     (key / name).unlink()
-    make(key / name)
+    SPECIAL[kind](key / name)
 
     with pytest.raises(StoreError, match=rf"^decoded images cannot be kept in .*: {key / name}; point --store at "):
         opened().finish()
@@ -391,23 +422,59 @@ def test_a_worker_that_fails_is_an_error(
         opened().finish()
 
 
+def failing(number: int) -> Callable[..., None]:
+    """Return what raises a system error."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("name", "replacement", "reason"),
+    [
+        ("shutil.disk_usage", lambda _: SimpleNamespace(free=37 * ROW - 1), "No space left on device"),
+        ("os.posix_fallocate", failing(errno.ENOSPC), "No space left on device"),
+        ("os.posix_fallocate", failing(errno.EDQUOT), os.strerror(errno.EDQUOT)),
+    ],
+)
 def test_a_full_disk_is_an_error_that_leaves_nothing(
-    opened: Opened, key: Path, monkeypatch: pytest.MonkeyPatch, no_decoding: Callable[[], None]
+    opened: Opened,
+    key: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_decoding: Callable[[], None],
+    name: str,
+    replacement: Callable[..., object],
+    reason: str,
 ) -> None:
-    """Without the space for all images, none is decoded, every model fails, and no files stay."""
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=37 * ROW - 1))
+    """Without the space for all images, or the quota, none is decoded, every model fails, and no files stay."""
+    monkeypatch.setattr(name, replacement)
     no_decoding()
     decoded = opened()
 
     message = (
-        r"^not enough disk space for decoded images in .*/store \(No space left on device\): 87,024 bytes are needed "
-        "and 87,023 are free; point --store at a larger disk"
+        rf"^not enough disk space for decoded images in .*/store \({reason}\): 87,024 bytes are needed and [0-9,]+ "
     )
     for _ in range(2):
         with pytest.raises(StoreError, match=message):
             decoded.finish()
 
     assert not key.exists()
+
+
+def test_what_an_earlier_build_has_allocated_is_not_needed_again(
+    dataset: ImageDataset, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that was killed goes on, also where nothing is free any more or cannot be allocated ahead."""
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "decode_rows", kill)
+        with pytest.raises(DatasetError):
+            opened().finish()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr("os.posix_fallocate", failing(errno.EOPNOTSUPP))
+
+    assert np.array_equal(opened().read(ALL), crops(dataset))
 
 
 def test_a_folder_that_cannot_be_written_is_named(opened: Opened, tmp_path: Path) -> None:
@@ -439,11 +506,11 @@ def test_closing_cancels_what_has_not_begun(
     assert len(missing(key)) > 25
 
 
-def report_late(jobs: list[Job], files: Files, geometry: Geometry, decoder: Decoder) -> Unreadable:
+def report_late(jobs: list[Job], files: Files, *others: Any) -> Unreadable:
     """Decode as ever, note how many images, and return only a while after the last row was written."""
     with (files.folder / "decoded").open("a") as noted:
         noted.write("".join(f"{row}\n" for row, _ in jobs))
-    unreadable = decode_rows(jobs, files, geometry, decoder)
+    unreadable = decode_rows(jobs, files, *others)
     time.sleep(0.3)
     return unreadable
 
@@ -526,6 +593,8 @@ def test_images_decoded_by_pillow_are_reported(tmp_path: Path, opened: Opened, *
 
     by_pillow = "were decoded by Pillow, since torchvision cannot, the first of them"
     assert notes(slice(0, 4)) == [f"2 of 4 images {by_pillow} 1.JPEG"]
+    for torn in tmp_path.glob("store/*/by-pillow"):
+        torn.write_bytes(torn.read_bytes() + b"\xff\xfe3\n0x")  # as a killed build can leave it
     assert notes(slice(2, 4)) == [f"1 of 2 images {by_pillow} 2.JPEG"]
     assert notes(slice(0, 1)) == []
 

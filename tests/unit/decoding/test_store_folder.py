@@ -247,12 +247,16 @@ def test_a_store_without_write_permission_serves_who_needs_nothing_new(dataset: 
 
 
 def test_a_read_only_file_system_serves_who_needs_nothing_new(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last use cannot be noted there, which is no error."""
+    """The files are opened for reading; the last use cannot be noted there, which is no error."""
     before = opened().read(slice(0, 37))
+    plain = os.open
 
-    def fail(*_: object) -> None:
-        raise OSError(30, "Read-only file system")
+    def read_only(path: Path, flags: int = os.O_RDWR, *mode: int, **_: object) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(30, "Read-only file system")
+        return plain(path, flags, *mode)
 
-    monkeypatch.setattr(os, "utime", fail)
+    monkeypatch.setattr(os, "open", read_only)
+    monkeypatch.setattr(os, "utime", read_only)
 
     assert np.array_equal(before, opened().read(slice(0, 37)))

@@ -1,4 +1,4 @@
-"""Tests of class folders named by wnid, and of the ids of images."""
+"""Tests of class folders named by wnid, of flat files, and of the ids of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.formats import imagenet
 from tests.archives import write_files, write_tar
 
 FIRST, SECOND, LAST = "n01440764", "n01443537", "n15075141"
-ONE, CLASS = "ILSVRC2012_val_00000001", "n01751748"
+ONE, TWO, CLASS = "ILSVRC2012_val_00000001", "ILSVRC2012_val_00000002", "n01751748"
 
 
 def test_class_indices_come_from_the_wnid_not_from_the_rank(tmp_path: Path) -> None:
@@ -86,29 +86,18 @@ def test_the_root_of_torchvision_is_one_of_class_folders(tmp_path: Path, given: 
     assert ("mine", "class folders") == (dataset.name, dataset.format)
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        ((f"{FIRST}/list.txt",), "no images in the 1 class folders of {root}: expected .JPEG files"),
-        (
-            (f"{FIRST}/a.JPEG", "n01440765/b.JPEG"),
-            "{root} holds folder 'n01440765', which is not one of the 1,000 classes (1 such among 2 folders); remove "
-            "it or point --imagenet at the images",
-        ),
-        (
-            (f"{CLASS}/{ONE}.JPEG", f"{CLASS}/{ONE}.jpg"),
-            f"{{root}}: two images have the id '{CLASS}/{ONE}.JPEG': {{root}}/{CLASS}/{ONE}.",
-        ),
-    ],
-)
-def test_class_folders_that_lack_something_are_errors(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
-    """What is no class would silently lose its images, and an image in two spellings would be counted twice."""
-    write_files(tmp_path, *names)
+@pytest.mark.parametrize("folder", ["", "val/"])
+def test_images_are_labelled_by_their_numbers(tmp_path: Path, folder: str) -> None:
+    """Flat files, or those in val/, have the known labels, and other files are listed."""
+    one, two = f"{ONE}.JPEG", f"{TWO}.JPEG"
+    root = write_files(tmp_path / "mine", *(folder + name for name in (two, one, "notes.txt")))
 
-    with pytest.raises(DatasetError) as raised:
-        open_dataset(tmp_path)
+    dataset = open_dataset(root)
 
-    assert str(raised.value).startswith(message.format(root=tmp_path))
+    assert (dataset.ids, dataset.targets.tolist()) == ((one, two), [65, 970])
+    assert [source.read() for source in dataset.sources] == [(folder + one).encode(), (folder + two).encode()]
+    assert (dataset.name, dataset.format) == ("mine", "flat files, labels by file name")
+    assert dataset.ignored == ("notes.txt",)
 
 
 def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:

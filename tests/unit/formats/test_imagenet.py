@@ -1,16 +1,23 @@
-"""Tests of harness.formats.imagenet: the classes, the known labels, and what makes a whole validation set."""
+"""Tests of harness.formats.imagenet: the classes, the labels, and those of the devkit."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import tarfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from harness.dataset import open_dataset
 from harness.errors import DatasetError
 from harness.formats import imagenet
+from harness.formats.imagenet import DEVKIT, GROUND_TRUTH
+from tests.archives import write_files, write_tar
+
+IMAGE = "ILSVRC2012_val_00000001.JPEG"
 
 
 def test_wnids_are_sorted_and_distinct() -> None:
@@ -87,3 +94,106 @@ def test_damaged_labels_are_errors(
 
     with pytest.raises(DatasetError, match=rf"val_labels.npy is damaged: {error}.*; install imagenet-gate again"):
         imagenet.validation_labels.__wrapped__()
+
+
+@cache
+def ground_truth() -> list[int]:
+    """Return the devkit's ids of the 50,000 images."""
+    identities = {index: identity for identity, index in enumerate(imagenet.devkit_classes(), start=1)}
+    return [identities[label] for label in imagenet.validation_labels().tolist()]
+
+
+def encoded(ids: list[int]) -> bytes:
+    """Return the ids as the devkit has them, one a line."""
+    return "".join(f"{identity}\n" for identity in ids).encode()
+
+
+def test_the_devkits_ids_are_the_published_ones(reference: Path) -> None:
+    """They are no class indices: the ten are the first lines of the devkit, the table has all 1000."""
+    with (reference / "ilsvrc2012_ids.csv").open() as file:
+        published = [int(row["sorted_wnid_index"]) for row in csv.DictReader(file)]
+
+    assert list(imagenet.devkit_classes()) == published
+    assert ground_truth()[:10] == [490, 361, 171, 822, 297, 482, 13, 704, 599, 164]
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_devkit_that_agrees_is_named(tmp_path: Path, *, is_packed: bool) -> None:
+    """Its ids are compared as classes; an archive is read without unpacking it."""
+    write_files(tmp_path, IMAGE)
+    if is_packed:
+        write_tar(tmp_path / DEVKIT, {GROUND_TRUTH: encoded(ground_truth())}, mode="w:gz")
+    else:
+        write_files(tmp_path, GROUND_TRUTH, data=encoded(ground_truth()))
+
+    assert open_dataset(tmp_path).format == "flat files, the devkit's labels"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("wrong", [0, 1001, 230], ids=["too small", "too large", "class index"])
+def test_a_devkit_that_contradicts_the_known_labels_is_an_error(tmp_path: Path, wrong: int) -> None:
+    """The sentence names the first line that differs."""
+    ids = [*ground_truth()[:2], wrong, *ground_truth()[3:]]
+    write_files(tmp_path, IMAGE)
+    write_files(tmp_path, GROUND_TRUTH, data=encoded(ids))
+
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(tmp_path)
+
+    assert str(raised.value) == (
+        f"{tmp_path / GROUND_TRUTH}: line 3: expected 171, the devkit's id of n02105855, found {wrong}; unpack the "
+        "devkit again, or remove it to use the known labels"
+    )
+
+
+def link_to_itself(path: Path) -> None:
+    """Write a devkit whose ground truth is a link."""
+    link = tarfile.TarInfo(GROUND_TRUTH)
+    link.type, link.linkname = tarfile.LNKTYPE, GROUND_TRUTH
+    write_tar(path, {}, link, mode="w:gz")
+
+
+NO_GROUND_TRUTH = rf"expected {GROUND_TRUTH} in it, found no such file; download it again$"
+DAMAGED_DEVKITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "short": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\n361\n"), "expected 50,000 lines, found 2; unpack"),
+    "words": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\nfox\n"), "expected a number in each line: .*'fox'"),
+    "no text": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\n\xff\n"), "expected a number in each line: .*code"),
+    "empty": (DEVKIT, lambda path: path.write_bytes(b""), "expected a gzipped tar archive: .*; download"),
+    "plain": (DEVKIT, lambda path: path.write_bytes(b"not gzip"), "expected a gzipped tar archive: .*; download"),
+    "cut": (DEVKIT, lambda path: path.write_bytes(b"\x1f\x8b\x08\0 x"), "expected a gzipped tar archive: .*; download"),
+    "other": (DEVKIT, lambda path: write_tar(path, {"readme.txt": b""}, mode="w:gz"), NO_GROUND_TRUTH),
+    "link": (DEVKIT, link_to_itself, NO_GROUND_TRUTH),
+    "bomb": (
+        DEVKIT,
+        lambda path: path.write_bytes(gzip.compress(bytes(2**26 + 1), compresslevel=1)),
+        "expected the devkit of a few MB, found more than 67,108,864 bytes$",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_DEVKITS)
+def test_a_damaged_devkit_is_an_error(tmp_path: Path, damage: str) -> None:
+    """The sentence names the file; no more is unpacked than a devkit holds, and no link followed."""
+    name, write, message = DAMAGED_DEVKITS[damage]
+    write_files(tmp_path, IMAGE, name)
+    write(tmp_path / name)
+
+    with pytest.raises(DatasetError, match=f"^{tmp_path / name}(: {GROUND_TRUTH})?: {message}"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("images", [IMAGE, f"val/{IMAGE}", "ILSVRC2012_img_val.tar"])
+@pytest.mark.parametrize("devkit", [GROUND_TRUTH, DEVKIT])
+@pytest.mark.parametrize("where", ["images", "."])
+def test_a_devkit_with_the_images_or_beside_them_is_compared(
+    tmp_path: Path, images: str, devkit: str, where: str
+) -> None:
+    """A devkit that cannot be right is an error wherever it is looked for."""
+    if images.endswith(".tar"):
+        write_tar(tmp_path / "images" / images, {IMAGE: b""})
+    else:
+        write_files(tmp_path / "images", images)
+    write_files(tmp_path / where, devkit, data=b"1\n")
+
+    with pytest.raises(DatasetError, match="devkit again"):
+        open_dataset(tmp_path / "images")

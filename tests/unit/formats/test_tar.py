@@ -13,6 +13,7 @@ import pytest
 
 from harness.dataset import open_dataset
 from harness.errors import DatasetError
+from harness.formats.sources import ArchiveSource, FileSource
 from tests.archives import write_tar
 
 ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
@@ -192,6 +193,14 @@ def test_a_damaged_archive_is_an_error(tmp_path: Path, damage: str) -> None:
     path.write_bytes(change(path.read_bytes()))
 
     assert error_of(path).startswith(message)
+
+
+def test_the_end_of_an_archive_is_no_image(tmp_path: Path) -> None:
+    """A member that should be longer than the archive is an error, and not a short image."""
+    archive = FileSource.of(write_tar(tmp_path / "x.tar", FILES))
+
+    with pytest.raises(OSError, match=r"^\[Errno 5\] it ends after 2 of 4 bytes$"):
+        ArchiveSource(archive, "a.JPEG", offset=archive.size - 2, size=4).read()
 
 
 def test_a_compressed_validation_archive_is_an_error_in_its_folder_too(tmp_path: Path) -> None:

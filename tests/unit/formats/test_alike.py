@@ -1,8 +1,10 @@
-"""Tests of what is left out of a dataset or refused, in folders, archives and shards alike."""
+"""Tests of what is read, left out, refused or kept in an index, in folders, archives and shards alike."""
 
 from __future__ import annotations
 
 import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from harness.cli.main import main
 from harness.dataset import open_dataset
 from harness.errors import DatasetError
+from harness.formats import listings
 from tests.archives import write_files, write_parquet, write_tar
 from tests.images import noise, save
 
@@ -38,6 +41,63 @@ def error_of(path: Path) -> str:
     with pytest.raises(DatasetError) as raised:
         open_dataset(path)
     return str(raised.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_are_read_in_other_processes_and_named_in_messages(tmp_path: Path, kind: str) -> None:
+    """A worker gets what was sent; the name is the path of the file, and that in the archive."""
+    path = write(tmp_path / "set", kind, f"{WNID}/a.JPEG")
+    dataset = open_dataset(path)
+
+    [source] = pickle.loads(pickle.dumps(dataset.sources))
+
+    assert source == dataset.sources[0]
+    assert source.read() == f"{WNID}/a.JPEG".encode()
+    assert str(source).startswith(f"{path}/{WNID}/a.JPEG" if kind == "folder" else f"{path}: ")
+    assert "a.JPEG" in str(source)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dataset_that_is_moved_keeps_its_fingerprint(tmp_path: Path, kind: str) -> None:
+    """So it finds its decoded images; one whose files were written anew does not."""
+    write(tmp_path / "set", kind, f"{WNID}/a.JPEG")
+    before = open_dataset(tmp_path / "set")
+    moved = open_dataset((tmp_path / "set").rename(tmp_path / "moved"))
+    write(tmp_path / "moved", kind, f"{WNID}/a.JPEG")
+
+    written_anew = open_dataset(tmp_path / "moved")
+
+    assert before.fingerprint == moved.fingerprint
+    assert moved.fingerprint != written_anew.fingerprint
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("more", "later"), [(b"x", 0), (b"", 1)], ids=["size", "time"])
+def test_a_file_that_changes_is_not_read(tmp_path: Path, kind: str, more: bytes, later: int) -> None:
+    """Its pixels would be kept under a false name."""
+    path = write(tmp_path, kind, f"{WNID}/a.JPEG")
+    dataset = open_dataset(path)
+    file = path / WNID / "a.JPEG" if kind == "folder" else path
+    before = file.stat()
+    file.write_bytes(file.read_bytes() + more)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + later))
+
+    with pytest.raises(OSError, match="it has changed since the dataset was opened"):
+        dataset.sources[0].read()
+
+
+def test_what_is_no_file_any_more_is_not_read(tmp_path: Path) -> None:
+    """A dangling link is found when it is read; a pipe would be waited for."""
+    root = write_files(tmp_path, f"{WNID}/b.JPEG")
+    (root / WNID / "a.JPEG").symlink_to("nowhere")
+    dataset = open_dataset(root)
+    (root / WNID / "b.JPEG").unlink()
+    os.mkfifo(root / WNID / "b.JPEG")
+
+    with pytest.raises(FileNotFoundError):
+        dataset.sources[0].read()
+    with pytest.raises(OSError, match="not a regular file"):
+        dataset.sources[1].read()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -162,23 +222,6 @@ def test_several_snapshots_are_an_error(tmp_path: Path) -> None:
     assert error_of(root) == f"{root}: expected one snapshot, found 2; point --imagenet at one of them"
 
 
-def test_a_whole_variant_of_the_format_val_archives_is_sound(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The command says why it is not judged by published values; exit status 0."""
-    image = save(noise(1, width=8, height=8), tmp_path / "image.JPEG")
-    for index in range(1000):
-        folder = tmp_path / "imagenetv2-topimages-format-val" / str(index)
-        folder.mkdir(parents=True)
-        for number in range(10):
-            os.link(image, folder / f"{index}_{number}.jpeg")
-
-    status = main(["dataset", str(tmp_path / "imagenetv2-topimages-format-val"), "--workers=1"])
-
-    assert capsys.readouterr().out.splitlines()[-1].startswith("It is imagenetv2-topimages-format-val: the images of ")
-    assert status == 0
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_name_with_an_escape_sequence_is_an_error(tmp_path: Path, kind: str) -> None:
     """It would reach the terminal wherever an image is named."""
@@ -202,3 +245,96 @@ def test_other_names_with_escape_sequences_are_shown_escaped(
     assert "\x1b" not in out + err
     assert "\x9b" not in out + err
     assert f"    {WNID}/\\x1b[2J.txt" in out.splitlines()
+
+
+IDS = ("a.JPEG", "\xe4.JPEG")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """An archive of two images."""
+    return write(tmp_path, "tar", *(f"{WNID}/{name}" for name in IDS))
+
+
+def garble(archive: Path, *, more: int = 0, later: int = 0) -> None:
+    """Overwrite an archive, so that it cannot be listed, with its size and time as they were or so much more."""
+    before = archive.stat()
+    archive.write_bytes(b"?" * (before.st_size + more))
+    os.utime(archive, ns=(before.st_atime_ns, before.st_mtime_ns + later))
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_archive_is_listed_once(tmp_path: Path, kind: str) -> None:
+    """Afterwards neither its members nor their labels are read."""
+    path = write(tmp_path, kind, f"{WNID}/a.JPEG")
+    first = open_dataset(path)
+    garble(path)
+
+    second = open_dataset(path)
+
+    assert (first.ids, first.sources, first.digest) == (second.ids, second.sources, second.digest)
+
+
+def test_a_relative_path_has_the_index_of_the_absolute_one(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the run is started does not matter."""
+    open_dataset(archive)
+    garble(archive)
+    monkeypatch.chdir(archive.parent)
+
+    assert open_dataset(archive.name).ids == IDS
+
+
+@pytest.mark.parametrize(("more", "later", "version"), [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_an_archive_of_another_size_or_time_is_listed_again(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, more: int, later: int, version: int
+) -> None:
+    """Neither hides the other; nor is an index of another version of the module used."""
+    open_dataset(archive)
+    garble(archive, more=more, later=later)
+    monkeypatch.setattr(listings, "FORMAT", listings.FORMAT + version)
+
+    with pytest.raises(DatasetError, match="cannot be read as a tar archive"):
+        open_dataset(archive)
+
+
+DAMAGED: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda right: right[:-5],
+    "changed": lambda right: right.replace(b"512", b"513"),
+    "empty": lambda _right: b"",
+    "head": lambda right: b"[1, 2]\n" + right,
+    "nested": lambda _right: b"[" * 100_000,
+    "no UTF-8": lambda right: b"\xff\xfe" + right,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_index_is_made_anew(archive: Path, cache: Path, damage: str) -> None:
+    """Whatever is wrong with it, the archive is listed again and a right index takes its place."""
+    first = open_dataset(archive)
+    [index] = (cache / "indexes").iterdir()
+    right = index.read_bytes()
+    index.write_bytes(DAMAGED[damage](right))
+
+    second = open_dataset(archive)
+
+    assert first.sources == second.sources
+    assert index.read_bytes() == right
+
+
+def test_a_cache_that_cannot_be_written_does_not_stop_the_run(archive: Path, cache: Path) -> None:
+    """A file where the folder should be costs time, nothing else."""
+    (cache / "indexes").write_text("in the way")
+
+    assert open_dataset(archive).ids == IDS
+
+
+def test_a_disk_that_is_full_leaves_nothing_behind(archive: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be moved into place is removed."""
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+
+    assert open_dataset(archive).ids == IDS
+    assert list((cache / "indexes").iterdir()) == []
