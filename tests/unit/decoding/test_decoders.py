@@ -20,7 +20,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from harness.decoding import decoders, tensors
-from harness.decoding.decoders import Decoded, center_crop, crop_image, decode, versions
+from harness.decoding.decoders import Decoded, center_crop, crop_image, decode
 from harness.decoding.survey import examine
 from harness.errors import DeviceError
 from harness.formats.sources import FileSource
@@ -44,6 +44,8 @@ GEOMETRIES = [
     Geometry(25, 28, "bicubic"),  # by an odd number
     Geometry(33, 28, "nearest"),
 ]
+TURNED = Image.Exif()
+TURNED[0x0112] = 6  # by 90 degrees
 ODD_FILES: dict[str, Callable[[Path], object]] = {
     "grayscale": lambda path: save(noise(1).convert("L"), path),
     "cmyk": lambda path: save(noise(2).convert("CMYK"), path),
@@ -53,7 +55,7 @@ ODD_FILES: dict[str, Callable[[Path], object]] = {
     "16-bit": lambda path: save(
         Image.fromarray((np.arange(60 * 80) * 13).reshape(60, 80).astype(np.uint16)), path, format="PNG"
     ),
-    "exif-rotated": lambda path: save(noise(6), path, exif=rotated()),
+    "exif-rotated": lambda path: save(noise(6), path, exif=TURNED),
     "progressive": lambda path: save(noise(7), path, progressive=True),
     "tiny": lambda path: save(noise(8, width=2, height=3), path),
     "row": lambda path: save(noise(8, width=800, height=1), path),
@@ -62,13 +64,6 @@ ODD_FILES: dict[str, Callable[[Path], object]] = {
     "webp": lambda path: save(noise(11), path, format="WEBP"),  # as copies of ImageNet in WebDataset shards
     "odd-sides": lambda path: save(noise(10, width=501, height=375), path),
 }
-
-
-def rotated() -> Image.Exif:
-    """Return an EXIF block that says: turn by 90 degrees."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return exif
 
 
 @pytest.mark.parametrize("kind", ODD_FILES)
@@ -112,18 +107,12 @@ def test_torchvisions_decoder_is_close_to_pillow(kind: str, geometry: Geometry, 
 
 
 class Simulated:
-    """A device whose decoding the CPU does, which rejects any batch with a progressive image; and its calls.
-
-    Attributes:
-        calls: ``("synchronize",)`` and ``(number of images, device)``, in their order.
-        room: the largest batch that there is memory for.
-        failure: how torchvision words that there is no more.
-    """
+    """A device whose decoding the CPU does, which rejects any batch with a progressive image; and its calls."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[object, ...]] = []
-        self.room = 100
-        self.failure = "CUDA out of memory. Tried to allocate 2.00 MiB"
+        self.calls: list[tuple[object, ...]] = []  # ("synchronize",), and (number of images, device)
+        self.room = 100  # the largest batch that there is memory for
+        self.failure = "CUDA out of memory. Tried to allocate 2.00 MiB"  # how torchvision words that there is no more
 
     def synchronize(self) -> None:
         """Wait for the stream."""
@@ -306,13 +295,3 @@ def test_pixels_are_bounded_before_they_are_made(
 
     assert decoded.crop is None
     assert decoded.reason == f"{size} pixels, more than the 89,478,485 that are decoded or resized"
-
-
-def test_a_device_is_part_of_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nvJPEG decodes may depend on the GPU and on CUDA."""
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"GPU of {device}")
-
-    found = versions(Decoder("nvjpeg", "cuda:0"))
-
-    assert found["gpu"] == "GPU of cuda:0"
-    assert "cuda" in found

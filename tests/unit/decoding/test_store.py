@@ -55,17 +55,6 @@ def crops(dataset: ImageDataset) -> NDArray[np.uint8]:
 
 
 @pytest.fixture
-def no_decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From the call on, decoding anything fails the test."""
-
-    def forbid() -> None:
-        monkeypatch.setattr(module, "decode_rows", None)
-        monkeypatch.setattr(decoders, "decode", None)
-
-    return forbid
-
-
-@pytest.fixture
 def thread() -> Iterator[ThreadPoolExecutor]:
     """Another thread."""
     with ThreadPoolExecutor(1) as pool:
@@ -347,27 +336,22 @@ def test_the_folder_of_another_store_is_not_adopted(
     assert described.repaired == in_disguise.repaired == []
 
 
-SPECIAL: dict[str, Callable[[Path], object]] = {
-    "pipe": os.mkfifo,
-    "device": lambda path: path.symlink_to("/dev/zero"),
-    "folder": Path.mkdir,
-}
-
-
 @pytest.mark.parametrize("name", ["pixels", "hashes", "store.json"])
-@pytest.mark.parametrize("kind", SPECIAL)
-def test_special_files_in_a_store_are_no_store(opened: Opened, key: Path, name: str, kind: str) -> None:
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_special_files_in_a_store_are_no_store(
+    opened: Opened, key: Path, name: str, make: Callable[[Path], None]
+) -> None:
     """One sentence rather than a wait without end or a full memory."""
     opened().finish()
     (key / name).unlink()
-    SPECIAL[kind](key / name)
+    make(key / name)
 
     with pytest.raises(StoreError, match=rf"^decoded images cannot be kept in .*: {key / name}; point --store at "):
         opened().finish()
 
 
 def test_unreadable_images_are_named_and_fail_every_model(
-    dataset: ImageDataset, opened: Opened, key: Path, no_decoding: Callable[[], None]
+    dataset: ImageDataset, opened: Opened, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All are counted, the first are named, and the others decoded; the second model fails at once like the first."""
     sources = list(dataset.sources)
@@ -378,7 +362,7 @@ def test_unreadable_images_are_named_and_fail_every_model(
 
     with pytest.raises(DatasetError) as first:
         decoded.finish()
-    no_decoding()
+    monkeypatch.setattr(module, "decode_rows", None)
     with pytest.raises(DatasetError) as second:
         decoded.read(slice(0, 1))
 
@@ -432,32 +416,20 @@ def failing(number: int) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(
-    ("name", "replacement", "reason"),
-    [
-        ("shutil.disk_usage", lambda _: SimpleNamespace(free=37 * ROW - 1), "No space left on device"),
-        ("os.posix_fallocate", failing(errno.ENOSPC), "No space left on device"),
-        ("os.posix_fallocate", failing(errno.EDQUOT), os.strerror(errno.EDQUOT)),
-    ],
+    ("free", "number"), [(37 * ROW - 1, errno.ENOSPC), (10**9, errno.ENOSPC), (10**9, errno.EDQUOT)]
 )
 def test_a_full_disk_is_an_error_that_leaves_nothing(
-    opened: Opened,
-    key: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    no_decoding: Callable[[], None],
-    name: str,
-    replacement: Callable[..., object],
-    reason: str,
+    opened: Opened, key: Path, monkeypatch: pytest.MonkeyPatch, free: int, number: int
 ) -> None:
     """Without the space for all images, or the quota, none is decoded, every model fails, and no files stay."""
-    monkeypatch.setattr(name, replacement)
-    no_decoding()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(os, "posix_fallocate", failing(number))
+    monkeypatch.setattr(module, "decode_rows", None)
     decoded = opened()
 
-    message = (
-        rf"^not enough disk space for decoded images in .*/store \({reason}\): 87,024 bytes are needed and [0-9,]+ "
-    )
+    reason = rf"\({os.strerror(number)}\): 87,024 bytes are needed and {free:,} are free; point --store at a larger"
     for _ in range(2):
-        with pytest.raises(StoreError, match=message):
+        with pytest.raises(StoreError, match=f"^not enough disk space for decoded images in .*/store {reason}"):
             decoded.finish()
 
     assert not key.exists()

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
 
 def key_of(dataset: ImageDataset, geometry: Geometry = GEOMETRY, decoder: str = "pillow") -> str:
     """Return what the store is kept under."""
-    return describe(dataset, geometry, Decoder(decoder)).key
+    return describe(dataset, geometry, Decoder(decoder, "cuda:0" if decoder == "nvjpeg" else None)).key
 
 
 def ignore(_done: int, _images: int) -> None:
@@ -62,14 +62,17 @@ def test_the_key_holds_the_geometry_and_the_decoder(dataset: ImageDataset) -> No
         ("torchvision.__version__", "torchvision"),
         ("torch.__version__", "torchvision"),
         ("torch.backends.cpu.get_cpu_capability", "torchvision"),
+        ("torch.cuda.get_device_name", "nvjpeg"),
+        ("torch.version.cuda", "nvjpeg"),
     ],
 )
 def test_the_key_holds_the_versions(
     dataset: ImageDataset, name: str, decoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new version of anything that makes pixels builds a new store, so that the old one hides no regression."""
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"GPU of {device}")
     before = key_of(dataset, decoder=decoder)
-    other: Any = "other" if name.endswith("__version__") else lambda: "other"
+    other: Any = "other" if name.endswith(("__version__", "version.cuda")) else lambda *_: "other"
     monkeypatch.setattr(name, other)
 
     assert key_of(dataset, decoder=decoder) != before

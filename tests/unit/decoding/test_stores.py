@@ -187,12 +187,13 @@ def test_old_stores_and_those_beyond_a_size_are_removed(
 
 @pytest.mark.parametrize("largest", [0, 1, 2])
 def test_the_least_recently_used_go_first_whatever_their_size(folder: Path, largest: int) -> None:
-    """A small old store does not stay in the place of a large recent one."""
+    """A small old store does not stay in the place of a large recent one; nor is one old that was just used."""
     stores = [store._replace(size=100 if rank == largest else 1) for rank, store in enumerate(list_stores(folder))]
 
     gone = list(prune(stores, older_than=None, max_size=101))
 
     assert [(stores[2].folder, "")] == [(store.folder, kept) for store, kept in gone]
+    assert removed([stores[0]._replace(used=time.time())], older_than=60) == []
 
 
 def test_a_store_that_cannot_be_removed_is_named_and_the_others_go(folder: Path) -> None:
@@ -206,13 +207,6 @@ def test_a_store_that_cannot_be_removed_is_named_and_the_others_go(folder: Path)
 
     assert kept == ["being built", "Cannot call rmtree on a symbolic link", ""]
     assert geometries(list_stores(folder)) == geometries(stores)[1:]
-
-
-def test_ages_are_those_of_the_last_use(folder: Path) -> None:
-    """A store is as old as its last use, not as its first."""
-    used = list_stores(folder)[2]._replace(used=time.time())
-
-    assert removed([used], older_than=60) == []
 
 
 def test_no_torch_is_needed() -> None:

@@ -1,4 +1,4 @@
-"""Tests of class folders named by wnid, of flat files, and of the ids of images."""
+"""Tests of class folders named by wnid, flat files and Kaggle's tree, and of the ids of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from harness.formats import imagenet
 from tests.archives import write_files, write_tar
 
 FIRST, SECOND, LAST = "n01440764", "n01443537", "n15075141"
-ONE, TWO, CLASS = "ILSVRC2012_val_00000001", "ILSVRC2012_val_00000002", "n01751748"
+ONE, TWO, CLASS = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG", "n01751748"
+STEM = "ILSVRC2012_val_00000001"
 
 
 def test_class_indices_come_from_the_wnid_not_from_the_rank(tmp_path: Path) -> None:
@@ -58,8 +59,8 @@ def test_names_that_occur_twice_are_distinguished_by_their_class(tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "identity"),
     [
-        *[(name, f"{ONE}.JPEG") for name in (f"{ONE}.JPEG", f"{ONE.lower()}.jpg", f"{ONE}.png", f"{ONE}_{CLASS}.JPEG")],
-        *[(name, name) for name in (f"{CLASS}_10026.JPEG", "ILSVRC2012_val_1.JPEG", f"{ONE}.x.JPEG", f"{ONE}x.JPEG")],
+        *[(name, ONE) for name in (ONE, f"{STEM.lower()}.jpg", f"{STEM}.png", f"{STEM}_{CLASS}.JPEG")],
+        *[(name, name) for name in (f"{CLASS}_10026.JPEG", "ILSVRC2012_val_1.JPEG", f"{STEM}.x.JPEG", f"{STEM}x.JPEG")],
         (f"ILSVRC2012_val_{chr(0x661) * 8}.JPEG", f"ILSVRC2012_val_{chr(0x661) * 8}.JPEG"),  # Arabic digits
     ],
 )
@@ -73,7 +74,7 @@ def test_a_validation_image_has_one_id_and_others_keep_their_names(tmp_path: Pat
 @pytest.mark.parametrize("given", [".", "val"])
 def test_the_root_of_torchvision_is_one_of_class_folders(tmp_path: Path, given: str) -> None:
     """Also beside the archive that it was unpacked from, which is read before that; its meta.bin is not needed."""
-    root, name = tmp_path / "mine", f"{ONE}.JPEG"
+    root, name = tmp_path / "mine", ONE
     write_files(root, "meta.bin")
     write_tar(root / "ILSVRC2012_img_val.tar", {name: b"one"})
     packed = open_dataset(root)
@@ -88,16 +89,15 @@ def test_the_root_of_torchvision_is_one_of_class_folders(tmp_path: Path, given: 
 
 @pytest.mark.parametrize("folder", ["", "val/"])
 def test_images_are_labelled_by_their_numbers(tmp_path: Path, folder: str) -> None:
-    """Flat files, or those in val/, have the known labels, and other files are listed."""
-    one, two = f"{ONE}.JPEG", f"{TWO}.JPEG"
-    root = write_files(tmp_path / "mine", *(folder + name for name in (two, one, "notes.txt")))
+    """Flat files, or those in val/, have the known labels; other files are listed, and Kaggle's table is not read."""
+    root = write_files(tmp_path / "mine", *(folder + name for name in (TWO, ONE, "LOC_val_solution.csv")))
 
     dataset = open_dataset(root)
 
-    assert (dataset.ids, dataset.targets.tolist()) == ((one, two), [65, 970])
-    assert [source.read() for source in dataset.sources] == [(folder + one).encode(), (folder + two).encode()]
+    assert (dataset.ids, dataset.targets.tolist()) == ((ONE, TWO), [65, 970])
+    assert [source.read() for source in dataset.sources] == [(folder + ONE).encode(), (folder + TWO).encode()]
     assert (dataset.name, dataset.format) == ("mine", "flat files, labels by file name")
-    assert dataset.ignored == ("notes.txt",)
+    assert dataset.ignored == ("LOC_val_solution.csv",)
 
 
 def test_a_name_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:
@@ -124,3 +124,68 @@ def test_folders_that_lie_in_themselves_are_an_error(tmp_path: Path) -> None:
     assert dataset.ids == ("a.JPEG", "b.JPEG")
     with pytest.raises(DatasetError, match=r"/more/(one|two): expected images, found a link to .*, in which it lies"):
         open_dataset(tmp_path / "set")
+
+
+VAL = "ILSVRC/Data/CLS-LOC/val"
+HEADER = b"ImageId,PredictionString\n"
+ROWS = (
+    b"ILSVRC2012_val_00000002,n09193705 1 2 3 4 n09193705 5 6 7 8 \n"
+    b"ILSVRC2012_val_00000003,n02105855 1 2 3 4 \n"
+    b"ILSVRC2012_val_00000001,n01751748 1 2 3 4 \n"
+)
+
+
+TABLES = {"plain": HEADER + ROWS, "of a spreadsheet": b"\xef\xbb\xbf" + (HEADER + ROWS).replace(b"\n", b"\r\n")}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("where", [".", "ILSVRC"])
+@pytest.mark.parametrize("given", [".", "ILSVRC"])
+def test_labels_are_joined_by_image(tmp_path: Path, table: str, where: str, given: str) -> None:
+    """Rows in any order, also such without an image, label the images by the first token, wherever the table lies."""
+    write_files(tmp_path, f"{VAL}/{ONE}", f"{VAL}/{TWO}")
+    write_files(tmp_path / where, "LOC_val_solution.csv", data=TABLES[table])
+
+    dataset = open_dataset(tmp_path / given)
+
+    assert (dataset.ids, dataset.targets.tolist()) == ((ONE, TWO), [65, 970])
+    assert [source.read() for source in dataset.sources] == [f"{VAL}/{name}".encode() for name in (ONE, TWO)]
+    assert (dataset.name, dataset.format) == ((tmp_path / given).name, "Kaggle's tree")
+
+
+def test_images_sorted_into_class_folders_are_read_as_those(tmp_path: Path) -> None:
+    """After valprep.sh the folders are the labels, and no table is needed."""
+    write_files(tmp_path, f"{VAL}/n01751748/{ONE}", f"{VAL}/n09193705/{TWO}")
+
+    dataset = open_dataset(tmp_path)
+
+    assert (dataset.ids, dataset.targets.tolist()) == ((ONE, TWO), [65, 970])
+    assert (dataset.name, dataset.format) == (tmp_path.name, "Kaggle's tree, class folders")
+
+
+IMAGE = "image 'ILSVRC2012_val_00000001'"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (HEADER + ROWS.replace(b"_00000001", b"_00000004"), f"expected a row for each image, found none for .*{ONE}"),
+        (HEADER + ROWS.replace(b"n01751748", b"n00000001"), f"line 4: {IMAGE}: expected a wnid .* found 'n00000001'"),
+        (HEADER + b"ILSVRC2012_val_00000001\n", f"line 2: {IMAGE}: expected a wnid .* found ''"),
+        (
+            HEADER + ROWS + b"ILSVRC2012_val_00000001,n09193705\n",
+            f"line 5: {IMAGE} has two rows with different wnids",
+        ),
+        (b"image,label\n" + ROWS, r"expected the columns ImageId, PredictionString, found \['image', 'label'\]"),
+        (b"", "expected the columns ImageId, PredictionString, found None"),
+        (b"\xff\xfeI\0m\0a\0", "cannot be read as a CSV in UTF-8: .*"),
+        (HEADER + b"x" * 200_000, "cannot be read as a CSV in UTF-8: field larger than field limit .*"),
+    ],
+)
+def test_a_table_that_does_not_serve_is_an_error(tmp_path: Path, table: bytes, message: str) -> None:
+    """The sentence names the table and what is wrong with it."""
+    write_files(tmp_path, f"{VAL}/{ONE}", f"{VAL}/{TWO}")
+    write_files(tmp_path, "LOC_val_solution.csv", data=table)
+
+    with pytest.raises(DatasetError, match=f"LOC_val_solution.csv:? {message}$"):
+        open_dataset(tmp_path)

@@ -141,19 +141,3 @@ def test_a_path_without_a_folder_or_archive_is_an_error(tmp_path: Path, given: s
         open_dataset(str(path))
 
     assert str(raised.value).startswith(message.format(path=path))
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (("n01751748/" + VALIDATION,), "class folders"),
-        ((f"val/{VALIDATION}", "LOC_val_solution.csv"), "flat files, labels by file name"),
-    ],
-)
-def test_what_resembles_another_format_is_read_in_its_own(
-    tmp_path: Path, names: tuple[str, ...], expected: str
-) -> None:
-    """Names of images make no flat files of class folders, and a table no Kaggle tree."""
-    write_files(tmp_path, *names)
-
-    assert open_dataset(tmp_path).format == expected

@@ -27,13 +27,6 @@ def test_labels_lie_beside_the_images(tmp_path: Path) -> None:
     assert (dataset.name, dataset.format) == ("mine", "WebDataset shards")
 
 
-def test_one_shard_is_a_dataset(tmp_path: Path) -> None:
-    """A file is called by its stem."""
-    dataset = open_dataset(write_tar(tmp_path / "some.tar", {"a.jpeg": b"a", "a.cls": b"0"}))
-
-    assert (dataset.ids, dataset.name) == (("a.jpeg",), "some")
-
-
 @pytest.mark.parametrize(
     ("names", "chosen"),
     [
