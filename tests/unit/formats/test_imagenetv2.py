@@ -134,13 +134,3 @@ def test_an_incomplete_variant_is_not_the_published_dataset(
     dataset = open_dataset(root)
 
     assert (dataset.name, dataset.caveat) == (f"not {TOP}", f"it is not the whole {TOP}: {reason}")
-
-
-def test_a_folder_by_wnid_of_that_name_is_not_the_published_dataset(tmp_path: Path) -> None:
-    """The name alone makes no published dataset of class folders in another format."""
-    write_files(tmp_path / TOP, "n01440764/a.jpeg")
-
-    dataset = open_dataset(tmp_path / TOP)
-
-    caveat = "its class folders are not named 0 to 999, as in the original archives"
-    assert (dataset.name, dataset.caveat) == (f"not {TOP}", caveat)
