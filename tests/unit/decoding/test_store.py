@@ -41,14 +41,6 @@ Opened = Callable[..., DecodedImages]
 Unreadable = list[tuple[int, str]]
 
 
-class Shown(list[tuple[int, int]]):
-    """What was shown of the progress."""
-
-    def __call__(self, done: int, images: int) -> None:
-        """Show it."""
-        self.append((done, images))
-
-
 def crops(dataset: ImageDataset) -> NDArray[np.uint8]:
     """Return what the dataset's pixels have to be."""
     return np.stack([crop_image(source.read(), GEOMETRY) for source in dataset.sources])
@@ -78,8 +70,8 @@ def begin(decoded: DecodedImages, key: Path) -> None:
 
 def test_images_are_read_in_order(dataset: ImageDataset, opened: Opened) -> None:
     """Any rows can be read, also into a buffer; the pixels are those that torchvision makes of the files."""
-    shown = Shown()
-    decoded = opened(progress=shown)
+    shown: list[tuple[int, ...]] = []
+    decoded = opened(progress=lambda *numbers: shown.append(numbers))
     buffer = np.zeros((5, 28, 28, 3), np.uint8)
 
     batches = [decoded.read(slice(first, min(first + 10, 37))) for first in range(0, 37, 10)]
@@ -95,13 +87,14 @@ def test_images_are_read_in_order(dataset: ImageDataset, opened: Opened) -> None
 
 def test_progress_is_shown_from_its_start_whenever_somebody_waits(opened: Opened) -> None:
     """Also where all images were decoded before that; once, and not by those who read what is in the store."""
-    shown, again = Shown(), Shown()
-    decoded = opened(progress=shown)
+    shown: list[tuple[int, ...]] = []
+    again: list[tuple[int, ...]] = []
+    decoded = opened(progress=lambda *numbers: shown.append(numbers))
 
     decoded.begin().result()
     decoded.finish()
     decoded.read(ALL)
-    opened(progress=again).finish()
+    opened(progress=lambda *numbers: again.append(numbers)).finish()
 
     assert shown == [(0, 37), (37, 37)]
     assert again == []
@@ -110,11 +103,11 @@ def test_progress_is_shown_from_its_start_whenever_somebody_waits(opened: Opened
 def test_a_subset_is_part_of_the_whole(dataset: ImageDataset, opened: Opened, key: Path) -> None:
     """Ten images decode ten rows; the whole dataset decodes the other 27 and no more, and reads all."""
     part = dataset.subset(10)
-    shown = Shown()
+    shown: list[tuple[int, ...]] = []
 
     few = opened(part).read(slice(0, 10))
     rows = missing(key)
-    everything = opened(progress=shown).read(ALL)
+    everything = opened(progress=lambda *numbers: shown.append(numbers)).read(ALL)
 
     assert np.array_equal(few, crops(part))
     assert sorted({*range(37)} - {*rows}) == part.rows.tolist()
@@ -491,8 +484,8 @@ def test_waiting_for_another_process_is_shown(
 ) -> None:
     """While another process has the lock, the number of decoded images is shown, and nothing is decoded."""
     key.parent.mkdir()
-    shown = Shown()
-    decoded = opened(progress=shown)
+    shown: list[tuple[int, ...]] = []
+    decoded = opened(progress=lambda *numbers: shown.append(numbers))
 
     with FileLock(f"{key}.lock"):
         waiting = thread.submit(decoded.finish)

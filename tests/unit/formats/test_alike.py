@@ -100,6 +100,14 @@ def test_what_is_no_file_any_more_is_not_read(tmp_path: Path) -> None:
         dataset.sources[1].read()
 
 
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_names_that_occur_twice_are_distinguished_by_their_class(tmp_path: Path, kind: str) -> None:
+    """Ids are unique even where file names are not; in shards the key or row does that."""
+    path = write(tmp_path, kind, f"{WNID}/1.JPEG", "n01443537/1.JPEG")
+
+    assert open_dataset(path).ids == (f"{WNID}/1.JPEG", "n01443537/1.JPEG")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("train", ["train", "ILSVRC2012_img_train", "test"])
 def test_only_the_validation_part_is_read(tmp_path: Path, kind: str, train: str) -> None:
@@ -134,17 +142,6 @@ def test_a_systems_folders_are_left_out_and_listed(tmp_path: Path, kind: str, sy
     assert sorted(dataset.ignored) == sorted([f"{system}/", f"{WNID}/{system}/"])
 
 
-@pytest.mark.parametrize("name", ["ILSVRC2012_val_00000001.JPEG", "65/a.JPEG"], ids=["flat", "by index"])
-def test_a_systems_folder_beside_images_of_other_formats_is_listed(tmp_path: Path, name: str) -> None:
-    """Formats that are folders have one rule."""
-    write_files(tmp_path, name, "@eaDir/b.JPEG", "lost+found/x")
-
-    dataset = open_dataset(tmp_path)
-
-    assert len(dataset) == 1
-    assert sorted(dataset.ignored) == ["@eaDir/", "lost+found/"]
-
-
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -164,24 +161,25 @@ def test_a_missing_shard_is_an_error(tmp_path: Path, kind: str, names: tuple[str
     assert message in error_of(tmp_path)
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_shards_that_are_all_there_are_read(tmp_path: Path, first: int) -> None:
-    """They may be counted from 0 or from 1."""
-    for number in range(first, first + 2):
-        write(tmp_path, "WebDataset", f"{number}.jpg").rename(tmp_path / f"val-{number:05}-of-00002.tar")
-
-    assert len(open_dataset(tmp_path)) == 2
-
-
-@pytest.mark.parametrize(("total", "caveat"), [("00001", ""), ("00002", "it is one shard of 2")])
+@pytest.mark.parametrize(
+    ("names", "given", "caveat"),
+    [
+        (["val-00000-of-00002", "val-00001-of-00002"], "", ""),
+        (["val-00001-of-00002", "val-00002-of-00002"], "", ""),
+        (["val-00000-of-00001"], "val-00000-of-00001", ""),
+        (["val-00000-of-00002"], "val-00000-of-00002", "it is one shard of 2"),
+    ],
+)
 @pytest.mark.parametrize("kind", SHARDS)
-def test_a_single_shard_of_several_is_called_one(tmp_path: Path, kind: str, total: str, caveat: str) -> None:
-    """It can be evaluated, and is not taken for the whole."""
-    path = write(tmp_path / "written", kind, "a.jpg")
+def test_all_shards_are_read_or_one(tmp_path: Path, kind: str, names: list[str], given: str, caveat: str) -> None:
+    """They may be counted from 0 or from 1; a single one can be evaluated, and is not taken for the whole."""
+    for name in names:
+        path = write(tmp_path / "written", kind, f"{name}.jpg")
+        path.rename(tmp_path / f"{name}{path.suffix}")
 
-    dataset = open_dataset(path.rename(tmp_path / f"val-00000-of-{total}{path.suffix}"))
+    dataset = open_dataset(tmp_path / f"{given}{path.suffix}" if given else tmp_path)
 
-    assert caveat == dataset.caveat
+    assert (len(dataset), dataset.caveat) == (len(names), caveat)
 
 
 @pytest.mark.parametrize(

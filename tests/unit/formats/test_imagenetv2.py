@@ -41,7 +41,7 @@ def linked(whole: Path, folder: Path) -> Path:
 @pytest.mark.parametrize("folder", ["mine", "mine/val"])
 def test_classes_are_read_as_numbers(tmp_path: Path, folder: str) -> None:
     """Folder 10 is class 10, though as text it comes before 9, and missing folders shift nothing."""
-    write_files(tmp_path / folder, "9/b.jpeg", "10/a.jpeg", "999/c.jpeg", "0/d.jpeg", "0/notes.txt")
+    write_files(tmp_path / folder, "9/b.jpeg", "10/a.jpeg", "999/c.jpeg", "0/d.jpeg", "0/notes.txt", "lost+found/x")
 
     for given in ("mine", folder):
         dataset = open_dataset(tmp_path / given)
@@ -49,7 +49,7 @@ def test_classes_are_read_as_numbers(tmp_path: Path, folder: str) -> None:
         assert dataset.ids == ("a.jpeg", "b.jpeg", "c.jpeg", "d.jpeg")
         assert dataset.targets.tolist() == [10, 9, 999, 0]
         assert (dataset.name, dataset.format, dataset.caveat) == ("mine", "folders by class index", "")
-        assert dataset.ignored == ("0/notes.txt",)
+        assert sorted(dataset.ignored) == ["0/notes.txt", "lost+found/"]
 
 
 def test_the_names_are_those_of_the_published_values() -> None:

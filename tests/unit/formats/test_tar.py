@@ -66,13 +66,6 @@ def test_members_in_class_folders_have_their_labels(tmp_path: Path) -> None:
     assert (dataset.format, dataset.ignored) == ("tar archive of class folders", ("x/readme.md",))
 
 
-def test_names_that_occur_twice_are_distinguished_as_in_class_folders(tmp_path: Path) -> None:
-    """The path from the class folder on is then the id."""
-    path = write_tar(tmp_path / "any.tar", {f"val/{FIRST}/1.JPEG": b"a", f"val/{SECOND}/1.JPEG": b"b"})
-
-    assert open_dataset(path).ids == (f"{FIRST}/1.JPEG", f"{SECOND}/1.JPEG")
-
-
 @pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_members_of_every_kind_of_archive_are_read(tmp_path: Path, format_: int) -> None:
     """Offset and size give the bytes of each file, also behind long names, and folders are left out."""
