@@ -277,11 +277,6 @@ def geometries(stores: list[StoreInfo]) -> list[str]:
     return [str(store.description.geometry) for store in stores]
 
 
-def removed(stores: list[StoreInfo], older_than: float | None = None, max_size: int | None = None) -> list[str]:
-    """Prune, and return why each store that was to go was kept; an empty text for each that is gone."""
-    return [kept for _, kept in prune(stores, older_than=older_than, max_size=max_size)]
-
-
 def test_stores_are_listed_the_last_used_first(dataset: ImageDataset, folder: Path) -> None:
     """Each with what it is for, how many images it holds, its size on the disk, and its last use; no other folders."""
     (folder / "notes.txt").write_text("no store")
@@ -311,7 +306,7 @@ def test_a_store_of_an_older_version_is_listed_and_pruned(folder: Path) -> None:
     assert store.decoded == 0
     with pytest.raises(StoreError, match=r" cannot be verified: it is of an older version; remove that folder$"):
         verify(store, ignore)
-    assert removed([store], max_size=0) == [""]
+    assert [kept for _, kept in prune([store], older_than=None, max_size=0)] == [""]
 
 
 def test_a_damaged_image_is_named_and_forgotten(folder: Path) -> None:
@@ -424,7 +419,7 @@ def test_the_least_recently_used_go_first_whatever_their_size(folder: Path, larg
     gone = list(prune(stores, older_than=None, max_size=101))
 
     assert [(stores[2].folder, "")] == [(store.folder, kept) for store, kept in gone]
-    assert removed([stores[0]._replace(used=time.time())], older_than=60) == []
+    assert list(prune([stores[0]._replace(used=time.time())], older_than=60, max_size=None)) == []
 
 
 def test_a_store_that_cannot_be_removed_is_named_and_the_others_go(folder: Path) -> None:
@@ -434,9 +429,9 @@ def test_a_store_that_cannot_be_removed_is_named_and_the_others_go(folder: Path)
     stores[1].folder.symlink_to(moved)
 
     with FileLock(f"{stores[2].folder}.lock"):
-        kept = removed(list_stores(folder), max_size=0)
+        gone = list(prune(list_stores(folder), older_than=None, max_size=0))
 
-    assert kept == ["being built", "Cannot call rmtree on a symbolic link", ""]
+    assert [kept for _, kept in gone] == ["being built", "Cannot call rmtree on a symbolic link", ""]
     assert geometries(list_stores(folder)) == geometries(stores)[1:]
 
 

@@ -154,10 +154,7 @@ IMAGE = "image 'ILSVRC2012_val_00000001'"
         (HEADER + ROWS.replace(b"_00000001", b"_00000004"), f"expected a row for each image, found none for .*{ONE}"),
         (HEADER + ROWS.replace(b"n01751748", b"n00000001"), f"line 4: {IMAGE}: expected a wnid .* found 'n00000001'"),
         (HEADER + b"ILSVRC2012_val_00000001\n", f"line 2: {IMAGE}: expected a wnid .* found ''"),
-        (
-            HEADER + ROWS + b"ILSVRC2012_val_00000001,n09193705\n",
-            f"line 5: {IMAGE} has two rows with different wnids",
-        ),
+        (HEADER + ROWS + b"ILSVRC2012_val_00000001,n09193705\n", f"line 5: {IMAGE} has two rows with different wnids"),
         (b"image,label\n" + ROWS, r"expected the columns ImageId, PredictionString, found \['image', 'label'\]"),
         (b"", "expected the columns ImageId, PredictionString, found None"),
         (b"\xff\xfeI\0m\0a\0", "cannot be read as a CSV in UTF-8: .*"),

@@ -107,10 +107,7 @@ RANGE = "the validation images are numbered 1 to 50,000, not"
             f"at {{root}}/{VAL}, whose labels are known by file name",
         ),
         ([f"{VAL}/a.txt"], f"{{root}}/{VAL}: expected .JPEG files or class folders, found neither; unpack them"),
-        (
-            ["ILSVRC/Data/CLS-LOC/train/a.JPEG"],
-            f"{{root}}/{VAL}: expected the validation images of Kaggle's tree",
-        ),
+        (["ILSVRC/Data/CLS-LOC/train/a.JPEG"], f"{{root}}/{VAL}: expected the validation images of Kaggle's tree"),
     ],
 )
 def test_a_folder_that_does_not_serve_is_an_error(tmp_path: Path, names: list[str], message: str) -> None:

@@ -134,13 +134,8 @@ def test_a_devkit_that_contradicts_the_known_labels_is_an_error(tmp_path: Path, 
     )
 
 
-def link_to_itself(path: Path) -> None:
-    """Write a devkit whose ground truth is a link."""
-    link = tarfile.TarInfo(GROUND_TRUTH)
-    link.type, link.linkname = tarfile.LNKTYPE, GROUND_TRUTH
-    write_tar(path, {}, link, mode="w:gz")
-
-
+LINK = tarfile.TarInfo(GROUND_TRUTH)
+LINK.type, LINK.linkname = tarfile.LNKTYPE, GROUND_TRUTH
 NO_GROUND_TRUTH = rf"expected {GROUND_TRUTH} in it, found no such file; download it again$"
 DAMAGED_DEVKITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "short": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\n361\n"), "expected 50,000 lines, found 2; unpack"),
@@ -150,7 +145,7 @@ DAMAGED_DEVKITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "plain": (DEVKIT, lambda path: path.write_bytes(b"not gzip"), "expected a gzipped tar archive: .*; download"),
     "cut": (DEVKIT, lambda path: path.write_bytes(b"\x1f\x8b\x08\0 x"), "expected a gzipped tar archive: .*; download"),
     "other": (DEVKIT, lambda path: write_tar(path, {"readme.txt": b""}, mode="w:gz"), NO_GROUND_TRUTH),
-    "link": (DEVKIT, link_to_itself, NO_GROUND_TRUTH),
+    "link": (DEVKIT, lambda path: write_tar(path, {}, LINK, mode="w:gz"), NO_GROUND_TRUTH),
     "bomb": (
         DEVKIT,
         lambda path: path.write_bytes(gzip.compress(bytes(2**26 + 1), compresslevel=1)),
