@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import signal
@@ -268,13 +269,26 @@ def test_a_file_that_is_cut_short_while_it_is_read(dataset: ImageDataset, opened
     assert sorted(decoded.repaired) == [f"{row:02}.JPEG" for row in range(left // ROW, 37)]
 
 
+def test_a_disk_that_cannot_read_is_damage(
+    dataset: ImageDataset, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that cannot be read are decoded again, like those that differ."""
+    opened().finish()
+    readinto = Mock(side_effect=OSError(errno.EIO, "Input/output error"))
+    monkeypatch.setattr(io, "FileIO", type("Failing", (io.FileIO,), {"readinto": readinto}))
+    damaged = opened()
+
+    assert np.array_equal(damaged.read(ALL), crops(dataset))
+    assert len(damaged.repaired) == 37
+
+
 def test_a_changed_row_in_a_store_that_cannot_be_written(
     dataset: ImageDataset, opened: Opened, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run gets the right pixels all the same; if the image itself is gone as well, that is an error."""
     opened().finish()
     flip(key, 7)
-    monkeypatch.setattr(Pixels, "write", failing(errno.EROFS))
+    monkeypatch.setattr(Pixels, "write", Mock(side_effect=OSError(errno.EROFS, "Read-only file system")))
     damaged = opened()
 
     assert np.array_equal(damaged.read(ALL), crops(dataset))
@@ -375,15 +389,6 @@ def test_a_worker_that_fails_is_an_error(
         opened().finish()
 
 
-def failing(number: int) -> Callable[..., None]:
-    """Return what raises a system error."""
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail
-
-
 @pytest.mark.parametrize(
     ("free", "number"), [(37 * ROW - 1, errno.ENOSPC), (10**9, errno.ENOSPC), (10**9, errno.EDQUOT)]
 )
@@ -392,7 +397,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(
 ) -> None:
     """Without the space for all images, or the quota, none is decoded, every model fails, and no files stay."""
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
-    monkeypatch.setattr(os, "posix_fallocate", failing(number))
+    monkeypatch.setattr(os, "posix_fallocate", Mock(side_effect=OSError(number, os.strerror(number))))
     monkeypatch.setattr(module, "decode_rows", None)
     decoded = opened()
 
@@ -413,7 +418,7 @@ def test_what_an_earlier_build_has_allocated_is_not_needed_again(
         with pytest.raises(DatasetError):
             opened().finish()
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
-    monkeypatch.setattr("os.posix_fallocate", failing(errno.EOPNOTSUPP))
+    monkeypatch.setattr(os, "posix_fallocate", Mock(side_effect=OSError(errno.EOPNOTSUPP, "Not supported")))
 
     assert np.array_equal(opened().read(ALL), crops(dataset))
 
@@ -498,10 +503,9 @@ def test_waiting_for_another_process_is_shown(
 def test_closing_does_not_wait_for_another_process(opened: Opened, key: Path, thread: ThreadPoolExecutor) -> None:
     """Interrupted while another process decodes, a run ends at once."""
     key.parent.mkdir()
+    decoded = opened()
     with FileLock(f"{key}.lock"):
-        decoded = opened()
         decoded.begin()
-
         thread.submit(decoded.close).result(timeout=30)
 
 

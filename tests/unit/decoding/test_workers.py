@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -92,12 +93,8 @@ def test_folders_of_killed_processes_are_removed_by_the_next(tmp_path: Path) -> 
 def test_what_could_not_be_removed_is_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a file that another process has open, on Windows."""
     write_files(tmp_path / "run-00000000", workers.LOCK, workers.LOCKED, "inner/file")
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "in use")
-
     with monkeypatch.context() as patched:
-        patched.setattr("shutil.rmtree", refuse)
+        patched.setattr("shutil.rmtree", Mock(side_effect=PermissionError(13, "in use")))
         first, _ = workers.own_folder(tmp_path / "run-")
     assert 2 == len(list(tmp_path.iterdir()))
     second, _ = workers.own_folder(tmp_path / "run-")
