@@ -333,12 +333,13 @@ def test_special_files_in_a_store_are_no_store(
         opened().finish()
 
 
+@pytest.mark.parametrize(("rows", "more"), [(range(3, 4), ""), (range(3, 8), ""), (range(3, 10), "; and 2 more")])
 def test_unreadable_images_are_named_and_fail_every_model(
-    dataset: ImageDataset, opened: Opened, key: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: ImageDataset, opened: Opened, key: Path, monkeypatch: pytest.MonkeyPatch, rows: range, more: str
 ) -> None:
     """All are counted, the first are named, and the others decoded; the second model fails at once like the first."""
     sources = list(dataset.sources)
-    for row in range(3, 10):
+    for row in rows:
         Path(str(sources[row])).write_bytes(b"no image")
         sources[row] = FileSource.of(str(sources[row]))
     decoded = opened(replace(dataset, sources=tuple(sources)))
@@ -349,13 +350,12 @@ def test_unreadable_images_are_named_and_fail_every_model(
     with pytest.raises(DatasetError) as second:
         decoded.read(slice(0, 1))
 
-    names = [f"{dataset.sources[row]} (not a JPEG, PNG or WEBP image)" for row in range(3, 8)]
+    names = "; ".join(f"{dataset.sources[row]} (not a JPEG, PNG or WEBP image)" for row in rows[:5])
     assert str(first.value) == (
-        f"7 of 37 images cannot be decoded: {'; '.join(names)}; and 2 more. Replace them; nothing is scored without "
-        "them."
+        f"{len(rows)} of 37 images cannot be decoded: {names}{more}. Replace them; nothing is scored without them."
     )
     assert str(second.value) == str(first.value)
-    assert missing(key) == list(range(3, 10))
+    assert missing(key) == list(rows)
 
 
 def kill(*_: object) -> Unreadable:
