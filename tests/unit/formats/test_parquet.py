@@ -59,6 +59,7 @@ def test_shards_of_the_validation_set_are_read(tmp_path: Path, given: str) -> No
     """All of them, in the folder or in its data/, and none of another split."""
     for name, row in zip(["train-0", "validation-0", "validation-1", "test-0"], [*ROWS, ROWS[0]], strict=True):
         write_parquet(tmp_path / "mine" / "data" / f"{name}.parquet", [row])
+    (tmp_path / "mine" / "data" / "val.parquet").mkdir()
 
     dataset = open_dataset(tmp_path / given)
 

@@ -14,11 +14,12 @@ ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
 
 
 def test_labels_lie_beside_the_images(tmp_path: Path) -> None:
-    """A key's .cls or .json is its label, and the JSON's filename its id, in any order of the members."""
+    """A key's .cls or .json is its label, and the JSON's filename its id; a compressed archive beside is left alone."""
     first = {"k1.cls": b"65\n", "k1.jpg": b"one", "k1.json": b'{"filename": "val/%s", "label": 65}' % ONE.encode()}
     second = {TWO: b"two", TWO.replace("JPEG", "json"): b'{"cls": 970}', "x/c.png": b"c", "x/c.cls": b"3"}
     write_tar(tmp_path / "mine" / "0.tar", first)
     write_tar(tmp_path / "mine" / "1.tar", {**second, "x/c.txt": b"a caption", "._k.jpg": b""})
+    write_tar(tmp_path / "mine" / "old.tar.gz", {"t.jpg": b""}, mode="w:gz")
 
     dataset = open_dataset(tmp_path / "mine")
 
