@@ -1,10 +1,12 @@
-"""Tests of harness.decoding.store.Store: the key of a store, and what is kept under it."""
+"""Tests of the folders of stores: their keys, what is kept there, who can use it; and how they are kept up."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,287 +17,426 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from harness.dataset import ImageDataset, open_dataset
 from harness.decoding import decoders
 from harness.decoding.decoders import crop_image
 from harness.decoding.folder import Description
-from harness.decoding.store import Store, describe
+from harness.decoding.store import DecodedImages, Store, describe
+from harness.decoding.upkeep import StoreInfo, list_stores, prune, verify
 from harness.errors import StoreError
 from harness.options import Decoder
 from harness.preset import Geometry
+from tests.archives import write_files
 
 GEOMETRY = Geometry(resize=32, crop=28, interpolation="bilinear")
+Opened = Callable[..., DecodedImages]
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
+
+def key_of(dataset: ImageDataset, geometry: Geometry = GEOMETRY, decoder: str = "pillow") -> str:
+    """Return what the store is kept under."""
+    return describe(dataset, geometry, Decoder(decoder, "cuda:0" if decoder == "nvjpeg" else None)).key
 
 
 def ignore(_done: int, _images: int) -> None:
     """Show no progress."""
 
 
-def key(dataset: ImageDataset, geometry: Geometry = GEOMETRY, decoder: str = "pillow") -> str:
-    """Return what the store is kept under."""
-    return describe(dataset, geometry, Decoder(decoder)).key
-
-
 def test_the_key_holds_the_geometry_and_the_decoder(dataset: ImageDataset) -> None:
     """Anything that changes the crop is another store."""
     keys = [
-        key(dataset),
-        key(dataset, replace(GEOMETRY, resize=33)),
-        key(dataset, replace(GEOMETRY, crop=27)),
-        key(dataset, replace(GEOMETRY, interpolation="bicubic")),
-        key(dataset, decoder="torchvision"),
+        key_of(dataset),
+        key_of(dataset, replace(GEOMETRY, resize=33)),
+        key_of(dataset, replace(GEOMETRY, crop=27)),
+        key_of(dataset, replace(GEOMETRY, interpolation="bicubic")),
+        key_of(dataset, decoder="torchvision"),
     ]
 
     assert len(set(keys)) == len(keys)
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "decoder"),
+    ("name", "decoder"),
     [
-        ("harness.decoding.decoders", "pillow_version", "pillow"),
-        ("harness.decoding.decoders", "libjpeg_turbo_version", "pillow"),
-        ("torchvision", "__version__", "torchvision"),
-        ("torch", "__version__", "torchvision"),
-        ("torch.backends.cpu", "get_cpu_capability", "torchvision"),
+        ("harness.decoding.decoders.pillow_version", "pillow"),
+        ("harness.decoding.decoders.libjpeg_turbo_version", "pillow"),
+        ("torchvision.__version__", "torchvision"),
+        ("torch.__version__", "torchvision"),
+        ("torch.backends.cpu.get_cpu_capability", "torchvision"),
+        ("torch.cuda.get_device_name", "nvjpeg"),
+        ("torch.version.cuda", "nvjpeg"),
     ],
 )
 def test_the_key_holds_the_versions(
-    dataset: ImageDataset, module: str, name: str, decoder: str, monkeypatch: pytest.MonkeyPatch
+    dataset: ImageDataset, name: str, decoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new version of anything that makes pixels builds a new store, so that the old one hides no regression."""
-    before = key(dataset, decoder=decoder)
-    other: Any = "other" if name == "__version__" else lambda: "other"
-    monkeypatch.setattr(f"{module}.{name}", other)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"GPU of {device}")
+    before = key_of(dataset, decoder=decoder)
+    other: Any = "other" if name.endswith(("__version__", "version.cuda")) else lambda *_: "other"
+    monkeypatch.setattr(name, other)
 
-    assert key(dataset, decoder=decoder) != before
-
-
-@pytest.fixture
-def pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of packages with a Pillow that has libraries of its own."""
-    for name in ("PIL/__init__.py", "PIL/Image.py", "PIL/_imaging.so", "pillow.libs/libjpeg.so"):
-        (tmp_path / "packages" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "packages" / name).write_bytes(b"as it was built first")
-    monkeypatch.setattr("PIL.__file__", str(tmp_path / "packages/PIL/__init__.py"))
-    return tmp_path / "packages"
+    assert key_of(dataset, decoder=decoder) != before
 
 
-@pytest.mark.parametrize("name", ["PIL/Image.py", "PIL/_imaging.so", "pillow.libs/libjpeg.so"])
-def test_the_key_holds_the_content_of_pillow(dataset: ImageDataset, pillow: Path, name: str) -> None:
-    """A Pillow that was built again under the same version builds a new store; one as before finds the old."""
-    before, same = key(dataset), key(dataset)
-    (pillow / name).write_bytes(b"as it was built again")
-    decoders._digest_of.cache_clear()  # of a process, which reads the files once
-    (pillow / "PIL/__pycache__").mkdir()
-
-    assert before == same != key(dataset)
-
-
-def test_a_pillow_without_libraries_of_its_own_has_a_key(dataset: ImageDataset, pillow: Path) -> None:
-    """Such as that of a Linux distribution."""
-    before = key(dataset)
-    shutil.rmtree(pillow / "pillow.libs")
-
-    assert key(dataset) != before
+def install(root: Path, monkeypatch: pytest.MonkeyPatch, changed: str | None = None) -> None:
+    """Use a Pillow that has libraries of its own, a torchvision, and decoders of the harness, all in this folder."""
+    pillow = ["PIL/__init__.py", "PIL/Image.py", "PIL/_imaging.so", "pillow.libs/libjpeg.so"]
+    parts = ["transforms/functional.py", "image.so", "transforms/v2/functional/_geometry.py"]
+    write_files(root, *pillow, *(f"torchvision/{part}" for part in parts), "decoders.py")
+    if changed is not None:
+        write_files(root, changed, data=b"as it was built again")
+    monkeypatch.setattr("PIL.__file__", str(root / "PIL/__init__.py"))
+    monkeypatch.setattr("torchvision.__file__", str(root / "torchvision/__init__.py"))
+    monkeypatch.setattr(decoders, "__file__", str(root / "decoders.py"))
 
 
 @pytest.mark.parametrize(
-    ("name", "decoder", "is_held"),
+    ("changed", "decoder", "is_held"),
     [
-        ("transforms/functional.py", "pillow", False),
-        ("transforms/functional.py", "torchvision", True),
-        ("image.so", "torchvision", True),
-        ("transforms/v2/functional/_geometry.py", "torchvision", True),
+        ("decoders.py", "pillow", True),
+        ("PIL/Image.py", "pillow", True),
+        ("PIL/_imaging.so", "pillow", True),
+        ("pillow.libs/libjpeg.so", "pillow", True),
+        ("PIL/__pycache__/Image.pyc", "pillow", False),
+        ("torchvision/transforms/functional.py", "pillow", False),
+        ("torchvision/transforms/functional.py", "torchvision", True),
+        ("torchvision/image.so", "torchvision", True),
+        ("torchvision/transforms/v2/functional/_geometry.py", "torchvision", True),
     ],
 )
-def test_the_key_holds_the_code_of_torchvision_that_the_decoder_runs(
-    dataset: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, decoder: str, *, is_held: bool
+def test_the_key_holds_the_code_that_the_decoder_runs(
+    dataset: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, decoder: str, *, is_held: bool
 ) -> None:
-    """With Pillow as decoder that is nothing, so that stores serve several versions of torch and torchvision."""
-    package = tmp_path / "torchvision"
-    (package / name).parent.mkdir(parents=True)
-    (package / name).write_text("as it was")
-    monkeypatch.setattr("torchvision.__file__", str(package / "__init__.py"))
-    before = key(dataset, decoder=decoder)
-    (package / name).write_text("as it is")
-    decoders._digest_of.cache_clear()
+    """Built or edited again under the same version, it has a new store; with Pillow, torchvision's does not matter."""
+    keys = []
+    for folder, change in (("one", None), ("same", None), ("other", changed)):
+        install(tmp_path / folder, monkeypatch, change)
+        keys.append(key_of(dataset, decoder=decoder))
 
-    assert (key(dataset, decoder=decoder) != before) == is_held
+    assert keys[0] == keys[1]
+    assert (keys[2] != keys[0]) == is_held
 
 
-def test_the_key_holds_the_code_of_the_decoders(
-    dataset: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A change of the harness itself that changes pixels finds no store of the old code."""
-    before = key(dataset)
-    (tmp_path / "decoders.py").write_text(Path(decoders.__file__).read_text().replace("round(", "int("))
-    monkeypatch.setattr(decoders, "__file__", str(tmp_path / "decoders.py"))
-
-    assert key(dataset) != before
-
-
-def change_time(root: Path) -> None:
-    """Touch an image."""
-    path = next(root.rglob("*.JPEG"))
-    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-
-
-def change_size(root: Path) -> None:
-    """Lengthen an image, with its time as before."""
-    path = next(root.rglob("*.JPEG"))
+def lengthen(path: Path) -> None:
+    """Change the size of a file, and not its time."""
     before = path.stat().st_mtime_ns
     path.write_bytes(path.read_bytes() + b"\0")
     os.utime(path, ns=(0, before))
 
 
-def rename(root: Path) -> None:
-    """Call an image by another name."""
-    path = next(root.rglob("*.JPEG"))
-    path.rename(path.with_name("other.JPEG"))
-
-
-def remove(root: Path) -> None:
-    """Remove an image."""
-    next(root.rglob("*.JPEG")).unlink()
-
-
-@pytest.mark.parametrize("change", [change_time, change_size, rename, remove])
-def test_the_key_holds_every_image(dataset: ImageDataset, change: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [lengthen, lambda path: os.utime(path, ns=(0, 1)), lambda path: path.rename(path.with_name("x.jpg")), Path.unlink],
+    ids=["size", "time", "name", "number"],
+)
+def test_the_key_holds_every_image(dataset: ImageDataset, change: Callable[[Path], object]) -> None:
     """Another time, size, name or number of files is another store."""
-    change(dataset.root)
+    change(next(dataset.root.rglob("*.JPEG")))
 
-    assert key(open_dataset(str(dataset.root))) != key(dataset)
+    assert key_of(open_dataset(dataset.root)) != key_of(dataset)
 
 
 def test_the_key_does_not_hold_the_path(dataset: ImageDataset) -> None:
     """A dataset that is moved as it is, or of which a part is used, finds its store again."""
     moved = dataset.root.rename(dataset.root.with_name("elsewhere"))
 
-    assert key(open_dataset(str(moved))) == key(dataset)
-    assert key(dataset.subset(5)) == key(dataset)
+    assert key_of(open_dataset(moved)) == key_of(dataset)
+    assert key_of(dataset.subset(5)) == key_of(dataset)
 
 
-def test_a_store_says_what_it_is_for(dataset: ImageDataset, tmp_path: Path) -> None:
+def test_a_store_says_what_it_is_for(dataset: ImageDataset, opened: Opened, key: Path) -> None:
     """The folder has its key as name, a description, and the ids of its rows; it is usable by hand."""
-    with Store(dataset, Decoder(), tmp_path / "store", workers=1) as store:
-        store.decoded(GEOMETRY, ignore).finish()
+    opened().finish()
 
-    [folder] = [path for path in (tmp_path / "store").iterdir() if path.is_dir()]
-    about = msgspec.json.decode((folder / "store.json").read_bytes(), type=Description)
-    pixels = np.memmap(folder / "pixels", np.uint8, "r", shape=(37, 28, 28, 3))
-    assert folder.name == key(dataset) == about.key
+    about = msgspec.json.decode((key / "store.json").read_bytes(), type=Description)
+    pixels = np.memmap(key / "pixels", np.uint8, "r", shape=(37, 28, 28, 3))
+    assert [about.key] == [path.name for path in key.parent.iterdir() if path.is_dir()]
     assert (about.dataset, about.dataset_format, about.images) == ("images", dataset.format, 37)
     assert (about.root, about.fingerprint) == (str(dataset.root), dataset.fingerprint)
-    assert json.loads((folder / "ids.json").read_text()) == list(dataset.ids)
+    assert json.loads((key / "ids.json").read_text()) == list(dataset.ids)
     assert np.array_equal(pixels[20], crop_image(dataset.sources[20].read(), GEOMETRY))
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"dataset": "images"}', None])
-def test_a_description_that_is_damaged_is_written_again(
-    dataset: ImageDataset, tmp_path: Path, damage: str | None
-) -> None:
+def test_a_description_that_is_damaged_is_written_again(opened: Opened, key: Path, damage: str | None) -> None:
     """A store that runs use is listed, too; None stands for lost ids."""
-    for _ in range(2):
-        with Store(dataset, Decoder(), tmp_path / "store", workers=1) as store:
-            store.decoded(GEOMETRY, ignore).finish()
-        [folder] = [path for path in (tmp_path / "store").iterdir() if path.is_dir()]
-        assert json.loads((folder / "ids.json").read_text()) == list(dataset.ids)
-        assert msgspec.json.decode((folder / "store.json").read_bytes(), type=Description).key == folder.name
-        if damage is None:
-            (folder / "ids.json").unlink()
-        else:
-            (folder / "store.json").write_text(damage)
+    opened().finish()
+    before = (key / "ids.json").read_bytes(), (key / "store.json").read_bytes()
+    if damage is None:
+        (key / "ids.json").unlink()
+    else:
+        (key / "store.json").write_text(damage)
+
+    opened().finish()
+
+    assert before == ((key / "ids.json").read_bytes(), (key / "store.json").read_bytes())
 
 
-def test_the_last_use_is_noted(dataset: ImageDataset, tmp_path: Path) -> None:
+def test_the_last_use_is_noted(opened: Opened, key: Path) -> None:
     """The time of the description is that of the last use, by which stores are pruned."""
-    for _ in range(2):
-        with Store(dataset, Decoder(), tmp_path / "store", workers=1) as store:
-            store.decoded(GEOMETRY, ignore).finish()
-        [about] = (tmp_path / "store").glob("*/store.json")
-        used, now = about.stat().st_mtime, time.time()
-        os.utime(about, (0, 0))
+    opened().finish()
+    os.utime(key / "store.json", (0, 0))
 
-        assert now - 60 < used <= now + 1
+    opened().finish()
+
+    assert time.time() - 60 < (key / "store.json").stat().st_mtime <= time.time() + 1
 
 
 def test_models_of_one_geometry_share_the_decoded_images(dataset: ImageDataset, tmp_path: Path) -> None:
-    """The second request for a geometry is the first; another geometry closes it, and both are kept."""
+    """The second request for a geometry is the first, with its own progress; another one closes it; both are kept."""
+    shown: list[tuple[int, int]] = []
     with Store(dataset, Decoder(), tmp_path / "store", workers=1) as store:
         first = store.decoded(GEOMETRY, ignore)
-        pixels = first.read(slice(0, 37))
-        second = store.decoded(Geometry(32, 28, "bilinear"), ignore)
+        second = store.decoded(Geometry(32, 28, "bilinear"), lambda *numbers: shown.append(numbers))
+        pixels = second.read(slice(0, 37))
         other = store.decoded(Geometry(30, 28, "bilinear"), ignore)
 
         assert second is first
+        assert (37, 37) == shown[-1]
         assert other is not first
         assert not np.array_equal(other.read(slice(0, 37)), pixels)
     assert len(list((tmp_path / "store").glob("*/pixels"))) == 2
 
 
-def test_progress_is_that_of_the_last_request(dataset: ImageDataset, tmp_path: Path) -> None:
-    """A model whose geometry is already open is shown the decoding that is left."""
-    shown: list[tuple[int, int]] = []
-    with Store(dataset, Decoder(), tmp_path / "store", 1) as store:
-        store.decoded(GEOMETRY, ignore)
-
-        store.decoded(GEOMETRY, lambda *numbers: shown.append(numbers)).finish()
-
-    assert (len(dataset), len(dataset)) == shown[-1]
-
-
 def test_nothing_is_kept_without_a_folder(
     dataset: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One geometry at a time is in the temporary folder, and nothing after that."""
+    """One geometry at a time is in the temporary folder, its pixels no longer files once they are decoded."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("harness.decoding.store.temporary_folder", lambda: tmp_path / "tmp")
 
     with Store(dataset, Decoder(), None, workers=1) as store:
-        store.decoded(GEOMETRY, ignore).finish()
         store.decoded(Geometry(30, 28, "bilinear"), ignore).finish()
-        folders = list((tmp_path / "tmp").iterdir())
+        decoded = store.decoded(GEOMETRY, ignore)
+        decoded.finish()
+        [folder] = (tmp_path / "tmp").iterdir()
+        files = {path.name for path in folder.rglob("*") if path.is_file()}
+        image = decoded.read(slice(20, 21))[0]
 
-    assert len(folders) == 1
+    assert not files & {"pixels", "hashes"}
+    assert np.array_equal(image, crop_image(dataset.sources[20].read(), GEOMETRY))
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_a_store_without_write_permission_serves_who_needs_nothing_new(dataset: ImageDataset) -> None:
+def test_a_store_without_write_permission_serves_who_needs_nothing_new(dataset: ImageDataset, opened: Opened) -> None:
     """Another user can read a store that is not theirs; what is missing there cannot be kept, which is an error."""
     if os.geteuid():
         pytest.skip("only root can become another user")
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        dataset = open_dataset(shutil.copytree(dataset.root, Path(folder) / "images"))
-        with Store(dataset.subset(36), Decoder(), Path(folder) / "store", workers=1) as store:
-            before = store.decoded(GEOMETRY, ignore).read(slice(0, 36))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        dataset = open_dataset(shutil.copytree(dataset.root, folder / "images"))
+        before = opened(dataset.subset(36), folder=folder / "store").read(slice(0, 36))
         os.seteuid(65534)
         try:
-            with Store(dataset.subset(36), Decoder(), Path(folder) / "store", workers=1) as store:
-                after = store.decoded(GEOMETRY, ignore).read(slice(0, 36))
-            with Store(dataset, Decoder(), Path(folder) / "store", workers=1) as store:
-                message = (
-                    r"^decoded images cannot be kept in .*: Permission denied: .*; point --store at a folder that "
-                )
-                with pytest.raises(StoreError, match=message):
-                    store.decoded(GEOMETRY, ignore).finish()
+            after = opened(dataset.subset(36), folder=folder / "store").read(slice(0, 36))
+            message = r"^decoded images cannot be kept in .*: Permission denied: .*; point --store at a folder that "
+            with pytest.raises(StoreError, match=message):
+                opened(dataset, folder=folder / "store").finish()
         finally:
             os.seteuid(0)
 
     assert np.array_equal(before, after)
 
 
-def test_a_read_only_file_system_serves_who_needs_nothing_new(
-    dataset: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_read_only_file_system_serves_who_needs_nothing_new(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files are opened for reading; the last use cannot be noted there, which is no error."""
+    before = opened().read(slice(0, 37))
+    plain = os.open
+
+    def read_only(path: Path, flags: int = os.O_RDWR, *mode: int, **_: object) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(30, "Read-only file system")
+        return plain(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    monkeypatch.setattr(os, "utime", read_only)
+
+    assert np.array_equal(before, opened().read(slice(0, 37)))
+
+
+WHOLE = 37 * 28 * 28 * 3
+
+
+@pytest.fixture
+def folder(dataset: ImageDataset, opened: Opened, tmp_path: Path) -> Path:
+    """Three stores, last used 3, 2 and 1 hours ago, the last of them a part."""
+    for hours, resize, images in ((3, 32, 37), (2, 33, 37), (1, 34, 10)):
+        opened(dataset.subset(images), geometry=Geometry(resize, 28, "bilinear")).finish()
+        [about] = [path for path in tmp_path.glob("store/*/store.json") if path.stat().st_mtime > time.time() - 3000]
+        os.utime(about, (0, time.time() - 3600 * hours))
+    return tmp_path / "store"
+
+
+def geometries(stores: list[StoreInfo]) -> list[str]:
+    """Return what tells the stores apart."""
+    return [str(store.description.geometry) for store in stores]
+
+
+def test_stores_are_listed_the_last_used_first(dataset: ImageDataset, folder: Path) -> None:
+    """Each with what it is for, how many images it holds, its size on the disk, and its last use; no other folders."""
+    (folder / "notes.txt").write_text("no store")
+    (folder / "empty").mkdir()
+
+    stores = list_stores(folder)
+
+    assert geometries(stores) == ["34/28 bilinear", "33/28 bilinear", "32/28 bilinear"]
+    assert [(store.decoded, store.description.images) for store in stores] == [(10, 37), (37, 37), (37, 37)]
+    assert {(store.description.dataset, store.description.root) for store in stores} == {("images", str(dataset.root))}
+    assert all(store.description.decoder == "pillow" for store in stores)
+    assert all("libjpeg-turbo" in store.description.versions for store in stores)
+    assert all(WHOLE <= store.size <= WHOLE + 6 * 4096 for store in stores[1:])
+    assert stores[0].size < WHOLE
+    assert [round((time.time() - store.used) / 3600) for store in stores] == [1, 2, 3]
+    assert list_stores(folder / "missing") == []  # as before the first run
+
+
+def test_a_store_of_an_older_version_is_listed_and_pruned(folder: Path) -> None:
+    """No run reads it any more, so that it would stay for ever."""
+    old = list_stores(folder)[0].folder
+    text = (old / "store.json").read_text()
+    (old / "store.json").write_text(text.replace('"format": 3', '"format": 2'))
+
+    [store] = [store for store in list_stores(folder) if store.folder == old]
+
+    assert store.decoded == 0
+    with pytest.raises(StoreError, match=r" cannot be verified: it is of an older version; remove that folder$"):
+        verify(store, ignore)
+    assert [kept for _, kept in prune([store], older_than=None, max_size=0)] == [""]
+
+
+def test_a_damaged_image_is_named_and_forgotten(folder: Path) -> None:
+    """Every decoded image is read; it is named by its id, once, and is to be decoded again."""
+    store = list_stores(folder)[1]
+    with (store.folder / "pixels").open("r+b") as file:
+        file.seek(7 * 28 * 28 * 3)
+        file.write(b"\x01\x02\x03\x04\x05")
+    seen: list[tuple[int, int]] = []
+
+    first, second = verify(store, ignore), verify(store, lambda *numbers: seen.append(numbers))
+
+    assert (first, second) == (["07.JPEG"], [])
+    assert seen[-1] == (36, 36)  # a missing row is no damage
+    assert list_stores(folder)[1].decoded == 36
+
+
+def replaced(old: str, new: str) -> Callable[[Path], object]:
+    """Return what writes the sound description, but for this."""
+    return lambda path: path.write_text(path.with_name("was.json").read_text().replace(old, new))
+
+
+DAMAGED: dict[str, Callable[[Path], object]] = {
+    "deep": lambda path: path.write_text('{"x":' * 200_000),
+    "digits": lambda path: path.write_text(f'{{"images": {"9" * 5000}}}'),
+    "odd types": lambda path: path.write_text('{"dataset": [], "images": 1e400, "geometry": 7}'),
+    "no text": lambda path: path.write_bytes(bytes(range(256))),
+    "huge": lambda path: path.write_bytes(b"[" + b"0," * 10**6),
+    "looped": lambda path: path.symlink_to(path),
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "minus": replaced(" 37,", " -37,"),
+    "many": replaced(" 37,", f" {'9' * 30},"),
+    "large": replaced(" 28,", f" {'9' * 30},"),
+    "escape": replaced("pillow", "\\u001b[2J"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_store_is_named_and_the_others_are_listed(folder: Path, damage: str) -> None:
+    """Whatever its description is; what is not in a store's place has no description, and is not named."""
+    (folder / "foreign").mkdir()
+    sound = list_stores(folder)
+    about = sound[1].folder / "store.json"
+    about.rename(about.with_name("was.json"))
+    DAMAGED[damage](about)
+    named: list[str] = []
+
+    left = list_stores(folder, named.append)
+
+    assert [store.folder for store in left] == [sound[0].folder, sound[2].folder]
+    assert [line.partition(" (")[0] for line in named] == [f"{about} is not a store's description"]
+    assert len(named[0]) < 1000
+
+
+@pytest.mark.parametrize("name", ["pixels", "hashes", "ids.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda _path: None], ids=["pipe", "nothing"])
+def test_a_damaged_file_is_named_and_the_store_is_listed(
+    folder: Path, name: str, make: Callable[[Path], object]
 ) -> None:
-    """The last use cannot be noted there, which is no error."""
-    with Store(dataset, Decoder(), tmp_path / "store", workers=1) as store:
-        before = store.decoded(GEOMETRY, ignore).read(slice(0, 37))
+    """Where it is gone, or a pipe, which nobody writes to."""
+    store = list_stores(folder)[1]
+    (store.folder / name).unlink()
+    make(store.folder / name)
 
-    def fail(*_: object) -> None:
-        raise OSError(30, "Read-only file system")
+    assert len(list_stores(folder)) == 3
+    with pytest.raises(StoreError, match=rf"^the store {store.folder} cannot be verified: .*{name}.*; remove that fol"):
+        verify(store, ignore)
 
-    monkeypatch.setattr(os, "utime", fail)
-    with Store(dataset, Decoder(), tmp_path / "store", workers=1) as store:
-        assert np.array_equal(before, store.decoded(GEOMETRY, ignore).read(slice(0, 37)))
+
+def test_a_store_in_the_place_of_another_is_not_verified(folder: Path) -> None:
+    """The folder of one under the name of another; and with the other's own description."""
+    one, other, _ = (store.folder for store in list_stores(folder))
+    described = (other / "store.json").read_bytes()
+    shutil.rmtree(other)
+    shutil.copytree(one, other)
+
+    for what in ("store.json", "hashes"):
+        [moved] = [store for store in list_stores(folder) if store.folder == other]
+        with pytest.raises(StoreError, match=rf"^the store {other} cannot be verified: {what} is of another store; "):
+            verify(moved, ignore)
+        (other / "store.json").write_bytes(described)
+        (other / "pixels").write_bytes(bytes(WHOLE))
+
+
+@pytest.mark.parametrize(
+    ("hours", "firsts", "left"),
+    [(2.5, None, 2), (0.5, None, 0), (4, None, 3), (None, 0, 0), (None, 1, 1), (None, 9, 3), (2.5, 1, 1)],
+)
+def test_old_stores_and_those_beyond_a_size_are_removed(
+    folder: Path, hours: float | None, firsts: int | None, left: int
+) -> None:
+    """By age, or from the least recently used on until the rest is small enough; with all that belongs to it."""
+    stores = list_stores(folder)
+    size = None if firsts is None else firsts * stores[0].size
+
+    gone = list(prune(stores, older_than=hours and hours * 3600, max_size=size))
+
+    assert geometries(list_stores(folder)) == geometries(stores)[:left]
+    assert gone == [(store, "") for store in stores[left:][::-1]]
+    assert len(list(folder.iterdir())) == 2 * left
+
+
+@pytest.mark.parametrize("largest", [0, 1, 2])
+def test_the_least_recently_used_go_first_whatever_their_size(folder: Path, largest: int) -> None:
+    """A small old store does not stay in the place of a large recent one; nor is one old that was just used."""
+    stores = [store._replace(size=100 if rank == largest else 1) for rank, store in enumerate(list_stores(folder))]
+
+    gone = list(prune(stores, older_than=None, max_size=101))
+
+    assert [(stores[2].folder, "")] == [(store.folder, kept) for store, kept in gone]
+    assert list(prune([stores[0]._replace(used=time.time())], older_than=60, max_size=None)) == []
+
+
+def test_a_store_that_cannot_be_removed_is_named_and_the_others_go(folder: Path) -> None:
+    """One that another process is writing, and a link to a store elsewhere, which is not ours to remove."""
+    stores = list_stores(folder)
+    moved = stores[1].folder.rename(folder.with_name("elsewhere"))
+    stores[1].folder.symlink_to(moved)
+
+    with FileLock(f"{stores[2].folder}.lock"):
+        gone = list(prune(list_stores(folder), older_than=None, max_size=0))
+
+    assert [kept for _, kept in gone] == ["being built", "Cannot call rmtree on a symbolic link", ""]
+    assert geometries(list_stores(folder)) == geometries(stores)[1:]
+
+
+def test_no_torch_is_needed() -> None:
+    """Looking at what is in store takes no seconds of imports."""
+    code = "import sys, harness.decoding.folder, harness.options; print('torch' in sys.modules)"
+
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from harness.decoding import workers
+from tests.archives import write_files
 from tests.images import noise, save
 
 
@@ -60,23 +62,13 @@ def test_workers_import_torch_only_for_a_decoder_that_needs_it(decoder: str, imp
     assert run.stdout == f"(28, 28, 3){imported}\n", run.stderr
 
 
-PROGRAM = """
-import sys
-from harness.decoding.workers import temporary_folder
-print(temporary_folder(), flush=True)
-sys.stdin.read()
-"""
+PROGRAM = "import sys; from harness.decoding.workers import *; print(temporary_folder(), flush=True); sys.stdin.read()"
 
 
 def start(temporary: Path) -> tuple[subprocess.Popen[str], Path]:
     """Start a process that has a temporary folder; return both."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "TMPDIR": str(temporary)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    environment, pipe = {**os.environ, "TMPDIR": str(temporary)}, subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stdin=pipe, stdout=pipe, text=True)
     assert process.stdout is not None
     return process, Path(process.stdout.readline().strip())
 
@@ -93,24 +85,16 @@ def test_folders_of_killed_processes_are_removed_by_the_next(tmp_path: Path) -> 
     ending, own = start(tmp_path)
 
     assert sorted([used, own, foreign]) == sorted(tmp_path.iterdir())
-    for process in (ending, running):
-        process.communicate("")
-    assert [foreign] == list(tmp_path.iterdir())
-    for process in (killed, running, ending):
+    for process in (ending, running, killed):
         process.communicate()
+    assert [foreign] == list(tmp_path.iterdir())
 
 
 def test_what_could_not_be_removed_is_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a file that another process has open, on Windows."""
-    (tmp_path / "run-00000000" / "inner").mkdir(parents=True)
-    for name in (workers.LOCK, workers.LOCKED, "inner/file"):
-        (tmp_path / "run-00000000" / name).touch()
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "in use")
-
+    write_files(tmp_path / "run-00000000", workers.LOCK, workers.LOCKED, "inner/file")
     with monkeypatch.context() as patched:
-        patched.setattr("shutil.rmtree", refuse)
+        patched.setattr("shutil.rmtree", Mock(side_effect=PermissionError(13, "in use")))
         first, _ = workers.own_folder(tmp_path / "run-")
     assert 2 == len(list(tmp_path.iterdir()))
     second, _ = workers.own_folder(tmp_path / "run-")
@@ -127,10 +111,9 @@ def test_a_long_path_of_the_temporary_folder_starts_workers(
     temporary = root / "x".ljust(max(length - len(str(root)) - 1, 1), "x")
     temporary.mkdir(exist_ok=True)
     code = "from harness.decoding import workers; print(workers.process_pool(1).submit(workers.os.getpid).result())"
+    command = [sys.executable, "-c", f"if __name__ == '__main__':\n  {code}"]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
 
-    run = subprocess.run(
-        [sys.executable, "-c", f"if __name__ == '__main__':\n  {code}"],
-        env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     assert run.stdout.strip().isdecimal(), run.stderr

@@ -1,23 +1,23 @@
-"""Tests of harness.formats.imagenet."""
+"""Tests of harness.formats.imagenet: the classes, the labels, and those of the devkit."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import tarfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from harness.dataset import open_dataset
 from harness.errors import DatasetError
 from harness.formats import imagenet
+from harness.formats.imagenet import DEVKIT, GROUND_TRUTH
+from tests.archives import write_files, write_tar
 
-
-@pytest.fixture(scope="module")
-def published(reference: Path) -> list[tuple[str, str, int]]:
-    """File name, wnid and class index of the 50,000 images."""
-    with gzip.open(reference / "ilsvrc2012_val_labels.csv.gz", "rt") as file:
-        return [(row["filename"], row["wnid"], int(row["sorted_wnid_index"])) for row in csv.DictReader(file)]
+IMAGE = "ILSVRC2012_val_00000001.JPEG"
 
 
 def test_wnids_are_sorted_and_distinct() -> None:
@@ -29,11 +29,17 @@ def test_wnids_are_sorted_and_distinct() -> None:
     assert (wnids[0], wnids[65], wnids[999]) == ("n01440764", "n01751748", "n15075141")
 
 
-def test_a_wnids_place_is_its_published_class_index(published: list[tuple[str, str, int]]) -> None:
-    """For all 50,000 published labels the place of the wnid is the class index."""
-    wnids = imagenet.wnids()
+def test_the_shipped_classes_and_labels_are_the_published_ones(reference: Path) -> None:
+    """Of each of the 50,000 file names, in their order."""
+    with gzip.open(reference / "ilsvrc2012_val_labels.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
 
-    assert [index for _, _, index in published] == [wnids.index(wnid) for _, wnid, _ in published]
+    labels = imagenet.validation_labels()
+
+    assert [row["filename"] for row in rows] == NAMES
+    assert [int(row["sorted_wnid_index"]) for row in rows] == labels.tolist()
+    assert [row["wnid"] for row in rows] == [imagenet.wnids()[label] for label in labels]
+    assert imagenet.labels_sha256(labels) == imagenet.LABELS_SHA256
 
 
 NAMES = [f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, 50_001)]
@@ -42,91 +48,135 @@ NAMES = [f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, 50_001)]
 @pytest.mark.parametrize(
     ("ids", "error"),
     [
-        (NAMES, None),
-        ([name.replace(".JPEG", ".jpeg") for name in NAMES], None),
-        (NAMES[:292] + NAMES[293:], "49,999 of the 50,000 images, 1 missing, such as ILSVRC2012_val_00000293.JPEG"),
-        (["a (1).JPEG", *NAMES], "50,000 of the 50,000 images, and 1 of other names, such as 'a (1).JPEG'"),
-        (
-            [f"a/{NAMES[6]}", f"b/{NAMES[6]}", *NAMES[7:], "b/x.JPEG"],
-            "49,994 of the 50,000 images, 6 missing, such as ILSVRC2012_val_00000001.JPEG, 1 more than once, such as "
-            "ILSVRC2012_val_00000007.JPEG, and 1 of other names, such as 'b/x.JPEG'",
-        ),
-        (NAMES[:100], "100 of the 50,000 images"),
+        (NAMES[1:], "it has 49,999 of the 50,000 images, 1 missing, such as ILSVRC2012_val_00000001.JPEG"),
+        (["a (1).JPEG", *NAMES], "it has 50,000 of the 50,000 images, and 1 of other names, such as 'a (1).JPEG'"),
         (
             ["ILSVRC2012_val_00050001.JPEG", NAMES[0]],
-            "1 of the 50,000 images, and 1 of other names, such as 'ILSVRC2012_val_00050001.JPEG'",
+            "it has 1 of the 50,000 images, and 1 of other names, such as 'ILSVRC2012_val_00050001.JPEG'",
         ),
+        (["a_1.JPEG"], "its files are not named ILSVRC2012_val_*.JPEG"),
     ],
-    ids=["whole", "other letter case", "missing", "stray", "twice", "part", "number"],
+    ids=["missing", "stray", "number", "other"],
 )
-def test_what_is_missing_twice_or_odd_is_named(ids: list[str], error: str | None) -> None:
+def test_what_is_missing_or_odd_is_named(ids: list[str], error: str) -> None:
     """The validation set is all 50,000, each once, and nothing else."""
-    found = imagenet.validation_set_error(ids, imagenet.validation_numbers(ids))
-
-    assert (None if error is None else f"it has {error}") == found
+    assert error == imagenet.validation_set_error(ids, imagenet.validation_numbers(ids))
 
 
-def test_other_images_do_not_claim_to_be_the_validation_set() -> None:
-    """Training images are no damaged validation set, they are something else."""
-    assert (
-        imagenet.validation_set_error(["a_1.JPEG"], np.zeros(1, np.int64))
-        == "its files are not named ILSVRC2012_val_*.JPEG"
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (lambda data: data[:-1] + b"\xff", "expected sha256 f5350687"),
+        (lambda data: data[:100], ""),
+        (lambda _data: b"no array", ""),
+        (lambda _data: b"", ""),
+    ],
+)
+def test_damaged_labels_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes], error: str
+) -> None:
+    """A table that is not as it was installed labels nothing."""
+    data = Path(imagenet.__file__).with_name("val_labels.npy").read_bytes()
+    (tmp_path / "val_labels.npy").write_bytes(damage(data))
+    monkeypatch.setattr(imagenet, "__file__", str(tmp_path / "imagenet.py"))
+
+    with pytest.raises(DatasetError, match=rf"val_labels.npy is damaged: {error}.*; install imagenet-gate again"):
+        imagenet.validation_labels.__wrapped__()
+
+
+@cache
+def ground_truth() -> list[int]:
+    """Return the devkit's ids of the 50,000 images."""
+    identities = {index: identity for identity, index in enumerate(imagenet.devkit_classes(), start=1)}
+    return [identities[label] for label in imagenet.validation_labels().tolist()]
+
+
+def encoded(ids: list[int]) -> bytes:
+    """Return the ids as the devkit has them, one a line."""
+    return "".join(f"{identity}\n" for identity in ids).encode()
+
+
+def test_the_devkits_ids_are_the_published_ones(reference: Path) -> None:
+    """They are no class indices: the ten are the first lines of the devkit, the table has all 1000."""
+    with (reference / "ilsvrc2012_ids.csv").open() as file:
+        published = [int(row["sorted_wnid_index"]) for row in csv.DictReader(file)]
+
+    assert list(imagenet.devkit_classes()) == published
+    assert ground_truth()[:10] == [490, 361, 171, 822, 297, 482, 13, 704, 599, 164]
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_devkit_that_agrees_is_named(tmp_path: Path, *, is_packed: bool) -> None:
+    """Its ids are compared as classes; an archive is read without unpacking it."""
+    write_files(tmp_path, IMAGE)
+    if is_packed:
+        write_tar(tmp_path / DEVKIT, {GROUND_TRUTH: encoded(ground_truth())}, mode="w:gz")
+    else:
+        write_files(tmp_path, GROUND_TRUTH, data=encoded(ground_truth()))
+
+    assert open_dataset(tmp_path).format == "flat files, the devkit's labels"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("wrong", [0, 1001, 230], ids=["too small", "too large", "class index"])
+def test_a_devkit_that_contradicts_the_known_labels_is_an_error(tmp_path: Path, wrong: int) -> None:
+    """The sentence names the first line that differs."""
+    ids = [*ground_truth()[:2], wrong, *ground_truth()[3:]]
+    write_files(tmp_path, IMAGE)
+    write_files(tmp_path, GROUND_TRUTH, data=encoded(ids))
+
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(tmp_path)
+
+    assert str(raised.value) == (
+        f"{tmp_path / GROUND_TRUTH}: line 3: expected 171, the devkit's id of n02105855, found {wrong}; unpack the "
+        "devkit again, or remove it to use the known labels"
     )
 
 
-def test_the_shipped_labels_are_the_published_ones(published: list[tuple[str, str, int]]) -> None:
-    """The table of labels has the known digest, and the label of each of the 50,000 file names."""
-    labels = imagenet.validation_labels()
-
-    assert labels.tolist() == [index for _, _, index in published]
-    assert imagenet.labels_sha256(labels) == imagenet.LABELS_SHA256
-
-
-def test_damaged_labels_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that was changed after it was installed labels nothing."""
-    np.save(tmp_path / "val_labels.npy", np.zeros(50_000, np.int16))
-    monkeypatch.setattr(imagenet, "__file__", str(tmp_path / "imagenet.py"))
-
-    with pytest.raises(DatasetError, match=r"val_labels.npy is damaged: expected sha256 f5350687"):
-        imagenet.validation_labels.__wrapped__()
-
-
-@pytest.mark.parametrize("data", [b"", b"no array", b"\x93NUMPY\x01\x00"])
-def test_labels_that_are_no_array_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    """Neither does one that was cut off."""
-    (tmp_path / "val_labels.npy").write_bytes(data)
-    monkeypatch.setattr(imagenet, "__file__", str(tmp_path / "imagenet.py"))
-
-    with pytest.raises(DatasetError, match=r"val_labels.npy is damaged: .*; install imagenet-gate again"):
-        imagenet.validation_labels.__wrapped__()
+LINK = tarfile.TarInfo(GROUND_TRUTH)
+LINK.type, LINK.linkname = tarfile.LNKTYPE, GROUND_TRUTH
+NO_GROUND_TRUTH = rf"expected {GROUND_TRUTH} in it, found no such file; download it again$"
+DAMAGED_DEVKITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "short": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\n361\n"), "expected 50,000 lines, found 2; unpack"),
+    "words": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\nfox\n"), "expected a number in each line: .*'fox'"),
+    "no text": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\n\xff\n"), "expected a number in each line: .*code"),
+    "empty": (DEVKIT, lambda path: path.write_bytes(b""), "expected a gzipped tar archive: .*; download"),
+    "plain": (DEVKIT, lambda path: path.write_bytes(b"not gzip"), "expected a gzipped tar archive: .*; download"),
+    "cut": (DEVKIT, lambda path: path.write_bytes(b"\x1f\x8b\x08\0 x"), "expected a gzipped tar archive: .*; download"),
+    "other": (DEVKIT, lambda path: write_tar(path, {"readme.txt": b""}, mode="w:gz"), NO_GROUND_TRUTH),
+    "link": (DEVKIT, lambda path: write_tar(path, {}, LINK, mode="w:gz"), NO_GROUND_TRUTH),
+    "bomb": (
+        DEVKIT,
+        lambda path: path.write_bytes(gzip.compress(bytes(2**26 + 1), compresslevel=1)),
+        "expected the devkit of a few MB, found more than 67,108,864 bytes$",
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "ILSVRC2012_val_00000293.JPEG",
-        "ilsvrc2012_VAL_00000293.jpg",
-        "ILSVRC2012_val_00000293.png",
-        "ILSVRC2012_val_00000293",
-        "ILSVRC2012_val_00000293_n01440764.JPEG",
-    ],
-)
-def test_a_validation_image_has_one_id(name: str) -> None:
-    """However a format spells it, the image is called as in the archive."""
-    assert imagenet.canonical_id(name) == "ILSVRC2012_val_00000293.JPEG"
-    assert imagenet.validation_number(name) == 293
+@pytest.mark.parametrize("damage", DAMAGED_DEVKITS)
+def test_a_damaged_devkit_is_an_error(tmp_path: Path, damage: str) -> None:
+    """The sentence names the file; no more is unpacked than a devkit holds, and no link followed."""
+    name, write, message = DAMAGED_DEVKITS[damage]
+    write_files(tmp_path, IMAGE, name)
+    write(tmp_path / name)
+
+    with pytest.raises(DatasetError, match=f"^{tmp_path / name}(: {GROUND_TRUTH})?: {message}"):
+        open_dataset(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "n01440764_10026.JPEG",
-        "ILSVRC2012_val_293.JPEG",
-        "ILSVRC2012_val_00000293.JPEG.txt~",
-        "ILSVRC2012_val_\u0660\u0660\u0660\u0660\u0660\u0662\u0669\u0663.JPEG",
-    ],
-)
-def test_another_name_stays_as_it_is(name: str) -> None:
-    """What is no validation image keeps its name."""
-    assert imagenet.canonical_id(name) == name
-    assert imagenet.validation_number(name) is None
+@pytest.mark.parametrize("images", [IMAGE, f"val/{IMAGE}", "ILSVRC2012_img_val.tar"])
+@pytest.mark.parametrize("devkit", [GROUND_TRUTH, DEVKIT])
+@pytest.mark.parametrize("where", ["images", "."])
+def test_a_devkit_with_the_images_or_beside_them_is_compared(
+    tmp_path: Path, images: str, devkit: str, where: str
+) -> None:
+    """A devkit that cannot be right is an error wherever it is looked for."""
+    if images.endswith(".tar"):
+        write_tar(tmp_path / "images" / images, {IMAGE: b""})
+    else:
+        write_files(tmp_path / "images", images)
+    write_files(tmp_path / where, devkit, data=b"1\n")
+
+    with pytest.raises(DatasetError, match="devkit again"):
+        open_dataset(tmp_path / "images")

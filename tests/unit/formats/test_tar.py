@@ -2,125 +2,190 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from harness.dataset import open_dataset
 from harness.errors import DatasetError
-from harness.formats import tar
-from harness.formats.imagenet import GROUND_TRUTH
-from tests.archives import write_files, write_tar
+from harness.formats.sources import ArchiveSource, FileSource
+from tests.archives import write_tar
 
 ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
-FLAT = {TWO: b"two", ONE: b"one"}
+FIRST, SECOND = "n01440764", "n01443537"
+# The first header and file end at byte 1,024, the second file at 2,536, and the end marker begins at 2,560.
+FILES = {f"{FIRST}/a.JPEG": b"first", f"{SECOND}/b.JPEG": b"x" * 1000}
 
 
-@pytest.mark.parametrize("given", ["ILSVRC2012_img_val.tar", "."])
-def test_the_validation_archive_is_read_in_place(tmp_path: Path, given: str) -> None:
+def header(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
+    """Return a member that is only a header."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info
+
+
+def error_of(path: Path) -> str:
+    """Return the error's message, after the archive's path."""
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(path)
+    assert str(raised.value).startswith(str(path))
+    return str(raised.value).removeprefix(str(path))
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("mine/ILSVRC2012_img_val.tar", "ILSVRC2012_img_val"), ("mine", "mine")], ids=["file", "folder"]
+)
+def test_the_validation_archive_is_read_in_place(tmp_path: Path, given: str, name: str) -> None:
     """The file, or the folder that holds it beside others, gives images with the known labels."""
-    write_tar(tmp_path / "ILSVRC2012_img_val.tar", FLAT)
-    write_tar(tmp_path / "ILSVRC2012_img_train.tar", {})
+    path = write_tar(tmp_path / "mine/ILSVRC2012_img_val.tar", {TWO: b"two", ONE: b"one"})
+    write_tar(tmp_path / "mine/ILSVRC2012_img_train.tar", {})
 
-    dataset = tar.read(tmp_path / given)
+    dataset = open_dataset(tmp_path / given)
 
-    assert dataset is not None
     assert (dataset.ids, dataset.targets.tolist()) == ((ONE, TWO), [65, 970])
     assert [source.read() for source in dataset.sources] == [b"one", b"two"]
-    assert (dataset.root, dataset.format) == (tmp_path / "ILSVRC2012_img_val.tar", "tar archive, labels by file name")
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_names_come_from_what_was_given(tmp_path: Path) -> None:
-    """A file gives its stem, a folder its name."""
-    path = write_tar(tmp_path / "mine" / "some.tar", FLAT)
-
-    names = [dataset.name for dataset in (tar.read(path), tar.read(path.parent)) if dataset]
-
-    assert names == ["some", "mine"]
+    assert (dataset.name, dataset.root, dataset.format) == (name, path, "tar archive, labels by file name")
+    assert len(list(path.parent.iterdir())) == 2
 
 
 def test_members_in_class_folders_have_their_labels(tmp_path: Path) -> None:
-    """Any archive of wnid folders is read, below whatever folder, and other files are listed."""
+    """Any one archive of wnid folders is read, below whatever folder, and other files are listed."""
     members = {"./x/val/n15075141/a.JPEG": b"a", "./x/val/n01440764/sub/b.png": b"b", "./x/readme.md": b""}
-    path = write_tar(tmp_path / "any.tar", members)
+    write_tar(tmp_path / "any.tar", members)
 
-    dataset = tar.read(path)
+    dataset = open_dataset(tmp_path)
 
-    assert dataset is not None
     assert (dataset.ids, dataset.targets.tolist()) == (("a.JPEG", "b.png"), [999, 0])
     assert (dataset.format, dataset.ignored) == ("tar archive of class folders", ("x/readme.md",))
 
 
-def test_names_that_occur_twice_are_distinguished_as_in_class_folders(tmp_path: Path) -> None:
-    """The path from the class folder on is then the id."""
-    path = write_tar(tmp_path / "any.tar", {"val/n01440764/1.JPEG": b"a", "val/n01443537/1.JPEG": b"b"})
+@pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_of_every_kind_of_archive_are_read(tmp_path: Path, format_: int) -> None:
+    """Offset and size give the bytes of each file, also behind long names, and folders are left out."""
+    long = "n" * 90
+    files = {**FILES, f"{FIRST}/{'f' * 90}/{long}.JPEG": b"long name"}
+    with tarfile.open(tmp_path / "x.tar", "w:", format=format_) as archive:
+        archive.addfile(header(f"./{FIRST}", tarfile.DIRTYPE))
+        for name, data in files.items():
+            (tmp_path / "file").write_bytes(data)
+            archive.add(tmp_path / "file", f"./{name}")
 
-    dataset = tar.read(path)
+    dataset = open_dataset(tmp_path / "x.tar")
 
-    assert dataset is not None
-    assert dataset.ids == ("n01440764/1.JPEG", "n01443537/1.JPEG")
-
-
-def test_another_format_is_left_to_others(tmp_path: Path) -> None:
-    """A folder of several archives, one without, another file, and a WebDataset shard are other formats."""
-    write_files(tmp_path / "none", "a.JPEG")
-    write_tar(tmp_path / "several" / "a.tar", FLAT)
-    write_tar(tmp_path / "several" / "b.tar", FLAT)
-    shard = write_tar(tmp_path / "shard.tar", {"1.jpg": b"", "1.cls": b"0"})
-
-    assert tar.read(tmp_path / "none") is None
-    assert tar.read(tmp_path / "none" / "a.JPEG") is None
-    assert tar.read(tmp_path / "several") is None
-    assert tar.read(shard) is None
+    assert dataset.ids == ("a.JPEG", "b.JPEG", f"{long}.JPEG")
+    assert [source.read() for source in dataset.sources] == list(files.values())
 
 
-def test_an_image_without_a_label_is_an_error(tmp_path: Path) -> None:
-    """The sentence names the member and says what is expected of it."""
-    path = write_tar(tmp_path / "v2.tar", {"imagenetv2/0/a.jpeg": b""})
-
-    with pytest.raises(DatasetError) as raised:
-        tar.read(path)
-
-    assert str(raised.value) == (
-        f"{path}: expected images in class folders named by wnid, or named ILSVRC2012_val_*.JPEG, found "
-        "'imagenetv2/0/a.jpeg'; if it is another dataset format, unpack it and point --imagenet at the folder"
-    )
-
-
-def test_a_number_outside_the_validation_set_is_an_error(tmp_path: Path) -> None:
-    """The sentence names archive and member."""
-    path = write_tar(tmp_path / "x.tar", {"ILSVRC2012_val_00050001.JPEG": b""})
-
-    with pytest.raises(DatasetError, match=r"x.tar: ILSVRC2012_val_00050001.JPEG: the validation images are numbered"):
-        tar.read(path)
-
-
-def test_an_archive_without_images_is_an_error(tmp_path: Path) -> None:
-    """The training set's archive holds archives, for one."""
-    path = write_tar(tmp_path / "x.tar", {"n01440764.tar": b""})
-
-    with pytest.raises(DatasetError, match=r"x.tar: expected images, found none among its 1 members"):
-        tar.read(path)
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (
+            {"imagenetv2/0/a.jpeg": b""},
+            ": expected images in class folders named by wnid, or named ILSVRC2012_val_*.JPEG, found "
+            "'imagenetv2/0/a.jpeg'; if it is another dataset format, unpack it and point --imagenet at the folder",
+        ),
+        ({"a.txt": b"", "b.txt": b""}, ": expected images, found none among its 2 members"),
+        (
+            {f"{FIRST}.tar": b""},  # as in the training set's archive
+            ": expected images, found none among its 1 members, but archives such as 'n01440764.tar': it is no "
+            "validation set; point --imagenet at ILSVRC2012_img_val.tar",
+        ),
+    ],
+)
+def test_an_archive_of_something_else_is_an_error(tmp_path: Path, members: dict[str, bytes], message: str) -> None:
+    """The sentence names the archive, and the member."""
+    assert error_of(write_tar(tmp_path / "x.tar", members)) == message
 
 
-def test_a_compressed_archive_is_an_error_in_its_folder_too(tmp_path: Path) -> None:
-    """ILSVRC2012_img_val.tar.gz is no reason to say that there is nothing."""
-    path = write_tar(tmp_path / "ILSVRC2012_img_val.tar", FLAT)
-    (tmp_path / "ILSVRC2012_img_val.tar.gz").write_bytes(gzip.compress(path.read_bytes()))
-    path.unlink()
-
-    with pytest.raises(
-        DatasetError, match=r"tar.gz: expected an uncompressed archive, found gzip; unpack it by gunzip"
-    ):
-        tar.read(tmp_path)
+LEADS_OUT = "has a path that leads out of the archive; make the archive again without"
+LINK = "is a link, a device or a pipe; make the archive again from regular files (tar --dereference)"
+SPARSE = "is a sparse file; make the archive again without --sparse"
+NO_FILES = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"Z"]
 
 
-@pytest.mark.parametrize("where", ["images", "."])
-def test_a_devkit_beside_the_archive_is_compared(tmp_path: Path, where: str) -> None:
-    """A devkit that cannot be right is an error wherever it is looked for."""
-    path = write_tar(tmp_path / "images" / "ILSVRC2012_img_val.tar", FLAT)
-    write_files(tmp_path / where, GROUND_TRUTH, data=b"1\n")
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        *[(header(name), LEADS_OUT) for name in ("/etc/passwd", "../a.JPEG", "val/../../a.JPEG")],
+        *[(header("c.JPEG", kind, linkname="/etc/passwd"), LINK) for kind in NO_FILES],
+        (header("c.JPEG", tarfile.GNUTYPE_SPARSE), SPARSE),
+        (header("c.JPEG", pax_headers={"GNU.sparse.map": "0,5", "GNU.sparse.size": "5"}), SPARSE),
+    ],
+)
+def test_a_member_that_cannot_be_read_in_place_is_an_error(
+    tmp_path: Path, member: tarfile.TarInfo, message: str
+) -> None:
+    """Links are not followed, nothing outside is read, and the bytes of a sparse file do not lie in one piece."""
+    assert error_of(write_tar(tmp_path / "x.tar", FILES, member)) == f": member {member.name!r} {message}"
 
-    with pytest.raises(DatasetError, match="devkit again"):
-        tar.read(path)
+
+def with_negative_size(data: bytes) -> bytes:
+    """Return the archive whose first member leads back, for ever."""
+    changed = bytearray(data)
+    changed[124:136] = b"\xff" * 10 + (-1024).to_bytes(2, "big", signed=True)
+    changed[148:156] = b" " * 8
+    changed[148:156] = b"%06o\0 " % sum(changed[:512])
+    return bytes(changed)
+
+
+def long_header(kind: bytes, size: int) -> Callable[[bytes], bytes]:
+    """Return what puts a header before the archive that says that its text has an impossible size."""
+    return lambda data: header("name", kind, size=size).tobuf(tarfile.GNU_FORMAT) + data
+
+
+UNREADABLE = " cannot be read as a tar archive: "
+OTHER_BYTES = ": expected nothing but zeros from its end at byte {:,} on, found other bytes; it is damaged, or several"
+ENDS_EARLY = " ends early: expected 1,024 zero bytes as its end marker at byte {:,}, found {}; download it again"
+PACKED = ": expected an uncompressed archive, found {}; unpack it by {}"
+DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty": (lambda _: b"", UNREADABLE),
+    "text": (lambda _: b"no archive" * 100, UNREADABLE),
+    "gzip": (gzip.compress, PACKED.format("gzip", "gunzip")),
+    "bzip2": (bz2.compress, PACKED.format("bzip2", "bunzip2")),
+    "xz": (lzma.compress, PACKED.format("xz", "unxz")),
+    "zstd": (lambda data: b"\x28\xb5\x2f\xfd" + data, PACKED.format("zstd", "unzstd")),
+    "ends in a header": (lambda data: data[:1100], OTHER_BYTES.format(1024)),
+    "ends before a header": (lambda data: data[:1024], ENDS_EARLY.format(1024, 0)),
+    "ends in a member": (
+        lambda data: data[:2000],
+        f": member '{SECOND}/b.JPEG' ends at byte 2,536, but the archive at 2,000; download it again",
+    ),
+    "ends behind a member": (lambda data: data[:2560], ENDS_EARLY.format(2560, 0)),
+    "ends in the end marker": (lambda data: data[:3072], ENDS_EARLY.format(2560, 512)),
+    "wrong checksum": (lambda data: data[:1024] + b"?" + data[1025:], OTHER_BYTES.format(1024)),
+    "joined": (lambda data: 2 * data, OTHER_BYTES.format(2560)),
+    "negative size": (with_negative_size, ""),
+    "large name": (long_header(tarfile.GNUTYPE_LONGNAME, 2**40), f"{UNREADABLE}a header of {2**40} bytes; download"),
+    "negative name": (long_header(tarfile.GNUTYPE_LONGNAME, -1024), f"{UNREADABLE}a header of -1024 bytes; download"),
+    "large pax header": (long_header(tarfile.XHDTYPE, 2**40), f"{UNREADABLE}a header of {2**40} bytes; download"),
+    "negative pax header": (long_header(tarfile.XHDTYPE, -1024), f"{UNREADABLE}a header of -1024 bytes; download"),
+    "names without end": (
+        lambda data: long_header(tarfile.GNUTYPE_LONGNAME, 4)(b"name".ljust(512, b"\0")) * 3000 + data,
+        f"{UNREADABLE}maximum recursion depth exceeded",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_archive_is_an_error(tmp_path: Path, damage: str) -> None:
+    """Whatever tarfile makes of it: it takes a wrong checksum for the end, and reads as much as a header says."""
+    change, message = DAMAGED[damage]
+    path = write_tar(tmp_path / "x.tar", FILES)
+    path.write_bytes(change(path.read_bytes()))
+
+    assert error_of(path).startswith(message)
+
+
+def test_the_end_of_an_archive_is_no_image(tmp_path: Path) -> None:
+    """A member that should be longer than the archive is an error, and not a short image."""
+    archive = FileSource.of(write_tar(tmp_path / "x.tar", FILES))
+
+    with pytest.raises(OSError, match=r"^\[Errno 5\] it ends after 2 of 4 bytes$"):
+        ArchiveSource(archive, "a.JPEG", offset=archive.size - 2, size=4).read()
