@@ -28,6 +28,7 @@ from tests.images import noise, save
 CPU = torch.device("cpu")
 PRESET = Preset(Geometry(8, 8, "bilinear"), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLASSES = 9
+FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 def pixels(images: int) -> Tensor:
@@ -46,46 +47,36 @@ def every_weight() -> list[object]:
 
 
 @pytest.mark.parametrize("weights", every_weight(), ids=str)
-def test_normalization_is_the_presets_bit_for_bit(weights: object) -> None:
+def test_normalization_is_the_presets_bit_for_bit(weights: Any) -> None:
     """All 256 values of each channel come out as torchvision's own preset makes them of a PIL image."""
-    transform = weights.transforms(crop_size=64, resize_size=64)  # type: ignore[attr-defined]
+    transform = weights.transforms(crop_size=64, resize_size=64)
     values = np.stack([np.random.RandomState(c).permutation(4096) % 256 for c in range(3)], axis=-1)
     image = Image.fromarray(values.reshape(64, 64, 3).astype(np.uint8))
 
-    [ours] = Normalize(preset_of(transform), CPU)(torch.tensor(np.asarray(image))[None])
+    for name, memory_format in FORMATS.items():
+        ours = Normalize(preset_of(transform), CPU, name)(torch.tensor(np.asarray(image))[None])
 
-    assert torch.equal(transform(image), ours)
-    assert ours.dtype == torch.float32
+        assert torch.equal(transform(image)[None], ours)
+        assert ours.dtype == torch.float32
+        assert ours.is_contiguous(memory_format=memory_format)
 
 
 @pytest.mark.parametrize(
-    ("name", "memory_format"), [("channels_last", torch.channels_last), ("contiguous", torch.contiguous_format)]
+    ("owner", "name", "wrong"),
+    [
+        (Normalize, "__call__", lambda right: lambda self, crops: right(self, crops.flip(3))),
+        (Tensor, "div_", lambda _: lambda self, other: self.mul_(1 / other)),
+    ],
+    ids=["channels in another order", "multiplied by the reciprocal"],
 )
-def test_images_come_in_the_memory_format(name: str, memory_format: torch.memory_format) -> None:
-    """(B, S, S, 3) becomes (B, 3, S, S); the values are the same."""
-    images = Normalize(PRESET, CPU, name)(pixels(2))
-
-    assert images.shape == (2, 3, 8, 8)
-    assert images.is_contiguous(memory_format=memory_format)
-    assert torch.equal(images, Normalize(PRESET, CPU)(pixels(2)))
-
-
-def test_channels_in_another_order_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where all channels share a mean and a standard deviation."""
-    gray = Preset(PRESET.geometry, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    right = Normalize.__call__
-    monkeypatch.setattr(Normalize, "__call__", lambda self, crops: right(self, crops.flip(3)))
-
-    with pytest.raises(EvaluationError, match="does not give the same bits as torchvision"):
-        Normalize(gray, CPU)
-
-
-def test_arithmetic_that_rounds_otherwise_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that multiplies by the reciprocal instead of dividing is found before the first image."""
-    monkeypatch.setattr(Tensor, "div_", lambda self, other: self.mul_(1 / other))
+def test_another_normalization_is_an_error(
+    owner: type, name: str, wrong: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first image, also where all channels share a mean and a standard deviation."""
+    monkeypatch.setattr(owner, name, wrong(getattr(owner, name)))
 
     with pytest.raises(EvaluationError, match="normalization on cpu does not give the same bits as torchvision"):
-        Normalize(PRESET, CPU)
+        Normalize(Preset(PRESET.geometry, (0.45,) * 3, (0.225,) * 3), CPU)
 
 
 @pytest.mark.parametrize("changed", [{}, {"mean": (0.0, 0.0, 0.0)}, {"geometry": Geometry(64, 56, "bicubic")}])
@@ -115,23 +106,46 @@ def test_a_preset_is_compared_with_torchvisions_transform(changed: dict[str, Any
 )
 def test_other_outputs_than_a_matrix_of_logits_are_errors(output: Callable[[Tensor], Any], found: str) -> None:
     """A model's output has a row for each image and at least five columns."""
-    with pytest.raises(
-        EvaluationError, match=rf"expected logits of shape \(2, 5 or more classes\), the model gave {found}"
-    ):
+    expected = r"expected logits of shape \(2, 5 or more classes\)"
+
+    with pytest.raises(EvaluationError, match=rf"{expected}, the model gave {found}"):
         forward(output, Normalize(PRESET, CPU), pixels(2))
 
 
-class Linear(nn.Module):
-    """Logits as fixed sums of pixels; remembers the sizes of its batches."""
+def test_a_model_that_dynamo_leaves_eager_is_not_a_compiled_one() -> None:
+    """Its accuracy and its speed would be another's under that name."""
+    eager: Any = torch.compiler.disable(lambda images: images.mean(dim=(2, 3)))
+    model = torch.compile(lambda images: eager(images), fullgraph=True)
 
-    def __init__(self, classes: int = CLASSES) -> None:
+    with pytest.raises(EvaluationError, match=r"^the model cannot be compiled as a whole \(.+\): leave out --compile"):
+        forward(model, Normalize(PRESET, CPU), pixels(1))
+
+
+def test_a_model_that_needs_contiguous_values_is_an_error_that_says_so() -> None:
+    """In channels_last ``view`` fails in it; another RuntimeError of a model keeps its traceback."""
+    channels_last, contiguous = (Normalize(PRESET, CPU, name) for name in FORMATS)
+
+    assert (2, 192) == forward(lambda images: images.view(2, -1), contiguous, pixels(2)).shape
+    with pytest.raises(EvaluationError, match=r"^the model calls view\(\) .*: use --memory-format contiguous, or"):
+        forward(lambda images: images.view(2, -1), channels_last, pixels(2))
+    with pytest.raises(RuntimeError, match="shape"):
+        forward(lambda images: images.reshape(7, 7), channels_last, pixels(2))
+
+
+class Linear(nn.Module):
+    """Logits as fixed sums of pixels; remembers its batches' sizes, and runs out of memory beyond a limit."""
+
+    def __init__(self, classes: int = CLASSES, limit: int = 99) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(np.random.RandomState(1).uniform(-1, 1, (192, classes))).float())
         self.batches: list[int] = []
+        self.limit = limit
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return (B, classes)."""
+        """Return (B, classes), or fail as a CUDA device does."""
         self.batches.append(len(images))
+        if len(images) > self.limit:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return images.flatten(1) @ self.weight
 
 
@@ -146,6 +160,12 @@ def run(model: nn.Module, crops: InMemory, batch_size: int = 4, classes: int = C
     return predict(model.eval(), crops, PRESET, prefetch=prefetch, batch_size=batch_size, classes=classes, **changes)
 
 
+def by_hand(images: np.ndarray[Any, Any]) -> Tensor:
+    """Return normalized images."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PRESET.mean, PRESET.std))
+    return (torch.tensor(images).permute(0, 3, 1, 2) / 255.0 - mean) / std
+
+
 @pytest.mark.parametrize("classes", [5, 6, 7, CLASSES])
 @pytest.mark.parametrize("images", [1, 3, 4, 5, 12])
 def test_every_image_is_evaluated_once_in_its_row(images: int, classes: int) -> None:
@@ -154,20 +174,17 @@ def test_every_image_is_evaluated_once_in_its_row(images: int, classes: int) -> 
 
     loop = run(model, crops, classes=classes)
 
-    found, kept = loop.predictions, min(6, classes)
-    with torch.inference_mode():
-        scaled = torch.tensor(crops.images).permute(0, 3, 1, 2) / 255.0
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PRESET.mean, PRESET.std))
-        logits = (((scaled - mean) / std).flatten(1).double() @ model.weight.double()).numpy()
-    order = np.argsort(-logits, axis=1)[:, :kept]
-    assert model.batches == [4] * (images // 4) + [images % 4] * (images % 4 > 0)
-    assert found.ids.tolist() == list(crops.ids)
-    assert [str(array.dtype) for array in (found.top, found.logits, found.logsumexp)] == ["int16", "float32", "float32"]  # type: ignore[union-attr]
-    np.testing.assert_array_equal(found.top, order)
-    np.testing.assert_allclose(found.logits, np.take_along_axis(logits, order, 1), rtol=1e-5, atol=1e-4)  # type: ignore[arg-type]
-    np.testing.assert_allclose(found.logsumexp, np.log(np.exp(logits).sum(axis=1)), rtol=1e-5, atol=1e-4)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(found.hashes, crops.hashes)
-    assert loop.batch_size == 4
+    found: Any = loop.predictions
+    logits = (by_hand(crops.images).flatten(1).double() @ model.weight.double()).detach().numpy()
+    order = np.argsort(-logits, axis=1)[:, : min(6, classes)]
+    assert [4] * (images // 4) + [images % 4] * (images % 4 > 0) == model.batches
+    assert list(crops.ids) == found.ids.tolist()
+    assert ["int16", "float32", "float32"] == [str(a.dtype) for a in (found.top, found.logits, found.logsumexp)]
+    np.testing.assert_array_equal(order, found.top)
+    np.testing.assert_allclose(found.logits, np.take_along_axis(logits, order, 1), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(found.logsumexp, np.log(np.exp(logits).sum(axis=1)), rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(crops.hashes, found.hashes)
+    assert 4 == loop.batch_size
 
 
 @pytest.mark.parametrize(("images", "batches"), [(3, [3]), (4, [4]), (5, [4, 4]), (11, [4, 4, 4])])
@@ -175,12 +192,12 @@ def test_a_compiled_model_sees_batches_of_one_size(images: int, batches: list[in
     """A short last batch is filled up instead of compiling again; what it is filled with gives no prediction."""
     model, crops = Linear(), decoded(images)
 
-    loop = run(model, crops, setting=Setting(compiled=True))
+    found: Any = run(model, crops, setting=Setting(compiled=True)).predictions
 
+    expected: Any = run(Linear(), crops).predictions
     assert batches == model.batches
-    expected = run(Linear(), crops).predictions
-    np.testing.assert_array_equal(expected.top, loop.predictions.top)
-    np.testing.assert_allclose(expected.logits, loop.predictions.logits, rtol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(expected.top, found.top)
+    np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-5)
 
 
 class Given(nn.Module):
@@ -196,15 +213,14 @@ class Given(nn.Module):
         return self.logits[self.done - len(images) : self.done]
 
 
-def test_log_sum_exp_is_torchs_also_of_large_logits() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_log_sum_exp_is_torchs_also_of_large_logits(dtype: torch.dtype) -> None:
     """In float32, whatever dtype the model computes in; exp() of these would overflow."""
     logits = [[500.0, 499.0, 0.0, -500.0, 1.0, 2.0, 3.0, 4.0, 5.0], [-200.0 - c for c in range(CLASSES)]]
 
-    for dtype in (torch.float32, torch.float16):
-        [first, second] = run(Given(logits, dtype), decoded(2)).predictions.logsumexp  # type: ignore[misc]
+    found = run(Given(logits, dtype), decoded(2)).predictions.logsumexp
 
-        assert first == pytest.approx(500 + np.log1p(np.exp(-1)))
-        assert second == pytest.approx(-200 + np.log(sum(np.exp(-c) for c in range(CLASSES))))
+    assert pytest.approx([500 + np.log1p(np.exp(-1)), -200 + np.log(sum(np.exp(-c) for c in range(9)))]) == found
 
 
 def test_a_model_in_train_mode_is_an_error() -> None:
@@ -220,7 +236,6 @@ def test_the_wrapper_of_a_compiled_model_has_no_mode() -> None:
     """In torch 2.4 it says that it trains, around a model that does not."""
     wrapper = Linear()
     wrapper._orig_mod = nn.Identity().eval()
-
     assert wrapper.training
 
     loop = predict(wrapper, decoded(2), PRESET, prefetch=Prefetch(CPU), batch_size=2, classes=CLASSES)
@@ -254,45 +269,34 @@ def test_logits_without_meaning_are_errors_that_name_the_image(spoiled: list[flo
         run(Given(logits), decoded(10))
 
 
-class Hungry(Linear):
-    """Runs out of memory in batches larger than the limit."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self._limit = limit
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (B, classes), or fail as a CUDA device does."""
-        if len(images) > self._limit:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return super().forward(images)
-
-
 def test_running_out_of_memory_halves_the_batch() -> None:
     """16 is too much, 8 is, 4 is not: all images are evaluated, from the first one on, and the batch size is known."""
     calls: list[tuple[int, int]] = []
 
-    loop = run(Hungry(5), decoded(10), batch_size=16, progress=lambda *numbers: calls.append(numbers))
+    loop = run(Linear(limit=5), decoded(10), batch_size=16, progress=lambda *numbers: calls.append(numbers))
 
-    assert loop.batch_size == 4
+    assert 4 == loop.batch_size
     np.testing.assert_array_equal(run(Linear(), decoded(10)).predictions.top, loop.predictions.top)
-    assert calls == [(0, 10), (0, 10), (0, 10), (4, 10), (8, 10), (10, 10)]
+    assert [(0, 10), (0, 10), (0, 10), (4, 10), (8, 10), (10, 10)] == calls
 
 
 def test_what_is_kept_on_the_device_is_released_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch is halved only after that was not enough."""
     released = iter([True, False])
     monkeypatch.setattr(Prefetch, "release", lambda *_: next(released))
+    model = Linear(limit=4)
 
-    assert run(Hungry(4), decoded(19), batch_size=8).batch_size == 4
-    assert next(released, None) is None
+    run(model, decoded(8), batch_size=8)
+
+    assert [8, 8, 4, 4] == model.batches
 
 
 def test_no_memory_for_one_image_is_an_error() -> None:
     """Halving ends at one image, and torch's own words are shown; another error is not taken for a lack of memory."""
     message = "^cpu ran out of memory evaluating even one image at a time: CUDA out of memory$"
+
     with pytest.raises(DeviceError, match=message):
-        run(Hungry(0), decoded(3))
+        run(Linear(limit=0), decoded(3))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         run(nn.Sequential(nn.Flatten(), nn.Linear(5, 9)), decoded(3))
 
@@ -303,7 +307,7 @@ def test_a_failed_attempt_leaves_nothing_in_memory() -> None:
     class Cycle:
         pass
 
-    class Leaking(Hungry):
+    class Leaking(Linear):
         def forward(self, images: Tensor) -> Tensor:
             alive.append([leak() is not None for leak in leaks])
             cycle: Any = Cycle()
@@ -315,11 +319,11 @@ def test_a_failed_attempt_leaves_nothing_in_memory() -> None:
     alive: list[list[bool]] = []
     gc.disable()
     try:
-        run(Leaking(1), decoded(2), batch_size=2)
+        run(Leaking(limit=1), decoded(2), batch_size=2)
     finally:
         gc.enable()
 
-    assert alive[:2] == [[], [False]]
+    assert [[], [False]] == alive[:2]
 
 
 def test_the_precision_is_applied_in_the_forward_pass_only() -> None:
@@ -335,9 +339,9 @@ def test_the_precision_is_applied_in_the_forward_pass_only() -> None:
 
     switches = run(Watching(), decoded(3)).switches
 
-    assert seen == [(False, True)]
-    assert torch.backends.cudnn.allow_tf32 == before
-    assert (switches["float32_matmul_precision"], switches["cudnn.allow_tf32"]) == ("highest", False)
+    assert [(False, True)] == seen
+    assert before == torch.backends.cudnn.allow_tf32
+    assert ("highest", False) == (switches["float32_matmul_precision"], switches["cudnn.allow_tf32"])
 
 
 def test_a_lower_precision_is_that_of_the_products() -> None:
@@ -363,21 +367,18 @@ class InPlace(Linear):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7])
-@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
+@pytest.mark.parametrize("memory_format", FORMATS)
 def test_the_first_input_is_recorded(batch_size: int, memory_format: str) -> None:
     """Id, digest, smallest and largest value of the normalized first image, whatever the batches and the format."""
-    crops = decoded(7)
-    image = (torch.from_numpy(crops.images[0]).permute(2, 0, 1) / 255 - torch.tensor(PRESET.mean).view(3, 1, 1)).div_(
-        torch.tensor(PRESET.std).view(3, 1, 1)
-    )
+    model, crops = InPlace(), decoded(7)
+    image = by_hand(crops.images)[0].contiguous()
 
-    model = InPlace()
     loop = run(model, crops, batch_size, setting=Setting(memory_format=memory_format))
 
-    assert model.contiguous == (memory_format == "contiguous")
+    assert (memory_format == "contiguous") == model.contiguous
     assert loop.first_input == {
         "id": "image-0",
-        "sha256": hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest(),
+        "sha256": hashlib.sha256(image.numpy().tobytes()).hexdigest(),
         "low": float(image.min()),
         "high": float(image.max()),
     }
