@@ -11,27 +11,18 @@ import pytest
 
 from harness.errors import RecordError
 from harness.records.environment import Environment
-from harness.records.evidence import (
-    Bounds,
-    ChangedPrediction,
-    Counts,
-    Diagnosis,
-    Drift,
-    NoiseFloor,
-    Pairing,
-    Policy,
-    Unpaired,
-)
+from harness.records.evidence import Bounds, ChangedPrediction, Counts, NoiseFloor, Policy, Unpaired
 from harness.records.results import DatasetFacts, Missing, Record, record_json
 from harness.records.run_folder import read_run
-from tests.records import ENVIRONMENT, case_result, expected, run_record, timing_result
+from tests.records import ENVIRONMENT, case_result, expected, pairing, run_record, timing_result
 
-PAIRING = Pairing(
-    "resnet18-IMAGENET1K_V1-fp32", 1000, 3, 1, 4, 1, 1, 0.25, Drift(1e-6, 2e-6, 3e-6),
-    NoiseFloor(1e-5, 1e-3, 1e-3, 500),
-    Diagnosis("arithmetic", "found"), True, ("torch 2.9.1 -> 2.14.1",),
-    (ChangedPrediction("ü.JPEG", 1, 2, True, False, 0.25, False),), Policy(strict_drift=True),
-)  # fmt: skip
+PAIRING = pairing(
+    changed=3,
+    largest_margin=0.25,
+    environment=("torch 2.9.1 -> 2.14.1",),
+    examples=(ChangedPrediction("ü.JPEG", 1, 2, True, False, 0.25, False),),
+    policy=Policy(strict_drift=True, noise_floors={"fp32": NoiseFloor(1e-5, 1e-3)}),
+)
 CASE = case_result(
     baseline=PAIRING,
     bounds=(Bounds("calibration", 0.5, 0.0, None, "of 15 bins"),),

@@ -38,9 +38,10 @@ PREDICTIONS = Predictions(
 )
 CASE = case_result(counts=(2, 1, 2), inputs_digest=PREDICTIONS.inputs_digest)
 TIMING = timing_result(seconds=(0.25, 0.5))
+DIGEST = digest_of(PREDICTIONS.ids.tolist(), TARGETS)
 RECORD = msgspec.structs.replace(
     run_record([CASE, Missing("vgg16-fp32", "error", "no weights")], [TIMING, Missing("vgg16-b32")]),
-    dataset=DatasetFacts("imagenet-1k", digest_of(PREDICTIONS.ids.tolist(), TARGETS), images=2, total=2, classes=2),
+    dataset=DatasetFacts("imagenet-1k", DIGEST, images=2, total=2, classes=2, class_names=tuple("abcdefghij")),
 )
 FILES = {
     "inputs": f"inputs/{CASE.inputs_digest[:32]}.npz",
@@ -261,18 +262,14 @@ def test_a_run_that_cannot_be_written_leaves_the_earlier_one(
     assert (kept / FILES["predictions"]).exists()
 
 
-def test_a_run_without_results_that_cannot_be_written_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_without_results_that_cannot_be_written_is_not_kept(tmp_path: Path) -> None:
     """Nothing is left that looks like a run."""
-
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("harness.records.run_folder.write_whole", fail)
     run = NewRun(tmp_path / "run")
+    (run.staging / "record.json").mkdir()
 
-    with pytest.raises(ResultsError, match=r"the run cannot be written to .*/run: No space left on device\Z"):
+    with pytest.raises(
+        ResultsError, match=r"the run cannot be written to .*/run: something other than a file is th\w+\Z"
+    ):
         run.finish(run_record([Missing(CASE.id, "error", "no weights")]))
     run.discard()
 
@@ -326,27 +323,20 @@ def test_a_benchmark_file_gives_the_same_record(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         (None, r"expected a run folder \(--results\) or its JSON \(--benchmark-json\), found nothing"),
-        ("a folder", r"expected a run folder \(--results\), found no record\.json; a killed run leaves none"),
+        (Path, r"expected a run folder \(--results\), found no record\.json; a killed run leaves none"),
         (record_json(RECORD)[:1000], r"expected JSON \(Input data was truncated\); it may have been cut short"),
-        (b"", r"expected JSON \(Input data was truncated\); it may have been cut short"),
         (b"\x80\x81", r"expected JSON \(.*"),
         (b"[1]", "expected a record of this harness, found other JSON"),
         (b'{"a": 1}', "expected a record of this harness, found other JSON"),
         (b'{"benchmarks": []}', "a file of pytest-benchmark, but not of this harness: .* 'imagenet_gate'"),
-        (
-            b'{"benchmarks": [{"extra_info": {"peak_tflops": 1}}], "imagenet_gate": {}}',
-            "not a valid file of pytest-benchmark: KeyError 'stats'",
-        ),
-        (
-            _benchmarks(schema_version="2.0"),
-            r"schema_version must be 3\.x, found '2\.0': read it with the version that wrote it, or run again",
-        ),
+        (b'{"benchmarks": [{}], "imagenet_gate": {}}', "not a valid file of pytest-benchmark: KeyError 'extra_info'"),
+        (_benchmarks(schema_version="2.0"), r"schema_version must be 3\.x, found '2\.0': .*, or run again"),
     ],
 )
 def test_what_is_no_run_is_an_error_in_one_sentence(content: Any, sentence: str, tmp_path: Path) -> None:
     """What was expected, what was found, and where."""
     path = tmp_path / "run"
-    if content == "a folder":
+    if content is Path:
         path.mkdir()
     elif content is not None:
         path.write_bytes(content)
@@ -377,8 +367,9 @@ def test_a_file_that_is_missing_or_damaged_is_an_error(kind: str, size: int | No
         ("predictions", {"top": np.zeros((2, 4), np.int16)}, "expected top of type i2 for 2 images"),
         # Pickled objects could run code.
         ("predictions", {"top": np.array([[{}] * 6] * 2)}, "expected top of type i2 for 2 images, found object of sh"),
-        ("predictions", {"top": np.full((2, 6), 3, np.int16)}, "expected different classes of each image"),
+        ("predictions", {"top": np.full((2, 6), 3, np.int16)}, "expected different classes of each image, 0 to 9"),
         ("predictions", {"top": np.array([[0, 1, 2, 3, 4, -1]] * 2, np.int16)}, "expected different classes of each"),
+        ("predictions", {"top": np.array([[0, 1, 2, 3, 4, 10]] * 2, np.int16)}, "expected different classes of each"),
         ("predictions", {"logsumexp": np.full(2, np.inf, np.float32)}, "expected finite values of logsumexp"),
         ("predictions", {"logits": np.full((2, 6), np.nan, np.float32)}, "expected finite logits, highest first"),
         ("predictions", {"logits": np.array([[1, 2, 3, 4, 5, 6]] * 2, np.float32)}, "expected finite logits, highest"),
@@ -409,16 +400,6 @@ def test_arrays_that_no_run_has_written_are_an_error(
     if reason:
         with pytest.raises(RecordError, match=rf"{file.name}: {reason}"):
             replace(run, record=_record(run.path)).predictions(CASE)
-
-
-def test_classes_that_do_not_exist_are_an_error(tmp_path: Path) -> None:
-    """By the number of classes, where the record has them."""
-    run = read_run(_write(tmp_path / "run"))
-    assert run.record.dataset is not None
-    dataset = msgspec.structs.replace(run.record.dataset, class_names=tuple("abcdefghi"))
-
-    with pytest.raises(RecordError, match="expected different classes of each image, 0 to 8, found others"):
-        replace(run, record=msgspec.structs.replace(run.record, dataset=dataset)).predictions(CASE)
 
 
 @pytest.mark.parametrize("name", ["record.json", "labels.npz", ""])
