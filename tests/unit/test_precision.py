@@ -137,35 +137,28 @@ def test_an_autocast_that_does_nothing_is_an_error(monkeypatch: pytest.MonkeyPat
         pass
 
 
-def test_a_cpu_has_no_tf32() -> None:
-    """The message names what the device supports instead."""
-    reason = "the device cpu does not support it; it needs an NVIDIA GPU of compute capability 8.0"
-
-    with pytest.raises(DeviceError, match=rf"^--precision tf32: {reason}; supported here: fp32, bf16, fp16$"):
-        require_supported(["fp32", "tf32"], CPU)
-
-
 @pytest.mark.parametrize(
-    ("name", "capability", "rocm", "supported"),
+    ("device", "capability", "rocm", "supported"),
     [
-        ("Tesla M40", (5, 2), None, ["fp32"]),
-        ("Tesla T4", (7, 5), None, ["fp32", "fp16"]),
-        ("A100", (8, 0), None, ["fp32", "tf32", "bf16", "fp16"]),
-        # Its capability is a number of another kind.
-        ("AMD Instinct MI300X", (9, 4), "6.2.41133", ["fp32", "bf16", "fp16"]),
+        ("cpu", (0, 0), None, "fp32, bf16, fp16"),
+        ("Tesla M40", (5, 2), None, "fp32"),
+        ("Tesla T4", (7, 5), None, "fp32, fp16"),
+        ("A100", (8, 0), None, "fp32, tf32, bf16, fp16"),
+        ("AMD Instinct MI300X", (9, 4), "6.2.41133", "fp32, bf16, fp16"),  # a capability of another kind
     ],
 )
-def test_a_gpu_supports_what_its_generation_does(
-    name: str, capability: tuple[int, int], rocm: str | None, supported: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_device_supports_what_its_generation_does(
+    device: str, capability: tuple[int, int], rocm: str | None, supported: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Emulated types do not count: they would be measured as what they are not."""
     monkeypatch.setattr(torch.version, "hip", rocm)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
-    gpu = torch.device("cuda", 0)
-    kind = "ROCm" if rocm else r"compute capability \d\.\d"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: device)
+    kind, on = ("ROCm" if rocm else r"compute capability \d\.\d"), torch.device("cpu" if device == "cpu" else "cuda")
+    name = "the device cpu" if device == "cpu" else rf"{device} \({kind}\)"
 
-    require_supported(supported, gpu)
-    for lacking in PRECISIONS.keys() - set(supported):
-        with pytest.raises(DeviceError, match=rf"^--precision {lacking}: {name} \({kind}\) does not support it; it"):
-            require_supported(["fp32", lacking], gpu)
+    require_supported(supported.split(", "), on)
+    for lacking in PRECISIONS.keys() - set(supported.split(", ")):
+        needed = rf"needs an NVIDIA GPU of compute capability \d\.\d; supported here: {supported}"
+        with pytest.raises(DeviceError, match=rf"^--precision {lacking}: {name} does not support it; it {needed}$"):
+            require_supported(["fp32", lacking], on)

@@ -22,15 +22,6 @@ def tagged(images: int) -> InMemory:
     return InMemory(pixels, Geometry(2, 2, "bilinear"))
 
 
-@pytest.mark.parametrize("images", [1, 3, 4, 5, 8, 9])
-def test_batches_are_consecutive_and_the_last_may_be_short(images: int) -> None:
-    """Together the batches are the images, in order, each once."""
-    batches = [batch.clone() for batch in Prefetch(torch.device("cpu")).batches(tagged(images), 4)]
-
-    assert [len(batch) for batch in batches] == [4] * (images // 4) + ([images % 4] if images % 4 else [])
-    assert np.array_equal(torch.cat(batches).numpy(), tagged(images).images)
-
-
 class Stream:
     """A stream whose work is put off until somebody has to wait for it, as late as a device may do it."""
 
