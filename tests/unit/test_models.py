@@ -26,7 +26,7 @@ from harness.precision import DEFAULT, Setting
 from harness.preset import Geometry, Preset
 
 CPU = torch.device("cpu")
-SQUEEZENET = ModelSpec("squeezenet1_1", "IMAGENET1K_V1")
+SQUEEZENET, SQUEEZENET_WEIGHTS = ModelSpec("squeezenet1_1", "IMAGENET1K_V1"), SqueezeNet1_1_Weights.IMAGENET1K_V1
 PRESET = Preset(Geometry(256, 224, "bilinear"), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Publish = Callable[..., tuple[Path, Path]]
 
@@ -36,9 +36,7 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
     """Publish weights at a URL of this machine; return their file there, and its path in torch.hub's empty cache."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
-    def publish(
-        content: object, weights: WeightsEnum = SqueezeNet1_1_Weights.IMAGENET1K_V1, name: str = "weights-{}.pth"
-    ) -> tuple[Path, Path]:
+    def publish(content: object, weights: Any = SQUEEZENET_WEIGHTS, name: str = "weights-{}.pth") -> tuple[Path, Path]:
         torch.save(content, tmp_path / "unnamed")
         digest = hashlib.sha256((tmp_path / "unnamed").read_bytes()).hexdigest()
         file = (tmp_path / "unnamed").rename(tmp_path / name.format(digest[:8]))
@@ -49,42 +47,38 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
 
 
 @lru_cache
-def seeded(model: str, **options: object) -> nn.Module:
+def seeded(model: str) -> nn.Module:
     """Return torchvision's architecture with random weights."""
-    built = torchvision.models.get_model(model, weights=None, **options)
+    built = torchvision.models.get_model(
+        model, weights=None, **({"init_weights": False} if model == "googlenet" else {})
+    )
     assert isinstance(built, nn.Module)
     return built
 
 
-def test_a_cached_file_is_loaded_by_torchvision(publish: Publish) -> None:
-    """The tensors of the file arrive in the model, which is in eval mode, with torchvision's preset and counts."""
-    original = seeded("squeezenet1_1")
-    file, cached = publish(original.state_dict())
-    cached.parent.mkdir(parents=True)
-    file.rename(cached)
+@pytest.mark.parametrize(
+    ("model", "weights", "is_cached"),
+    [("squeezenet1_1", SQUEEZENET_WEIGHTS, True), ("googlenet", GoogLeNet_Weights.IMAGENET1K_V1, False)],
+)
+def test_a_published_file_is_loaded_by_torchvision(
+    model: str, weights: WeightsEnum, is_cached: bool, publish: Publish
+) -> None:
+    """From the cache, or downloaded; the model is in eval mode, with torchvision's preset and counts."""
+    tensors = seeded(model).state_dict()
+    file, cached = publish(tensors, weights)
+    if is_cached:
+        cached.parent.mkdir(parents=True)
+        file.rename(cached)
 
-    loaded = load(SQUEEZENET, CPU)
+    loaded = load(ModelSpec(model, "IMAGENET1K_V1"), CPU)
 
-    assert all(torch.equal(a, b) for a, b in zip(original.parameters(), loaded.module.parameters(), strict=True))
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in loaded.module.state_dict().items())
     assert not any(module.training for module in loaded.module.modules())
     assert PRESET == loaded.preset
     assert loaded.transform is not None
-    meta = SqueezeNet1_1_Weights.IMAGENET1K_V1.meta
-    assert (meta["num_params"], meta["_ops"]) == (loaded.parameters, round(loaded.gmacs, 3))
-    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
-
-
-def test_googlenet_is_downloaded_as_the_pretrained_variant(publish: Publish) -> None:
-    """Its input is transformed, its auxiliary heads are gone, and the counts are torchvision's."""
-    _, cached = publish(seeded("googlenet", init_weights=False).state_dict(), GoogLeNet_Weights.IMAGENET1K_V1)
-
-    loaded = load(ModelSpec("googlenet", "IMAGENET1K_V1"), CPU)
-
-    assert vars(loaded.module)["transform_input"] is True
-    assert loaded.module.aux1 is None
-    meta = GoogLeNet_Weights.IMAGENET1K_V1.meta
-    assert (meta["num_params"], meta["_ops"]) == (loaded.parameters, round(loaded.gmacs, 3))
+    assert (weights.meta["num_params"], weights.meta["_ops"]) == (loaded.parameters, round(loaded.gmacs, 3))
     assert cached.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 def _cut_short(file: Path, _cached: Path) -> None:
@@ -97,6 +91,9 @@ def _flip_one_bit(file: Path, cached: Path) -> None:
     cached.write_bytes(damaged)
 
 
+SPECIAL = "{1} must be a weights file, found a folder or a special file; remove it"
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
@@ -107,14 +104,8 @@ def _flip_one_bit(file: Path, cached: Path) -> None:
         ),
         (_cut_short, r"the weights file .* could not be downloaded from .* \(invalid hash value.*"),
         (_flip_one_bit, ".*{0.name} is damaged or not the published one: its sha256 should begin.*"),
-        (
-            lambda _, cached: cached.mkdir(),
-            "{1} must be a weights file, found a folder or a special file; remove it",
-        ),
-        (
-            lambda _, cached: os.mkfifo(cached),
-            "{1} must be a weights file, found a folder or a special file; remove it",
-        ),
+        (lambda _, cached: cached.mkdir(), SPECIAL),
+        (lambda _, cached: os.mkfifo(cached), SPECIAL),
     ],
     ids=["missing", "broken download", "damaged", "folder", "FIFO"],
 )
@@ -353,18 +344,16 @@ def test_the_last_model_is_kept_for_its_other_settings(monkeypatch: pytest.Monke
     assert loader.load(SQUEEZENET, DEFAULT) is not first
 
 
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        (ModelSpec("vit_h_14", "IMAGENET1K_SWAG_E2E_V1"), 1016.717),
-        (ModelSpec("vit_h_14", "IMAGENET1K_SWAG_LINEAR_V1"), 167.295),
-        (ModelSpec("vgg16", "SYNTHETIC_V1", "nowhere:vgg16", PRESET), 15.47),
-        (ModelSpec("ours", "V1", "nowhere:ours", PRESET), math.inf),
-    ],
-)
-def test_multiply_adds_are_known_without_loading_the_model(spec: ModelSpec, expected: float) -> None:
+def test_multiply_adds_are_known_without_loading_the_model() -> None:
     """From torchvision's metadata of the weights; a builder's model by its name; another counts as the largest."""
-    assert expected == gmacs_of(spec)
+    specs = [
+        ModelSpec("vit_h_14", "IMAGENET1K_SWAG_E2E_V1"),
+        ModelSpec("vit_h_14", "IMAGENET1K_SWAG_LINEAR_V1"),
+        ModelSpec("vgg16", "SYNTHETIC_V1", "nowhere:vgg16", PRESET),
+        ModelSpec("ours", "V1", "nowhere:ours", PRESET),
+    ]
+
+    assert [1016.717, 167.295, 15.47, math.inf] == [gmacs_of(spec) for spec in specs]
 
 
 def no_memory() -> nn.Module:

@@ -119,9 +119,10 @@ class Linear(nn.Module):
 
     def __init__(self, classes: int = CLASSES, limit: int = 99) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.tensor(np.random.RandomState(1).uniform(-1, 1, (192, classes))).float())
+        self.weight = torch.tensor(np.random.RandomState(1).uniform(-1, 1, (192, classes))).float()
         self.batches: list[int] = []
         self.limit = limit
+        self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, classes), or fail as a CUDA device does."""
@@ -139,7 +140,7 @@ def decoded(images: int) -> InMemory:
 def run(model: nn.Module, crops: InMemory, batch_size: int = 4, classes: int = CLASSES, **changes: Any) -> Loop:
     """Predict in float32 on the CPU."""
     prefetch = Prefetch(CPU)
-    return predict(model.eval(), crops, PRESET, prefetch=prefetch, batch_size=batch_size, classes=classes, **changes)
+    return predict(model, crops, PRESET, prefetch=prefetch, batch_size=batch_size, classes=classes, **changes)
 
 
 def by_hand(images: np.ndarray[Any, Any]) -> Tensor:
@@ -188,6 +189,7 @@ class Given(nn.Module):
     def __init__(self, logits: list[list[float]], dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.logits, self.done = torch.tensor(logits, dtype=dtype), 0
+        self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, classes)."""
@@ -207,22 +209,19 @@ def test_log_sum_exp_is_torchs_also_of_large_logits(dtype: torch.dtype) -> None:
 
 def test_a_model_in_train_mode_is_an_error() -> None:
     """One layer in it is enough; but a wrapper of torch.compile has no mode: torch 2.4 claims that it trains."""
-    model, wrapper = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.Dropout()).eval(), Linear()
+    model, wrapper = nn.Sequential(nn.Flatten(), nn.Linear(192, 9), nn.Dropout()).eval(), Linear().train()
     model[2].train()
     wrapper._orig_mod = nn.Identity().eval()
 
     with pytest.raises(EvaluationError, match="the model is in train mode"):
-        predict(model, decoded(2), PRESET, prefetch=Prefetch(CPU), batch_size=2, classes=9)
-    assert wrapper.training
-    assert predict(wrapper, decoded(2), PRESET, prefetch=Prefetch(CPU), batch_size=2, classes=9)
+        run(model, decoded(2))
+    assert 2 == len(run(wrapper, decoded(2)).predictions)
 
 
 @pytest.mark.parametrize("classes", [8, 10])
 def test_another_number_of_logits_than_classes_is_an_error(classes: int) -> None:
     """Its indices would mean other classes, however plausible the accuracy is."""
-    reason = f"the model gives {classes} logits, and the dataset has 9 classes"
-
-    with pytest.raises(EvaluationError, match=reason):
+    with pytest.raises(EvaluationError, match=f"the model gives {classes} logits, and the dataset has 9 classes"):
         run(Linear(classes), decoded(2))
 
 
@@ -272,24 +271,21 @@ def test_no_memory_for_one_image_is_an_error() -> None:
     with pytest.raises(DeviceError, match=message):
         run(Linear(limit=0), decoded(3))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        run(nn.Sequential(nn.Flatten(), nn.Linear(5, 9)), decoded(3))
+        run(nn.Sequential(nn.Flatten(), nn.Linear(5, 9)).eval(), decoded(3))
 
 
 def test_a_failed_attempt_leaves_nothing_in_memory() -> None:
     """Tensors in a reference cycle would be there until Python collects them by itself."""
 
-    class Cycle:
-        pass
-
     class Leaking(Linear):
         def forward(self, images: Tensor) -> Tensor:
             alive.append([leak() is not None for leak in leaks])
-            cycle: Any = Cycle()
-            cycle.itself = cycle
+            cycle: Any = Linear()
+            cycle.itself = [cycle]
             leaks.append(weakref.ref(cycle))
             return super().forward(images)
 
-    leaks: list[weakref.ref[Cycle]] = []
+    leaks: list[weakref.ref[Linear]] = []
     alive: list[list[bool]] = []
     gc.disable()
     try:

@@ -22,16 +22,12 @@ def tagged(images: int) -> InMemory:
     return InMemory(pixels, Geometry(2, 2, "bilinear"))
 
 
-class Stream:
-    """A stream whose work is put off until somebody has to wait for it, as late as a device may do it."""
-
-    def __init__(self) -> None:
-        self._queue: list[Callable[[], object]] = []
-        self.add = self._queue.append
+class Stream(list[Callable[[], object]]):
+    """Work that is put off until somebody has to wait for it, as late as a device may do it."""
 
     def wait_event(self, event: Event) -> None:
         """Queue waiting for what the event was last recorded after."""
-        self.add(event.synchronize)
+        self.append(event.synchronize)
 
     def wait_stream(self, other: Stream) -> None:
         """Queue waiting for what the other stream has been given so far."""
@@ -42,11 +38,7 @@ class Stream:
     def work_until(self, reached: Callable[[], object]) -> None:
         """Do what is queued, in order, until something has been reached."""
         while not reached():
-            self._queue.pop(0)()
-
-    def finish(self) -> None:
-        """Do all that is queued."""
-        self.work_until(lambda: not self._queue)
+            self.pop(0)()
 
 
 class Event:
@@ -58,7 +50,7 @@ class Event:
     def record(self, stream: Stream) -> None:
         """Mark the stream's present end."""
         reached: list[bool] = []
-        stream.add(lambda: reached.append(True))
+        stream.append(lambda: reached.append(True))
         self.synchronize = lambda: stream.work_until(lambda: reached)
 
 
@@ -76,19 +68,16 @@ class Device:
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**9))
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 50 + cached)
         monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 50)
-        monkeypatch.setattr(
-            torch.Tensor,
-            "copy_",
-            lambda target, source, non_blocking: self.copying.add(lambda: copy(target, source)),  # noqa: ARG005
-        )
+        later = lambda target, source, **_: self.copying.append(lambda: copy(target, source))  # noqa: E731
+        monkeypatch.setattr(torch.Tensor, "copy_", later)
         self.prefetch = Prefetch(torch.device("cuda"))
 
     def consume(self, images: InMemory) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return what a model sees that works as late as it may."""
         consumed: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
         for batch in self.prefetch.batches(images, 4):
-            self.computing.add(partial(lambda batch: consumed.append(batch.numpy().copy()), batch))
-        self.computing.finish()
+            self.computing.append(partial(lambda batch: consumed.append(batch.numpy().copy()), batch))
+        self.computing.work_until(lambda: not self.computing)
         return np.concatenate(consumed)
 
 

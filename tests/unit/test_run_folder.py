@@ -50,9 +50,9 @@ FILES = {
 }
 
 
-def _begun(folder: Path, predictions: Predictions = PREDICTIONS, case: str = CASE.id) -> NewRun:
+def _begun(folder: Path, predictions: Predictions = PREDICTIONS) -> NewRun:
     run = NewRun(folder)
-    write_predictions(run.staging, case, predictions, TARGETS)
+    write_predictions(run.staging, CASE.id, predictions, TARGETS)
     return run
 
 
@@ -101,20 +101,25 @@ def test_models_of_one_geometry_share_their_inputs(tmp_path: Path) -> None:
     assert [*inputs, "run/labels.npz", *predictions_of, "run/record.json"] == _names(tmp_path)
 
 
-def test_an_earlier_run_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
-    """A run that is discarded changes nothing; one that is finished leaves nothing of the earlier one."""
+@pytest.mark.parametrize("link", [False, True], ids=["a folder", "a link to it"])
+def test_an_earlier_run_stays_until_the_new_one_is_whole(link: bool, tmp_path: Path) -> None:
+    """A run that is discarded changes nothing; one that is finished leaves nothing of the earlier one, but a link."""
     folder = _write(tmp_path / "run")
     (folder / "predictions" / "old.npz").touch()
     (folder / "imagenet-gate.lock").touch()  # of one that was killed after it had been moved
-    before = (folder / "record.json").read_bytes()
+    latest = tmp_path / ("latest" if link else "run")
+    if link:
+        latest.symlink_to("run")
+    before = _names(tmp_path)
 
-    run = _begun(folder)
-    assert before == (folder / "record.json").read_bytes()
+    run = _begun(latest)
+    assert before == [name for name in _names(tmp_path) if ".partial-" not in name]
     run.discard()
-    assert (folder / "predictions" / "old.npz").exists()
-    _write(folder)
+    assert before == _names(tmp_path)
+    _write(latest)
 
-    assert [folder] == list(tmp_path.iterdir())
+    assert {folder, latest} == set(tmp_path.iterdir())
+    assert link == latest.is_symlink()
     assert ["inputs", "labels.npz", "predictions", "record.json"] == [n.partition("/")[0] for n in _names(folder)]
 
 
@@ -174,67 +179,45 @@ def test_nothing_is_moved_or_removed_while_a_file_in_it_is_open(
     assert [folder] == list(tmp_path.iterdir())
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """The run replaces what the link points to, as of a job that links its latest run."""
-    _write(tmp_path / "first")
-    (tmp_path / "latest").symlink_to("first")
-
-    _write(tmp_path / "latest")
-
-    assert ["first", "latest"] == sorted(path.name for path in tmp_path.iterdir())
-    assert (tmp_path / "latest").is_symlink()
+FOREIGN = "--baseline .*: expected a new or empty folder, or a run; found {} in it$"
 
 
 @pytest.mark.parametrize(
-    ("is_run", "name", "text", "named"),
+    ("path", "file", "text", "sentence"),
     [
-        (True, "notes.txt", "", "notes.txt"),
-        (True, "predictions/notes.txt", "", "predictions/notes.txt"),
-        (True, "inputs/notes.txt", "", "inputs/notes.txt"),
-        (False, "thesis.tex", "", "thesis.tex"),
-        (False, "record.json", '{"mine": 1}', "a record.json of another kind"),
-        (False, "record.json", "mine", "a record.json of another kind"),
-        (False, "predictions/a.npz", "", "predictions"),
-    ],
-)
-def test_only_runs_are_replaced(is_run: bool, name: str, text: str, named: str, tmp_path: Path) -> None:
-    """A folder that holds something else as well stays as it is."""
-    file = (_write(tmp_path / "run") if is_run else tmp_path / "run") / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-    before = _names(tmp_path)
-
-    with pytest.raises(ResultsError, match=rf"or a run; found {named} in it$"):
-        NewRun(tmp_path / "run")
-
-    assert before == _names(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("path", "sentence"),
-    [
-        ("file", "--baseline .*/file: expected a folder, found a file$"),
-        ("file/run", "the run cannot be written to .*/file/run: Not a directory$"),
-        ("run/deep/sub", "--baseline .*/sub: expected a folder of its own, found one in the run .*/run$"),
-        ("loop", "--baseline .*/loop: expected a folder, found a file$"),
-        ("loop/run", "the run cannot be written to .*/loop/run: "),
-        ("mounted", "--baseline .*/mounted: a mount point cannot be replaced; name a folder in it$"),
-        ("/", "--baseline /: a mount point cannot be replaced; name a folder in it$"),
+        ("run", "run/notes.txt", "", FOREIGN.format("notes.txt")),
+        ("run", "run/predictions/notes.txt", "", FOREIGN.format("predictions/notes.txt")),
+        ("run", "run/inputs/notes.txt", "", FOREIGN.format("inputs/notes.txt")),
+        ("mine", "mine/thesis.tex", "", FOREIGN.format("thesis.tex")),
+        ("mine", "mine/record.json", '{"mine": 1}', FOREIGN.format("a record.json of another kind")),
+        ("mine", "mine/record.json", "mine", FOREIGN.format("a record.json of another kind")),
+        ("mine", "mine/predictions/a.npz", "", FOREIGN.format("predictions")),
+        ("mine", "mine", "", "--baseline .*/mine: expected a folder, found a file$"),
+        ("mine/run", "mine", "", "the run cannot be written to .*/mine/run: Not a directory$"),
+        ("loop", "mine", "", "--baseline .*/loop: expected a folder, found a file$"),
+        ("loop/run", "mine", "", "the run cannot be written to .*/loop/run: "),
+        # It could not be replaced any more.
+        ("run/deep/sub", "mine", "", "--baseline .*/sub: expected a folder of its own, found one in the run .*/run$"),
+        ("mounted", "mounted/a", "", "--baseline .*/mounted: a mount point cannot be replaced; name a folder in it$"),
+        ("/", "mine", "", "--baseline /: a mount point cannot be replaced; name a folder in it$"),
     ],
 )
 def test_a_destination_that_cannot_work_is_an_error_at_once(
-    path: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: str, file: str, text: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before hours of evaluation, not after them; a run in another one would keep that from being replaced."""
+    """Before hours of evaluation, not after them; a folder that holds something else as well stays as it is."""
     is_mount = Path.is_mount
     monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "mounted" or is_mount(path))
-    (tmp_path / "file").touch()
-    (tmp_path / "mounted").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     _write(tmp_path / "run")
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(text)
+    before = _names(tmp_path)
 
     with pytest.raises(ResultsError, match=rf"^{sentence}"):
         NewRun(tmp_path / path, "--baseline")
+
+    assert before == _names(tmp_path)
 
 
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["kept elsewhere", "kept where it is"])
