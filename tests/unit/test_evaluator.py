@@ -6,7 +6,6 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
@@ -128,12 +127,7 @@ def test_a_module_gives_what_torchvisions_transforms_and_a_plain_loop_give(datas
         ("alexnet", {"preset": PRESET}, ExpectedError, "preset is for a module; alexnet brings its own: leave it out"),
         ("*", {}, ExpectedError, "model must name one model, found alexnet-.*, vgg16-SYNTHETIC_V1-fp32"),
         ("resnet19", {}, ExpectedError, "'resnet19' matches no model of the synthetic dataset, which has"),
-        (
-            classifier(),
-            {"preset": PRESET, "setting": Setting("tf32"), "device": "cpu"},
-            DeviceError,
-            "--precision tf32: the device cpu does not support it",
-        ),
+        ("alexnet", {"setting": Setting("tf32")}, DeviceError, "--precision tf32: the device cpu does not support it"),
     ],
 )
 def test_what_cannot_be_evaluated_is_an_error(
@@ -141,7 +135,7 @@ def test_what_cannot_be_evaluated_is_an_error(
 ) -> None:
     """In one sentence."""
     with pytest.raises(error, match=sentence):
-        evaluate(model, dataset, **options)
+        evaluate(model, dataset, device="cpu", **options)
 
 
 @pytest.mark.parametrize(
@@ -169,30 +163,28 @@ def test_the_preset_is_checked_on_several_images(
 
 def test_checks_add_evidence(dataset: ImageDataset) -> None:
     """Each sees the result so far, with the evidence of those before it; evidence decides, None does not."""
-    seen: list[tuple[CaseResult, Any, Any]] = []
+    seen: list[tuple[int, Any, Any]] = []
 
-    def calibration(result: CaseResult, predictions: Any, targets: Any) -> Sequence[Bounds]:
-        seen.append((result, predictions, targets))
-        return [Bounds("calibration", 0.5, 0.0, 1.0), Bounds("entropy", 2.0, None, 1.0)]
+    def giving(*evidence: Any) -> Check:
+        def check(result: CaseResult, predictions: Any, targets: Any) -> Any:
+            seen.append((len(result.bounds), predictions, targets))
+            return evidence
 
-    def baseline(result: CaseResult, predictions: Any, targets: Any) -> Unpaired:
-        seen.append((result, predictions, targets))
-        return Unpaired("missing", "none of it")
+        return check
 
-    def nothing(**_: Any) -> None:
-        return None
+    bounds = Bounds("calibration", 0.5, 0.0, 1.0), Bounds("entropy", 2.0, None, 1.0)
+    baseline = giving(Unpaired("missing", "none of it"))
+    checks = [lambda **_: None, giving(*bounds), baseline]
 
-    checks: list[Check] = [nothing, calibration, baseline]
     result, predictions = evaluate(classifier(), dataset, preset=PRESET, checks=checks)
 
     found = [(check.name, check.outcome) for check in result.verdict.checks]
     assert [("baseline", "failed"), ("calibration", "passed"), ("entropy", "failed")] == found
-    assert [0, 2] == [len(found.bounds) for found, _, _ in seen]
+    assert [0, 2] == [bounds for bounds, _, _ in seen]
     assert all(found is predictions and targets is dataset.targets for _, found, targets in seen)
-    with pytest.raises(EvaluationError, match=r"a check must return Bounds, found list$"):
-        evaluate(classifier(), dataset, preset=PRESET, checks=[lambda **_: [[Bounds("entropy", 2.0)]]])
-    with pytest.raises(EvaluationError, match=r"two checks paired it with a baseline"):
-        evaluate(classifier(), dataset, preset=PRESET, checks=[baseline, baseline])
+    for wrong, reason in ((giving([]), "must return Bounds, found list$"), (baseline, "two checks paired it with a")):
+        with pytest.raises(EvaluationError, match=reason):
+            evaluate(classifier(), dataset, preset=PRESET, checks=[baseline, wrong])
 
 
 VALUES = expected(50_000, 34_879, 44_539)

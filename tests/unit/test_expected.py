@@ -47,7 +47,6 @@ ALIASES = "&a0 [x, x, x, x, x, x, x, x, x, x]" + "".join(
 # Text in GOOD, its replacement, and what the message says of key and reason.
 BAD = [
     ("tolerance: 0.05\n", "tolerance: 0.05\ntolerence: 0.1\n", "`tolerence`"),
-    ("tolerance: 0.05\n", "", "`tolerance`"),
     ("schema_version: 2", "schema_version: 1", "schema_version must be 2, found '1'; version 1 has"),
     ("tolerance: 0.05\n", "tolerance: 0.05\ntolerance: 5\n", "key 'tolerance' is repeated in line 3"),
     ("acc@5: 93}", "acc@5: 93, acc@1: 44.8}", "key 'acc@1' is repeated in line 18"),
@@ -67,9 +66,7 @@ BAD = [
     ("acc@1: 44.8", "acc@1: 1:09.758", "Invalid decimal string"),
     ("tolerance: 0.4", "tolerance: 0_4", "expected a number in the digits 0 to 9 in line "),
     ("acc@1: 44.8", "acc@1: \uff144.8", "expected a number in the digits 0 to 9 in line "),
-    ("tolerance: 0.4", 'tolerance: !!timestamp "x"', "Invalid decimal string; found 'x'"),
     ("schema_version: 2\n", f"schema_version: [{ALIASES}]\n", "schema_version must be 2, found [['x', 'x', 'x'"),
-    ("models:\n", "---\nmodels:\n", "not valid YAML: expected a single document"),
     ("origin: recorded", "origin: measured", "'measured'"),
     ("  ours: {images", "  model: {images", "'model' is a key of models"),
     ("V1, imagenet-1k", "V1, imagenet-1K", "models[0]: Object contains unknown field `imagenet-1K`"),
@@ -82,7 +79,6 @@ BAD = [
         "models[1]: net-a-V2 is listed tw",
     ),
     ("model: net", "model:", "models[1]: Expected `str` of length >= 1 - at `$.model`"),
-    (", acc@5: 89.078", "", "imagenet-1k: Object missing required field `acc@5`"),
     ("acc@1: 69.758", "acc@1: 0.69758", "must be percent, such as 69.75800; 0.69758 looks like a fraction"),
     ("acc@1: 69.758", "acc@1: -1", "acc@1 must be percent between 0 and 100, found -1"),
     ("acc@1: 69.758", "acc@1: nan", "imagenet-1k: acc@1 must be percent between 0 and 100, found NaN"),
@@ -96,7 +92,6 @@ BAD = [
     ("crop: 224", "crop: 224\n      antialias: true", "`antialias`"),
     ("interpolation: bicubic", "interpolation: cubic", "'cubic' - at `$.preset.interpolation`"),
     ("mean: [0.485,", "mean: [123.675,", "<= 1.0 - at `$.preset.mean[0]`"),
-    ("mean: [0.485, 0.456, 0.406]", "mean: [0.485, 0.456]", "of length 3, got 2 - at `$.preset.mean`"),
     ("std: [0.229, 0.224,", "std: [0.229, .nan,", "got `str` - at `$.preset.std[1]`"),
     ("crop: 224", "crop: 0", "`int` >= 1 - at `$.preset.crop`"),
     ("0.224, 0.225]", "0.224, 0.0]", "std must not be 0"),
@@ -258,24 +253,23 @@ def test_own_file_has_timms_value_of_efficientnet_lite0(own_entries: tuple[Entry
     assert Geometry(256, 224, "bicubic") == entry.spec.preset.geometry
 
 
-@pytest.mark.parametrize(
-    ("dataset", "name"),
-    [
-        ("imagenetv2-matched-frequency", "imagenetv2-b-33"),
-        ("imagenetv2-threshold0.7", "imagenetv2-a-44"),
-        ("imagenetv2-topimages", "imagenetv2-c-12"),
-    ],
-)
-def test_own_file_has_the_studys_values_on_imagenetv2(
-    dataset: str, name: str, own_entries: tuple[Entry, ...], reference: Path
-) -> None:
+IMAGENETV2 = {
+    "imagenetv2-matched-frequency": "imagenetv2-b-33",
+    "imagenetv2-threshold0.7": "imagenetv2-a-44",
+    "imagenetv2-topimages": "imagenetv2-c-12",
+}
+
+
+@pytest.mark.parametrize("dataset", IMAGENETV2)
+def test_own_file_has_the_studys_values(dataset: str, own_entries: tuple[Entry, ...], reference: Path) -> None:
     """The core models' values on ImageNetV2 are those counted from the study's predictions; it has no GoogLeNet."""
-    with (reference / "imagenetv2.csv").open(newline="") as file:
-        counted = {
-            f"{row['model']}-IMAGENET1K_V1": Counts(int(row["n"]), int(row["top1_correct"]), int(row["top5_correct"]))
-            for row in csv.DictReader(file)
-            if row["dataset"] == name and row["model"] in ("alexnet", "vgg16", "resnet18")
-        }
+    lines = (reference / "imagenetv2.csv").read_text().splitlines()
+    rows = [row for row in csv.DictReader(lines) if row["dataset"] == IMAGENETV2[dataset]]
+    counted = {
+        f"{row['model']}-IMAGENET1K_V1": Counts(int(row["n"]), int(row["top1_correct"]), int(row["top5_correct"]))
+        for row in rows
+        if row["model"] in ("alexnet", "vgg16", "resnet18")
+    }
 
     assert 3 == len(counted)
     assert counted == _counts(own_entries, dataset)
