@@ -53,17 +53,14 @@ BAD = [
     ("acc@5: 93}", "acc@5: 93", "not valid YAML: while parsing a flow mapping"),
     ("tolerance: 0.05", "tolerance: small", "tolerance.fp32: Invalid decimal string; found 'small'"),
     ("tolerance: 0.05", "tolerance: nan", "tolerance: expected points between 0 and 100"),
-    ("tolerance: 0.05", "tolerance: -0.05", "points between 0 and 100, found -0.05"),
     ("tolerance: 0.05", "tolerance: 100.5", "points between 0 and 100, found 100.5"),
     ("tolerance: 0.4", "tolerance: {bf16: -2}", "datasets.ours.tolerance: expected points between 0 and 100, found -2"),
     ("tolerance: 0.05", "tolerance: {fp32: 0.05, fp8: 1}", "fp16, found 'fp8'"),
     ("tolerance: 0.05", "tolerance: {bf16: 0.2}", "tolerance: 'fp32' is missing"),
     ("images: 500,", "images: 0,", "$.datasets[...].images"),
-    ("images: 500,", "images: 500.5,", "Expected `int`, got `str` - at `$.datasets[...].images`"),
     # Numbers of YAML 1.1, digits of other scripts, tags, and text that grows without end.
     ("source: here", "source: !!python/object/apply:os.getcwd []", "at `$.datasets[...].source`"),
     ("images: 500,", "images: 0500,", "Expected `int`, got `str`"),
-    ("acc@1: 44.8", "acc@1: 1:09.758", "Invalid decimal string"),
     ("tolerance: 0.4", "tolerance: 0_4", "expected a number in the digits 0 to 9 in line "),
     ("acc@1: 44.8", "acc@1: \uff144.8", "expected a number in the digits 0 to 9 in line "),
     ("schema_version: 2\n", f"schema_version: [{ALIASES}]\n", "schema_version must be 2, found [['x', 'x', 'x'"),
@@ -71,7 +68,6 @@ BAD = [
     ("  ours: {images", "  model: {images", "'model' is a key of models"),
     ("V1, imagenet-1k", "V1, imagenet-1K", "models[0]: Object contains unknown field `imagenet-1K`"),
     ("resnet18, weights: V1", "resnet18", "models[0]: Object missing required field `weights`"),
-    ("net\n    weights: V2", "resnet18\n    weights: V1", "models[1]: resnet18-V1 is listed twice, first in "),
     # The same id by another division into model and weights.
     (
         "resnet18, weights: V1",
@@ -86,7 +82,6 @@ BAD = [
     ("acc@1: 69.758", "acc@1: 69.758 %", "at `$.acc@1`; found {'acc@1': '69.758 %', 'acc@5'"),
     ("acc@1: 69.758, acc@5: 89.078", "acc@1: 89.078, acc@5: 69.758", "acc@5 must be at least acc@1"),
     ("team.models:net", "team.models", "'^[^:]+:[^:]+$' - at `$.builder`"),
-    ("team.models:net", "team:models:net", "'^[^:]+:[^:]+$' - at `$.builder`"),
     ("weights: V1,", "weights: V1, builder: 'a:b',", "builder and preset go together"),
     ("    builder: team.models:net\n", "", "builder and preset go together"),
     ("crop: 224", "crop: 224\n      antialias: true", "`antialias`"),

@@ -31,7 +31,10 @@ def test_module_can_be_run(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     ("command", "sentence"),
     [
         ("", "the following arguments are required: COMMAND"),
-        ("dataset x --workers=-1", "expected a whole number above 0, found '-1'"),
+        *(
+            (f"dataset x --workers={n}", f"expected a whole number above 0, found '{n}'")
+            for n in ("-1", "0", "1.5", "²")
+        ),
         ("expectd check", "invalid choice: 'expectd'"),
         ("expected check a b", "unrecognized arguments: b"),
         ("compare OLD", "give two runs, OLD and NEW, or more for a series, or else --old"),

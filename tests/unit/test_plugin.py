@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +11,7 @@ from harness.errors import ExpectedError
 from harness.options import (
     Options,
     Process,
-    folder,
     is_selected,
-    positive,
     read_options,
     require_selected,
 )
@@ -114,17 +111,3 @@ def test_decoding_processes_share_the_cores(
 
     assert expected == Options(store=store, process=process).decoding_processes
     assert 5 == Options(store=store, process=process, workers=5).decoding_processes
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "many", "²"])
-def test_a_number_must_be_whole_and_above_0(text: str) -> None:
-    """Or argparse says what it found."""
-    assert 12 == positive("12")
-    with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number above 0, found"):
-        positive(text)
-
-
-def test_an_empty_folder_is_an_error() -> None:
-    """It would be the working folder."""
-    with pytest.raises(argparse.ArgumentTypeError, match="expected a folder, found nothing"):
-        folder("")

@@ -139,7 +139,6 @@ def test_other_schemas_are_an_error_in_one_sentence(version: object, tmp_path: P
         ("cases 0 counts images", 0, r"`int` >= 1"),
         ("cases 0 counts images", 10**400, r"`int` <= |out of range"),
         ("cases 0 parameters", True, r"Expected `int`, got `bool`"),
-        ("cases 0 parameters", -1, r"`int` >= 0"),
         ("cases 0 gmacs", 1e308, r"`float` <= "),
         ("cases 0 images_per_second", -1, r"`float` >= 0"),
         ("cases 0 precision", "fp99", r"precision must be one of fp32, .*'fp99'"),
@@ -151,7 +150,6 @@ def test_other_schemas_are_an_error_in_one_sentence(version: object, tmp_path: P
         ("missing_cases 0 id", CASE.id, rf"two results have the id '{CASE.id}'"),
         ("missing_cases 0 outcome", "passed", r"Invalid enum value 'passed'"),
         ("dataset", None, r"cases without a dataset"),
-        ("dataset name", "\n", r"matching regex"),
         ("environment cpu", "\x00", r"matching regex"),
         ("timings 0 seconds", [], r"length >= 1"),
         ("timings 0 seconds", [0.25, 0], r"`float` >= 1e-09 - at `\$\.timings\[0\]\.seconds"),
@@ -160,12 +158,10 @@ def test_other_schemas_are_an_error_in_one_sentence(version: object, tmp_path: P
         ("timings 0 warm_up calls", "x", r"got `str`"),
         ("cases 0 expected counts", {"images": 1, "top1": 1, "top5": 1}, r"images, but published values of 1"),
         ("cases 0 expected tolerance", "Infinity", r"expected a tolerance of 0 to 100 points, found Inf"),
-        ("cases 0 expected tolerance", "NaN", r"expected a tolerance of 0 to 100 points, found NaN"),
         ("cases 0 expected tolerance", "1E+400", r"expected a tolerance of 0 to 100 points, found 1E"),
         ("cases 0 expected tolerance", "1E-999999", r"expected a tolerance of 0 to 100 points"),
         ("cases 0 first_input low", "x", r"Expected `float`, got `str`"),
         ("cases 0 preparation crop", [[1]], r"got `array`"),
-        ("commands", ["a", 1], r"Expected `str`, got `int` - at `\$\.commands"),
     ],
 )
 def test_what_no_run_can_have_written_is_an_error(path: str, value: Any, reason: str, tmp_path: Path) -> None:
