@@ -84,9 +84,7 @@ def test_an_impossible_subset_is_an_error(images: int) -> None:
     ],
     ids=["id", "target", "size", "time", "path"],
 )
-def test_the_digest_is_of_ids_and_targets_and_the_fingerprint_of_ids_and_files(
-    changed: Row, digest: bool, fingerprint: bool
-) -> None:
+def test_what_digest_and_fingerprint_depend_on(changed: Row, digest: bool, fingerprint: bool) -> None:
     """A path is in neither, nor is the root."""
     dataset, other = dataset_of([row("a"), row("b", 1)]), dataset_of([changed, row("b", 1)], root="/other")
 

@@ -59,9 +59,7 @@ def test_a_device_is_found_by_name(available: str, name: str, expected: str, mon
         *(("", name, f": expected auto, .* or xpu, found '{name}'") for name in ("gpu", "cuda:x", "", "meta", "cpu:7")),
     ],
 )
-def test_a_device_that_is_not_here_is_an_error(
-    available: str, name: str, sentence: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_device(available: str, name: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not replaced by another."""
     _simulate(monkeypatch, available)
 
@@ -95,10 +93,8 @@ def test_running_out_of_memory_is_told_from_other_errors(error: RuntimeError | M
         ("something else\n", None),
     ],
 )
-def test_the_driver_is_the_kernels(
-    about: str, version: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Both ways in which NVIDIA's module writes its version."""
+def test_driver_version(about: str, version: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """That of the kernel, in both ways in which NVIDIA's module writes its version."""
     (tmp_path / "version").write_text(about)
     monkeypatch.setattr("harness.records.environment.Path", lambda _path: tmp_path / "version")
 

@@ -107,8 +107,6 @@ def test_a_harness_from_elsewhere_is_a_usage_error(tmp_path: Path) -> None:
         ([], Process(world_size=2, local_world_size=2), {}, "torchrun --nproc-per-node 2 -m pytest"),
     ],
 )
-def test_the_command_is_as_it_was_typed(
-    arguments: list[str], process: Process, environ: dict[str, str], expected: str
-) -> None:
+def test_the_command_as_typed(arguments: list[str], process: Process, environ: dict[str, str], expected: str) -> None:
     """With what it took from the environment, and how several processes were started."""
     assert expected == command_of(typed_by_user(arguments), process, environ)

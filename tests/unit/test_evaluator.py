@@ -130,9 +130,7 @@ def test_a_module_gives_what_torchvisions_transforms_and_a_plain_loop_give(datas
         ("alexnet", {"setting": Setting("tf32")}, DeviceError, "--precision tf32: the device cpu does not support it"),
     ],
 )
-def test_what_cannot_be_evaluated_is_an_error(
-    model: Any, options: dict[str, Any], error: type[Exception], sentence: str, dataset: ImageDataset
-) -> None:
+def test_what_cannot_be_evaluated(model: Any, options: Any, error: Any, sentence: str, dataset: ImageDataset) -> None:
     """In one sentence."""
     with pytest.raises(error, match=sentence):
         evaluate(model, dataset, device="cpu", **options)
@@ -141,9 +139,7 @@ def test_what_cannot_be_evaluated_is_an_error(
 @pytest.mark.parametrize(
     "wrong", [{}, {"mean": (0.5, 0.4, 0.4)}, {"interpolation": transforms.InterpolationMode.BILINEAR}], ids=str
 )
-def test_the_preset_is_checked_on_several_images(
-    wrong: dict[str, Any], dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_preset_is_checked(wrong: Any, dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the transform that torchvision gives with the weights, whose rule may differ for some images only."""
     bicubic = transforms.InterpolationMode.BICUBIC
     right = {"crop_size": 32, "resize_size": 40, "interpolation": bicubic, "mean": MEAN, "std": STD}
@@ -211,9 +207,7 @@ ENTRY = Entry(
         ("v2", 10_001, "it was added to", "fp32", "v2 with 10,001 images, only with 10,000 (it was added to)"),
     ],
 )
-def test_values_are_expected_on_a_dataset_and_its_subsets(
-    name: str, images: int, caveat: str, precision: str, published: object
-) -> None:
+def test_what_is_expected(name: str, images: int, caveat: str, precision: str, published: object) -> None:
     """A precision may have a tolerance of its own; what is expected on other images is not, and the message says so."""
     whole = ImageDataset(name, "", Path(), ("a",) * images, (), np.zeros(0, np.int16), (), "", caveat=caveat)
     case, result = Case(ENTRY, Setting(precision)), case_result(counts=(10, 5, 6))

@@ -102,9 +102,7 @@ def test_errors_fit_a_terminal(
     assert terminal == last.startswith("  ")
 
 
-def test_a_bug_of_the_harness_is_no_failed_check(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bug_ends_with_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It keeps its traceback, and ends with 2: what reads the status must not take it for a verdict."""
 
     def fail(_path: Path) -> None:

@@ -60,9 +60,7 @@ def seeded(model: str) -> nn.Module:
     ("model", "weights", "is_cached"),
     [("squeezenet1_1", SQUEEZENET_WEIGHTS, True), ("googlenet", GoogLeNet_Weights.IMAGENET1K_V1, False)],
 )
-def test_a_published_file_is_loaded_by_torchvision(
-    model: str, weights: WeightsEnum, is_cached: bool, publish: Publish
-) -> None:
+def test_a_published_file_is_loaded(model: str, weights: WeightsEnum, is_cached: bool, publish: Publish) -> None:
     """From the cache, or downloaded; the model is in eval mode, with torchvision's preset and counts."""
     tensors = seeded(model).state_dict()
     file, cached = publish(tensors, weights)
@@ -109,9 +107,7 @@ SPECIAL = "{1} must be a weights file, found a folder or a special file; remove 
     ],
     ids=["missing", "broken download", "damaged", "folder", "FIFO"],
 )
-def test_weights_that_cannot_be_used_are_an_error(
-    spoil: Callable[[Path, Path], object], sentence: str, publish: Publish
-) -> None:
+def test_unusable_weights_are_an_error(spoil: Callable[[Path, Path], object], sentence: str, publish: Publish) -> None:
     """The sentence names file, folder and URL; nothing waits, and what was downloaded is not kept for the next time."""
     file, cached = publish(seeded("squeezenet1_1").state_dict())
     cached.parent.mkdir(parents=True)
@@ -141,9 +137,7 @@ class Executed:
 
 
 @pytest.mark.parametrize("forced", ["TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"])
-def test_a_file_that_holds_code_is_not_executed(
-    forced: str, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_is_not_executed(forced: str, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only tensors are loaded, even if the sha256 is the one in the name, and whatever the environment says."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(forced, "1")
@@ -263,9 +257,7 @@ def raising() -> None:
         (f"{__name__}:no_model", r"'.*' returned str, not a torch.nn.Module"),
     ],
 )
-def test_a_builder_that_builds_no_model_is_an_error(
-    builder: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_builder(builder: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence names the builder and what is wrong with it, in one line."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_builder.py").write_text("import torch\ndef tiny(:\n")

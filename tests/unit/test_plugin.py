@@ -32,9 +32,7 @@ BOTH = ("imagenet", "throughput")
         ("slow", ""),
     ],
 )
-def test_a_mark_is_selected_where_the_expression_asks_for_it(
-    expression: str, selected: str, pytester: pytest.Pytester
-) -> None:
+def test_which_mark_is_selected(expression: str, selected: str, pytester: pytest.Pytester) -> None:
     """Not where it only lets such tests through with all others."""
     config = pytester.parseconfig("-m", expression)
 

@@ -46,9 +46,7 @@ def test_correct_predictions_are_counted_as_a_slow_loop_does(images: int, classe
     parts=st.lists(st.integers(0, 4), min_size=40, max_size=40),
     order=st.permutations(range(5)),
 )
-def test_any_partition_in_any_order_gives_the_same(
-    images: int, whole: bool, parts: list[int], order: list[int]
-) -> None:
+def test_any_partition_gives_the_same(images: int, whole: bool, parts: list[int], order: list[int]) -> None:
     """As from any number of ranks; in total, as before they were divided, arrays that are not known included."""
     expected = random_predictions(images, images, 9, whole=whole)
     members = [np.flatnonzero(np.array(parts[:images]) == part) for part in order]

@@ -155,9 +155,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are known on Linux")
-def test_nothing_is_moved_or_removed_while_a_file_in_it_is_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_open_file_is_moved_or_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows refuses both."""
 
     def refusing(change: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,9 +219,7 @@ def test_a_destination_that_cannot_work_is_an_error_at_once(
 
 
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["kept elsewhere", "kept where it is"])
-def test_a_run_that_cannot_be_written_leaves_the_earlier_one(
-    elsewhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_cannot_be_written(elsewhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a full disk at the end; what was measured is kept, elsewhere as a whole run, and the error says where."""
     temporary = tmp_path / "tmp"
     monkeypatch.setattr("tempfile.tempdir", str(temporary) if elsewhere else "/dev/null")
@@ -260,9 +256,7 @@ def test_a_run_without_results_that_cannot_be_written_is_not_kept(tmp_path: Path
 
 
 @pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), KeyboardInterrupt()])
-def test_a_run_that_cannot_be_moved_gives_the_earlier_one_back(
-    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_cannot_be_moved(error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the very last step, when the earlier run has been moved away already; after a signal too."""
     folder = _write(tmp_path / "run")
     run = _begun(folder)
@@ -368,9 +362,7 @@ def test_a_file_that_is_missing_or_damaged_is_an_error(kind: str, size: int | No
         ("inputs", {"samples": np.ones((2, 4, 4, 3), np.uint8)}, ""),
     ],
 )
-def test_arrays_that_no_run_has_written_are_an_error(
-    kind: str, changes: dict[str, NDArray[Any]], reason: str, tmp_path: Path
-) -> None:
+def test_arrays_of_no_run(kind: str, changes: dict[str, NDArray[Any]], reason: str, tmp_path: Path) -> None:
     """Before they are compared with anything; also by an earlier version, without digests, where they make no sense."""
     file = _write(tmp_path / "run") / FILES[kind]
     with np.load(file) as arrays:

@@ -156,9 +156,7 @@ def test_recorded_values_are_not_called_published(images: int) -> None:
     ],
     ids=["no baseline", "an equal one", "a better one", "one without the model", "one to be recorded"],
 )
-def test_a_subset_that_could_miss_half_of_the_accuracy_judges_nothing(
-    baseline: Pairing | Unpaired | None, published: str, outcome: str
-) -> None:
+def test_a_subset_that_is_too_small(baseline: Pairing | Unpaired | None, published: str, outcome: str) -> None:
     """On 10 images 1 to 10 correct ones would pass; so a baseline has to judge, and nothing passes without one."""
     verdict = judge(Counts(10, 3, 5), RESNET18, "", baseline, [Bounds("calibration", 0.0)])
 
@@ -204,11 +202,9 @@ NOTHING_THERE = "recorded; there was nothing to pair it with"
         (RESNET18, "damaged", UPDATING, "warning", "recorded without pairing: none of it"),
     ],
 )
-def test_a_case_that_the_baseline_lacks(
-    expected: Expected | None, why: str, policy: Policy, outcome: str, detail: str
-) -> None:
+def test_a_case_without_baseline(expected: Any, why: Any, policy: Policy, outcome: str, detail: str) -> None:
     """A warning beside published values, a failure without them, and nothing odd if a baseline is recorded."""
-    unpaired = Unpaired(why, "none of it", policy=policy)  # type: ignore[arg-type]
+    unpaired = Unpaired(why, "none of it", policy=policy)
 
     assert Check("baseline", outcome, detail) == judge(PUBLISHED, expected, "", unpaired).checks[-1]
 
