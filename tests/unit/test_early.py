@@ -43,9 +43,9 @@ def test_the_path_of_an_option_is_no_path_to_collect_from(arguments: str, tmp_pa
     typed, _, addopts = arguments.replace("{}", str(other)).partition("{ADDOPTS}")
     environ = {**os.environ, "PYTEST_ADDOPTS": addopts, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
 
-    run = subprocess.run(
-        [*INSTALLED, "--collect-only", *typed.split()], cwd=project, env=environ, capture_output=True, text=True
-    )
+    command = [*INSTALLED, "--collect-only", *typed.split()]
+
+    run = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True)
 
     assert f"rootdir: {project}\nconfigfile: pytest.ini\n" in run.stdout, run.stdout + run.stderr
     assert 0 == run.returncode, run.stdout + run.stderr

@@ -31,10 +31,8 @@ def test_module_can_be_run(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     ("command", "sentence"),
     [
         ("", "the following arguments are required: COMMAND"),
-        *(
-            (f"dataset x --workers={n}", f"expected a whole number above 0, found '{n}'")
-            for n in ("-1", "0", "1.5", "²")
-        ),
+        ("dataset x --workers=0", "expected a whole number above 0, found '0'"),
+        ("dataset x --workers=²", "expected a whole number above 0, found '²'"),
         ("expectd check", "invalid choice: 'expectd'"),
         ("expected check a b", "unrecognized arguments: b"),
         ("compare OLD", "give two runs, OLD and NEW, or more for a series, or else --old"),
@@ -103,12 +101,8 @@ def test_errors_fit_a_terminal(
 
 
 def test_a_bug_ends_with_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It keeps its traceback, and ends with 2: what reads the status must not take it for a verdict."""
+    """It keeps its traceback: what reads the status must not take it for a verdict."""
+    monkeypatch.setattr("harness.cli.compare.read_run", lambda _: 1 / 0)
 
-    def fail(_path: Path) -> None:
-        raise ZeroDivisionError("out of luck")
-
-    monkeypatch.setattr("harness.cli.compare.read_run", fail)
-
-    assert main(["compare", str(tmp_path), str(tmp_path)]) == 2
-    assert capsys.readouterr().err.endswith("ZeroDivisionError: out of luck\n")
+    assert 2 == main(["compare", str(tmp_path), str(tmp_path)])
+    assert capsys.readouterr().err.endswith("ZeroDivisionError: division by zero\n")

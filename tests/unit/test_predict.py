@@ -35,12 +35,9 @@ def pixels(images: int) -> Tensor:
 
 def every_weight() -> list[object]:
     """Return a weights member for each distinct mean and std of torchvision's classifiers."""
-    distinct: dict[object, object] = {}
-    for model in torchvision.models.list_models(module=torchvision.models):
-        for weights in torchvision.models.get_model_weights(model):
-            transform = weights.transforms()
-            distinct.setdefault((tuple(transform.mean), tuple(transform.std)), weights)
-    return list(distinct.values())
+    names = torchvision.models.list_models(module=torchvision.models)
+    members = [(each, each.transforms()) for name in names for each in torchvision.models.get_model_weights(name)]
+    return list({str((transform.mean, transform.std)): weights for weights, transform in members}.values())
 
 
 @pytest.mark.parametrize("weights", every_weight(), ids=str)
