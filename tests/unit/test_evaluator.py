@@ -36,12 +36,13 @@ from tests.records import case_result, expected, predictions_of
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 PRESET = Preset(Geometry(40, 32, "bicubic"), MEAN, STD)
+BILINEAR, BICUBIC = transforms.InterpolationMode.BILINEAR, transforms.InterpolationMode.BICUBIC
 
 
-def classifier(classes: int = 100) -> nn.Module:
+def classifier() -> nn.Module:
     """Return a small model in train mode, the same each time."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, classes), nn.Dropout())
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 100), nn.Dropout())
 
 
 CASE = Case(Entry(ModelSpec("own", "V1", f"{__name__}:classifier", PRESET)))
@@ -92,14 +93,8 @@ def test_a_named_model_is_judged_by_its_expected_values(dataset: ImageDataset) -
 
 def test_a_module_gives_what_torchvisions_transforms_and_a_plain_loop_give(dataset: ImageDataset) -> None:
     """Image by image, in eval mode; nothing is published for it, so that it fails and says so."""
-    prepare = transforms.Compose(
-        [
-            transforms.Resize(40, transforms.InterpolationMode.BICUBIC),
-            transforms.CenterCrop(32),
-            transforms.ToTensor(),
-            transforms.Normalize(MEAN, STD),
-        ]
-    )
+    resize, normalize = transforms.Resize(40, BICUBIC), transforms.Normalize(MEAN, STD)
+    prepare = transforms.Compose([resize, transforms.CenterCrop(32), transforms.ToTensor(), normalize])
     model = classifier().eval()
     with torch.inference_mode():
         images = [prepare(Image.open(io.BytesIO(source.read())).convert("RGB")) for source in dataset.sources]
@@ -136,13 +131,10 @@ def test_what_cannot_be_evaluated(model: Any, options: Any, error: Any, sentence
         evaluate(model, dataset, device="cpu", **options)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{}, {"mean": (0.5, 0.4, 0.4)}, {"interpolation": transforms.InterpolationMode.BILINEAR}], ids=str
-)
+@pytest.mark.parametrize("wrong", [{}, {"mean": (0.5, 0.4, 0.4)}, {"interpolation": BILINEAR}], ids=str)
 def test_the_preset_is_checked(wrong: Any, dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the transform that torchvision gives with the weights, whose rule may differ for some images only."""
-    bicubic = transforms.InterpolationMode.BICUBIC
-    right = {"crop_size": 32, "resize_size": 40, "interpolation": bicubic, "mean": MEAN, "std": STD}
+    right = {"crop_size": 32, "resize_size": 40, "interpolation": BICUBIC, "mean": MEAN, "std": STD}
     left = [ImageClassification(**options) for options in ({**right, **wrong}, *[right] * 7)]
     model = replace(prepare(classifier(), PRESET), transform=lambda image: left.pop()(image))
     monkeypatch.setattr("harness.models.load", lambda *_, **__: model)

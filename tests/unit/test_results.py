@@ -187,16 +187,13 @@ def test_nan_is_not_written() -> None:
 
 def test_a_verdict_follows_from_the_evidence() -> None:
     """Of every kind that a result holds."""
-    low = Bounds("calibration", 0.5, 0.6)
+    [unpublished] = case_result(expected=None, unpublished="why").verdict.checks
 
-    assert ["top-1", "top-5", "baseline", "calibration"] == [check.name for check in CASE.verdict.checks]
+    assert unpublished.detail.startswith("why\n    measured on 1,000 ")
     assert ["baseline"] == [check.name for check in CASES[1].verdict.checks]
     assert "passed" == case_result().outcome
-    assert "failed" == case_result(bounds=(low,)).outcome
-    assert "failed" == case_result(expected=expected(1000, 700, 899, "0.05")).outcome
-    assert "passed" == case_result(expected=expected(1000, 700, 899, "0.1")).outcome
-    [unpublished] = case_result(expected=None, unpublished="why").verdict.checks
-    assert unpublished.detail.startswith("why\n    measured on 1,000 ")
+    assert "failed" == case_result(bounds=(Bounds("calibration", 0.5, 0.6),)).outcome
+    assert "failed" == case_result(expected=expected(1000, 700, 899)).outcome
 
 
 def test_what_follows_from_the_calls() -> None:
@@ -216,17 +213,6 @@ def test_environments_are_compared_fact_by_fact() -> None:
 
     assert [("torch", "2.9.1", "2.14.1"), ("cuda", "13.0", None)] == list(ENVIRONMENT.differences(other))
     assert {"torch": "2.9.1", "processes": 1} == Environment(torch="2.9.1").facts
-
-
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e400", '"\\ud800"'])
-def test_what_is_no_json_is_an_error(value: str, tmp_path: Path) -> None:
-    """Python's own reader would take it."""
-    values = json.dumps(_values()).replace('"parameters": 11689512', f'"parameters": {value}')
-
-    (tmp_path / "record.json").write_text(values)
-
-    with pytest.raises(RecordError, match=r"record\.json: expected JSON "):
-        read_run(tmp_path)
 
 
 @pytest.mark.parametrize("judged_by_other_rules", [False, True])

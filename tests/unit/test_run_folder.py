@@ -303,6 +303,10 @@ def test_a_benchmark_file_gives_the_same_record(tmp_path: Path) -> None:
         (Path, r"expected a run folder \(--results\), found no record\.json; a killed run leaves none"),
         (record_json(RECORD)[:1000], r"expected JSON \(Input data was truncated\); it may have been cut short"),
         (b"\x80\x81", r"expected JSON \(.*"),
+        # Python's own reader would take these.
+        (b'{"schema_version": NaN}', r"expected JSON \(.*"),
+        (b'{"schema_version": 1e400}', r"expected JSON \(.*"),
+        (b'{"schema_version": "\\ud800"}', r"expected JSON \(.*"),
         (b"[1]", "expected a record of this harness, found other JSON"),
         (b'{"a": 1}', "expected a record of this harness, found other JSON"),
         (b'{"benchmarks": []}', "a file of pytest-benchmark, but not of this harness: .* 'imagenet_gate'"),
