@@ -63,9 +63,7 @@ def test_normalization_is_the_presets_bit_for_bit(weights: Any) -> None:
     ],
     ids=["channels in another order", "multiplied by the reciprocal"],
 )
-def test_another_normalization_is_an_error(
-    owner: type, name: str, wrong: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_normalization_is_an_error(owner: Any, name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first image, also where all channels share a mean and a standard deviation."""
     monkeypatch.setattr(owner, name, wrong(getattr(owner, name)))
 
@@ -73,42 +71,38 @@ def test_another_normalization_is_an_error(
         Normalize(Preset(PRESET.geometry, (0.45,) * 3, (0.225,) * 3), CPU)
 
 
+LOGITS = r"expected logits of shape \(2, 5 or more classes\), the model gave"
+EAGER: Any = torch.compiler.disable(lambda images: images.flatten(1))
+
+
 @pytest.mark.parametrize(
-    ("output", "found"),
+    ("model", "sentence"),
     [
-        (lambda x: x.mean(dim=(2, 3)), r"\(2, 3\)"),
-        (lambda x: x, r"\(2, 3, 8, 8\)"),
-        (lambda x: x[:1].flatten(1), r"\(1, 192\)"),
-        (lambda x: (x.flatten(1), x), "tuple"),
+        (lambda images: images.mean(dim=(2, 3)), rf"{LOGITS} \(2, 3\)"),
+        (lambda images: images, rf"{LOGITS} \(2, 3, 8, 8\)"),
+        (lambda images: images[:1].flatten(1), rf"{LOGITS} \(1, 192\)"),
+        (lambda images: (images.flatten(1), images), rf"{LOGITS} tuple"),
+        (lambda images: images.view(2, -1), r"the model calls view\(\) .*: use --memory-format contiguous, or"),
+        # A model that Dynamo leaves eager would be another one under that name.
+        (
+            torch.compile(lambda images: EAGER(images), fullgraph=True),
+            r"the model cannot be compiled as a whole \(.+\): leave out --compile",
+        ),
     ],
-    ids=["three classes", "four dimensions", "too few rows", "tuple"],
 )
-def test_other_outputs_than_a_matrix_of_logits_are_errors(output: Callable[[Tensor], Any], found: str) -> None:
+def test_a_model_that_gives_no_logits_is_an_error(model: Callable[[Tensor], Any], sentence: str) -> None:
     """A model's output has a row for each image and at least five columns."""
-    expected = r"expected logits of shape \(2, 5 or more classes\)"
-
-    with pytest.raises(EvaluationError, match=rf"{expected}, the model gave {found}"):
-        forward(output, Normalize(PRESET, CPU), pixels(2))
+    with pytest.raises(EvaluationError, match=f"^{sentence}"):
+        forward(model, Normalize(PRESET, CPU), pixels(2))
 
 
-def test_a_model_that_dynamo_leaves_eager_is_not_a_compiled_one() -> None:
-    """Its accuracy and its speed would be another's under that name."""
-    eager: Any = torch.compiler.disable(lambda images: images.mean(dim=(2, 3)))
-    model = torch.compile(lambda images: eager(images), fullgraph=True)
-
-    with pytest.raises(EvaluationError, match=r"^the model cannot be compiled as a whole \(.+\): leave out --compile"):
-        forward(model, Normalize(PRESET, CPU), pixels(1))
-
-
-def test_a_model_that_needs_contiguous_values_is_an_error_that_says_so() -> None:
-    """In channels_last ``view`` fails in it; another RuntimeError of a model keeps its traceback."""
-    channels_last, contiguous = (Normalize(PRESET, CPU, name) for name in FORMATS)
+def test_another_error_of_a_model_keeps_its_traceback() -> None:
+    """And in contiguous ``view`` does not fail."""
+    contiguous = Normalize(PRESET, CPU, "contiguous")
 
     assert (2, 192) == forward(lambda images: images.view(2, -1), contiguous, pixels(2)).shape
-    with pytest.raises(EvaluationError, match=r"^the model calls view\(\) .*: use --memory-format contiguous, or"):
-        forward(lambda images: images.view(2, -1), channels_last, pixels(2))
     with pytest.raises(RuntimeError, match="shape"):
-        forward(lambda images: images.reshape(7, 7), channels_last, pixels(2))
+        forward(lambda images: images.reshape(7, 7), contiguous, pixels(2))
 
 
 class Linear(nn.Module):
@@ -239,26 +233,23 @@ def test_logits_without_meaning_are_errors_that_name_the_image(spoiled: list[flo
         run(Given(logits), decoded(10))
 
 
-def test_running_out_of_memory_halves_the_batch() -> None:
-    """16 is too much, 8 is, 4 is not: all images are evaluated, from the first one on, and the batch size is known."""
+@pytest.mark.parametrize(
+    ("released", "batches"), [([], [10, 8, 4, 4, 2]), ([True], [10, 10, 8, 4, 4, 2])], ids=["nothing", "something"]
+)
+def test_running_out_of_memory_halves_the_batch(
+    released: list[bool], batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 16 images, until 4 are few enough; but first what is kept on the device is released."""
+    monkeypatch.setattr(Prefetch, "release", lambda *_: bool(released) and released.pop())
     calls: list[tuple[int, int]] = []
+    model = Linear(limit=5)
 
-    loop = run(Linear(limit=5), decoded(10), batch_size=16, progress=lambda *numbers: calls.append(numbers))
+    loop = run(model, decoded(10), batch_size=16, progress=lambda *numbers: calls.append(numbers))
 
+    assert batches == model.batches
     assert 4 == loop.batch_size
     np.testing.assert_array_equal(run(Linear(), decoded(10)).predictions.top, loop.predictions.top)
-    assert [(0, 10), (0, 10), (0, 10), (4, 10), (8, 10), (10, 10)] == calls
-
-
-def test_what_is_kept_on_the_device_is_released_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The batch is halved only after that was not enough."""
-    released = iter([True, False])
-    monkeypatch.setattr(Prefetch, "release", lambda *_: next(released))
-    model = Linear(limit=4)
-
-    run(model, decoded(8), batch_size=8)
-
-    assert [8, 8, 4, 4] == model.batches
+    assert [*[(0, 10)] * (len(batches) - 2), (4, 10), (8, 10), (10, 10)] == calls
 
 
 def test_no_memory_for_one_image_is_an_error() -> None:

@@ -246,9 +246,7 @@ def test_a_run_without_results_that_cannot_be_written_is_not_kept(tmp_path: Path
     run = NewRun(tmp_path / "run")
     (run.staging / "record.json").mkdir()
 
-    with pytest.raises(
-        ResultsError, match=r"the run cannot be written to .*/run: something other than a file is th\w+\Z"
-    ):
+    with pytest.raises(ResultsError, match=r"written to .*/run: something other than a file is there\Z"):
         run.finish(run_record([Missing(CASE.id, "error", "no weights")]))
     run.discard()
 

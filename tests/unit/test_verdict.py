@@ -158,10 +158,7 @@ def test_a_subset_that_is_too_small(baseline: Pairing | Unpaired | None, publish
 
     assert [published] * 2 == [check.outcome for check in verdict.checks[:2]]
     assert outcome == verdict.outcome
-    assert verdict.checks[0].detail.splitlines()[:2] == [
-        f"too few images: raise --limit to 76{', or give --baseline DIR' if published == 'failed' else ''}",
-        "    measured 30.000, allowed 10.00 to 100.00 on 10 of 50,000 images",
-    ]
+    assert (baseline is None) == ("or give --baseline DIR" in verdict.checks[0].detail)
 
 
 @pytest.mark.parametrize(("index", "metric", "needed"), [(0, "top1", 76), (1, "top5", 38)])
@@ -169,7 +166,7 @@ def test_the_number_of_images_that_is_said_to_be_needed_is_enough(index: int, me
     """And one less is not."""
     few, enough = (verdict_on(Counts(n, n // 2, n)).checks[index] for n in (needed - 1, needed))
 
-    assert f"raise --limit to {needed}, or" in few.detail
+    assert f"too few images: raise --limit to {needed}, or" in few.detail
     assert "too few" not in enough.detail
     assert enough.could_miss <= PUBLISHED.percent(metric) / 2 < few.could_miss
 
