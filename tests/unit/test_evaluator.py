@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
-import sys
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from decimal import Decimal
@@ -57,23 +55,6 @@ def dataset() -> ImageDataset:
 def evaluator_of(dataset: ImageDataset, **options: Any) -> closing[Evaluator]:
     """Return an evaluator on the CPU, to be used in a ``with`` statement."""
     return closing(Evaluator(dataset, Options(workers=1, device="cpu", **options)))
-
-
-@pytest.mark.slow
-def test_the_python_api_is_in_the_package_whatever_was_imported_before(pytestconfig: pytest.Config) -> None:
-    """``evaluate`` is the function, not the module of that name, which importing it would put in its place."""
-    program = (
-        "import sys, types\n"
-        "for first in ('from harness import open_dataset', 'import harness.evaluator'):\n"
-        "    exec(f'{first}; from harness import evaluate')\n"
-        "    print(isinstance(evaluate, types.FunctionType))\n"
-        "    for name in [name for name in sys.modules if name.partition('.')[0] == 'harness']:\n"
-        "        del sys.modules[name]"
-    )
-
-    printed = subprocess.check_output([sys.executable, "-c", program], cwd=pytestconfig.rootpath, text=True)
-
-    assert "True\nTrue\n" == printed
 
 
 def test_a_named_model_is_judged_by_its_expected_values(dataset: ImageDataset) -> None:

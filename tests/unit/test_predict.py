@@ -284,41 +284,35 @@ def test_a_failed_attempt_leaves_nothing_in_memory() -> None:
     assert [[], [False]] == alive[:2]
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_the_precision_is_applied_in_the_forward_pass_only(precision: str, dtype: torch.dtype) -> None:
-    """CuDNN may not use TF32 while the model runs, and is as before afterwards; switches and float32 are kept."""
-
-    class Watching(Linear):
-        def forward(self, images: Tensor) -> Tensor:
-            logits = super().forward(images)
-            seen.append((torch.backends.cudnn.allow_tf32, torch.is_inference_mode_enabled(), logits.dtype))
-            return logits
-
-    seen: list[tuple[bool, bool, torch.dtype]] = []
-    before = torch.backends.cudnn.allow_tf32
-
-    loop: Any = run(Watching(), decoded(3), setting=Setting(precision))
-
-    assert [(False, True, dtype)] == seen
-    assert before == torch.backends.cudnn.allow_tf32
-    assert ("highest", False) == (loop.switches["float32_matmul_precision"], loop.switches["cudnn.allow_tf32"])
-    assert np.float32 == loop.predictions.logits.dtype
-
-
-class InPlace(Linear):
-    """Works on the images themselves, as some models do."""
+class Watching(Linear):
+    """Works on the images themselves, as some models do; remembers under which switches, and on what."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, classes)."""
-        self.contiguous = images.is_contiguous()
-        return super().forward(images.mul_(2))
+        logits = super().forward(images.mul_(2))
+        self.switches = torch.backends.cudnn.allow_tf32, torch.is_inference_mode_enabled()
+        self.dtype, self.contiguous = logits.dtype, images.is_contiguous()
+        return logits
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_precision_is_applied_in_the_forward_pass_only(precision: str, dtype: torch.dtype) -> None:
+    """CuDNN may not use TF32 while the model runs, and is as before afterwards; switches and float32 are kept."""
+    before, model = torch.backends.cudnn.allow_tf32, Watching()
+
+    loop: Any = run(model, decoded(3), setting=Setting(precision))
+
+    assert ((False, True), dtype) == (model.switches, model.dtype)
+    assert before == torch.backends.cudnn.allow_tf32
+    assert ("highest", False) == (loop.switches["float32_matmul_precision"], loop.switches["cudnn.allow_tf32"])
+    assert np.float32 == loop.predictions.logits.dtype
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7])
 @pytest.mark.parametrize("memory_format", FORMATS)
 def test_the_first_input_is_recorded(batch_size: int, memory_format: str) -> None:
     """Id, digest, smallest and largest value of the normalized first image, whatever the batches and the format."""
-    model, crops = InPlace(), decoded(7)
+    model, crops = Watching(), decoded(7)
     image = by_hand(crops.images)[0].contiguous()
 
     loop = run(model, crops, batch_size, setting=Setting(memory_format=memory_format))

@@ -298,7 +298,8 @@ def test_a_benchmark_file_gives_the_same_record(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         (None, r"expected a run folder \(--results\) or its JSON \(--benchmark-json\), found nothing"),
-        (Path, r"expected a run folder \(--results\), found no record\.json; a killed run leaves none"),
+        (Path.mkdir, r"expected a run folder \(--results\), found no record\.json; a killed run leaves none"),
+        (os.mkfifo, "cannot be read: expected a regular file, found a pipe, socket or device"),
         (record_json(RECORD)[:1000], r"expected JSON \(Input data was truncated\); it may have been cut short"),
         (b"\x80\x81", r"expected JSON \(.*"),
         # Python's own reader would take these.
@@ -315,8 +316,8 @@ def test_a_benchmark_file_gives_the_same_record(tmp_path: Path) -> None:
 def test_what_is_no_run_is_an_error_in_one_sentence(content: Any, sentence: str, tmp_path: Path) -> None:
     """What was expected, what was found, and where."""
     path = tmp_path / "run"
-    if content is Path:
-        path.mkdir()
+    if callable(content):
+        content(path)
     elif content is not None:
         path.write_bytes(content)
 
@@ -325,15 +326,23 @@ def test_what_is_no_run_is_an_error_in_one_sentence(content: Any, sentence: str,
 
 
 @pytest.mark.parametrize("kind", FILES)
-@pytest.mark.parametrize("size", [None, 0, 100, 300])
-def test_a_file_that_is_missing_or_damaged_is_an_error(kind: str, size: int | None, tmp_path: Path) -> None:
-    """It is named; a run is not compared as if it had none."""
+@pytest.mark.parametrize(
+    ("put", "reason"),
+    [
+        (lambda _file, _content: None, r"missing, though record\.json refers to it"),
+        (lambda file, _content: os.mkfifo(file), r"damaged \(.* found a pipe, socket or device"),
+        *(
+            (lambda file, content, size=size: file.write_bytes(content[:size]), r"damaged \(.*\); the run cannot be")
+            for size in (0, 100, 300)
+        ),
+    ],
+)
+def test_a_file_that_is_missing_or_damaged_is_an_error(kind: str, put: Any, reason: str, tmp_path: Path) -> None:
+    """It is named; a run is not compared as if it had none. A pipe is not waited for."""
     file = _write(tmp_path / "run") / FILES[kind]
     content = file.read_bytes()
     file.unlink()
-    if size is not None:
-        file.write_bytes(content[:size])
-    reason = r"missing, though record\.json refers to it" if size is None else r"damaged \(.*\); the run cannot be"
+    put(file, content)
 
     with pytest.raises(RecordError, match=rf"{file.name}: {reason}"):
         read_run(tmp_path / "run").predictions(CASE)
@@ -377,19 +386,6 @@ def test_arrays_of_no_run(kind: str, changes: dict[str, NDArray[Any]], reason: s
     if reason:
         with pytest.raises(RecordError, match=rf"{file.name}: {reason}"):
             replace(run, record=_record(run.path)).predictions(CASE)
-
-
-@pytest.mark.parametrize("name", ["record.json", "labels.npz", ""])
-def test_a_pipe_is_refused(name: str, tmp_path: Path) -> None:
-    """It is not waited for."""
-    path = tmp_path / "pipe"
-    if name:
-        path = _write(tmp_path / "run") / name
-        path.unlink()
-    os.mkfifo(path)
-
-    with pytest.raises(RecordError, match="expected a regular file, found a pipe, socket or device"):
-        read_run(tmp_path / "run" if name else path).labels  # noqa: B018
 
 
 def test_an_array_is_not_inflated_beyond_what_a_run_holds(tmp_path: Path) -> None:
