@@ -38,7 +38,6 @@ def _simulate(monkeypatch: pytest.MonkeyPatch, available: str) -> None:
         ("mps", "auto", "mps"),
         ("xpu mps", "auto", "xpu"),
         ("cuda xpu mps", "auto", "cuda:1"),
-        ("cuda", "cuda", "cuda:1"),
         ("cuda", "cuda:0", "cuda:0"),
         ("cuda", "cpu", "cpu"),
     ],

@@ -36,7 +36,6 @@ def test_module_can_be_run(pytestconfig: pytest.Config, tmp_path: Path) -> None:
         ("expectd check", "invalid choice: 'expectd'"),
         ("expected check a b", "unrecognized arguments: b"),
         ("compare OLD", "give two runs, OLD and NEW, or more for a series, or else --old"),
-        ("compare OLD NEW --new NEW", "give two runs, OLD and NEW, or more for a series, or else --old"),
         ("compare a b --fail-on=sped", "missing, or none; found 'sped'"),
         ("compare a b --max-slowdown=fast", "expected a percentage such as 5%, found 'fast'"),
         ("compare a b --max-slowdown=-1", "expected a percentage such as 5%, found '-1'"),

@@ -68,8 +68,9 @@ class Device:
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**9))
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 50 + cached)
         monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 50)
-        later = lambda target, source, **_: self.copying.append(lambda: copy(target, source))  # noqa: E731
-        monkeypatch.setattr(torch.Tensor, "copy_", later)
+        monkeypatch.setattr(
+            torch.Tensor, "copy_", lambda to, source, **_: self.copying.append(partial(copy, to, source))
+        )
         self.prefetch = Prefetch(torch.device("cuda"))
 
     def consume(self, images: InMemory) -> np.ndarray[Any, np.dtype[np.uint8]]:
