@@ -20,18 +20,6 @@ ROOT = Path(__file__).parents[2]
 INSTALLED = [sys.executable, "-m", "pytest", "-p", "no:imagenet-gate", "-p", "harness.early"]
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A folder with the project's conftest and gate, and a dataset."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    for path in ("conftest.py", "tests/test_accuracy.py", "tests/test_throughput.py"):
-        shutil.copy(ROOT / path, folder)
-    (folder / "expected_accuracy.yaml").write_text(EXPECTED)
-    write_dataset(folder / "colours")
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
@@ -42,20 +30,22 @@ def project(tmp_path: Path) -> Path:
         "--imagenet=colours {ADDOPTS}-m imagenet --store {}",
     ],
 )
-def test_the_path_of_an_option_is_no_path_to_collect_from(arguments: str, project: Path, tmp_path: Path) -> None:
+def test_the_path_of_an_option_is_no_path_to_collect_from(arguments: str, tmp_path: Path) -> None:
     """Whether it exists or not: rootdir, configuration and conftest are those of the working folder."""
-    other = tmp_path / "other"
-    shutil.copytree(project / "colours", other / "colours")
-    shutil.copy(project / "expected_accuracy.yaml", other)
-    for name in ("pytest.ini", "timings.json"):
-        (other / name).touch()
-    (project / "pytest.ini").touch()
+    project, other = tmp_path / "project", tmp_path / "other"
+    for folder in (project, other):
+        write_dataset(folder / "colours")
+        (folder / "expected_accuracy.yaml").write_text(EXPECTED)
+        (folder / "pytest.ini").touch()
+    (other / "timings.json").touch()
+    for path in ("conftest.py", "tests/test_accuracy.py", "tests/test_throughput.py"):
+        shutil.copy(ROOT / path, project)
     typed, _, addopts = arguments.replace("{}", str(other)).partition("{ADDOPTS}")
     environ = {**os.environ, "PYTEST_ADDOPTS": addopts, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
 
-    run = subprocess.run(
-        [*INSTALLED, "--collect-only", *typed.split()], cwd=project, env=environ, capture_output=True, text=True
-    )
+    command = [*INSTALLED, "--collect-only", *typed.split()]
+
+    run = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True)
 
     assert f"rootdir: {project}\nconfigfile: pytest.ini\n" in run.stdout, run.stdout + run.stderr
     assert 0 == run.returncode, run.stdout + run.stderr
@@ -63,13 +53,10 @@ def test_the_path_of_an_option_is_no_path_to_collect_from(arguments: str, projec
 
 def test_another_projects_options_are_left_alone(tmp_path: Path) -> None:
     """Without the gate, an option of the same name is that project's, and its path is treated as pytest does."""
-    (tmp_path / "conftest.py").write_text(
-        "def pytest_addoption(parser):\n    for name in ('--expected', '--device'):\n        parser.addoption(name)\n"
-    )
+    options = "".join(f"    parser.addoption('{name}')\n" for name in ("--expected", "--device"))
+    (tmp_path / "conftest.py").write_text(f"def pytest_addoption(parser):\n{options}")
     (tmp_path / "golden.json").touch()
-    (tmp_path / "test_other.py").write_text(
-        "def test_other(pytestconfig):\n    assert pytestconfig.option.device == '1'\n"
-    )
+    (tmp_path / "test_other.py").write_text("def test_other(pytestconfig): assert '1' == pytestconfig.option.device")
     command = [*INSTALLED, "-m", "not imagenet", "--device", "1", "--expected", "golden.json", "test_other.py"]
 
     run = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
@@ -101,35 +88,25 @@ def test_a_harness_from_elsewhere_is_a_usage_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "process", "environ", "expected"),
     [
-        pytest.param([], Process(), {}, "python -m pytest", id="nothing"),
-        pytest.param(["-k", "a b"], Process(), {}, "python -m pytest -k 'a b'", id="quoted"),
-        pytest.param([*RESTARTED, "--imagenet=d"], Process(), {}, "python -m pytest --imagenet=d", id="restarted"),
-        pytest.param(
-            ["-x"],
+        ([], Process(), {}, "python -m pytest"),
+        (["-k", "a b"], Process(), {"PATH": "/bin"}, "python -m pytest -k 'a b'"),
+        ([*RESTARTED, "--imagenet=d"], Process(), {}, "python -m pytest --imagenet=d"),
+        (["-n", "2"], Process(local_world_size=2), {}, "python -m pytest -n 2"),
+        (
+            [],
             Process(),
-            {"PYTEST_ADDOPTS": "--limit 9", "OMP_NUM_THREADS": "2", "IMAGENET_DIR": "", "PATH": "/bin"},
-            "OMP_NUM_THREADS=2 PYTEST_ADDOPTS='--limit 9' python -m pytest -x",
-            id="environment",
+            {"PYTEST_ADDOPTS": "--limit 9", "OMP_NUM_THREADS": "2", "IMAGENET_DIR": ""},
+            "OMP_NUM_THREADS=2 PYTEST_ADDOPTS='--limit 9' python -m pytest",
         ),
-        pytest.param(
+        (
             ["-x"],
-            Process(rank=0, world_size=16, local_rank=0, local_world_size=8),
+            Process(world_size=16, local_world_size=8),
             {"OMP_NUM_THREADS": "1", "IMAGENET_DIR": "/data"},
             "IMAGENET_DIR=/data torchrun --nnodes 2 --nproc-per-node 8 -m pytest -x",
-            id="two machines",
         ),
-        pytest.param(
-            [],
-            Process(world_size=2, local_world_size=2),
-            {},
-            "torchrun --nproc-per-node 2 -m pytest",
-            id="ranks on one machine",
-        ),
-        pytest.param(["-n", "2"], Process(local_world_size=2), {}, "python -m pytest -n 2", id="workers"),
+        ([], Process(world_size=2, local_world_size=2), {}, "torchrun --nproc-per-node 2 -m pytest"),
     ],
 )
-def test_the_command_is_as_it_was_typed(
-    arguments: list[str], process: Process, environ: dict[str, str], expected: str
-) -> None:
+def test_the_command_as_typed(arguments: list[str], process: Process, environ: dict[str, str], expected: str) -> None:
     """With what it took from the environment, and how several processes were started."""
     assert expected == command_of(typed_by_user(arguments), process, environ)

@@ -17,19 +17,16 @@ import harness
 from harness.records.environment import versions
 
 
-def test_versions_are_those_of_what_is_installed() -> None:
-    """Each package that decides pixels or arithmetic, and Pillow's JPEG library."""
+def test_versions_are_those_of_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each package that decides pixels or arithmetic; Pillow's may come from a distribution of another name."""
+    expected = {name: metadata.version(name).partition("+")[0] for name in ("torch", "torchvision", "numpy")}
+    of_others = [distribution for distribution in metadata.distributions() if distribution.name != "pillow"]
+    monkeypatch.setattr(metadata, "version", {each.name: each.version for each in of_others}.__getitem__)
+
     found = versions()
 
-    assert found == {
-        **{
-            name: getattr(sys.modules.get(name), "__version__", metadata.version(name))
-            for name in ("torch", "torchvision")
-        },
-        "numpy": metadata.version("numpy"),
-        "pillow": PIL.__version__,
-        "libjpeg-turbo": found["libjpeg-turbo"],
-    }
+    assert found.pop("libjpeg-turbo")
+    assert {**expected, "pillow": PIL.__version__} == {name: text.partition("+")[0] for name, text in found.items()}
 
 
 @pytest.mark.parametrize(("found", "expected"), [("3.1.2", "3.1.2"), (None, "none")])
@@ -37,67 +34,44 @@ def test_libjpeg_turbo_may_be_missing(found: str | None, expected: str, monkeypa
     """A Pillow that was built with another JPEG library has no version of this one."""
     monkeypatch.setattr(features, "version_feature", {"libjpeg_turbo": found}.get)
 
-    assert versions()["libjpeg-turbo"] == expected
+    assert expected == versions()["libjpeg-turbo"]
 
 
-def test_pillow_may_come_from_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As pillow-simd, which has no metadata of that name."""
-    installed = metadata.version
-
-    def without_pillow(name: str) -> str:
-        if name == "pillow":
-            raise metadata.PackageNotFoundError(name)
-        return installed(name)
-
-    monkeypatch.setattr(metadata, "version", without_pillow)
-
-    assert versions()["pillow"] == PIL.__version__
-
-
-HARNESS = Path(harness.__file__).parent
 ENVIRONMENT = """
 from harness.options import Options
 from harness.records.environment import current_environment, describe_versions
 found = current_environment({}, Options(decoder="torchvision", batch_size=8, limit=9))
-print(found.harness, found.harness_commit, found.harness_changed, found.decoder, found.options)
-print(describe_versions().rpartition(", imagenet-gate ")[2])
+assert (found.decoder, found.options) == ("torchvision", "--batch-size 8 --limit 9")
+print(found.harness_commit, found.harness_changed, describe_versions().partition("imagenet-gate ")[2], end="")
 """
 
 
-def _git(folder: Path, *command: str) -> str:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    return subprocess.run(["git", *identity, *command], cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def _environment_in(folder: Path, **variables: str) -> list[str]:
+def _run(folder: Path, *command: str, **variables: str) -> str:
     environ = {**os.environ, "PYTHONPATH": str(folder), **variables}
-    command = [sys.executable, "-c", ENVIRONMENT]
-    return subprocess.run(command, env=environ, check=True, capture_output=True, text=True, cwd=folder).stdout.split(
-        "\n"
-    )
+    return subprocess.run(command, env=environ, check=True, capture_output=True, text=True, cwd=folder).stdout
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_harness_is_named_by_its_commit(tmp_path: Path) -> None:
     """And whether its files were changed; a package in no checkout of its own has a version only."""
+    program, git = (sys.executable, "-c", ENVIRONMENT), ("git", "-c", "user.name=a", "-c", "user.email=a@example.org")
     installed, checkout = tmp_path / "venv", tmp_path / "checkout"
     for folder in (installed, checkout):
-        shutil.copytree(HARNESS, folder / "harness", ignore=shutil.ignore_patterns("__pycache__", "*.npy", "*.npz"))
+        ignored = shutil.ignore_patterns("__pycache__", "*.npy", "*.npz")
+        shutil.copytree(Path(harness.__file__).parent, folder / "harness", ignore=ignored)
     for folder in (tmp_path, checkout):
-        _git(folder, "init")
-        _git(folder, "add", *(["harness"] if folder == checkout else ["--update"]))
-        _git(folder, "commit", "--allow-empty", "-m", "x")
-    commit, options = _git(checkout, "rev-parse", "HEAD").strip(), "torchvision --batch-size 8 --limit 9"
-    version = harness.__version__
+        _run(folder, *git, "init")
+        _run(folder, *git, "add", "harness" if folder == checkout else "--update")
+        _run(folder, *git, "commit", "--allow-empty", "-m", "x")
+    commit, version = _run(checkout, *git, "rev-parse", "HEAD").strip(), harness.__version__
 
-    clean, elsewhere = _environment_in(checkout, GIT_DIR=str(tmp_path / ".git")), _environment_in(installed)
-    with (checkout / "harness/errors.py").open("a") as file:
-        file.write("# changed\n")
-    changed, without_git = _environment_in(checkout), _environment_in(checkout, PATH="")
+    clean, elsewhere = _run(checkout, *program, GIT_DIR=str(tmp_path / ".git")), _run(installed, *program)
+    (checkout / "harness/hooks.py").write_text("# changed")
+    changed, without_git = _run(checkout, *program), _run(checkout, *program, PATH="")
 
-    assert [f"{version} {commit} False {options}", f"{version} ({commit[:12]})", ""] == clean
-    assert [f"{version} {commit} True {options}", f"{version} ({commit[:12]}, changed)", ""] == changed
-    assert [f"{version} None None {options}", version, ""] == elsewhere == without_git
+    assert f"{commit} False {version} ({commit[:12]})" == clean
+    assert f"{commit} True {version} ({commit[:12]}, changed)" == changed
+    assert f"None None {version}" == elsewhere == without_git
 
 
 def test_what_a_cpu_computes_with_is_recorded() -> None:

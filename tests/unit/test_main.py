@@ -23,35 +23,26 @@ def test_module_can_be_run(pytestconfig: pytest.Config, tmp_path: Path) -> None:
 
     result = subprocess.run(program, cwd=tmp_path, env=this_checkout, capture_output=True, text=True, check=False)
 
-    actual = result.returncode, result.stdout, result.stderr
-    keys = "schema_version, tolerance, datasets and models"
-    expected = 2, "", f"error: expected_accuracy.yaml: expected a mapping with the keys {keys}\n"
-    assert expected == actual
+    assert (2, "") == (result.returncode, result.stdout)
+    assert result.stderr.startswith("error: expected_accuracy.yaml: expected a mapping with the keys ")
 
 
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
         ("", "the following arguments are required: COMMAND"),
-        ("expected", "the following arguments are required: "),
-        ("store", "the following arguments are required: ACTION"),
-        ("dataset", "the following arguments are required: DATASET"),
-        ("dataset x --workers=-1", "expected a whole number above 0, found '-1'"),
+        ("dataset x --workers=0", "expected a whole number above 0, found '0'"),
+        ("dataset x --workers=²", "expected a whole number above 0, found '²'"),
         ("expectd check", "invalid choice: 'expectd'"),
         ("expected check a b", "unrecognized arguments: b"),
         ("compare OLD", "give two runs, OLD and NEW, or more for a series, or else --old"),
-        ("compare --old OLD", "give two runs, OLD and NEW, or more for a series, or else --old"),
-        ("compare OLD NEW --new NEW", "give two runs, OLD and NEW, or more for a series, or else --old"),
         ("compare a b --fail-on=sped", "missing, or none; found 'sped'"),
         ("compare a b --max-slowdown=fast", "expected a percentage such as 5%, found 'fast'"),
         ("compare a b --max-slowdown=-1", "expected a percentage such as 5%, found '-1'"),
-        ("compare a b --max-slowdown=inf", "expected a percentage such as 5%, found 'inf'"),
         ("compare a b --noise=nan", "expected a percentage such as 5%, found 'nan'"),
-        ("merge --results all", "the following arguments are required: RUN"),
         ("merge a", "the following arguments are required: --results"),
         ("merge '' --results all", "argument RUN: expected a folder, found nothing"),
         ("report run", "give -o FILE for a page, --markdown FILE, or both"),
-        ("store build x --workers=0", "expected a whole number above 0, found '0'"),
         ("store prune", "give --older-than or --max-size, or both; without them nothing is removed"),
         ("store prune --max-size 3", "argument --max-size: expected a size such as 500MB or 50GB, found '3'"),
         ("store prune --older-than month", "argument --older-than: expected an age such as 12h, 30d or 8w, found 'm"),
@@ -108,15 +99,9 @@ def test_errors_fit_a_terminal(
     assert terminal == last.startswith("  ")
 
 
-def test_a_bug_of_the_harness_is_no_failed_check(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It keeps its traceback, and ends with 2: what reads the status must not take it for a verdict."""
+def test_a_bug_ends_with_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It keeps its traceback: what reads the status must not take it for a verdict."""
+    monkeypatch.setattr("harness.cli.compare.read_run", lambda _: 1 / 0)
 
-    def fail(_path: Path) -> None:
-        raise ZeroDivisionError("out of luck")
-
-    monkeypatch.setattr("harness.cli.compare.read_run", fail)
-
-    assert main(["compare", str(tmp_path), str(tmp_path)]) == 2
-    assert capsys.readouterr().err.endswith("ZeroDivisionError: out of luck\n")
+    assert 2 == main(["compare", str(tmp_path), str(tmp_path)])
+    assert capsys.readouterr().err.endswith("ZeroDivisionError: division by zero\n")

@@ -22,28 +22,12 @@ def tagged(images: int) -> InMemory:
     return InMemory(pixels, Geometry(2, 2, "bilinear"))
 
 
-@pytest.mark.parametrize("images", [1, 3, 4, 5, 8, 9])
-def test_batches_are_consecutive_and_the_last_may_be_short(images: int) -> None:
-    """Together the batches are the images, in order, each once."""
-    batches = [batch.clone() for batch in Prefetch(torch.device("cpu")).batches(tagged(images), 4)]
-
-    assert [len(batch) for batch in batches] == [4] * (images // 4) + ([images % 4] if images % 4 else [])
-    assert np.array_equal(torch.cat(batches).numpy(), tagged(images).images)
-
-
-class Stream:
-    """A stream whose work is put off until somebody has to wait for it, as late as a device may do it."""
-
-    def __init__(self) -> None:
-        self._queue: list[Callable[[], object]] = []
-
-    def add(self, work: Callable[[], object]) -> None:
-        """Queue work."""
-        self._queue.append(work)
+class Stream(list[Callable[[], object]]):
+    """Work that is put off until somebody has to wait for it, as late as a device may do it."""
 
     def wait_event(self, event: Event) -> None:
         """Queue waiting for what the event was last recorded after."""
-        self.add(event.recorded)
+        self.append(event.synchronize)
 
     def wait_stream(self, other: Stream) -> None:
         """Queue waiting for what the other stream has been given so far."""
@@ -54,28 +38,20 @@ class Stream:
     def work_until(self, reached: Callable[[], object]) -> None:
         """Do what is queued, in order, until something has been reached."""
         while not reached():
-            self._queue.pop(0)()
-
-    def finish(self) -> None:
-        """Do all that is queued."""
-        self.work_until(lambda: not self._queue)
+            self.pop(0)()
 
 
 class Event:
     """An event; one that was never recorded is done."""
 
     def __init__(self) -> None:
-        self.recorded: Callable[[], object] = lambda: None
+        self.synchronize: Callable[[], object] = lambda: None
 
     def record(self, stream: Stream) -> None:
         """Mark the stream's present end."""
         reached: list[bool] = []
-        stream.add(lambda: reached.append(True))
-        self.recorded = lambda: stream.work_until(lambda: reached)
-
-    def synchronize(self) -> None:
-        """Wait on the host."""
-        self.recorded()
+        stream.append(lambda: reached.append(True))
+        self.synchronize = lambda: stream.work_until(lambda: reached)
 
 
 class Device:
@@ -93,9 +69,7 @@ class Device:
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 50 + cached)
         monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 50)
         monkeypatch.setattr(
-            torch.Tensor,
-            "copy_",
-            lambda target, source, non_blocking: self.copying.add(lambda: copy(target, source)),  # noqa: ARG005
+            torch.Tensor, "copy_", lambda to, source, **_: self.copying.append(partial(copy, to, source))
         )
         self.prefetch = Prefetch(torch.device("cuda"))
 
@@ -103,8 +77,8 @@ class Device:
         """Return what a model sees that works as late as it may."""
         consumed: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
         for batch in self.prefetch.batches(images, 4):
-            self.computing.add(partial(lambda batch: consumed.append(batch.numpy().copy()), batch))
-        self.computing.finish()
+            self.computing.append(partial(lambda batch: consumed.append(batch.numpy().copy()), batch))
+        self.computing.work_until(lambda: not self.computing)
         return np.concatenate(consumed)
 
 
@@ -114,43 +88,26 @@ def test_no_buffer_is_overwritten_before_it_was_used(images: int, free: int, mon
     """Even if copies and computation happen as late as they may, each batch arrives whole and in order."""
     device = Device(monkeypatch, free)
 
-    consumed = device.consume(tagged(images))
-
-    assert np.array_equal(consumed, tagged(images).images)
+    assert np.array_equal(tagged(images).images, device.consume(tagged(images)))
 
 
-def test_images_stay_on_a_device_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
+NEEDED = 2 * 9 * 12
+"""Bytes that are free where nine images are kept: twice as many as they take."""
+
+
+@pytest.mark.parametrize(
+    ("free", "cached", "kept"),
+    [(NEEDED, 0, True), (10, NEEDED - 10, True), (NEEDED - 1, 0, False)],
+    ids=["enough", "enough in torch's allocator", "not enough"],
+)
+def test_images_stay_on_a_device_with_room(free: int, cached: int, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second model reads nothing from the store; images of another geometry take their place."""
-    device, images, others = Device(monkeypatch, free=2 * 9 * 12), tagged(9), tagged(8)
+    device, images, others = Device(monkeypatch, free, cached), tagged(9), tagged(8)
 
-    first, second = device.consume(images), device.consume(images)
-    third, fourth = device.consume(others), device.consume(images)
+    for consumed in (images, images, others, images):
+        assert np.array_equal(consumed.images, device.consume(consumed))
 
-    assert np.array_equal(first, images.images)
-    assert np.array_equal(second, images.images)
-    assert np.array_equal(third, others.images)
-    assert np.array_equal(fourth, images.images)
-    assert images.rows_read == list(range(9)) * 2
-
-
-def test_images_do_not_stay_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With less than twice their size free they are read again for each model."""
-    device, images = Device(monkeypatch, free=2 * 9 * 12 - 1), tagged(9)
-
-    device.consume(images)
-    device.consume(images)
-
-    assert images.rows_read == list(range(9)) * 2
-
-
-def test_room_that_torch_has_cached_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What models before have left in torch's allocator can be had again."""
-    device, images = Device(monkeypatch, free=10, cached=2 * 9 * 12 - 10), tagged(9)
-
-    device.consume(images)
-    device.consume(images)
-
-    assert images.rows_read == list(range(9))
+    assert list(range(9)) * (2 if kept else 3) == images.rows_read
 
 
 def test_images_that_memory_ran_out_beside_are_not_kept_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,14 +116,12 @@ def test_images_that_memory_ran_out_beside_are_not_kept_again(monkeypatch: pytes
     device.consume(images)
 
     released = device.prefetch.release(images), device.prefetch.release(images)
-    for _ in range(2):
-        device.consume(images)
-    for _ in range(2):
-        device.consume(others)
+    for consumed in (images, images, others, others):
+        device.consume(consumed)
 
-    assert released == (True, False)
-    assert images.rows_read == list(range(9)) * 3
-    assert others.rows_read == list(range(8))
+    assert (True, False) == released
+    assert list(range(9)) * 3 == images.rows_read
+    assert list(range(8)) == others.rows_read
 
 
 def test_an_unfinished_pass_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,4 +132,4 @@ def test_an_unfinished_pass_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     next(batches)
     batches.close()  # type: ignore[attr-defined]
 
-    assert np.array_equal(device.consume(images), images.images)
+    assert np.array_equal(images.images, device.consume(images))
