@@ -67,13 +67,8 @@ def test_parts_are_joined_to_the_result_of_one_process(ranks: list[int]) -> None
 
 @pytest.mark.parametrize(
     "images",
-    [
-        pytest.param([[0, 2], [1]], id="one is missing"),
-        pytest.param([[0, 2], [1, 2, 3]], id="one is there twice"),
-        pytest.param([[0, 2, 2], [1]], id="one is there twice instead of another"),
-        pytest.param([[0, 2], [1, 4]], id="an unknown one instead of another"),
-        pytest.param([[0, 2], [1, 3, 4]], id="an unknown one more"),
-    ],
+    [[[0, 2], [1]], [[0, 2], [1, 2, 3]], [[0, 2, 2], [1]], [[0, 2], [1, 4]], [[0, 2], [1, 3, 4]]],
+    ids=["missing", "twice", "twice instead of another", "unknown instead of another", "unknown besides"],
 )
 def test_parts_that_are_not_all_images_are_never_scored(images: list[list[int]]) -> None:
     """It would be a bug: a padded or a lost image, as distributed samplers make them."""
@@ -92,17 +87,13 @@ def test_parts_of_different_weights_are_an_error() -> None:
 def test_times_are_those_of_the_slowest_and_notes_those_of_all() -> None:
     """The others wait for it; a smaller batch on one rank is reported for all."""
     slow = part_of([0, 2, 4], seconds=Phases(0.5, 1.0, 0.5, 4.0, 7.0), images_per_second=3 / 4.5, notes=("even", "odd"))
-    quick = part_of([1, 3], seconds=Phases(3.0, 0.5, 1.0, 2.0, 6.5), images_per_second=2 / 3, notes=("odd",))
+    quick = part_of(
+        [1, 3], seconds=Phases(3.0, 0.5, 1.0, 2.0, 6.5), images_per_second=2 / 3, notes=("odd",), batch_size=8
+    )
 
     result, _ = join([quick, slow], ids_of(range(5)))
 
     assert Phases(decode=3.0, load=1.0, transfer=0.5, forward=4.0, total=7.0) == result.seconds
     assert ("odd", "even") == result.notes
     assert 5 / 4.5 == pytest.approx(result.images_per_second)
-
-
-def test_the_batch_size_is_the_smallest() -> None:
-    """The rank that ran out of memory is the one to know about."""
-    result, _ = join([part_of([0], batch_size=32), part_of([1], batch_size=8)], ids_of(range(2)))
-
     assert 8 == result.batch_size
