@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any, Literal
 
 import msgspec
@@ -16,7 +14,7 @@ from harness.baseline.pairing import NOISE_FLOORS, Side, changed_predictions, dr
 from harness.errors import RecordError
 from harness.predictions import Predictions, count
 from harness.records.environment import Environment
-from harness.records.evidence import ChangedPrediction, Counts, Drift, NoiseFloor, Pairing, Policy, Unpaired
+from harness.records.evidence import ChangedPrediction, Counts, Diagnosis, Drift, NoiseFloor, Pairing, Policy, Unpaired
 from harness.records.results import CaseResult
 from harness.stats import mcnemar
 from harness.verdict import Check, judge
@@ -91,12 +89,7 @@ def check_of(old: Side, new: Side, **policy: Any) -> Check:
     return check
 
 
-def outcomes(old: Side, new: Side) -> str:
-    """Return the outcomes by default, with ``--strict-drift`` and with ``--allow-drift``."""
-    policies: tuple[dict[str, Any], ...] = {}, {"strict_drift": True}, {"allow_drift": True}
-    return ", ".join(check_of(old, new, **policy).outcome for policy in policies)
-
-
+# Outcomes by default, with --strict-drift and with --allow-drift.
 PASSES = "passed, passed, passed"
 EXPLAINED = "warning, failed, warning"
 UNEXPLAINED = "failed, failed, warning"
@@ -216,147 +209,76 @@ def test_without_any_logits_nothing_is_a_near_tie() -> None:
     assert (found.changed, found.near_ties, found.largest_margin) == (1, 0, None)
 
 
+UNKNOWN: dict[str, Any] = {"drift": None, "inputs_known": False}
+FEW = NoiseFloor(4e-5, 1e-4, changed=2e-4, images=2_000)
+OLDER = NoiseFloor(1e-5, 1e-4)
+
+
+def _drifted(median: float = 0.0, largest: float = 0.0, beyond: int = 0) -> Drift:
+    return Drift(median, largest, largest, beyond)
+
+
+def _stage(stage: str, explained: bool = True) -> Diagnosis:
+    return Diagnosis(stage, "", explained)
+
+
 @pytest.mark.parametrize(
-    ("by", "images", "passes"),
-    [(0.0, N, True), (0.0009, N, True), (0.0011, N, False), (0.009, 1, True), (0.031, 1, False)],
-    ids=["equal", "median below the floor", "median above it", "largest below the floor", "largest far above it"],
-)
-def test_logits_may_move_up_to_the_noise_floor(by: float, images: int, passes: bool) -> None:
-    """Beyond it is a failure unless something named explains it, and then a warning; the options turn either way."""
-    new = moved(flat(), by, slice(images))
-
-    assert outcomes(OLD, side(new)) == (PASSES if passes else UNEXPLAINED)
-    assert outcomes(OLD, side(new, **NEWER)) == (PASSES if passes else EXPLAINED)
-
-
-@pytest.mark.parametrize(
-    ("images", "beyond", "by", "outcome"),
+    ("evidence", "expected", "reason"),
     [
-        (50_000, 234, 0.012, "passed"),
-        (50_000, 235, 0.012, "failed"),
-        (500, 1, 0.012, "passed"),
-        (500, 5, 0.029, "passed"),
-        (500, 6, 0.012, "failed"),
-        (50_000, 1, 0.031, "failed"),
+        ({}, PASSES, ""),
+        ({"drift": _drifted(median=3.9e-5, largest=9.9e-5)}, PASSES, ""),
+        ({"drift": _drifted(median=4.1e-5)}, EXPLAINED, ""),
+        (
+            {"drift": _drifted(median=4.1e-5), "diagnosis": _stage("arithmetic", False)},
+            UNEXPLAINED,
+            "no named difference",
+        ),
+        ({"drift": _drifted(largest=2.9e-4, beyond=5), "images": 500}, PASSES, "5 images beyond it"),
+        ({"drift": _drifted(largest=2.9e-4, beyond=6), "images": 500}, EXPLAINED, "6 images beyond it"),
+        ({"drift": _drifted(largest=2.9e-4, beyond=234), "images": 50_000}, PASSES, ""),
+        ({"drift": _drifted(largest=2.9e-4, beyond=235), "images": 50_000}, EXPLAINED, ""),
+        ({"drift": _drifted(largest=3.1e-4, beyond=1), "images": 50_000}, EXPLAINED, "1 image beyond it"),
+        ({"drift": _drifted(largest=0.9e-4), "noise_floor": OLDER}, PASSES, ""),
+        ({"drift": _drifted(largest=1.1e-4), "noise_floor": OLDER}, EXPLAINED, ""),
+        ({"changed": 1, "near_ties": 1}, PASSES, ""),
+        ({"changed": 1}, FAILS, ""),
+        ({"top5_changed": 1, "top5_near_ties": 1}, PASSES, ""),
+        ({"top5_changed": 1, "top5_near_ties": 0}, FAILS, ""),
+        ({"top5_changed": 1}, PASSES, ""),
+        ({"changed": 3, "near_ties": 3, "images": 500, "noise_floor": FEW}, PASSES, ""),
+        (
+            {"changed": 4, "near_ties": 4, "images": 500, "noise_floor": FEW},
+            FAILS,
+            "arithmetic explains, which is at most 0.02 %",
+        ),
+        (UNKNOWN | {"changed": 15, "lost": 15}, EXPLAINED, "no logits in the baseline"),
+        (UNKNOWN | {"changed": 16, "lost": 16}, FAILS, ""),
+        (UNKNOWN | {"top5_changed": 15, "top5_gained": 15, "top5_near_ties": 0}, EXPLAINED, ""),
+        (UNKNOWN | {"top5_changed": 16, "top5_gained": 16, "top5_near_ties": 0}, FAILS, ""),
+        (UNKNOWN | {"changed": 125}, EXPLAINED, ""),
+        (UNKNOWN | {"changed": 210}, FAILS, "other input explains, which is at most 10 %"),
+        ({"diagnosis": _stage("weights")}, FAILS, ""),
+        ({"diagnosis": _stage("labels")}, FAILS, ""),
+        ({"diagnosis": _stage("counting")}, FAILS, ""),
+        ({"diagnosis": _stage("decoded inputs")}, EXPLAINED, ""),
+        ({"diagnosis": _stage("normalization", False)}, UNEXPLAINED, ""),
     ],
 )
-def test_a_few_images_may_drift_beyond_the_noise_floor_but_none_far(
-    images: int, beyond: int, by: float, outcome: str
-) -> None:
-    """The floor is the largest drift of 2,000 images; as many others exceed it as chance may put among them alone."""
-    old = flat(images)
+def test_evidence_is_judged(evidence: dict[str, Any], expected: str, reason: str) -> None:
+    """Of 1,000 images; what an older record does not say fails nothing.
 
-    check = check_of(side(old), side(moved(old, by, slice(beyond))))
+    What arithmetic may do is judged by chance: the floor's largest drift is that of 2,000 images, and 15 losses without
+    a gain have p = 6e-5 by McNemar's test, 16 have 3e-5, where both metrics share the level of 1e-4.
+    """
+    found = records.pairing(**evidence)
 
-    chance = math.prod(Fraction(images - i, images + FLOOR.images - i) for i in range(beyond))
-    assert (outcome == "passed") == (chance >= 1e-4 and by < 0.03)
-    assert check.outcome == outcome
-    assert f"{beyond} image{'s' if beyond > 1 else ''} beyond it" in check.detail
+    checks = [
+        judge(Counts(found.images, 250, 300), None, "", msgspec.structs.replace(found, policy=policy)).checks[0]
+        for policy in (Policy(), Policy(strict_drift=True), Policy(allow_drift=True))
+    ]
 
-
-@pytest.mark.parametrize("rank", [1, 5])
-@pytest.mark.parametrize(
-    ("margin", "by", "outcome"),
-    [(0.018, 0.0095, "passed"), (0.018, 0.0105, "failed"), (0.0, 0.0105, "failed"), (0.022, 0.0115, "failed")],
-    ids=["near-tie", "its own drift is beyond noise", "equal logits that drift", "a margin beyond noise"],
-)
-def test_a_change_fails_unless_arithmetic_explains_it(rank: int, margin: float, by: float, outcome: str) -> None:
-    """Of the highest class and of the five highest alike: by the drift of the image itself, whatever is named."""
-    logits = np.tile(np.array([9.0, 8, 7, 6, 5, 4, 0]), (N, 1))
-    logits[:, rank] = logits[:, rank - 1] - 4 * margin
-    changed = logits.copy()
-    changed[3, rank - 1] -= 4 * by
-    changed[3, rank] += 4 * by
-
-    check = check_of(side(from_logits(logits)), side(from_logits(changed), **NEWER))
-
-    changed_what = "1 of 40 predictions changed" if rank == 1 else "top-5: 1 of 40 sets changed"
-    assert check.outcome == outcome
-    assert f"{changed_what}, {int(outcome == 'failed')} beyond noise; " in check.detail
-
-
-def test_other_classes_at_rank_five_fail_though_every_logit_is_the_same() -> None:
-    """Of 1,000 images 30 have their class at rank five; the accuracy of top-1 does not change."""
-    old = flat(1000)
-    new = replace(old, top=old.top.copy())
-    new.top[:30, 4] = 11
-    targets = np.where(np.arange(1000) < 30, 4, 0).astype(np.int16)
-
-    check = check_of(side(old, targets=targets), side(new, targets=targets))
-
-    assert check.outcome == "failed"
-    assert {
-        "    top-5: 30 of 1,000 sets changed, 30 beyond noise; 30 now wrong, 0 now correct; p = 1.9e-09",
-        "    example: 00002.JPEG: top-5: class 4 -> class 11, now wrong, margin 2.5e-01",
-        "    top-1 97.000 -> 97.000, top-5 100.000 -> 97.000",
-    } <= set(check.detail.splitlines())
-
-
-CLASSES_ALONE = replace(flat(1000), logits=None, hashes=None)
-EVERY_SECOND = (np.arange(1000) % 2).astype(np.int16)
-"""Targets by which as many images are lost as gained where classes 0 and 1 are exchanged."""
-
-
-@pytest.mark.parametrize(("lost", "outcome"), [(15, "warning"), (16, "failed")])
-@pytest.mark.parametrize("rank", [1, 5])
-def test_both_metrics_share_the_level_of_mcnemars_test(rank: int, lost: int, outcome: str) -> None:
-    """15 losses and no gain have p = 6e-5, 16 have 3e-5; a baseline of classes alone shows nothing else."""
-    new = replace(CLASSES_ALONE, top=CLASSES_ALONE.top.copy())
-    new.top[:lost, rank - 1] = 11
-    targets = np.full(1000, rank - 1, np.int16)
-
-    check = check_of(side(CLASSES_ALONE, targets=targets), side(new, targets=targets))
-
-    assert check.outcome == outcome
-    assert "no logits in the baseline" in check.detail
-
-
-@pytest.mark.parametrize(("changed", "outcome"), [(125, "warning"), (210, "failed")])
-def test_more_changes_than_other_input_explains_are_another_model(changed: int, outcome: str) -> None:
-    """Where neither logits nor pixels are known."""
-    old, new = (side(one, targets=EVERY_SECOND) for one in (CLASSES_ALONE, swapped(CLASSES_ALONE, slice(changed))))
-
-    check = check_of(old, new)
-
-    reason = "more predictions changed than other input explains, which is at most 10 %"
-    assert (check.outcome, reason in check.detail) == (outcome, outcome == "failed")
-
-
-@pytest.mark.parametrize(("changed", "outcome"), [(3, "passed"), (4, "failed")])
-def test_more_near_ties_than_arithmetic_turns_fail(changed: int, outcome: str) -> None:
-    """Each by itself would be explained; here two of 10,000 predictions may change."""
-    old = flat(500)
-    assert old.logits is not None
-    old.logits[:, 1] = old.logits[:, 0] - np.float32(0.01)
-    sides = (side(one, targets=EVERY_SECOND[:500]) for one in (old, swapped(old, slice(changed))))
-
-    check = check_of(*sides, noise_floors={"fp32": msgspec.structs.replace(FLOOR, changed=2e-4)})
-
-    assert check.outcome == outcome
-
-
-def test_a_noise_floor_of_an_older_record_is_not_exceeded() -> None:
-    """It does not say on how many images it stands, nor the drift how many exceed it; a margin in it is ignored."""
-    read = msgspec.convert({"median": 1e-5, "largest": 1e-4, "margin": 3e-4}, NoiseFloor)
-    drifts = [msgspec.convert({"median": 0.0, "p99": 0.0, "largest": by}, Drift) for by in (0.9e-4, 1.1e-4)]
-
-    found = [records.pairing(images=50_000, noise_floor=read, drift=drift) for drift in drifts]
-
-    assert [judge(Counts(50_000, 1, 2), None, "", one).outcome for one in found] == ["passed", "warning"]
-    assert read.margin == 2e-4
-
-
-def test_evidence_of_an_older_record_is_judged_by_what_it_holds() -> None:
-    """It says nothing of top-5, of what explains a difference, or of how many predictions may change."""
-    found = paired(OLD, side(moved(swapped(flat(), 3), 0.5)))
-    values = msgspec.to_builtins(msgspec.structs.replace(found, near_ties=1))
-    for name in ("top5_near_ties", "top5_lost", "top5_gained", "close"):
-        del values[name]
-    del values["diagnosis"]["explained"], values["noise_floor"]["changed"], values["policy"]["allow_drift"]
-
-    [check] = judge(Counts(N, 39, 40), None, "", msgspec.convert(values, Pairing)).checks
-
-    assert check.outcome == "warning"
+    assert expected == ", ".join(check.outcome for check in checks)
+    assert reason in checks[0].detail
 
 
 def test_a_high_noise_floor_says_what_it_cannot_see() -> None:
@@ -368,33 +290,6 @@ def test_a_high_noise_floor_says_what_it_cannot_see() -> None:
         "    changes of logits below 4.0e-01 cannot be told from noise here; 40 of 40 predictions have a margin below "
         "8.0e-01 and could change unnoticed"
     )
-
-
-FIRST_INPUT = {"id": "a", "sha256": "1", "low": 0.0, "high": 1.0}
-KNOWN: dict[str, Any] = {"preparation": {"mean": [0.4]}, "first_input": FIRST_INPUT, "targets": np.full(N, 7, np.int16)}
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected", "finding"),
-    [
-        ({"weights_sha256": "b" * 64}, FAILS, "the model has other weights (sha256 bbbb"),
-        ({"targets": np.full(N, 8, np.int16)}, FAILS, "40 of 40 images have another label"),
-        ({"counts": Counts(N, 0, 1)}, FAILS, "0 (top-1) and 1 (top-5) correct of 40 were counted, but the predictions"),
-        ({"preparation": {"mean": [0.5]}}, UNEXPLAINED, "the same pixels were normalized differently"),
-        ({"first_input": {**FIRST_INPUT, "sha256": "0"}}, UNEXPLAINED, "the same pixels were normalized differently"),
-    ],
-)
-def test_what_no_other_version_explains_fails_though_no_prediction_changes(
-    changes: dict[str, Any], expected: str, finding: str
-) -> None:
-    """Other weights, labels, counts or another normalization; here all images were and are wrong."""
-    old, new = side(flat(), **KNOWN), side(flat(), **{**KNOWN, **changes}, **NEWER)
-
-    check = check_of(old, new)
-
-    assert outcomes(old, new) == expected
-    assert check.detail.startswith(finding)
-    assert "effect: 0 of 40 predictions changed\n" in check.detail
 
 
 def test_an_earlier_run_with_other_counts_than_its_predictions_is_damaged() -> None:
@@ -415,34 +310,28 @@ def _decoder(name: str, driver: str = "580") -> dict[str, Any]:
         (_decoder("nvjpeg"), _decoder("nvjpeg", driver="590"), True),
         (_decoder("pillow"), _decoder("pillow", driver="590"), False),
         ({"preparation": {"resize": 256}}, {"preparation": {"resize": 232}}, False),
-        ({"environment": {"torch": "2.9.1"}}, NEWER, False),
+        ({}, NEWER, False),
         ({}, {}, False),
     ],
     ids=["Pillow", "decoder", "driver of a GPU that decodes", "driver", "resize", "torch", "nothing"],
 )
-def test_other_pixels_that_change_nothing_need_a_named_cause(
-    old: dict[str, Any], new: dict[str, Any], explained: bool
-) -> None:
+def test_other_pixels_need_a_named_cause(old: dict[str, Any], new: dict[str, Any], explained: bool) -> None:
     """A library or decoder that can change them; another resize is another model, as other weights are."""
-    before, after = side(flat(), **old), side(other_pixels(), **new)
+    found = paired(side(flat(), **old), side(other_pixels(), **new)).diagnosis
 
-    check = check_of(before, after)
-
-    assert outcomes(before, after) == (EXPLAINED if explained else UNEXPLAINED)
-    assert check.detail.startswith("the model was shown other pixels (40 of 40 images)\n    likely cause: ")
-    assert ("no named difference of the environment or the command explains" in check.detail) == (not explained)
+    assert (found.stage, found.explained) == ("decoded inputs", explained)
 
 
-@pytest.mark.parametrize(("torch", "outcome"), [("2.9.1", "failed"), ("2.14.1", "warning")])
-def test_other_pixels_of_some_images_do_not_explain_the_drift_of_others(torch: str, outcome: str) -> None:
+@pytest.mark.parametrize(("torch", "explained"), [("2.9.1", False), ("2.14.1", True)])
+def test_other_pixels_of_some_images_do_not_explain_the_drift_of_others(torch: str, explained: bool) -> None:
     """Another Pillow changed one image, and something else the logits of all."""
     old = side(flat(), environment={"pillow": "12.0.0", "torch": "2.9.1"})
     new = side(moved(other_pixels(5), 0.1), environment={"pillow": "13.0.0", "torch": torch})
 
-    check = check_of(old, new)
+    found = paired(old, new).diagnosis
 
-    assert check.outcome == outcome
-    assert "pillow 12.0.0 -> 13.0.0; logits moved where pixels are the same too: " in check.detail
+    assert found.explained == explained
+    assert found.cause.startswith("pillow 12.0.0 -> 13.0.0; logits moved where pixels are the same too: ")
 
 
 def test_other_versions_that_change_nothing_pass_and_are_named() -> None:
@@ -461,19 +350,26 @@ def test_other_versions_that_change_nothing_pass_and_are_named() -> None:
 @pytest.mark.parametrize(("updating", "prefix"), [(False, ""), (True, "will be replaced despite differences: ")])
 def test_a_failure_has_the_diagnosis_first_and_then_the_numbers(updating: bool, prefix: str) -> None:
     """One sentence, its likely cause, the effect, the changes with the largest margins, accuracy, and figures."""
-    check = check_of(OLD, side(moved(swapped(flat(), slice(12)), 0.5)), updating=updating)
+    new = moved(swapped(flat(), [7, 9]), 0.5)
+    new.top[:30, 4] = 11
+    targets = np.where(np.arange(N) < 30, 4, 0).astype(np.int16)
+
+    check = check_of(side(flat(), targets=targets), side(new, targets=targets), updating=updating)
 
     first, cause, *effect, drift, same = check.detail.splitlines()
     assert check.outcome == ("warning" if updating else "failed")
     assert first == f"{prefix}the arithmetic differs: logits moved by up to 7.5e-01 of the logit scale"
     assert cause.startswith("    likely cause: other code of the model or of this harness")
     assert effect == [
-        "    effect: 12 of 40 predictions changed, 12 beyond noise; 12 now wrong, 0 now correct",
-        *(f"    example: {image:05}.JPEG: class 0 -> class 1, now wrong, margin 2.5e-01" for image in range(3)),
-        "    top-1 100.000 -> 70.000, top-5 100.000 -> 100.000",
-        "    top-1: p = 0.00049 by McNemar's exact test, largest margin 2.5e-01",
+        "    effect: 2 of 40 predictions changed, 2 beyond noise; 30 top-5 sets beyond noise",
+        "    example: 00007.JPEG: class 0 -> class 1, margin 2.5e-01",
+        "    example: 00009.JPEG: class 0 -> class 1, margin 2.5e-01",
+        "    example: 00000.JPEG: top-5: class 4 -> class 11, now wrong, margin 2.5e-01",
+        "    top-1 25.000 -> 25.000, top-5 100.000 -> 25.000",
+        "    top-1: p = 1 by McNemar's exact test, largest margin 2.5e-01",
+        "    top-5: 30 of 40 sets changed, 30 beyond noise; 30 now wrong, 0 now correct; p = 1.9e-09",
     ]
-    assert drift.startswith("    logits moved by 5.0e-01 (median)")
+    assert drift.startswith("    logits moved by 7.5e-01 (median)")
     assert same.startswith("    weights, labels, set of images, decoded inputs, versions, hardware")
 
 
@@ -482,7 +378,7 @@ def test_a_subset_is_paired_with_its_part_of_the_baseline() -> None:
     new = side(flat().at(np.array([3, 5, 8])), total=N)
 
     assert paired(OLD, new).images == 3
-    assert outcomes(OLD, new) == PASSES
+    assert check_of(OLD, new).outcome == "passed"
 
 
 @pytest.mark.parametrize(
@@ -503,11 +399,6 @@ def test_another_model_or_other_images_cannot_be_paired(changes: dict[str, Any],
     assert check_of(OLD, new, updating=True) == Check(
         "baseline", "warning", f"will be replaced despite differences: cannot be paired: {reason}"
     )
-
-
-def test_a_baseline_that_does_not_know_the_number_of_parameters_is_paired() -> None:
-    """Nor its weights, as one of published predictions."""
-    assert check_of(side(flat(), parameters=0, weights_sha256=""), OLD).outcome == "passed"
 
 
 @pytest.mark.parametrize("floor", NOISE_FLOORS.values(), ids=NOISE_FLOORS)
