@@ -13,7 +13,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.records.evidence import Unpaired
-from harness.records.results import CaseResult, Missing, Record, TimingResult
+from harness.records.results import CaseResult, Missing, Record
 from harness.records.run_folder import read_run
 from tests.records import case_result, expected, run_record, timing_result, write_run
 
@@ -52,19 +52,18 @@ class Nights:
         self._number += 1
         measured = self._folder / f"night-{self._number}"
         self._environ.setenv("RECORDED", str(measured))
-        self.record(measured / "run", [case], [seconds], torch)
+        self.record(measured / "run", [case], seconds, torch)
         if again is not None:
-            self.record(measured / "again", [], [again], torch)
+            self.record(measured / "again", [], again, torch)
         return main(["nightly", *options])
 
     def record(
-        self, folder: Path, cases: Sequence[CaseResult | Missing], seconds: Sequence[float], torch: str = "2.9.1"
+        self, folder: Path, cases: Sequence[CaseResult | Missing], seconds: float = 0.25, torch: str = "2.9.1"
     ) -> Path:
-        """Write a run of these cases and timings."""
-        timings: list[TimingResult] = [timing_result(seconds=(each,)) for each in seconds]
-        made = run_record(cases, timings, torch=torch)
-        write_run(folder, msgspec.structs.replace(made, created=f"2026-11-{self._number + 1:02}T03:17:00+00:00"))
-        return folder
+        """Write a run of these cases and a timing."""
+        made = run_record(cases, [timing_result(seconds=(seconds,))], torch=torch)
+        created = f"2026-11-{self._number + 1:02}T03:17:00+00:00"
+        return write_run(folder, msgspec.structs.replace(made, created=created)).path
 
     def accept(self, *options: str) -> int:
         """Pin the last night's run."""
@@ -93,9 +92,7 @@ def test_nights_that_only_warn_replace_nothing(nights: Nights) -> None:
     assert 2 == nights.night(case_result())
     assert 0 == nights.accept()
     pinned = nights.pinned
-    warns = case_result(
-        baseline=Unpaired("damaged", "the first baseline was cut short"), expected=expected(1000, 700, 900)
-    )
+    warns = case_result(baseline=Unpaired("damaged", "the first baseline was cut short"))
 
     for _ in range(3):
         assert 0 == nights.night(warns)
@@ -193,24 +190,26 @@ def test_options_that_a_night_does_not_know_are_pytest_s(nights: Nights) -> None
 def test_accept_shows_what_changes_and_refuses(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
     """A run that failed or lacks something, unless --force; the one before is kept, and no more."""
     whole = [case_result(), case_result("alexnet")]
-    first = nights.record(nights.state / "first", whole, [0.25])
-    fails = nights.record(nights.state / "fails", [case_result(expected=expected(1000, 800, 900)), whole[1]], [0.25])
-    lost = nights.record(nights.state / "lost", [whole[0], Missing(whole[1].id)], [0.25])
-    fewer = nights.record(nights.state / "fewer", whole[:1], [0.25])
-    timed = nights.record(nights.state / "timed", [], [0.25])
-
-    assert 0 == main(["baseline", "accept", str(first)])
+    failed = [case_result(expected=expected(1000, 800, 900)), whole[1]]
+    refused: dict[str, list[CaseResult | Missing]] = {
+        "fails": failed,
+        "lost": [whole[0], Missing(whole[1].id)],
+        "fewer": whole[:1],
+        "timed": [],
+    }
+    assert 0 == main(["baseline", "accept", str(nights.record(nights.state / "first", whole))])
     pinned = nights.pinned
+
     refusals = []
-    for run in (fails, lost, fewer, timed):
+    for name, cases in refused.items():
         capsys.readouterr()
-        assert 1 == main(["baseline", "accept", str(run)])
+        assert 1 == main(["baseline", "accept", str(nights.record(nights.state / name, cases))])
         refusals.append(capsys.readouterr().out.splitlines()[-1])
     assert pinned == nights.pinned
-    slower = nights.record(nights.state / "slower", whole, [0.3])
+    slower = nights.record(nights.state / "slower", whole, 0.3)
     assert 0 == main(["baseline", "accept", str(slower)])
     shown = capsys.readouterr().out
-    assert 0 == main(["baseline", "accept", str(fails), "--force"])
+    assert 0 == main(["baseline", "accept", str(nights.state / "fails"), "--force"])
 
     lacks = f"it lacks {whole[1].id}, which the pinned run has"
     force = "--force pins it anyway"
@@ -219,37 +218,36 @@ def test_accept_shows_what_changes_and_refuses(nights: Nights, capsys: pytest.Ca
     assert refusals[2] == f"not pinned: {lacks}; {force}"
     assert refusals[3].startswith("not pinned: it has no accuracy; it lacks ")
     assert f"{TIMING}: takes 20.0 % longer, allowed 5 %" in shown
-    assert read_run(fails).record == nights.pinned
+    assert read_run(nights.state / "fails").record == nights.pinned
     kept = [read_run(path).record for path in sorted((nights.state / "pinned").iterdir()) if not path.is_symlink()]
     assert 2 == len(kept)
     assert read_run(slower).record in kept
 
 
 def test_accept_leaves_the_pinned_run_if_another_cannot_be_copied(nights: Nights) -> None:
-    """Nothing half-written takes its place, and no night may be under way."""
-    first = nights.record(nights.state / "first", [case_result()], [0.25])
+    """Nothing half-written takes its place."""
+    first = nights.record(nights.state / "first", [case_result()])
     assert 0 == main(["baseline", "accept", str(first)])
-    pinned = nights.pinned
+    before = nights.pinned, sorted((nights.state / "pinned").iterdir())
     [predictions] = (first / "predictions").iterdir()
     predictions.write_bytes(predictions.read_bytes()[:-9])
 
     assert 2 == main(["baseline", "accept", str(first), "--force"])
 
-    assert pinned == nights.pinned
-    assert ["current"] == [path.name for path in (nights.state / "pinned").iterdir() if path.is_symlink()]
-    assert 2 == len(list((nights.state / "pinned").iterdir()))
+    assert before == (nights.pinned, sorted((nights.state / "pinned").iterdir()))
 
 
 def test_a_run_is_no_folder_of_nights(nights: Nights, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It stays as it was, and can be replaced as before; links that form a loop are no folder either."""
-    run = nights.record(tmp_path / "run", [case_result()], [])
+    run, loop = nights.record(tmp_path / "run", [case_result()]), tmp_path / "loop"
     before = sorted(run.rglob("*"))
-    (tmp_path / "loop").symlink_to("loop")
+    loop.symlink_to("loop")
 
-    for folder in (run, tmp_path / "loop"):
+    for folder in (run, loop):
         assert 2 == main(["baseline", "accept", str(run), "--nightly", str(folder)])
 
-    first, second = capsys.readouterr().err.splitlines()
-    assert f"error: {run}: expected a folder of nights, found a run; name another folder" == first
-    assert f"error: {tmp_path / 'loop'} cannot be written: File exists" == second
+    assert [
+        f"error: {run}: expected a folder of nights, found a run; name another folder",
+        f"error: {loop} cannot be written: File exists",
+    ] == capsys.readouterr().err.splitlines()
     assert before == sorted(run.rglob("*"))
