@@ -153,11 +153,7 @@ def test_a_run_that_was_killed_while_it_replaced_a_baseline_left_it_beside(run: 
             UPDATING,
             "is of imagenet-1k, and 500 of the 1,000 images of val are not among its 1,000",
         ),
-        (
-            dataset(0, 100, total=1000),
-            UPDATING,
-            "holds 1,000 images and would be reduced to 100; leave out --limit",
-        ),
+        (dataset(0, 100, total=1000), UPDATING, "holds 1,000 images and would be reduced to 100; leave out --limit"),
     ],
     ids=["some are shared", "none is shared", "an update from another dataset", "an update by a subset"],
 )
