@@ -218,14 +218,15 @@ def test_what_the_baseline_does_not_know_is_neither_different_nor_the_same() -> 
 )  # fmt: skip
 def test_images_must_be_the_baselines(old: str, old_total: int, new: str, new_total: int, reason: str) -> None:
     """A whole dataset, or a subset of the same whole; any other is named with an example."""
+    indices = [np.array(["abcdef".find(each) for each in ids]) for ids in (old, new)]
     before, after = (
-        side(
-            replace(PREDICTIONS.at(np.array(["abcdef".find(each) for each in ids])), ids=np.array([*ids])), total=total
-        )
-        for ids, total in ((old, old_total), (new, new_total))
+        side(replace(PREDICTIONS.at(at), ids=np.array([*ids])), targets=TARGETS[at], total=total)
+        for at, ids, total in zip(indices, (old, new), (old_total, new_total), strict=True)
     )
 
     found = pair(before, after)
 
-    reason_or_changes = found.reason.removeprefix("set of images: ") if isinstance(found, Unpaired) else found.changed
-    assert (reason or 0) == reason_or_changes
+    if isinstance(found, Unpaired):
+        assert f"set of images: {reason}" == found.reason
+    else:
+        assert ("", 0, "arithmetic") == (reason, found.changed, found.diagnosis.stage)
