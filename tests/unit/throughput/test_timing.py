@@ -35,18 +35,17 @@ def _less_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Recorder(nn.Module):
-    """A model that keeps its input, and whose logits are those of three images."""
+    """A model that keeps its input and the state of torch, and whose logits are those of three images."""
 
     def __init__(self, *logits: float) -> None:
         super().__init__()
-        self.seen: list[Tensor] = []
-        self.inference: list[bool] = []
+        self.seen: list[tuple[Tensor, tuple[bool, str]]] = []
         self._logits = torch.tensor(logits or (1.0, 1.0, 1.0))[:, None].expand(3, 10)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (3, 10)."""
-        self.seen.append(images.clone())
-        self.inference.append(torch.is_inference_mode_enabled())
+        state = torch.is_inference_mode_enabled(), torch.get_float32_matmul_precision()
+        self.seen.append((images.clone(), state))
         return self._logits
 
 
@@ -57,34 +56,24 @@ def _timed(module: nn.Module, setting: Setting = DEFAULT) -> TimedForward:
 
 @pytest.mark.parametrize("memory_format", ["channels_last", "contiguous_format"])
 def test_the_forward_is_the_one_that_is_scored(memory_format: str) -> None:
-    """The model is given normalized images in the memory format: noise, the same in each call and each run."""
-    model = Recorder()
-    timed = _timed(model, Setting("fp32", memory_format.removesuffix("_format")))
-
-    timed()
-    timed()
-
-    crops = torch.randint(0, 256, (3, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert all(torch.equal(images, Normalize(PRESET, CPU)(crops)) for images in model.seen)
-    assert len(model.seen) == 2
-    assert model.seen[0].is_contiguous(memory_format=getattr(torch, memory_format))
-    assert timed.device_seconds == []
-
-
-def test_under_its_conditions_nothing_is_recorded_for_gradients() -> None:
-    """As in the gate; and the precision's switches are applied there, and restored."""
-    model = Recorder()
-    timed = _timed(model)
+    """Without gradients, in the precision, on normalized images: noise, the same in each call and each run."""
+    model, setting = Recorder(), Setting("fp32", memory_format.removesuffix("_format"))
+    timed = _timed(model, setting)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
 
-    with conditions(DEFAULT, CPU):
+    with conditions(setting, CPU):
         timed()
-        inside = torch.get_float32_matmul_precision()
+        timed()
 
     after = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(before)
-    assert (model.inference, inside, after) == ([True], "highest", "medium")
+    crops = torch.randint(0, 256, (3, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert [(True, "highest")] * 2 == [state for _, state in model.seen]
+    for images, _ in model.seen:
+        assert torch.equal(images, Normalize(PRESET, CPU)(crops))
+        assert images.is_contiguous(memory_format=getattr(torch, memory_format))
+    assert (after, timed.device_seconds) == ("medium", [])
 
 
 def _calls_take(monkeypatch: pytest.MonkeyPatch, seconds: Iterable[float]) -> None:
@@ -241,10 +230,16 @@ def test_a_batch_that_does_not_fit_into_memory(
         pass
 
 
-def test_memory_of_a_cpu_is_that_of_a_process_that_times_nothing_else() -> None:
-    """What other models left in the process would count too."""
-    with Bench("cpu", ["fp32"]).prepared(_case(), alone=True) as timed:
-        assert timed.result([0.5]).peak_memory is not None
+def test_what_is_known_of_the_machine() -> None:
+    """Of a CPU's memory nothing, where the process times other models too; one peak speed for all of a precision."""
+    bench, found = Bench("cpu", ["fp32"]), []
+
+    for alone in (True, False):
+        with bench.prepared(_case(), alone=alone) as timed:
+            found.append(timed.result([0.5]))
+
+    assert [True, False] == [result.peak_memory is not None for result in found]
+    assert found[0].peak_tflops == found[1].peak_tflops
 
 
 _COMPILED: list[tuple[list[Any], str]] = []
@@ -333,20 +328,6 @@ def test_a_model_is_freed_before_the_next_is_built(monkeypatch: pytest.MonkeyPat
             pass
 
     assert [0, 0, 0] == alive
-
-
-def test_the_peak_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a session all timings of a precision are a share of one peak."""
-    peaks = iter([1.0, 2.0])
-    monkeypatch.setattr("harness.throughput.timing.peak_tflops", lambda _setting, _device: next(peaks))
-    bench = Bench("cpu", ["fp32"])
-    found = []
-
-    for setting in (DEFAULT, CONTIGUOUS):
-        with bench.prepared(_case(setting)) as timed:
-            found.append(timed.result([0.5]).peak_tflops)
-
-    assert found == [1.0, 1.0]
 
 
 def test_a_model_without_logits_is_an_error_before_it_is_timed() -> None:
