@@ -49,11 +49,7 @@ def ids_of(numbers: Sequence[int]) -> list[str]:
 
 @given(ranks=st.lists(st.integers(0, 5), min_size=1, max_size=40))
 def test_parts_are_joined_to_the_result_of_one_process(ranks: list[int]) -> None:
-    """However the images are shared, and in whatever order, each is there once with its own prediction and pixels.
-
-    Args:
-        ranks: the rank of each image.
-    """
+    """However images are shared among ranks, each is there once with its own prediction and pixels."""
     shared = [[image for image, its in enumerate(ranks) if its == rank] for rank in range(6)]
 
     result, predictions = join([part_of(images) if images else None for images in shared], ids_of(range(len(ranks))))

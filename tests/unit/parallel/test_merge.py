@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from harness.errors import RecordError
 from harness.parallel.merge import merge
 from harness.predictions import Predictions
 from harness.records.results import CaseResult, Missing, Record, plain
 from harness.records.run_folder import CROP_SIDE, CROPS, NewRun, Run, array_file, read_run, write_arrays
-from tests.records import (
-    DATASET,
-    ENVIRONMENT,
-    case_result,
-    expected,
-    predictions_of,
-    run_record,
-    timing_result,
-    write_run,
-)
+from tests import records
+from tests.records import case_result, counted, expected, predictions_of, run_record, timing_result, write_run
 
 RESNET, VGG = case_result("resnet18"), case_result("vgg16")
 TIMING, VGG_TIMING = timing_result(seconds=(0.25, 0.5, 0.75)), timing_result("vgg16")
@@ -58,21 +50,17 @@ def _error(runs: list[Run]) -> str:
 
 def test_runs_of_one_model_each_become_one_run(tmp_path: Path) -> None:
     """Cases and timings are in the order of the runs, dated as the first that was made."""
-    later = msgspec.structs.replace(
-        run_record([VGG], [TIMING]), created="2026-11-24T21:00:00+00:00", commands=("first", "second")
-    )
-    timed = msgspec.structs.replace(
-        run_record([], [VGG_TIMING]), created="2026-11-24T22:00:00+00:00", commands=("second",)
-    )
-    runs = [write_run(tmp_path / "c", timed), *_pair(tmp_path, later, run_record([RESNET]))]
+    later = "2026-11-24T21:00:00+00:00"
+    timed = replace(run_record([], [VGG_TIMING]), created=later, commands=("second",))
+    first = replace(run_record([VGG], [TIMING]), created=later, commands=("first", "second"))
+    runs = [write_run(tmp_path / "c", timed), *_pair(tmp_path, first, run_record([RESNET]))]
 
     record = _merged(runs).record
 
     assert [VGG.id, RESNET.id] == [case.id for case in record.cases]
     assert (VGG_TIMING, TIMING) == record.timings
-    assert (ENVIRONMENT, runs[1].record.dataset) == (record.environment, record.dataset)
-    assert "2026-11-24T20:00:00+00:00" == record.created
-    assert ("second", "first") == record.commands
+    assert (records.ENVIRONMENT, runs[1].record.dataset) == (record.environment, record.dataset)
+    assert ("2026-11-24T20:00:00+00:00", ("second", "first")) == (record.created, record.commands)
 
 
 def test_runs_of_timings_alone_have_no_dataset(tmp_path: Path) -> None:
@@ -86,21 +74,14 @@ def test_the_predictions_are_those_of_the_runs(tmp_path: Path) -> None:
     """Each model's predictions come from its run; pixels that models share are there once."""
     other = case_result("vgg16", (1000, 600, 800))
     predictions = predictions_of(other, np.arange(1000) >= 400)
-    records = run_record([RESNET]), run_record([other, Missing("alexnet-fp32")])
+    second = run_record([other, Missing("alexnet-fp32")])
 
-    run = _merged(_pair(tmp_path, *records, vgg16=predictions))
+    run = _merged(_pair(tmp_path, run_record([RESNET]), second, vgg16=predictions))
 
-    found = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file())
-    assert found == [
-        f"inputs/{predictions.inputs_digest[:32]}.npz",
-        "labels.npz",
-        f"predictions/{RESNET.id}.npz",
-        f"predictions/{other.id}.npz",
-        "record.json",
-    ]
     for case, whole in zip(run.record.cases, (PREDICTIONS, predictions), strict=True):
         for name, array in vars(run.predictions(case)).items():
             np.testing.assert_array_equal(getattr(whole, name), array, strict=True)
+    assert 1 == len(list((run.path / "inputs").iterdir()))
 
 
 def test_the_pictures_of_the_runs_are_kept(tmp_path: Path) -> None:
@@ -126,8 +107,8 @@ def test_a_run_that_is_named_twice_counts_once(tmp_path: Path) -> None:
 def test_of_two_results_that_agree_the_first_is_taken(tmp_path: Path) -> None:
     """The last digits of logits may differ, and how long it took."""
     assert PREDICTIONS.logits is not None
-    moved = replace(PREDICTIONS, logits=PREDICTIONS.logits + np.float32(1e-5))
-    slower = run_record([msgspec.structs.replace(RESNET, images_per_second=1.0)])
+    moved = dataclasses.replace(PREDICTIONS, logits=PREDICTIONS.logits + np.float32(1e-5))
+    slower = run_record([replace(RESNET, images_per_second=1.0)])
     runs = _pair(tmp_path, run_record([RESNET]), slower, resnet18=moved)
 
     for first, second in (runs, runs[::-1]):
@@ -153,9 +134,9 @@ def test_a_job_that_was_run_again_replaces_one_without_a_result(
     first: Any, second: Any, taken: Any, tmp_path: Path
 ) -> None:
     """A result is preferred to an error, and that to a case that was not run; timings alike."""
-    record = _merged(
-        _pair(tmp_path, run_record([first, VGG], [Missing(TIMING.id)]), run_record([second], [TIMING]))
-    ).record
+    runs = _pair(tmp_path, run_record([first, VGG], [Missing(TIMING.id)]), run_record([second], [TIMING]))
+
+    record = _merged(runs).record
 
     measured = isinstance(taken, CaseResult)
     assert {VGG.id, *([RESNET.id] if measured else [])} == {case.id for case in record.cases}
@@ -172,18 +153,26 @@ def test_how_a_machine_was_shared_matters_to_timings_only(tmp_path: Path) -> Non
     assert "in different environments: threads 16 and 8, processes 1 and 2; compare" in _error([timed, runs[1]])
 
 
-CASE = msgspec.structs.replace(
-    RESNET, expected=expected(1000, 700, 900), preparation={"decoder": "pillow", "crop": 224}
-)
-DISAGREE = f"disagree on {RESNET.id}: "
-
-
-def _dataset(**changes: Any) -> Record:
-    return msgspec.structs.replace(run_record([VGG]), dataset=msgspec.structs.replace(DATASET, **changes))
-
-
-def _case(**changes: Any) -> Record:
-    return run_record([msgspec.structs.replace(CASE, **changes)])
+CASE = replace(RESNET, expected=expected(1000, 700, 900), preparation={"decoder": "pillow", "crop": 224})
+OTHER_DATASET = replace(records.DATASET, total=50_000, name="mine")
+DIFFERENCES: list[tuple[dict[str, Any], str]] = [
+    ({"weights_sha256": "0ther"}, "weights 5ha256 and 0ther"),
+    ({"preparation": {"decoder": "pillow", "crop": 200}}, "crop 224 and 200"),
+    ({"preparation": {"decoder": "pillow"}}, "crop 224 and none"),
+    (
+        {"expected": expected(1000, 700, 900, "0.5", "recorded")},
+        "origin published and recorded, tolerance 0.05 and 0.5",
+    ),
+    (
+        {"expected": expected(1000, 800, 900)},
+        "expected counts 1000, 700, 900 and 1000, 800, 900, outcome passed and failed",
+    ),
+    (
+        {"expected": None},
+        "expected counts 1000, 700, 900 and none, origin published and none, tolerance 0.05 and none, "
+        "outcome passed and failed",
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -195,38 +184,17 @@ def _case(**changes: Any) -> Record:
             "575; compare them instead: imagenet-gate compare TMP/a TMP/b",
         ),
         (
-            _dataset(total=50_000),
+            replace(run_record([VGG]), dataset=OTHER_DATASET),
             "evaluated different datasets and cannot be merged: 1,000 of 1,000 images of imagenet-1k with labels "
-            "D1GEST, and 1,000 of 50,000 images of imagenet-1k with labels D1GEST",
-        ),
-        (
-            _dataset(name="mine"),
-            "evaluated different datasets and cannot be merged: 1,000 of 1,000 images of imagenet-1k with labels "
-            "D1GEST, and 1,000 of 1,000 images of mine with labels D1GEST",
+            "D1GEST, and 1,000 of 50,000 images of mine with labels D1GEST",
         ),
         (
             run_record([], [timing_result(seconds=(0.25, 0.625, 0.75))]),
             f"disagree on {TIMING.id}: other seconds, with medians of 500.00 and 625.00 ms; leave one of the runs out",
         ),
-        (_case(weights_sha256="0ther"), f"{DISAGREE}weights 5ha256 and 0ther; leave one of the runs out"),
-        (
-            _case(preparation={"decoder": "pillow", "crop": 200}),
-            f"{DISAGREE}crop 224 and 200; leave one of the runs out",
-        ),
-        (_case(preparation={"decoder": "pillow"}), f"{DISAGREE}crop 224 and none; leave one of the runs out"),
-        (
-            _case(expected=expected(1000, 700, 900, "0.5", "recorded")),
-            f"{DISAGREE}origin published and recorded, tolerance 0.05 and 0.5; leave one of the runs out",
-        ),
-        (
-            _case(expected=None),
-            f"{DISAGREE}expected counts 1000, 700, 900 and none, origin published and none, tolerance 0.05 and none, "
-            "outcome passed and failed; leave one of the runs out",
-        ),
-        (
-            _case(expected=expected(1000, 800, 900)),
-            f"{DISAGREE}expected counts 1000, 700, 900 and 1000, 800, 900, outcome passed and failed; leave one of the "
-            "runs out",
+        *(
+            (run_record([replace(CASE, **changes)]), f"disagree on {RESNET.id}: {differ}; leave one of the runs out")
+            for changes, differ in DIFFERENCES
         ),
     ],
 )
@@ -240,42 +208,35 @@ def test_runs_of_different_things_are_an_error(second: Record, message: str, tmp
     assert f"TMP/a and TMP/b {message}" == error.replace(first.record.dataset.digest[:8], "D1GEST")
 
 
-def _other_counts() -> Predictions:
-    return predictions_of(case_result(counts=(1000, 690, 880)))
-
-
 def _other_pixels() -> Predictions:
     assert PREDICTIONS.hashes is not None
-    return replace(PREDICTIONS, hashes=PREDICTIONS.hashes + np.uint8(1))
+    return dataclasses.replace(PREDICTIONS, hashes=PREDICTIONS.hashes + np.uint8(1))
 
 
 def _other_fifth() -> Predictions:
     top = PREDICTIONS.top.copy()
     top[3:5, 4] = 999
-    return replace(PREDICTIONS, top=top)
+    return dataclasses.replace(PREDICTIONS, top=top)
 
 
 @pytest.mark.parametrize(
-    ("counts", "predictions", "differ"),
+    ("predictions", "differ"),
     [
         (
-            (1000, 690, 880),
-            _other_counts(),
-            "correct top-1 predictions 700 and 690, correct top-5 predictions 900 and 880, .*",
+            predictions_of(case_result(counts=(1000, 690, 880))),
+            "correct top-1 predictions 700 and 690, correct top-5 .*",
         ),
-        ((1000, 700, 900), _other_pixels(), "pixels [0-9a-f]{64} and [0-9a-f]{64}"),
-        ((1000, 700, 900), _other_fifth(), "other five highest classes of 2 of 1,000 images, such as 0003.JPEG"),
+        (_other_pixels(), "pixels [0-9a-f]{64} and [0-9a-f]{64}"),
+        (_other_fifth(), "other five highest classes of 2 of 1,000 images, such as 0003.JPEG"),
     ],
 )
-def test_other_predictions_are_an_error(
-    counts: tuple[int, int, int], predictions: Predictions, differ: str, tmp_path: Path
-) -> None:
+def test_other_predictions_are_an_error(predictions: Predictions, differ: str, tmp_path: Path) -> None:
     """Equal counts prove little; pixels and predictions are compared image by image."""
-    second = run_record([case_result(counts=counts, expected=RESNET.expected)])
+    second = run_record([counted(predictions, expected=RESNET.expected)])
 
     error = _error(_pair(tmp_path, run_record([RESNET]), second, resnet18=predictions))
 
-    assert re.fullmatch(f"TMP/a and TMP/b {DISAGREE}{differ}; leave one of the runs out", error)
+    assert re.fullmatch(f"TMP/a and TMP/b disagree on {RESNET.id}: {differ}; leave one of the runs out", error)
 
 
 def test_a_run_without_predictions_is_an_error(tmp_path: Path) -> None:
