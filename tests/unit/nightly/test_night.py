@@ -191,7 +191,7 @@ def test_accept_shows_what_changes_and_refuses(nights: Nights, capsys: pytest.Ca
     """A run that failed or lacks something, unless --force; the one before is kept, and no more."""
     whole = [case_result(), case_result("alexnet")]
     failed = [case_result(expected=expected(1000, 800, 900)), whole[1]]
-    refused: dict[str, list[CaseResult | Missing]] = {
+    refused: dict[str, Sequence[CaseResult | Missing]] = {
         "fails": failed,
         "lost": [whole[0], Missing(whole[1].id)],
         "fewer": whole[:1],

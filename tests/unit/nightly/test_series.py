@@ -136,29 +136,19 @@ def test_noise_is_that_of_the_nights_alone() -> None:
 
 
 def test_nights_are_kept_and_a_damaged_file_is_named(tmp_path: Path) -> None:
-    """All of them, with what was timed again."""
+    """With what was timed again; of a batch size that was searched, and may change, the seconds of an image."""
     path = tmp_path / "timings.jsonl"
-    first = run_record(timings=[timing_result()])
-    nights = [night_of(first), night_of(first, first.timings)]
+    first = run_record([], [timing_result(seconds=[0.05])])
+    searched = run_record([], [timing_result(seconds=[0.2], batch_size=4, sweep=((2, 40.0), (4, 40.1)))])
+    nights = [night_of(first), night_of(first, first.timings), night_of(searched)]
 
     assert [] == read_nights(path)
     write_nights(path, nights)
 
     assert nights == read_nights(path)
-    assert [1, 2] == [len(*night.seconds.values()) for night in nights]
+    assert [[(0.05,)], [(0.05, 0.05)], [(0.05,)]] == [list(night.seconds.values()) for night in nights]
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(
         RecordError, match=r"timings\.jsonl: expected the timings of each night, one JSON object a line"
     ):
         read_nights(path)
-
-
-def test_a_batch_size_that_was_searched_may_change() -> None:
-    """Its seconds are those of an image, so that twice the size is no slowdown."""
-    sweep = ((1, 20.0), (2, 40.0), (4, 40.1))
-    kept = [
-        night_of(run_record([], [timing_result(seconds=[0.05 * size], batch_size=size, sweep=sweep)]))
-        for size in (2, 4)
-    ]
-
-    assert [(0.05,), (0.05,)] == [seconds for night in kept for seconds in night.seconds.values()]

@@ -15,15 +15,16 @@ from msgspec.structs import replace
 from harness.errors import RecordError
 from harness.parallel.merge import merge
 from harness.predictions import Predictions
-from harness.records.results import CaseResult, Missing, Record, plain
+from harness.records.results import Missing, Record, plain
 from harness.records.run_folder import CROP_SIDE, CROPS, NewRun, Run, array_file, read_run, write_arrays
 from tests import records
 from tests.records import case_result, counted, expected, predictions_of, run_record, timing_result, write_run
 
 RESNET, VGG = case_result("resnet18"), case_result("vgg16")
 TIMING, VGG_TIMING = timing_result(seconds=(0.25, 0.5, 0.75)), timing_result("vgg16")
-ERROR, OTHER_ERROR = Missing(RESNET.id, "error", "no weights"), Missing(RESNET.id, "error", "no room")
-NOT_RUN = Missing(RESNET.id)
+STATES: list[list[Any]] = [
+    [Missing(RESNET.id), Missing(RESNET.id, "error", why), RESNET] for why in ("first", "second")
+]
 PREDICTIONS = predictions_of(RESNET)
 
 
@@ -70,31 +71,25 @@ def test_runs_of_timings_alone_have_no_dataset(tmp_path: Path) -> None:
     assert _merged(runs).record.dataset is None
 
 
-def test_the_predictions_are_those_of_the_runs(tmp_path: Path) -> None:
-    """Each model's predictions come from its run; pixels that models share are there once."""
+def test_predictions_and_pictures_are_those_of_the_runs(tmp_path: Path) -> None:
+    """Of each case those of its run, which need not have pictures; pixels that models share are there once."""
     other = case_result("vgg16", (1000, 600, 800))
     predictions = predictions_of(other, np.arange(1000) >= 400)
     second = run_record([other, Missing("alexnet-fp32")])
+    runs = _pair(tmp_path, run_record([RESNET]), second, vgg16=predictions)
+    pictures = {"ids": np.array(["0005.JPEG"]), "pixels": np.ones((1, CROP_SIDE, CROP_SIDE, 3), np.uint8)}
+    write_arrays(array_file(runs[0].path, CROPS, RESNET.id), pictures)
 
-    run = _merged(_pair(tmp_path, run_record([RESNET]), second, vgg16=predictions))
+    run = _merged(runs)
 
     for case, whole in zip(run.record.cases, (PREDICTIONS, predictions), strict=True):
         for name, array in vars(run.predictions(case)).items():
             np.testing.assert_array_equal(getattr(whole, name), array, strict=True)
     assert 1 == len(list((run.path / "inputs").iterdir()))
-
-
-def test_the_pictures_of_the_runs_are_kept(tmp_path: Path) -> None:
-    """Of each case those of its run, as its predictions are; a run need not have any."""
-    runs = _pair(tmp_path, run_record([RESNET]), run_record([VGG]))
-    pictures = {"ids": np.array(["0005.JPEG"]), "pixels": np.ones((1, CROP_SIDE, CROP_SIDE, 3), np.uint8)}
-    write_arrays(array_file(runs[0].path, CROPS, RESNET.id), pictures)
-
-    merged = _merged(runs)
-
-    [(ids, pixels)] = [merged.arrays(CROPS, path).values() for path in (merged.path / CROPS).iterdir()]
-    assert (["0005.JPEG"], True) == (ids.tolist(), bool((pixels == 1).all()))
-    assert f"crops/{RESNET.id}.npz" in merged.record.files
+    [crops] = (run.path / CROPS).iterdir()
+    for name, array in run.arrays(CROPS, crops).items():
+        np.testing.assert_array_equal(pictures[name], array, strict=True)
+    assert f"crops/{RESNET.id}.npz" in run.record.files
 
 
 def test_a_run_that_is_named_twice_counts_once(tmp_path: Path) -> None:
@@ -118,29 +113,18 @@ def test_of_two_results_that_agree_the_first_is_taken(tmp_path: Path) -> None:
         np.testing.assert_array_equal(first.predictions(case).logits, merged.predictions(case).logits)
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "taken"),
-    [
-        (ERROR, RESNET, RESNET),
-        (RESNET, ERROR, RESNET),
-        (NOT_RUN, RESNET, RESNET),
-        (NOT_RUN, ERROR, ERROR),
-        (ERROR, NOT_RUN, ERROR),
-        (ERROR, OTHER_ERROR, ERROR),
-        (NOT_RUN, NOT_RUN, NOT_RUN),
-    ],
-)
-def test_a_job_that_was_run_again_replaces_one_without_a_result(
-    first: Any, second: Any, taken: Any, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("second", range(3))
+@pytest.mark.parametrize("first", range(3))
+def test_a_job_that_was_run_again_replaces_one_without_a_result(first: int, second: int, tmp_path: Path) -> None:
     """A result is preferred to an error, and that to a case that was not run; timings alike."""
-    runs = _pair(tmp_path, run_record([first, VGG], [Missing(TIMING.id)]), run_record([second], [TIMING]))
+    one, other = STATES[0][first], STATES[1][second]
+    runs = _pair(tmp_path, run_record([one, VGG], [Missing(TIMING.id)]), run_record([other], [TIMING]))
 
     record = _merged(runs).record
 
-    measured = isinstance(taken, CaseResult)
-    assert {VGG.id, *([RESNET.id] if measured else [])} == {case.id for case in record.cases}
-    assert (() if measured else (taken,)) == record.missing_cases
+    taken = one if first >= second else other
+    assert {VGG.id, *([RESNET.id] if taken is RESNET else [])} == {case.id for case in record.cases}
+    assert (() if taken is RESNET else (taken,)) == record.missing_cases
     assert ((TIMING,), ()) == (record.timings, record.missing_timings)
 
 

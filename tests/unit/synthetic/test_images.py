@@ -112,17 +112,8 @@ def test_many_may_render_at_once(
     assert [folder] == list(tmp_path.iterdir())
 
 
-def test_a_cache_that_cannot_be_written_is_named(rendered: Rendered, tmp_path: Path) -> None:
-    """With the variable to set."""
-    (tmp_path / "cache").write_text("a file where the folder should be")
-
-    with pytest.raises(DatasetError, match=r"cache.*synthetic-\w{12}.*XDG_CACHE_HOME"):
-        images.ensure_rendered(tmp_path / "cache")
-    assert rendered.calls == 0
-
-
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up while rendering is an error that says so, and the half-written folder goes."""
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variable to set; a disk that fills up while rendering leaves nothing behind."""
 
     def fill(root: Path, part: str) -> None:
         (root / part).write_bytes(b"some")
@@ -130,9 +121,12 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(images, "render", fill)
 
-    with pytest.raises(DatasetError, match=r"No space left on device.*XDG_CACHE_HOME"):
+    with pytest.raises(DatasetError, match=r"synthetic-\w{12} \(No space left on device\).*XDG_CACHE_HOME"):
         images.ensure_rendered(tmp_path)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match=r"file.synthetic-\w{12} \(.*XDG_CACHE_HOME"):
+        images.ensure_rendered(tmp_path / "file")
 
 
 def test_another_encoder_is_an_error(rendered: Rendered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

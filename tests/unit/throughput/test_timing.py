@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.errors import DeviceError, EvaluationError
+from harness.errors import DeviceError, EvaluationError, HarnessError
 from harness.expected import Case, Entry, ModelSpec
 from harness.models import Model
 from harness.precision import DEFAULT, Setting
@@ -212,21 +212,22 @@ def test_the_search_ends_where_memory_does(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("room", "batch_size", "sentence"),
+    ("function", "room", "batch_size", "sentence"),
     [
-        (0, None, "small-V1: cpu ran out of memory for a batch of one image"),
-        (3, 4, "cpu ran out of memory for batches of 4: give smaller --batch-sizes"),
-        (3, 300_000_000_000, "cpu ran out of memory for batches of 300000000000: give smaller --batch-sizes"),
+        (Full, 0, None, "small-V1: cpu ran out of memory for a batch of one image"),
+        (Full, 3, 4, "cpu ran out of memory for batches of 4: give smaller --batch-sizes"),
+        (Sized, 0, 300_000_000_000, "cpu ran out of memory for batches of 300000000000: give smaller --batch-sizes"),
+        (broken, 0, 4, "expected logits of shape"),
     ],
 )
-def test_a_batch_that_does_not_fit_into_memory(
-    room: int, batch_size: int | None, sentence: str, monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_timed_is_an_error(
+    function: Callable[..., Any], room: int, batch_size: int | None, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not halved in silence: its speed would be another's."""
+    """A batch is not halved in silence: its speed would be another's."""
     monkeypatch.setattr(Full, "room", room)
-    case = _case(batch_size=batch_size, function=Full)
+    case = _case(batch_size=batch_size, function=function)
 
-    with pytest.raises(DeviceError, match=f"^{sentence}"), Bench("cpu", ["fp32"]).prepared(case):
+    with pytest.raises(HarnessError, match=sentence), Bench("cpu", ["fp32"]).prepared(case):
         pass
 
 
@@ -328,13 +329,6 @@ def test_a_model_is_freed_before_the_next_is_built(monkeypatch: pytest.MonkeyPat
             pass
 
     assert [0, 0, 0] == alive
-
-
-def test_a_model_without_logits_is_an_error_before_it_is_timed() -> None:
-    """As in the gate."""
-    message = "expected logits of shape"
-    with pytest.raises(EvaluationError, match=message), Bench("cpu", ["fp32"]).prepared(_case(function=broken)):
-        pass
 
 
 def test_a_precision_that_the_device_does_not_support_is_not_timed() -> None:
