@@ -56,19 +56,13 @@ def test_runs_of_one_model_each_become_one_run(tmp_path: Path) -> None:
     first = replace(run_record([VGG], [TIMING]), created=later, commands=("first", "second"))
     runs = [write_run(tmp_path / "c", timed), *_pair(tmp_path, first, run_record([RESNET]))]
 
-    record = _merged(runs).record
+    record, of_timings_alone = _merged(runs).record, _merged(runs[:1]).record
 
     assert [VGG.id, RESNET.id] == [case.id for case in record.cases]
     assert (VGG_TIMING, TIMING) == record.timings
     assert (records.ENVIRONMENT, runs[1].record.dataset) == (record.environment, record.dataset)
+    assert of_timings_alone.dataset is None
     assert ("2026-11-24T20:00:00+00:00", ("second", "first")) == (record.created, record.commands)
-
-
-def test_runs_of_timings_alone_have_no_dataset(tmp_path: Path) -> None:
-    """Throughput is measured without images."""
-    runs = _pair(tmp_path, run_record([], [TIMING]), run_record([], [VGG_TIMING]))
-
-    assert _merged(runs).record.dataset is None
 
 
 def test_predictions_and_pictures_are_those_of_the_runs(tmp_path: Path) -> None:

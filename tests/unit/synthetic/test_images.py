@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import PIL
 import platformdirs
@@ -18,30 +19,17 @@ from harness.errors import DatasetError
 from harness.synthetic import images
 
 
-class Rendered:
-    """Twenty files in place of the images, and how often they were rendered."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.calls = 0
-        for number in range(20):
-            (folder / f"class-{number % 5}").mkdir(exist_ok=True)
-            (folder / f"class-{number % 5}" / f"{number:02}.JPEG").write_bytes(bytes([number]) * 100)
-
-    def render(self, root: Path, part: str) -> None:
-        """Copy them."""
-        assert part == "val"
-        self.calls += 1
-        shutil.copytree(self.folder, root, dirs_exist_ok=True)
-
-
 @pytest.fixture
-def rendered(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Rendered:
-    """Let those few be the images, and their digest the recorded one."""
-    few = Rendered(tmp_path_factory.mktemp("few"))
-    monkeypatch.setattr(images, "render", few.render)
-    monkeypatch.setattr(images, "DIGEST", images.digest(few.folder))
-    return few
+def render(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Let twenty files be the images, and their digest the recorded one."""
+    few = tmp_path_factory.mktemp("few")
+    for number in range(20):
+        (few / f"class-{number % 5}").mkdir(exist_ok=True)
+        (few / f"class-{number % 5}" / f"{number:02}.JPEG").write_bytes(bytes([number]) * 100)
+    render = Mock(side_effect=lambda root, _part: shutil.copytree(few, root, dirs_exist_ok=True))
+    monkeypatch.setattr(images, "render", render)
+    monkeypatch.setattr(images, "DIGEST", images.digest(few))
+    return render
 
 
 def test_digest_is_that_of_sha256sum(tmp_path: Path) -> None:
@@ -55,7 +43,7 @@ def test_digest_is_that_of_sha256sum(tmp_path: Path) -> None:
 
 
 def test_first_call_renders_and_later_calls_only_check(
-    rendered: Rendered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    render: Mock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a folder of the user's cache that is named by the digest; nothing else stays there."""
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
@@ -63,10 +51,11 @@ def test_first_call_renders_and_later_calls_only_check(
     folder = images.ensure_rendered()
     again = images.ensure_rendered()
 
+    assert render.call_args.args[1] == "val"
     assert folder == again == tmp_path / "imagenet-gate" / f"synthetic-{images.DIGEST[:12]}"
     assert images.DIGEST == images.digest(folder)
     assert [folder] == list(folder.parent.iterdir())
-    assert rendered.calls == 1
+    assert render.call_count == 1
 
 
 @pytest.mark.parametrize(
@@ -79,7 +68,7 @@ def test_first_call_renders_and_later_calls_only_check(
         pytest.param(lambda path: path.rename(path.with_suffix(".png")), id="renamed"),
     ],
 )
-def test_damage_is_found_and_put_right(damage: Callable[[Path], object], rendered: Rendered, tmp_path: Path) -> None:
+def test_damage_is_found_and_put_right(damage: Callable[[Path], object], render: Mock, tmp_path: Path) -> None:
     """By one new rendering, after which all is as recorded."""
     folder = images.ensure_rendered(tmp_path)
     damage(folder / "class-2" / "17.JPEG")
@@ -87,18 +76,16 @@ def test_damage_is_found_and_put_right(damage: Callable[[Path], object], rendere
     assert folder == images.ensure_rendered(tmp_path)
     assert images.DIGEST == images.digest(folder)
     assert [folder] == list(tmp_path.iterdir())
-    assert rendered.calls == 2
+    assert render.call_count == 2
 
 
 @pytest.mark.parametrize("before", ["nothing", "damaged"])
-def test_many_may_render_at_once(
-    rendered: Rendered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
-) -> None:
+def test_many_may_render_at_once(render: Mock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
     """Whoever comes second puts the same files into the same place, and no one fails or leaves anything behind."""
     everyone = threading.Barrier(3)
 
     def render_together(root: Path, part: str) -> None:
-        rendered.render(root, part)
+        render(root, part)
         everyone.wait(timeout=30)
 
     monkeypatch.setattr(images, "render", render_together)
@@ -129,11 +116,11 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
         images.ensure_rendered(tmp_path / "file")
 
 
-def test_another_encoder_is_an_error(rendered: Rendered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_encoder_is_an_error(render: Mock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that are not the recorded ones even when fresh are an error once, naming Pillow's and libjpeg's version."""
     monkeypatch.setattr(images, "DIGEST", "0" * 64)
 
     with pytest.raises(DatasetError, match=rf"Pillow {PIL.__version__} with libjpeg-turbo .*do not apply"):
         images.ensure_rendered(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert rendered.calls == 1
+    assert render.call_count == 1

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from harness.throughput.machine import peak_memory, read_clocks, reset_peak_memory, watched_clocks
+from harness.throughput.machine import peak_memory, reset_peak_memory, watched_clocks
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 
@@ -33,7 +33,7 @@ def _nvml(**functions: object) -> SimpleNamespace:
         "nvmlDeviceGetMaxClockInfo": lambda handle, clock: {("GPU-abc", 1): 1980}[handle, clock],
         "nvmlDeviceGetTemperature": lambda handle, sensor: {("GPU-abc", 0): 61}[handle, sensor],
         "nvmlDeviceGetPowerUsage": lambda _handle: 512_250,
-        "nvmlDeviceGetCurrentClocksThrottleReasons": lambda _handle: 0x4 | 0x40 | 0x1,
+        "nvmlDeviceGetCurrentClocksThrottleReasons": lambda _handle: 0x1,
     }
     return SimpleNamespace(**{**known, **functions})
 
@@ -43,21 +43,8 @@ def _a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: SimpleNamespace(uuid="abc"))
 
 
-def test_clocks_and_what_holds_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the GPU that torch uses, found by its UUID; an idle GPU is not a throttled one."""
-    monkeypatch.setitem(sys.modules, "pynvml", _nvml())
-
-    assert read_clocks(CUDA) == {
-        "sm_mhz": 1755,
-        "sm_max_mhz": 1980,
-        "celsius": 61,
-        "watts": 512.25,
-        "throttled": ["power cap", "hardware thermal slowdown"],
-    }
-
-
-def test_what_throttles_only_during_the_calls_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The third look sees heat, all others a power cap at most; each reason is kept once."""
+def test_clocks_and_what_throttles_them_during_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the GPU that torch uses, by its UUID; the third look alone sees heat, and an idle GPU is not throttled."""
     reasons = iter([0x4, 0x4, 0x40])
     third = threading.Event()
 
@@ -74,8 +61,13 @@ def test_what_throttles_only_during_the_calls_is_seen(monkeypatch: pytest.Monkey
         assert third.wait(60)
         found = clocks()
 
-    assert found is not None
-    assert ["power cap", "hardware thermal slowdown"] == found["throttled"]
+    assert found == {
+        "sm_mhz": 1755,
+        "sm_max_mhz": 1980,
+        "celsius": 61,
+        "watts": 512.25,
+        "throttled": ["power cap", "hardware thermal slowdown"],
+    }
     assert not [thread for thread in threading.enumerate() if thread.name.endswith("(watch)")]
 
 

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -100,10 +101,11 @@ def test_warm_up_ends_when_calls_take_the_same_or_the_time_is_up(
 ) -> None:
     """After the first, whose logits are checked: medians of two windows of five differ by at most 2 %, or 5 s."""
     monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.5)
-    timed = _timed(Recorder())
-    _calls_take(monkeypatch, [9.0, *seconds])
+    timed = _timed(Recorder(), COMPILED)
+    _calls_take(monkeypatch, [90.0, *seconds])
 
     assert timed.warm_up() == {"calls": 1 + calls, "seconds": pytest.approx(total), "stable": stable}
+    assert timed.result([0.1]).compile_seconds == 90.0 - median(seconds[:calls])
 
 
 @pytest.mark.parametrize(("logits", "bad"), [((float("nan"),) * 3, 3), ((1.0, float("inf"), 1.0), 1)])
@@ -161,9 +163,13 @@ def _case(
 
 
 def test_the_result_has_the_names_the_calls_and_what_was_measured_around_them() -> None:
-    """One pass from a case to its result."""
-    with Bench("cpu", ["fp32"]).prepared(_case(CONTIGUOUS, batch_size=3)) as timed:
+    """One peak for all of a precision; a CPU's memory is known only of a process that times nothing else."""
+    bench = Bench("cpu", ["fp32"])
+
+    with bench.prepared(_case(CONTIGUOUS, batch_size=3)) as timed:
         result = timed.result([0.5, 0.25])
+    with bench.prepared(_case(), alone=True) as timed:
+        alone = timed.result([0.5])
 
     assert (result.id, result.model, result.weights) == ("small-V1-fp32-contiguous-b3", "small", "V1")
     assert result.setting == CONTIGUOUS
@@ -172,19 +178,8 @@ def test_the_result_has_the_names_the_calls_and_what_was_measured_around_them() 
     assert result.warm_up["calls"] >= 3
     assert result.yardstick is not None
     assert (result.clocks, result.peak_memory, result.compile_seconds) == (None, None, None)
-
-
-def test_the_time_to_compile_is_what_the_first_call_takes_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Than the median of the calls of the warm-up; of a model that is not compiled there is none."""
-    found = []
-
-    for setting in (COMPILED, DEFAULT):
-        _calls_take(monkeypatch, [5.0, 2.0, 1.0] + [2.0] * 11)
-        timed = _timed(Recorder(), setting)
-        timed.warm_up()
-        found.append(timed.result([2.0]).compile_seconds)
-
-    assert [3.0, None] == found
+    assert alone.peak_memory is not None
+    assert alone.peak_tflops == result.peak_tflops
 
 
 def test_the_batch_size_is_doubled_until_images_per_second_no_longer_grow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,18 +224,6 @@ def test_what_cannot_be_timed_is_an_error(
 
     with pytest.raises(HarnessError, match=sentence), Bench("cpu", ["fp32"]).prepared(case):
         pass
-
-
-def test_what_is_known_of_the_machine() -> None:
-    """Of a CPU's memory nothing, where the process times other models too; one peak speed for all of a precision."""
-    bench, found = Bench("cpu", ["fp32"]), []
-
-    for alone in (True, False):
-        with bench.prepared(_case(), alone=alone) as timed:
-            found.append(timed.result([0.5]))
-
-    assert [True, False] == [result.peak_memory is not None for result in found]
-    assert found[0].peak_tflops == found[1].peak_tflops
 
 
 _COMPILED: list[tuple[list[Any], str]] = []
