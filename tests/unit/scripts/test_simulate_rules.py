@@ -25,9 +25,7 @@ MODEL = Model(np.arange(IMAGES) * 7 % 6, TARGETS)  # each rank is that of a sixt
         ("0.2 % of the images lose their rank five", 0, 100, 0, 0),
     ],
 )
-def test_a_fault_changes_as_much_as_its_name_says(
-    fault: str, changed: int, top5_changed: int, lost: int, gained: int
-) -> None:
+def test_faults_change_what_they_say(fault: str, changed: int, top5_changed: int, lost: int, gained: int) -> None:
     """Within four standard deviations, where images are drawn."""
     draw = FAULTS[fault](MODEL, np.random.default_rng(0))
 

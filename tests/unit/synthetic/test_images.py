@@ -1,4 +1,4 @@
-"""The rendered dataset: checked and put right in the cache."""
+"""The rendered dataset: the same bytes everywhere, checked and put right in the cache."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import hashlib
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +15,11 @@ from unittest.mock import Mock
 import PIL
 import platformdirs
 import pytest
+from PIL import Image
 
 from harness.errors import DatasetError
-from harness.synthetic import images
+from harness.synthetic import images, rendering
+from harness.synthetic.rendering import CLASSES
 
 
 @pytest.fixture
@@ -32,6 +35,28 @@ def render(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     return render
 
 
+def test_rendering_gives_the_recorded_bytes(tmp_path: Path) -> None:
+    """Names, kinds, sizes and pixels, which the expected accuracies and the shipped baseline stand on."""
+    rendering.render(tmp_path, "val")
+
+    assert images.DIGEST == images.digest(tmp_path)
+
+
+def test_fitting_images_are_balanced_and_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every class has 4 fitting images, plain RGB JPEG files, none of them a validation image."""
+    monkeypatch.setattr(rendering, "CLASSES", CLASSES[:7])
+
+    rendering.render(tmp_path / "fit", "fit")
+    rendering.render(tmp_path / "val", "val")
+
+    fit, val = ([*(tmp_path / part).glob("*/*")] for part in ("fit", "val"))
+    assert dict.fromkeys(CLASSES[:7], 4) == Counter(path.parent.name for path in fit)
+    assert {path.read_bytes() for path in fit}.isdisjoint(path.read_bytes() for path in val)
+    for path in fit:
+        with Image.open(path) as image:
+            assert (image.format, image.mode) == ("JPEG", "RGB")
+
+
 def test_digest_is_that_of_sha256sum(tmp_path: Path) -> None:
     """The digest covers every file's bytes and path, in the order of the paths, as sha256sum lists them."""
     (tmp_path / "b").mkdir()
@@ -42,10 +67,8 @@ def test_digest_is_that_of_sha256sum(tmp_path: Path) -> None:
     assert hashlib.sha256(listing.encode()).hexdigest() == images.digest(tmp_path)
 
 
-def test_first_call_renders_and_later_calls_only_check(
-    render: Mock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a folder of the user's cache that is named by the digest; nothing else stays there."""
+def test_the_first_call_renders(render: Mock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later ones only check. In a folder of the user's cache that is named by the digest; nothing else stays there."""
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
 
     folder = images.ensure_rendered()

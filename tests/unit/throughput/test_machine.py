@@ -76,9 +76,7 @@ def test_clocks_and_what_throttles_them_during_the_calls(monkeypatch: pytest.Mon
     [(CUDA, _nvml(nvmlInit=_fail)), (CUDA, None), (CPU, _nvml())],
     ids=["no driver", "no package", "a CPU"],
 )
-def test_where_there_are_no_clocks_nothing_is_watched(
-    device: torch.device, nvml: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_there_are_no_clocks(device: torch.device, nvml: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """NVML's error is not the run's."""
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
 
