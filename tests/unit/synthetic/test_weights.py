@@ -51,21 +51,30 @@ def test_a_layer_without_a_rule_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
         weights.resnet18()
 
 
-def test_model_is_torchvisions_on_the_cpu_in_eval_mode() -> None:
+@pytest.mark.parametrize(("name", "head"), [("resnet18", "fc"), ("alexnet", "classifier.6")])
+def test_model_is_torchvisions_on_the_cpu_in_eval_mode(name: str, head: str) -> None:
     """With its names and shapes for 100 classes and the shipped head; torch's random numbers are left alone."""
     before = torch.get_rng_state()
 
-    model = weights.resnet18()
+    model = getattr(weights, name)()
 
     assert torch.equal(before, torch.get_rng_state())
-    theirs = torchvision.models.resnet18(weights=None, num_classes=100).state_dict()
+    theirs = torchvision.models.get_model(name, num_classes=100).state_dict()
     found = model.state_dict()
-    assert {name: value.shape for name, value in theirs.items()} == {name: value.shape for name, value in found.items()}
+    assert {key: value.shape for key, value in theirs.items()} == {key: value.shape for key, value in found.items()}
     assert not any(module.training for module in model.modules())
     assert {(torch.float32, "cpu")} == {(value.dtype, value.device.type) for value in model.parameters()}
-    shipped = np.load(weights.HEADS / "resnet18.npz")
-    for name in ("weight", "bias"):
-        assert np.array_equal(shipped[name].astype(np.float32), found[f"fc.{name}"].numpy())
+    for key, value in np.load(weights.HEADS / f"{name}.npz").items():
+        assert np.array_equal(value.astype(np.float32), found[f"{head}.{key}"].numpy())
+
+
+@pytest.mark.parametrize("name", weights.SEEDS)
+def test_heads_are_the_recorded_ones(name: str) -> None:
+    """Of half precision, and so less than a megabyte each."""
+    data = (weights.HEADS / f"{name}.npz").read_bytes()
+
+    assert weights.HEADS_SHA256[name] == hashlib.sha256(data).hexdigest()
+    assert len(data) < 1_000_000
 
 
 def test_googlenet_is_as_the_pretrained_one() -> None:

@@ -218,22 +218,19 @@ def test_what_cannot_be_timed_is_an_error(
         pass
 
 
-_COMPILED: list[tuple[list[Any], str]] = []
-
-
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Any], str]]:
     """Return, of each graph that is compiled, its batch size if it is the model's, and the cache's folder."""
-    _COMPILED.clear()
+    found: list[tuple[list[Any], str]] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:  # runs it eager: quick, and the same
         shapes = (each.shape for each in inputs if isinstance(each, Tensor))
         sizes = [size for size, *image in shapes if image == [3, 8, 8]]
-        _COMPILED.append((sizes, os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+        found.append((sizes, os.environ["TORCHINDUCTOR_CACHE_DIR"]))
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    return _COMPILED
+    return found
 
 
 def test_the_compiler_begins_anew(compiled: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
