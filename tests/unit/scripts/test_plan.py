@@ -49,13 +49,11 @@ def test_the_loss_that_all_images_find_is_found_that_often() -> None:
     assert found == pytest.approx(0.99, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    "argument", ["--regression=0", "--regression=much", "--regression=71", "--power=1", "--power=nan"]
-)
-def test_what_cannot_be_planned_is_a_usage_error(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--regression=0", "--regression=x", "--regression=71", "--power=1", "--power=nan"])
+def test_what_cannot_be_planned_is_a_usage_error(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     """By argparse, with exit status 2."""
     with pytest.raises(SystemExit) as exit_:
-        main([argument])
+        main([option])
 
     assert exit_.value.code == 2
     assert "error: " in capsys.readouterr().err
