@@ -185,8 +185,8 @@ EXPLAINED = "warning, failed, warning"
 UNEXPLAINED = "failed, failed, warning"
 FAILS = "failed, failed, failed"
 BLIND = (
-    "changes of logits below 1.0e-04 cannot be told from noise here; 11 of 1,000 predictions have a margin below 2.0e-04 "
-    "and could change unnoticed"
+    "changes of logits below 1.0e-04 cannot be told from noise here; "
+    "11 of 1,000 predictions have a margin below 2.0e-04 and could change unnoticed"
 )
 
 
