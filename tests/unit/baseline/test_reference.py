@@ -27,17 +27,9 @@ UPDATING = Policy(updating=True)
 
 def dataset(first: int = 0, images: int = 1000, name: str = "imagenet-1k", total: int | None = None) -> ImageDataset:
     """Return a dataset of images that exist by name only."""
-    return ImageDataset(
-        name=name,
-        format="",
-        root=Path("nowhere"),
-        ids=tuple(f"{number:04}.JPEG" for number in range(first, first + images)),
-        sources=(),
-        targets=np.ones(images, np.int16),
-        classes=(),
-        fingerprint="",
-        whole=None if total is None else dataset(images=total),
-    )
+    ids = tuple(f"{number:04}.JPEG" for number in range(first, first + images))
+    whole = None if total is None else dataset(images=total)
+    return ImageDataset(name, "", Path("nowhere"), ids, (), np.ones(images, np.int16), (), "", whole)
 
 
 def case(model: str = "resnet18", precision: str = "fp32") -> Case:

@@ -81,14 +81,14 @@ def test_threads_are_shared_unless_the_caller_chose(process: Process, chosen: st
     """One thread under torchrun is torchrun's own choice; what follows in this process has as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(8)
+    restore = share_threads(process, {} if chosen is None else {"OMP_NUM_THREADS": chosen})
 
-    try:
-        restore = share_threads(process, {} if chosen is None else {"OMP_NUM_THREADS": chosen})
-        found = torch.get_num_threads()
-        restore()
-        assert (threads, 8) == (found, torch.get_num_threads())
-    finally:
-        torch.set_num_threads(before)
+    found = torch.get_num_threads()
+    restore()
+    restored = torch.get_num_threads()
+
+    torch.set_num_threads(before)
+    assert (threads, 8) == (found, restored)
 
 
 @pytest.mark.parametrize("cases", range(12))

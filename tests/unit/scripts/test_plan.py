@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import comb
 
 import numpy as np
@@ -77,11 +78,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     """One row per change: ranges, as 1 to 30 of 500 images were measured, and no more images than there are."""
     main(["--regression", "0.1"])
 
-    lines = capsys.readouterr().out.splitlines()
-    assert "against the published 70, tolerance 0.05 points: 49,921 of 50,000 images" in lines
-    [resize] = (line for line in lines if line.startswith("resize to 232"))
-    assert "more than 50,000" in resize
-    assert resize.endswith(" 0.59 to 0.83 points")
-    [fast_dct] = (line for line in lines if line.startswith("libjpeg"))
-    assert "27,000 to > 50,000" in fast_dct
-    assert "200 to 1,100" in fast_dct
+    table = capsys.readouterr().out
+    assert "\nagainst the published 70, tolerance 0.05 points: 49,921 of 50,000 images\n" in table
+    assert re.search(r"^resize to 232 .* more than 50,000 .* 0\.59 to 0\.83 points$", table, re.MULTILINE)
+    assert re.search(r"^libjpeg.* 27,000 to > 50,000 .* 200 to 1,100 ", table, re.MULTILINE)
