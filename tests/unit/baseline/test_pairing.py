@@ -79,6 +79,7 @@ def check_of(old: Side, new: Side, policy: Policy = POLICY) -> Check:
 
 LOGITS = np.random.default_rng(0).normal(size=(500, 12)).astype(np.float32).astype(np.float64)
 LOGITS[::2] *= 0.05  # so that the first two of 12 classes are close
+NAMES = tuple("abcdefghijkl")
 TARGETS = np.random.default_rng(1).integers(0, 12, 500).astype(np.int16)
 SCALE = float(np.median([sorted(row)[-1] - sorted(row)[-5] for row in LOGITS.tolist()]))
 
@@ -89,9 +90,10 @@ def test_images_are_paired_one_by_one(metric: Literal["top1", "top5"], rank: int
     noise = np.where(np.arange(500) % 4 == 2, 0.05, 0.001)[:, None]
     noisy = LOGITS + np.random.default_rng(2).normal(scale=noise, size=LOGITS.shape)
     old, new = from_logits(LOGITS), from_logits(noisy)
+    sides = (side(one, targets=TARGETS)._replace(classes=NAMES) for one in (old, new))
 
-    found = paired(side(old, targets=TARGETS), side(new, targets=TARGETS))
-    every = changed_predictions(old, new, TARGETS, TARGETS, FLOOR, metric)
+    found = paired(*sides)
+    every = changed_predictions(old, new, TARGETS, TARGETS, FLOOR, metric, NAMES)
 
     expected, close = [], 0
     for image, (before, after) in enumerate(zip(LOGITS.tolist(), noisy.tolist(), strict=True)):
@@ -104,7 +106,7 @@ def test_images_are_paired_one_by_one(metric: Literal["top1", "top5"], rank: int
             left, entered = (target if target in one else one[0] for one in (gone, come))
             near = _drift(before, after) / SCALE <= FLOOR.largest
             margins: Any = pytest.approx(margin, rel=1e-4, abs=1e-6)
-            values = left, entered, target in was, target in now, margins, near, metric
+            values = left, entered, target in was, target in now, margins, near, metric, NAMES[left], NAMES[entered]
             expected.append(ChangedPrediction(f"{image:05}.JPEG", *values))
     near_ties = sum(change.near_tie for change in expected)
     lost, gained = (sum(turn == (c.was_correct, c.is_correct) for c in expected) for turn in ((1, 0), (0, 1)))
