@@ -90,21 +90,21 @@ def test_images_are_paired_one_by_one(metric: Literal["top1", "top5"], rank: int
     noise = np.where(np.arange(500) % 4 == 2, 0.05, 0.001)[:, None]
     noisy = LOGITS + np.random.default_rng(2).normal(scale=noise, size=LOGITS.shape)
     old, new = from_logits(LOGITS), from_logits(noisy)
-    sides = (side(one, targets=TARGETS)._replace(classes=NAMES) for one in (old, new))
+    before, after = (side(one, targets=TARGETS)._replace(classes=NAMES) for one in (old, new))
 
-    found = paired(*sides)
+    found = paired(before, after)
     every = changed_predictions(old, new, TARGETS, TARGETS, FLOOR, metric, NAMES)
 
     expected, close = [], 0
-    for image, (before, after) in enumerate(zip(LOGITS.tolist(), noisy.tolist(), strict=True)):
-        was, now = ([row.index(x) for x in sorted(row, reverse=True)[:rank]] for row in (before, after))
+    for image, (here, there) in enumerate(zip(LOGITS.tolist(), noisy.tolist(), strict=True)):
+        was, now = ([row.index(x) for x in sorted(row, reverse=True)[:rank]] for row in (here, there))
         gone, come = ([index for index in one if index not in other] for one, other in ((was, now), (now, was)))
-        margin = (before[was[-1]] - sorted(before)[-rank - 1]) / SCALE
+        margin = (here[was[-1]] - sorted(here)[-rank - 1]) / SCALE
         close += margin <= 2 * FLOOR.largest
         if gone:
             target = int(TARGETS[image])
             left, entered = (target if target in one else one[0] for one in (gone, come))
-            near = _drift(before, after) / SCALE <= FLOOR.largest
+            near = _drift(here, there) / SCALE <= FLOOR.largest
             margins: Any = pytest.approx(margin, rel=1e-4, abs=1e-6)
             values = left, entered, target in was, target in now, margins, near, metric, NAMES[left], NAMES[entered]
             expected.append(ChangedPrediction(f"{image:05}.JPEG", *values))
