@@ -18,12 +18,14 @@ from harness.records.evidence import Counts
 from harness.records.results import CaseResult, Phases
 from tests.records import case_result
 
+IDS = [f"{number:04}" for number in range(40)]
+
 
 def part_of(images: Sequence[int], **changes: Any) -> tuple[CaseResult, Predictions]:
     """Return the part of a process that has images of these numbers; every second is correct, every fourth by top-1."""
     numbers = np.array(images)
     predictions = Predictions(
-        ids=np.array(ids_of(images), dtype=np.str_),
+        ids=np.array(IDS)[numbers],
         top=(numbers[:, None] + np.arange(6)).astype(np.int16),
         logits=(numbers[:, None] - np.arange(6)).astype(np.float32),
         logsumexp=numbers.astype(np.float32),
@@ -42,21 +44,12 @@ def part_of(images: Sequence[int], **changes: Any) -> tuple[CaseResult, Predicti
     return msgspec.structs.replace(result, **changes), predictions
 
 
-def ids_of(numbers: Sequence[int]) -> list[str]:
-    """Return the ids of images by their numbers."""
-    return [f"{number:04}" for number in numbers]
-
-
 @given(ranks=st.lists(st.integers(0, 5), min_size=1, max_size=40))
 def test_parts_are_joined_to_the_result_of_one_process(ranks: list[int]) -> None:
-    """However the images are shared, and in whatever order, each is there once with its own prediction and pixels.
-
-    Args:
-        ranks: the rank of each image.
-    """
+    """However images are shared among ranks, each is there once with its own prediction and pixels."""
     shared = [[image for image, its in enumerate(ranks) if its == rank] for rank in range(6)]
 
-    result, predictions = join([part_of(images) if images else None for images in shared], ids_of(range(len(ranks))))
+    result, predictions = join([part_of(images) if images else None for images in shared], IDS[: len(ranks)])
 
     expected, whole = part_of(range(len(ranks)))
     assert msgspec.structs.replace(expected, images_per_second=result.images_per_second) == result
@@ -67,18 +60,13 @@ def test_parts_are_joined_to_the_result_of_one_process(ranks: list[int]) -> None
 
 @pytest.mark.parametrize(
     "images",
-    [
-        pytest.param([[0, 2], [1]], id="one is missing"),
-        pytest.param([[0, 2], [1, 2, 3]], id="one is there twice"),
-        pytest.param([[0, 2, 2], [1]], id="one is there twice instead of another"),
-        pytest.param([[0, 2], [1, 4]], id="an unknown one instead of another"),
-        pytest.param([[0, 2], [1, 3, 4]], id="an unknown one more"),
-    ],
+    [[[0, 2], [1]], [[0, 2], [1, 2, 3]], [[0, 2, 2], [1]], [[0, 2], [1, 4]], [[0, 2], [1, 3, 4]]],
+    ids=["missing", "twice", "twice instead of another", "unknown instead of another", "unknown besides"],
 )
 def test_parts_that_are_not_all_images_are_never_scored(images: list[list[int]]) -> None:
     """It would be a bug: a padded or a lost image, as distributed samplers make them."""
     with pytest.raises(RuntimeError, match=r"^predictions for \d images are not those of 4 images, each once$"):
-        join([part_of(own) for own in images], ids_of(range(4)))
+        join([part_of(own) for own in images], IDS[:4])
 
 
 def test_parts_of_different_weights_are_an_error() -> None:
@@ -86,23 +74,19 @@ def test_parts_of_different_weights_are_an_error() -> None:
     sentence = r"did not load the same model and weights: their sha256 are 5ha256\.\.\., 0ther\.\.\.$"
 
     with pytest.raises(EvaluationError, match=sentence):
-        join([part_of([0, 2]), part_of([1], weights_sha256="0ther")], ids_of(range(3)))
+        join([part_of([0, 2]), part_of([1], weights_sha256="0ther")], IDS[:3])
 
 
 def test_times_are_those_of_the_slowest_and_notes_those_of_all() -> None:
     """The others wait for it; a smaller batch on one rank is reported for all."""
     slow = part_of([0, 2, 4], seconds=Phases(0.5, 1.0, 0.5, 4.0, 7.0), images_per_second=3 / 4.5, notes=("even", "odd"))
-    quick = part_of([1, 3], seconds=Phases(3.0, 0.5, 1.0, 2.0, 6.5), images_per_second=2 / 3, notes=("odd",))
+    quick = part_of(
+        [1, 3], seconds=Phases(3.0, 0.5, 1.0, 2.0, 6.5), images_per_second=2 / 3, notes=("odd",), batch_size=8
+    )
 
-    result, _ = join([quick, slow], ids_of(range(5)))
+    result, _ = join([quick, slow], IDS[:5])
 
     assert Phases(decode=3.0, load=1.0, transfer=0.5, forward=4.0, total=7.0) == result.seconds
     assert ("odd", "even") == result.notes
     assert 5 / 4.5 == pytest.approx(result.images_per_second)
-
-
-def test_the_batch_size_is_the_smallest() -> None:
-    """The rank that ran out of memory is the one to know about."""
-    result, _ = join([part_of([0], batch_size=32), part_of([1], batch_size=8)], ids_of(range(2)))
-
     assert 8 == result.batch_size

@@ -1,14 +1,12 @@
-"""Tests of scripts/fetch_imagenetv2_study.py: the study's real predictions, from a local server."""
+"""Tests of scripts/fetch_imagenetv2_study.py: the study's real predictions."""
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,16 +17,11 @@ from harness.records.evidence import Counts
 from harness.records.run_folder import read_run
 from scripts.fetch_imagenetv2_study import DATASET, NOTE, main, path_of
 
-
-@pytest.fixture(scope="module")
-def predictions(request: pytest.FixtureRequest) -> dict[str, NDArray[np.int16]]:
-    """Return the study's five highest classes, by model, in file-name order."""
-    found: dict[str, NDArray[np.int16]] = request.getfixturevalue("study")
-    return found
+ALEXNET = path_of("alexnet")
 
 
 @pytest.fixture(scope="module")
-def data(predictions: dict[str, NDArray[np.int16]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(study: dict[str, NDArray[np.int16]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lay two models out as the study does: images by class, int64."""
     root = tmp_path_factory.mktemp("study") / "data"
     labels = imagenet.validation_labels()
@@ -39,33 +32,17 @@ def data(predictions: dict[str, NDArray[np.int16]], tmp_path_factory: pytest.Tem
     for model in ("alexnet", "resnet18"):
         path = root / path_of(model)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, predictions[model][order].astype(np.int64))
+        np.save(path, study[model][order].astype(np.int64))
     return root
 
 
-class _Silent(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
-
-@pytest.fixture
-def server(data: Path) -> Iterator[str]:
-    """Serve the files, and return the URL."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(data))) as served:
-        thread = threading.Thread(target=served.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{served.server_port}"
-        served.shutdown()
-        thread.join()
-
-
 def test_the_studys_predictions_become_a_run(
-    server: str, predictions: dict[str, NDArray[np.int16]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, study: dict[str, NDArray[np.int16]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fetched over HTTP, in file-name order, with the known labels and counts; classes without logits."""
+    """Fetched by a URL, in file-name order, with the known labels and counts; classes without logits."""
     folder = tmp_path / "run"
 
-    status = main([f"--from={server}/", f"--to={folder}", "--models=alexnet,resnet18,alexnet"])
+    status = main([f"--from={data.as_uri()}/", f"--to={folder}", "--models=alexnet,resnet18,alexnet"])
 
     assert status == 0
     assert capsys.readouterr().out == f"{folder}: 2 models on imagenet-1k, 50,000 images, classes without logits\n"
@@ -78,71 +55,57 @@ def test_the_studys_predictions_become_a_run(
     found = run.predictions(alexnet)
     assert (found.logits, found.hashes) == (None, None)
     assert found.ids[[0, 1, -1]].tolist() == [f"ILSVRC2012_val_{n:08}.JPEG" for n in (1, 2, 50_000)]
-    np.testing.assert_array_equal(found.top, predictions["alexnet"])
-    np.testing.assert_array_equal(run.labels[1], predictions["label"])
+    np.testing.assert_array_equal(found.top, study["alexnet"])
+    np.testing.assert_array_equal(run.labels[1], study["label"])
 
 
-def _changed(root: Path) -> None:
-    top5 = np.load(root / path_of("alexnet"))
+def _array(values: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values, allow_pickle=True)
+    return file.getvalue()
+
+
+def _two_classes_exchanged(data: bytes) -> bytes:
+    top5 = np.load(io.BytesIO(data))
     top5[7] = top5[7][[0, 1, 2, 4, 3]]
-    np.save(root / path_of("alexnet"), top5)
+    return _array(top5)
 
 
-def _cut_short(root: Path) -> None:
-    path = root / path_of("alexnet")
-    path.write_bytes(path.read_bytes()[:1000])
-
-
-def _objects(root: Path) -> None:
-    np.save(root / path_of("alexnet"), np.array([{}], dtype=object), allow_pickle=True)
-
-
-def _half(root: Path) -> None:
-    np.save(root / path_of("alexnet"), np.zeros((25_000, 5), np.int64))
-
-
-def _another_label(root: Path) -> None:
-    path = root / DATASET
-    path.write_text(path.read_text().replace("n01440764", "n01443537", 1))
-
-
-def _one_image_less(root: Path) -> None:
-    values = json.loads((root / DATASET).read_text())
-    (root / DATASET).write_text(json.dumps({"image_filenames": values["image_filenames"][1:]}))
-
-
-def _page(root: Path) -> None:
-    (root / DATASET).write_text("<html>404</html>")
-
-
-def _missing(root: Path) -> None:
-    (root / path_of("alexnet")).unlink()
+def _one_image_less(data: bytes) -> bytes:
+    return json.dumps({"image_filenames": json.loads(data)["image_filenames"][1:]}).encode()
 
 
 @pytest.mark.parametrize(
-    ("damage", "sentence"),
+    ("file", "damage", "sentence"),
     [
-        (_changed, "alexnet.npy: expected the published predictions, 28,259 and 39,535 correct, found 28,259"),
-        (_cut_short, "alexnet.npy: expected a whole array of numpy ("),
-        (_objects, "Object arrays cannot be loaded"),
-        (_half, "alexnet.npy: expected (50000, 5) class indices, found int64 of shape (25000, 5)"),
-        (_another_label, "original.json: 1 images have another class than in the validation set"),
-        (_one_image_less, "original.json: expected each of 50,000 images once, found 49,999 names"),
-        (_page, "original.json: expected the study's list of images (JSONDecodeError"),
-        (_missing, "alexnet.npy could not be fetched ("),
+        (ALEXNET, _two_classes_exchanged, "the published predictions, 28,259 and 39,535 correct, found 28,259"),
+        (ALEXNET, lambda data: data[:1000], "expected a whole array of numpy ("),
+        (ALEXNET, lambda _: _array(np.array([{}])), "Object arrays cannot be loaded"),
+        (
+            ALEXNET,
+            lambda _: _array(np.zeros((9, 5), int)),
+            "expected (50000, 5) class indices, found int64 of shape (9, 5)",
+        ),
+        (ALEXNET, None, "could not be fetched ("),
+        (DATASET, lambda data: data.replace(b"n01440764", b"n01443537", 1), "1 images have another class than in"),
+        (DATASET, _one_image_less, "expected each of 50,000 images once, found 49,999 names"),
+        (DATASET, lambda _: b"<html>404</html>", "expected the study's list of images (JSONDecodeError"),
     ],
 )
 def test_other_data_is_an_error(
-    damage: Callable[[Path], None], sentence: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    file: str, damage: Any, sentence: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In one sentence, with nothing left of it."""
-    root = Path(shutil.copytree(data, tmp_path / "copy"))
-    damage(root)
+    """In one sentence that names the file, with nothing left of it."""
+    path = shutil.copytree(data, tmp_path / "copy") / file
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
 
-    status = main([f"--from={root}", f"--to={tmp_path / 'run'}", "--models=alexnet"])
+    status = main([f"--from={tmp_path / 'copy'}", f"--to={tmp_path / 'run'}", "--models=alexnet"])
 
     error = capsys.readouterr().err.splitlines()[-1]
-    assert (status, sentence in error) == (2, True), error
+    assert (status, file in error, sentence in error) == (2, True, True), error
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import comb
 
 import numpy as np
@@ -38,16 +39,6 @@ def test_images_for_a_paired_test(regression: float, discordant: float, power: f
     assert _power(images - 1, regression, discordant, alpha) < power
 
 
-def test_a_paired_test_finds_as_often_as_stated() -> None:
-    """Drawn two thousand times with the number of images that is asked for."""
-    images = paired_images(0.01, 0.03, power=0.9, alpha=0.01)
-
-    assert images is not None
-    drawn = np.random.default_rng(0).multinomial(images, [0.02, 0.01, 0.97], size=2000)
-    found = np.mean([mcnemar(int(lost), int(gained)) < 0.01 for lost, gained, _ in drawn])
-    assert found == pytest.approx(0.9, abs=0.03)
-
-
 def test_the_loss_that_all_images_find_is_found_that_often() -> None:
     """Drawn a thousand times; for a change of 2 % of the images 0.4 points, of which the tolerance would miss none."""
     loss = found_in_all(0.02, power=0.99)
@@ -59,13 +50,11 @@ def test_the_loss_that_all_images_find_is_found_that_often() -> None:
     assert found == pytest.approx(0.99, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    "argument", ["--regression=0", "--regression=much", "--regression=71", "--power=1", "--power=nan"]
-)
-def test_what_cannot_be_planned_is_a_usage_error(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--regression=0", "--regression=x", "--regression=71", "--power=1", "--power=nan"])
+def test_what_cannot_be_planned_is_a_usage_error(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     """By argparse, with exit status 2."""
     with pytest.raises(SystemExit) as exit_:
-        main([argument])
+        main([option])
 
     assert exit_.value.code == 2
     assert "error: " in capsys.readouterr().err
@@ -89,11 +78,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     """One row per change: ranges, as 1 to 30 of 500 images were measured, and no more images than there are."""
     main(["--regression", "0.1"])
 
-    lines = capsys.readouterr().out.splitlines()
-    assert "against the published 70, tolerance 0.05 points: 49,921 of 50,000 images" in lines
-    [resize] = (line for line in lines if line.startswith("resize to 232"))
-    assert "more than 50,000" in resize
-    assert resize.endswith(" 0.59 to 0.83 points")
-    [fast_dct] = (line for line in lines if line.startswith("libjpeg"))
-    assert "27,000 to > 50,000" in fast_dct
-    assert "200 to 1,100" in fast_dct
+    table = capsys.readouterr().out
+    assert "\nagainst the published 70, tolerance 0.05 points: 49,921 of 50,000 images\n" in table
+    assert re.search(r"^resize to 232 .* more than 50,000 .* 0\.59 to 0\.83 points$", table, re.MULTILINE)
+    assert re.search(r"^libjpeg.* 27,000 to > 50,000 .* 200 to 1,100 ", table, re.MULTILINE)

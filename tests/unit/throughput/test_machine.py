@@ -9,29 +9,33 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from harness.throughput.machine import peak_memory, read_clocks, reset_peak_memory, watched_clocks
+from harness.throughput.machine import peak_memory, reset_peak_memory, watched_clocks
 
-CUDA = torch.device("cuda", 0)
+CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 
 
 class NVMLError(Exception):
     """What the package raises."""
 
 
+def _fail() -> None:
+    raise NVMLError("Driver Not Loaded")
+
+
 def _nvml(**functions: object) -> SimpleNamespace:
-    return SimpleNamespace(
-        NVMLError=NVMLError,
-        NVML_CLOCK_SM=1,
-        NVML_TEMPERATURE_GPU=0,
-        nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
-        nvmlDeviceGetClockInfo=lambda handle, clock: {("GPU-abc", 1): 1755}[handle, clock],
-        nvmlDeviceGetMaxClockInfo=lambda handle, clock: {("GPU-abc", 1): 1980}[handle, clock],
-        nvmlDeviceGetTemperature=lambda handle, sensor: {("GPU-abc", 0): 61}[handle, sensor],
-        nvmlDeviceGetPowerUsage=lambda _handle: 512_250,
-        nvmlDeviceGetCurrentClocksThrottleReasons=lambda _handle: 0x4 | 0x40 | 0x1,
-        **functions,
-    )
+    known = {
+        "NVMLError": NVMLError,
+        "NVML_CLOCK_SM": 1,
+        "NVML_TEMPERATURE_GPU": 0,
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+        "nvmlDeviceGetClockInfo": lambda handle, clock: {("GPU-abc", 1): 1755}[handle, clock],
+        "nvmlDeviceGetMaxClockInfo": lambda handle, clock: {("GPU-abc", 1): 1980}[handle, clock],
+        "nvmlDeviceGetTemperature": lambda handle, sensor: {("GPU-abc", 0): 61}[handle, sensor],
+        "nvmlDeviceGetPowerUsage": lambda _handle: 512_250,
+        "nvmlDeviceGetCurrentClocksThrottleReasons": lambda _handle: 0x1,
+    }
+    return SimpleNamespace(**{**known, **functions})
 
 
 @pytest.fixture(autouse=True)
@@ -39,21 +43,8 @@ def _a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: SimpleNamespace(uuid="abc"))
 
 
-def test_clocks_and_what_holds_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the GPU that torch uses, found by its UUID; an idle GPU is not a throttled one."""
-    monkeypatch.setitem(sys.modules, "pynvml", _nvml())
-
-    assert read_clocks(CUDA) == {
-        "sm_mhz": 1755,
-        "sm_max_mhz": 1980,
-        "celsius": 61,
-        "watts": 512.25,
-        "throttled": ["power cap", "hardware thermal slowdown"],
-    }
-
-
-def test_what_throttles_only_during_the_calls_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The third look sees heat, all others a power cap at most; each reason is kept once."""
+def test_clocks_and_what_throttles_them_during_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the GPU that torch uses, by its UUID; the third look alone sees heat, and an idle GPU is not throttled."""
     reasons = iter([0x4, 0x4, 0x40])
     third = threading.Event()
 
@@ -63,51 +54,34 @@ def test_what_throttles_only_during_the_calls_is_seen(monkeypatch: pytest.Monkey
             third.set()
         return found or 0x1
 
-    nvml = _nvml()
-    nvml.nvmlDeviceGetCurrentClocksThrottleReasons = look
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setitem(sys.modules, "pynvml", _nvml(nvmlDeviceGetCurrentClocksThrottleReasons=look))
     monkeypatch.setattr("harness.throughput.machine._PERIOD", 0.001)
 
     with watched_clocks(CUDA) as clocks:
         assert third.wait(60)
         found = clocks()
 
-    assert found is not None
-    assert ["power cap", "hardware thermal slowdown"] == found["throttled"]
+    assert found == {
+        "sm_mhz": 1755,
+        "sm_max_mhz": 1980,
+        "celsius": 61,
+        "watts": 512.25,
+        "throttled": ["power cap", "hardware thermal slowdown"],
+    }
     assert not [thread for thread in threading.enumerate() if thread.name.endswith("(watch)")]
 
 
-def test_where_there_are_no_clocks_nothing_is_watched() -> None:
-    """On a CPU."""
-    with watched_clocks(torch.device("cpu")) as clocks:
-        assert clocks() is None
-
-
-def test_without_a_driver_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("device", "nvml"),
+    [(CUDA, _nvml(nvmlInit=_fail)), (CUDA, None), (CPU, _nvml())],
+    ids=["no driver", "no package", "a CPU"],
+)
+def test_where_there_are_no_clocks(device: torch.device, nvml: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """NVML's error is not the run's."""
-
-    def fail() -> None:
-        raise NVMLError("Driver Not Loaded")
-
-    nvml = _nvml()
-    nvml.nvmlInit = fail
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
 
-    assert read_clocks(CUDA) is None
-
-
-def test_without_the_package_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is an extra."""
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-
-    assert read_clocks(CUDA) is None
-
-
-def test_a_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NVML knows nothing of it."""
-    monkeypatch.setitem(sys.modules, "pynvml", _nvml())
-
-    assert read_clocks(torch.device("cpu")) is None
+    with watched_clocks(device) as clocks:
+        assert clocks() is None
 
 
 @pytest.mark.parametrize("kind", ["cuda", "xpu"])

@@ -5,36 +5,28 @@ from __future__ import annotations
 import gc
 import os
 import weakref
-from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.errors import DeviceError, EvaluationError
+from harness.errors import DeviceError, EvaluationError, HarnessError
 from harness.expected import Case, Entry, ModelSpec
 from harness.models import Model
 from harness.precision import DEFAULT, Setting
 from harness.predict import Normalize
 from harness.preset import Geometry, Preset
-from harness.throughput.timing import (
-    Bench,
-    TimedForward,
-    _is_stable,
-    compiling,
-    conditions,
-    peak_tflops,
-    require_finite,
-)
+from harness.throughput.timing import Bench, TimedForward, compiling, conditions, peak_tflops
 from tests.quick import measure_less
 
 CPU = torch.device("cpu")
 CONTIGUOUS = Setting("fp32", "contiguous")
+COMPILED = Setting(compiled=True)
 PRESET = Preset(Geometry(8, 8, "bilinear"), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 
@@ -44,174 +36,77 @@ def _less_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Recorder(nn.Module):
-    """A model that keeps its input, and whose logits all are ``logit``."""
+    """A model that keeps its input and the state of torch, and whose logits are those of three images."""
 
-    def __init__(self, logit: float = 1.0) -> None:
+    def __init__(self, *logits: float) -> None:
         super().__init__()
-        self.seen: list[Tensor] = []
-        self.inference: list[bool] = []
-        self._logit = logit
+        self.seen: list[tuple[Tensor, tuple[bool, str]]] = []
+        self._logits = torch.tensor(logits or (1.0, 1.0, 1.0))[:, None].expand(3, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return (B, 10)."""
-        self.seen.append(images.clone())
-        self.inference.append(torch.is_inference_mode_enabled())
-        return torch.full((len(images), 10), self._logit)
+        """Return (3, 10)."""
+        state = torch.is_inference_mode_enabled(), torch.get_float32_matmul_precision()
+        self.seen.append((images.clone(), state))
+        return self._logits
 
 
-def _timed(
-    module: nn.Module, batch_size: int = 3, setting: Setting = DEFAULT, device: torch.device = CPU
-) -> TimedForward:
+def _timed(module: nn.Module, setting: Setting = DEFAULT) -> TimedForward:
     model = Model(module.eval(), PRESET, None, parameters=0, gmacs=1.0, sha256="")
-    return TimedForward(model, device, Case(Entry(ModelSpec("any", "V1")), setting, batch_size), peak=1.0)
+    return TimedForward(model, CPU, Case(Entry(ModelSpec("any", "V1")), setting, batch_size=3), peak=1.0)
 
 
-@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous_format"])
 def test_the_forward_is_the_one_that_is_scored(memory_format: str) -> None:
-    """The model is given normalized images in the memory format: noise, the same in each call and each run."""
-    model = Recorder()
-    timed = _timed(model, 4, Setting("fp32", memory_format))
-
-    timed()
-    timed()
-
-    crops = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert all(torch.equal(images, Normalize(PRESET, CPU)(crops)) for images in model.seen)
-    assert len(model.seen) == 2
-    assert model.seen[0].is_contiguous(
-        memory_format=torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
-    )
-    assert timed.device_seconds == []
-
-
-def test_under_its_conditions_nothing_is_recorded_for_gradients() -> None:
-    """As in the gate; and the precision's switches are applied there, and restored."""
-    model = Recorder()
-    timed = _timed(model)
+    """Without gradients, in the precision, on normalized images: noise, the same in each call and each run."""
+    model, setting = Recorder(), Setting("fp32", memory_format.removesuffix("_format"))
+    timed = _timed(model, setting)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
 
-    with conditions(DEFAULT, CPU):
+    with conditions(setting, CPU):
         timed()
-        inside = torch.get_float32_matmul_precision()
+        timed()
 
     after = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(before)
-    assert (model.inference, inside, after) == ([True], "highest", "medium")
-
-
-class Clock:
-    """A forward that takes the given seconds."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: Iterator[float]) -> None:
-        self.calls = 0
-        self._seconds = seconds
-        monkeypatch.setattr("harness.throughput.timing.seconds_of", self)
-
-    def __call__(self, _call: object) -> float:
-        """Return the next."""
-        self.calls += 1
-        return next(self._seconds)
-
-
-def test_warm_up_ends_when_calls_take_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the first, ten calls of which the first five are slow, then alike: five more are needed to see it."""
-    timed = _timed(Recorder())
-    clock = Clock(monkeypatch, iter([9.0] + [0.2] * 5 + [0.1] * 100))
-
-    warm_up = timed.warm_up()
-
-    # Windows of five: at the 13th call three of the older five are fast, and so is their median.
-    assert clock.calls == 14
-    assert (warm_up["calls"], warm_up["stable"]) == (14, True)
-    assert warm_up["seconds"] == pytest.approx(5 * 0.2 + 8 * 0.1)
-
-
-def test_warm_up_ends_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that never settles is measured all the same, and the record says that it was not stable."""
-    timed = _timed(Recorder())
-    clock = Clock(monkeypatch, (0.4 + 0.1 * number for number in range(100)))
-
-    warm_up = timed.warm_up()
-
-    assert clock.calls == 1 + 7  # 5.6 s; six are 4.5 s
-    assert not warm_up["stable"]
-
-
-def test_warm_up_lasts_half_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However alike the calls are: the clocks of a device may rise more slowly than ten short calls take."""
-    monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.5)
-    timed = _timed(Recorder())
-    clock = Clock(monkeypatch, iter([1.0] + [1 / 64] * 1_000))
-
-    assert {"calls": 33, "seconds": 0.5, "stable": True} == timed.warm_up()
-    assert clock.calls == 33
-
-
-def test_warm_up_is_two_calls_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the one whose logits are checked, even if each takes longer than the whole warm-up may."""
-    timed = _timed(Recorder())
-    clock = Clock(monkeypatch, iter([60.0, 60.0, 60.0, 60.0]))
-
-    assert timed.warm_up() == {"calls": 3, "seconds": 120.0, "stable": False}
-    assert clock.calls == 3
-
-
-@pytest.mark.parametrize("logit", [float("nan"), float("inf")])
-def test_a_model_without_finite_logits_is_not_timed(logit: float) -> None:
-    """Its speed would be that of nothing."""
-    with pytest.raises(
-        EvaluationError, match=r"^3 of 3 images have non-finite logits, so there is no speed to report$"
-    ):
-        _timed(Recorder(logit)).warm_up()
-
-
-def test_one_image_without_finite_logits_is_enough() -> None:
-    """Among others that are fine."""
-    logits = torch.zeros(5, 10)
-    logits[3, 7] = float("nan")
-
-    with pytest.raises(EvaluationError, match=r"^1 of 5 images"):
-        require_finite(logits)
-
-    require_finite(torch.zeros(5, 10))
-
-
-class Hungry(nn.Module):
-    """A model for whose batch there is no memory."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (B, 10)."""
-        return torch.zeros(len(images), 10)
-
-
-def test_a_batch_that_does_not_fit_into_memory() -> None:
-    """The batch is not halved in silence: its speed would be another's."""
-    spec = ModelSpec("any", "V1", f"{__name__}:Hungry", PRESET)
-
-    with (
-        pytest.raises(
-            DeviceError, match=r"^cpu ran out of memory for batches of 300000000000: give smaller --batch-sizes$"
-        ),
-        Bench("cpu", ["fp32"]).prepared(Case(Entry(spec), DEFAULT, 300_000_000_000)),
-    ):
-        pass
+    crops = torch.randint(0, 256, (3, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert [(True, "highest")] * 2 == [state for _, state in model.seen]
+    for images, _ in model.seen:
+        assert torch.equal(images, Normalize(PRESET, CPU)(crops))
+        assert images.is_contiguous(memory_format=getattr(torch, memory_format))
+    assert (after, timed.device_seconds) == ("medium", [])
 
 
 @pytest.mark.parametrize(
-    ("seconds", "stable"),
+    ("seconds", "calls", "total", "stable"),
     [
-        ([1.0] * 9, False),
-        ([1.0] * 10, True),
-        ([1.02] * 5 + [1.0] * 5, True),
-        ([1.03] * 5 + [1.0] * 5, False),
-        ([9.0] * 5 + [1.0] * 10, True),
-        ([1.0, 1.0, 1.0, 5.0, 5.0] * 2, True),
+        ([0.1] * 10, 10, 1.0, True),
+        ([0.102] * 5 + [0.1] * 5, 10, 1.01, True),
+        ([0.103] * 5 + [0.1] * 100, 13, 5 * 0.103 + 0.8, True),  # of the older five three are fast, and so the median
+        ([0.1, 0.1, 0.1, 0.5, 0.5] * 2, 10, 2.6, True),
+        ([1 / 64] * 1_000, 32, 0.5, True),
+        ([0.5 + 0.1 * number for number in range(100)], 7, 5.6, False),
+        ([60.0] * 2, 2, 120.0, False),
     ],
+    ids=["ten", "2 %", "3 %", "single slow calls", "half a second", "never the same", "long calls"],
 )
-def test_stable_is_two_windows_alike(seconds: list[float], stable: bool) -> None:
-    """The medians of the last five and of the five before differ by 2 % at most; single slow calls do not count."""
-    assert _is_stable(seconds) == stable
+def test_warm_up_ends_when_calls_take_the_same_or_the_time_is_up(
+    seconds: list[float], calls: int, total: float, stable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first, whose logits are checked: medians of two windows of five differ by at most 2 %, or 5 s."""
+    monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.5)
+    timed, times = _timed(Recorder(), COMPILED), iter([90.0, *seconds])
+    monkeypatch.setattr("harness.throughput.timing.seconds_of", lambda _call: next(times))
+
+    assert timed.warm_up() == {"calls": 1 + calls, "seconds": pytest.approx(total), "stable": stable}
+    assert timed.result([0.1]).compile_seconds == 90.0 - median(seconds[:calls])
+
+
+@pytest.mark.parametrize(("logits", "bad"), [((float("nan"),) * 3, 3), ((1.0, float("inf"), 1.0), 1)])
+def test_a_model_without_finite_logits_is_not_timed(logits: tuple[float, ...], bad: int) -> None:
+    """Its speed would be that of nothing; one image is enough."""
+    with pytest.raises(EvaluationError, match=rf"^{bad} of 3 images have non-finite logits, so there is no speed"):
+        _timed(Recorder(*logits)).warm_up()
 
 
 def test_the_peak_is_operations_over_the_fastest_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,9 +117,29 @@ def test_the_peak_is_operations_over_the_fastest_time(monkeypatch: pytest.Monkey
     assert peak_tflops(DEFAULT, CPU) == 2 * 64**3 / 2.0 / 1e12
 
 
-def small() -> nn.Module:
-    """Build a model with a kernel larger than one pixel, so that memory formats differ."""
-    return nn.Sequential(nn.Conv2d(3, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+class Sized(nn.Module):
+    """A model with a kernel larger than one pixel, so that memory formats differ."""
+
+    def __init__(self, width: int = 10) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, width)."""
+        logits: Tensor = self.conv(images).mean(dim=(2, 3))
+        return logits
+
+
+class Full(Sized):
+    """One on a device that has memory for so many images."""
+
+    room = 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, width)."""
+        if torch.is_inference_mode_enabled() and len(images) > self.room:  # not while its operations are counted
+            raise RuntimeError("CUDA out of memory")
+        return super().forward(images)
 
 
 def broken() -> nn.Module:
@@ -232,14 +147,21 @@ def broken() -> nn.Module:
     return nn.Flatten(0)
 
 
-def _case(function: str, setting: Setting = DEFAULT, batch_size: int = 2) -> Case:
-    return Case(Entry(ModelSpec(function, "V1", f"{__name__}:{function}", PRESET)), setting, batch_size)
+def _case(
+    setting: Setting = DEFAULT, batch_size: int | None = 2, weights: str = "V1", function: Callable[..., Any] = Sized
+) -> Case:
+    spec = ModelSpec("small", weights, f"{__name__}:{function.__name__}", PRESET)
+    return Case(Entry(spec), setting, batch_size)
 
 
 def test_the_result_has_the_names_the_calls_and_what_was_measured_around_them() -> None:
-    """One pass from a case to its result."""
-    with Bench("cpu", ["fp32"]).prepared(_case("small", CONTIGUOUS, batch_size=3)) as timed:
+    """One peak for all of a precision; a CPU's memory is known only of a process that times nothing else."""
+    bench = Bench("cpu", ["fp32"])
+
+    with bench.prepared(_case(CONTIGUOUS, batch_size=3)) as timed:
         result = timed.result([0.5, 0.25])
+    with bench.prepared(_case(), alone=True) as timed:
+        alone = timed.result([0.5])
 
     assert (result.id, result.model, result.weights) == ("small-V1-fp32-contiguous-b3", "small", "V1")
     assert result.setting == CONTIGUOUS
@@ -247,39 +169,20 @@ def test_the_result_has_the_names_the_calls_and_what_was_measured_around_them() 
     assert result.gmacs == 6 * 6 * 270 / 1e9
     assert result.warm_up["calls"] >= 3
     assert result.yardstick is not None
-    assert result.clocks is None
-    assert (result.peak_memory, result.compile_seconds) == (None, None)
-
-
-def test_the_time_to_compile_is_what_the_first_call_takes_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Than the median of the calls of the warm-up; of a model that is not compiled there is none."""
-    found = []
-
-    for compiled in (True, False):
-        Clock(monkeypatch, iter([5.0, 2.0, 1.0, 2.0] + [2.0] * 10))
-        timed = _timed(Recorder(), setting=Setting(compiled=compiled))
-        timed.warm_up()
-        found.append(timed.result([2.0]).compile_seconds)
-
-    assert [3.0, None] == found
-
-
-SECONDS_BY_SIZE = {1: 0.1, 2: 0.1, 4: 0.1, 8: 0.195, 16: 0.1}
-"""Of a call: images/s are 10, 20, 40 and 41, and what comes then is not tried."""
+    assert (result.clocks, result.peak_memory, result.compile_seconds) == (None, None, None)
+    assert alone.peak_memory is not None
+    assert alone.peak_tflops == result.peak_tflops
 
 
 def test_the_batch_size_is_doubled_until_images_per_second_no_longer_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     """By less than 5 %: it is timed at the size that twice the size does not make faster."""
-    by_size = {3 * 8 * 8 * size: seconds for size, seconds in SECONDS_BY_SIZE.items()}
-    taken = {"calls": 0}
+    seconds = {1: 0.1, 2: 0.1, 4: 0.1, 8: 0.195, 16: 0.1}  # images/s are 10, 20, 40, 41; what follows is not tried
 
     def of_its_size(call: Any) -> float:
-        taken["calls"] += 1
-        return by_size[call._crops.numel()] if isinstance(call, TimedForward) else 1.0
+        return seconds[len(call())] if isinstance(call, TimedForward) else 1.0
 
     monkeypatch.setattr("harness.throughput.timing.seconds_of", of_its_size)
-    case = replace(_case("small"), batch_size=None)
-    with Bench("cpu", ["fp32"]).prepared(case) as timed:
+    with Bench("cpu", ["fp32"]).prepared(_case(batch_size=None)) as timed:
         result = timed.result([0.1])
 
     assert [(1, 10.0), (2, 20.0), (4, 40.0), (8, 8 / 0.195)] == list(result.sweep)
@@ -287,79 +190,61 @@ def test_the_batch_size_is_doubled_until_images_per_second_no_longer_grow(monkey
     assert 4 == len(timed())
 
 
-class Full(nn.Module):
-    """A model on a device that has memory for so many images."""
-
-    room = 2
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (B, 10)."""
-        if len(images) > self.room:
-            raise RuntimeError("CUDA out of memory")
-        return torch.zeros(len(images), 10)
-
-
-@pytest.mark.parametrize(("room", "size"), [(2, 2), (0, None)])
-def test_the_search_ends_where_memory_does(room: int, size: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the largest batch that fits; none is an error."""
+def test_the_search_ends_where_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the largest batch that fits."""
     monkeypatch.setattr("harness.throughput.timing.seconds_of", lambda _call: 0.1)
-    monkeypatch.setattr("harness.throughput.timing._SIZES", [1, 2, 4, 8])
+
+    with Bench("cpu", ["fp32"]).prepared(_case(batch_size=None, function=Full)) as timed:
+        assert 2 == timed.result([0.1]).batch_size
+
+
+@pytest.mark.parametrize(
+    ("function", "room", "batch_size", "sentence"),
+    [
+        (Full, 0, None, "small-V1: cpu ran out of memory for a batch of one image"),
+        (Full, 3, 4, "cpu ran out of memory for batches of 4: give smaller --batch-sizes"),
+        (Sized, 0, 300_000_000_000, "cpu ran out of memory for batches of 300000000000: give smaller --batch-sizes"),
+        (broken, 0, 4, "expected logits of shape"),
+    ],
+)
+def test_what_cannot_be_timed_is_an_error(
+    function: Callable[..., Any], room: int, batch_size: int | None, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch is not halved in silence: its speed would be another's."""
     monkeypatch.setattr(Full, "room", room)
-    monkeypatch.setattr("harness.models._count_gmacs", lambda *_: 1.0)
-    case = Case(Entry(ModelSpec("full", "V1", f"{__name__}:Full", PRESET)))
-    outcome: Any = nullcontext() if size else pytest.raises(DeviceError, match="out of memory for a batch of one image")
+    case = _case(batch_size=batch_size, function=function)
 
-    with outcome, Bench("cpu", ["fp32"]).prepared(case) as timed:
-        assert size == timed.result([0.1]).batch_size
-
-
-def test_memory_of_a_cpu_is_that_of_a_process_that_times_nothing_else() -> None:
-    """What other models left in the process would count too."""
-    found = []
-
-    for alone in (True, False):
-        with Bench("cpu", ["fp32"]).prepared(_case("small"), alone=alone) as timed:
-            found.append(timed.result([0.5]).peak_memory)
-
-    assert [True, False] == [memory is not None for memory in found]
-
-
-_SEEN: list[tuple[int | torch.SymInt, ...]] = []
+    with pytest.raises(HarnessError, match=sentence), Bench("cpu", ["fp32"]).prepared(case):
+        pass
 
 
 @pytest.fixture
-def compiled_shapes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int | torch.SymInt, ...]]:
-    """Shapes of the images of each graph that Dynamo gives to a backend, which runs it eager: quick, and the same."""
-    _SEEN.clear()
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Any], str]]:
+    """Return, of each graph that is compiled, its batch size if it is the model's, and the cache's folder."""
+    found: list[tuple[list[Any], str]] = []
 
-    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
-        shapes = (tuple(each.shape) for each in inputs if isinstance(each, Tensor))
-        _SEEN.extend(shape for shape in shapes if shape[1:] == (3, 8, 8))
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:  # runs it eager: quick, and the same
+        shapes = (each.shape for each in inputs if isinstance(each, Tensor))
+        sizes = [size for size, *image in shapes if image == [3, 8, 8]]
+        found.append((sizes, os.environ["TORCHINDUCTOR_CACHE_DIR"]))
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    return _SEEN
+    return found
 
 
-def test_the_compiler_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiler_begins_anew(compiled: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an empty cache instead of the user's, and started: something else is compiled first."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
-    seen: list[tuple[bool, str]] = []
 
-    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
-        is_model = any(isinstance(each, Tensor) and each.shape[1:] == (3, 8, 8) for each in inputs)
-        seen.append((is_model, os.environ["TORCHINDUCTOR_CACHE_DIR"]))
-        return graph.forward
-
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    with Bench("cpu", ["fp32"]).prepared(_case("small", Setting(compiled=True))):
+    with Bench("cpu", ["fp32"]).prepared(_case(COMPILED)):
         pass
-    with pytest.raises(KeyError), Bench("cpu", ["fp32"]).prepared(_case("small", Setting(compiled=True))):
+    with pytest.raises(KeyError), Bench("cpu", ["fp32"]).prepared(_case(COMPILED)):
         raise KeyError
 
-    assert [False, True] * 2 == [is_model for is_model, _ in seen]
-    folders = [folder for _, folder in seen]
+    assert [[], [2]] * 2 == [sizes for sizes, _ in compiled]
+    folders = [folder for _, folder in compiled]
     assert [folders[0], folders[0], folders[2], folders[2]] == folders
     assert 3 == len({str(tmp_path), *folders})
     assert not any(Path(folder).exists() for folder in folders)  # after an error, too
@@ -380,88 +265,40 @@ def test_nothing_is_compiled_already() -> None:
     assert 0 < compiled[1] == compiled[2] <= compiled[0]  # at first also what torch tries out once in a process
 
 
-class Sized(nn.Module):
-    """One of a family: other widths of the same code."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, width, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (B, width)."""
-        logits: Tensor = self.conv(images).mean(dim=(2, 3))
-        return logits
-
-
-def test_all_models_of_a_family_are_compiled(compiled_shapes: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dynamo compiles a piece of code for eight models, here for two, and runs the next eager unless it is reset."""
+def test_each_model_is_compiled_for_each_batch_size(compiled: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dynamo compiles code for eight models, here two, and for any batch size at the second, unless it is reset."""
     monkeypatch.setattr("torch._dynamo.config.cache_size_limit", 2)
     bench = Bench("cpu", ["fp32"])
 
-    for number in range(4):
-        monkeypatch.setattr(f"{__name__}.small", partial(Sized, 10 + number))
-        case = _case("small", Setting(compiled=True))
-        with bench.prepared(replace(case, entry=replace(case.entry, spec=replace(case.spec, weights=f"V{number}")))):
-            pass
+    for weights in ("V1", "V2", "V3"):
+        for batch_size in (2, 7):
+            with bench.prepared(_case(COMPILED, batch_size, weights)):
+                pass
 
-    assert 4 == len(compiled_shapes)
-
-
-def test_each_batch_size_has_kernels_of_its_own(compiled_shapes: list[Any]) -> None:
-    """After another one Dynamo would compile for any batch size, and that is slower."""
-    bench = Bench("cpu", ["fp32"])
-
-    for batch_size in (2, 7, 5):
-        with bench.prepared(_case("small", Setting(compiled=True), batch_size)):
-            pass
-
-    assert [2, 7, 5] == [shape[0] for shape in compiled_shapes]
-    assert all(type(shape[0]) is int for shape in compiled_shapes)
+    sizes = [size for sizes, _ in compiled for size in sizes]
+    assert [2, 7] * 3 == sizes
+    assert {int} == {type(size) for size in sizes}
 
 
 def test_a_model_is_freed_before_the_next_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a session of many would hold them all, and each peak of memory those before."""
     alive: list[int] = []
     built: list[weakref.ref[nn.Module]] = []
-    bench, sizes = Bench("cpu", ["fp32"]), iter([10, 11, 12])
+    bench = Bench("cpu", ["fp32"])
 
-    def count_and_build() -> nn.Module:
+    def broken() -> nn.Module:
         gc.collect()
         alive.append(sum(one() is not None for one in built))
-        model = Sized(next(sizes))
+        model = Sized(10 + len(built))
         built.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(f"{__name__}.small", count_and_build)
-    monkeypatch.setattr(f"{__name__}.broken", count_and_build)
-    for name in ("small", "broken", "small"):
-        with bench.prepared(_case(name)):
+    monkeypatch.setattr(f"{__name__}.broken", broken)
+    for number in range(3):
+        with bench.prepared(_case(weights=f"V{number}", function=broken)):
             pass
 
     assert [0, 0, 0] == alive
-
-
-def test_the_peak_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a session all timings of a precision are a share of one peak."""
-    peaks = iter([1.0, 2.0])
-    monkeypatch.setattr("harness.throughput.timing.peak_tflops", lambda _setting, _device: next(peaks))
-    bench = Bench("cpu", ["fp32"])
-    found = []
-
-    for setting in (DEFAULT, CONTIGUOUS):
-        with bench.prepared(_case("small", setting)) as timed:
-            found.append(timed.result([0.5]).peak_tflops)
-
-    assert found == [1.0, 1.0]
-
-
-def test_a_model_without_logits_is_an_error_before_it_is_timed() -> None:
-    """As in the gate."""
-    with (
-        pytest.raises(EvaluationError, match="expected logits of shape"),
-        Bench("cpu", ["fp32"]).prepared(_case("broken")),
-    ):
-        pass
 
 
 def test_a_precision_that_the_device_does_not_support_is_not_timed() -> None:
