@@ -10,7 +10,6 @@ import pytest
 
 from tests.colours import EXPECTED, WNIDS
 from tests.integration.conftest import Gate, expect
-from tests.ranks import environment_of
 
 RESNET19 = "  - {model: resnet19, weights: IMAGENET1K_V1}\n"
 ALEXNET = "  - {model: alexnet, weights: IMAGENET1K_V1, colours: *values}\n"
@@ -99,7 +98,8 @@ def test_options_that_cannot_be_used(options: str, gate: Gate, project: Path) ->
 )
 def test_torchrun_and(options: list[str], message: str, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers, of which it would be unclear who shares what, or timings, which ranks would slow down."""
-    for name, value in environment_of(rank=0, world_size=2, port=1).items():
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
 
     assert message == usage_error(gate("--imagenet=colours", *options))
