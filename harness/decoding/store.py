@@ -155,12 +155,12 @@ class DecodedImages:
         anew, self._anew_noted = self._anew - self._anew_noted, self._anew
         by_pillow = np.flatnonzero(np.isin(self._dataset.rows, self._files.rows_by_pillow()))
         notes = {
-            "had changed in the store and were decoded again": sorted(self.repaired),
-            f"were decoded by Pillow, since {self.decoder.name} cannot": [self.ids[index] for index in by_pillow],
+            "changed in the store and decoded again": sorted(self.repaired),
+            f"decoded by Pillow, since {self.decoder.name} cannot": [self.ids[index] for index in by_pillow],
         }
-        shares = {f"{len(ids):,} of {len(self.ids):,} images {what}": ids for what, ids in notes.items()}
         equal = [f"pixels from the store, {anew:,} decoded anew: equal"] if anew else []
-        return equal + [f"{share}, the first of them {ids[0]}" for share, ids in shares.items() if ids]
+        of = f"of {len(self.ids):,} images, the first of them"
+        return equal + [f"{what}: {len(ids):,} {of} {ids[0]}" for what, ids in notes.items() if ids]
 
     def _show(self, missing: int) -> None:
         """Show the progress of decoding, from its start, also if all was decoded before anybody waited."""

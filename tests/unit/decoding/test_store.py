@@ -239,7 +239,7 @@ def test_changed_rows_are_found_named_and_repaired(
 
     assert np.array_equal(again, crops(dataset))
     assert sorted(damaged.repaired) == ["07.JPEG", "08.JPEG"]
-    note = "2 of 37 images had changed in the store and were decoded again, the first of them 07.JPEG"
+    note = "changed in the store and decoded again: 2 of 37 images, the first of them 07.JPEG"
     assert damaged.notes()[1:] == [note]
     assert np.array_equal(damaged.hashes, first.hashes)
     assert np.array_equal(mended.hashes, first.hashes)
@@ -536,11 +536,11 @@ def test_images_decoded_by_pillow_are_reported(tmp_path: Path, opened: Opened, *
         decoded.finish()
         return [note for note in decoded.notes() if "Pillow" in note]
 
-    by_pillow = "were decoded by Pillow, since torchvision cannot, the first of them"
-    assert notes(slice(0, 4)) == [f"2 of 4 images {by_pillow} 1.JPEG"]
+    by_pillow = "decoded by Pillow, since torchvision cannot:"
+    assert notes(slice(0, 4)) == [f"{by_pillow} 2 of 4 images, the first of them 1.JPEG"]
     for torn in tmp_path.glob("store/*/by-pillow"):
         torn.write_bytes(torn.read_bytes() + b"\xff\xfe3\n0x")  # as a killed build can leave it
-    assert notes(slice(2, 4)) == [f"1 of 2 images {by_pillow} 2.JPEG"]
+    assert notes(slice(2, 4)) == [f"{by_pillow} 1 of 2 images, the first of them 2.JPEG"]
     assert notes(slice(0, 1)) == []
 
 
