@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -34,28 +32,15 @@ class Whole(nn.Module):
         return (values @ torch.from_numpy(WEIGHTS).float() / 64).floor()
 
 
-class Chosen(InMemory):
-    """Some of the images, in some order."""
-
-    def __init__(self, images: Sequence[int]) -> None:
-        super().__init__(PIXELS[list(images)], PRESET.geometry)
-        self.ids = tuple(f"{image:02}" for image in images)
-        self.hashes = np.array(images, np.uint8).repeat(16).reshape(-1, 16)
-
-
 @settings(max_examples=20)
-@given(
-    images=st.lists(st.integers(0, IMAGES - 1), min_size=1, unique=True),
-    batch_size=st.integers(1, IMAGES + 1),
-)
+@given(images=st.lists(st.integers(0, IMAGES - 1), min_size=1, unique=True), batch_size=st.integers(1, IMAGES + 1))
 def test_any_subset_order_and_batch_size_give_the_same(images: list[int], batch_size: int) -> None:
     """Each image has the classes and logits that NumPy finds for it alone."""
-    prefetch, model = Prefetch(torch.device("cpu")), Whole().eval()
+    crops, prefetch = InMemory(PIXELS[images], PRESET.geometry), Prefetch(torch.device("cpu"))
 
-    loop = predict(model, Chosen(images), PRESET, prefetch=prefetch, batch_size=batch_size, classes=CLASSES)
+    loop = predict(Whole().eval(), crops, PRESET, prefetch=prefetch, batch_size=batch_size, classes=CLASSES)
 
     found = loop.predictions
-
-    assert [f"{image:02}" for image in images] == found.ids.tolist()
+    assert list(crops.ids) == found.ids.tolist()
     np.testing.assert_array_equal(TOP[images], found.top)
     np.testing.assert_array_equal(np.take_along_axis(LOGITS, TOP, 1)[images], found.logits)
