@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -56,9 +57,7 @@ class NearestColour(nn.Module):
         return images.mean(dim=(2, 3)) @ self.weight + self.bias
 
 
-def nearest_colour() -> nn.Module:
-    """Build the classifier."""
-    return NearestColour()
+nearest_colour = NearestColour
 
 
 def nearest_colour_brighter() -> nn.Module:
@@ -83,35 +82,21 @@ class Tired(NearestColour):
         return logits if self._left >= 0 else self._then(logits)
 
 
-def always_nan() -> nn.Module:
-    """Build a classifier whose logits are not finite."""
-    return Tired(lambda logits: logits * float("nan"), sound=0)
-
-
-def nan_in_the_end() -> nn.Module:
-    """Build a classifier whose logits are not finite after a while."""
-    return Tired(lambda logits: logits * float("nan"))
-
-
-def raises_in_the_end() -> nn.Module:
-    """Build a classifier that fails after a while."""
-    return Tired(Mock(side_effect=RuntimeError("out of luck")))
-
-
-def interrupted_in_the_end() -> nn.Module:
-    """Build a classifier that the user stops after a while."""
-    return Tired(Mock(side_effect=KeyboardInterrupt))
-
-
-def killed_in_a_worker() -> nn.Module:
-    """Build the classifier, which kills its process at the first images if that is a worker of xdist."""
-    return Tired(_killed_in_a_worker, sound=0)
+def _nan(logits: Tensor) -> Tensor:
+    return logits * float("nan")
 
 
 def _killed_in_a_worker(logits: Tensor) -> Tensor:
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.kill(os.getpid(), signal.SIGKILL)
     return logits
+
+
+always_nan = partial(Tired, _nan, sound=0)
+nan_in_the_end = partial(Tired, _nan)
+raises_in_the_end = partial(Tired, Mock(side_effect=RuntimeError("out of luck")))
+interrupted_in_the_end = partial(Tired, Mock(side_effect=KeyboardInterrupt))  # by the user
+killed_in_a_worker = partial(Tired, _killed_in_a_worker, sound=0)  # at the first images
 
 
 def killed_on_rank_1() -> nn.Module:

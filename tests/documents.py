@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,14 +13,12 @@ ROOT = Path(__file__).parents[1]
 INDEX = ROOT / "docs" / "README.md"
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 
-_FENCE = re.compile(r"^ *(```|~~~).*?^ *\1 *$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^ *```.*?^ *``` *$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _PROGRAMS = ("pytest", "python", "torchrun", "imagenet-gate", "make", "nox", "pip")
-# Text before a command in a file of a CI service, and the ways to start a job.
-_BEFORE = re.compile(r"^\s*(?:- +)?(?:(?:run|script|command): +)?(?:\$ +)?")
-_SHELL = ("if", "then", "!", "exec", "time")
+_BEFORE = re.compile(r"^\s*(?:- +)?(?:run: +)?")  # in the files of CI services
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 
 
@@ -46,7 +45,7 @@ def python_in(text: str) -> Iterator[str]:
     """Yield the fenced blocks that are said to be Python."""
     for block in _FENCE.finditer(text):
         first, _, rest = block[0].partition("\n")
-        if first.strip(" `~") == "python":
+        if first.strip(" `") == "python":
             yield rest.rpartition("\n")[0] + "\n"
 
 
@@ -72,19 +71,14 @@ def _commands_of(line: str) -> Iterator[tuple[str, ...]]:
         if _is_program(line.partition(" ")[0]):
             raise
         return
-    words: list[str] = []
-    for token in [*tokens, ";"]:
-        if set(token) <= set("();<>|&"):
-            if found := _started(words):
-                yield found
-            words = []
-        else:
-            words.append(token)
+    for is_operator, words in groupby(tokens, key=lambda token: set(token) <= set("();<>|&")):
+        if not is_operator and (found := _started(list(words))):
+            yield found
 
 
 def _started(words: Sequence[str]) -> tuple[str, ...]:
     """Return a command without assignments before it, without ``srun``, and without a usage line's brackets."""
-    while words and (words[0] in _SHELL or _ASSIGNMENT.fullmatch(words[0])):
+    while words and _ASSIGNMENT.fullmatch(words[0]):
         words = words[1:]
     if words and words[0] == "srun":
         words = words[next((index for index, word in enumerate(words) if _is_program(word)), len(words)) :]

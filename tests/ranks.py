@@ -123,11 +123,7 @@ def from_first(ranks: Ranks) -> list[int]:
 
 def weights_missing(ranks: Ranks) -> list[str]:
     """Fail with a mistake of the user's."""
-
-    def fail() -> str:
-        raise HarnessError("no weights here")
-
-    return ranks.gather("its name", fail)
+    return ranks.gather("its name", mock.Mock(side_effect=HarnessError("no weights here")))
 
 
 def division(ranks: Ranks) -> list[int]:

@@ -95,16 +95,11 @@ assert sorted(map(str, Path().iterdir()))[:3] == ["a", "all", "b"]
 @pytest.mark.parametrize(
     "statements",
     [
-        """
-import harness.plugin, harness.expected, harness.verdict, harness.predictions, harness.records.run_folder
-import harness.baseline.plugin, harness.parallel.plugin, harness.throughput.plugin, harness.report.plugin
-import harness.compare.compare, harness.report.report
-""",
         COMMANDS,
         f"import pytest; pytest.main(['--co', '-q', '-m', 'imagenet', '--imagenet=synthetic', '--rootdir={ROOT}', "
         f"'{ROOT}/tests'])",
     ],
-    ids=["import", "commands", "collect"],
+    ids=["commands", "collect"],
 )
 def test_torch_is_imported_where_it_is_needed_only(statements: str, tmp_path: Path) -> None:
     """Not for collecting tests, parsing options, judging, comparing, merging or reporting."""

@@ -58,34 +58,28 @@ def alarm() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def write_images(root: Path) -> Path:
+def _images(root: Path) -> Path:
     """Images in a pax archive, one behind a long name, and a folder with a record to be damaged."""
     folder = tarfile.TarInfo("folder")
     folder.type, folder.pax_headers = tarfile.DIRTYPE, {"comment": "c" * 100}
     return write_tar(root / "mine.tar", {f"{'f' * 120}/{name}.JPEG": name.encode() for name in TARGETS}, folder)
 
 
-def write_shard(root: Path) -> Path:
-    """A WebDataset shard."""
+def _webdataset(root: Path) -> Path:
     members: dict[str, bytes] = {}
     for name, target in TARGETS.items():
-        members |= {
-            f"{name}.jpg": name.encode(),
-            f"{name}.cls": str(target).encode(),
-            f"{name}.json": b'{"cls": %d}' % target,
-        }
+        members |= {f"{name}.jpg": name.encode(), f"{name}.cls": str(target).encode()}
+        members[f"{name}.json"] = b'{"cls": %d}' % target
     return write_tar(root / "mine.tar", members)
 
 
-def write_table(root: Path) -> Path:
-    """A Parquet shard."""
+def _parquet(root: Path) -> Path:
     pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
     rows = [(name.encode(), f"{name}.JPEG", target) for name, target in TARGETS.items()]
     return write_parquet(root / "mine.parquet", rows, compression="none")
 
 
-def write_kaggle(root: Path) -> Path:
-    """Kaggle's tree with three images, whose labels are in a table."""
+def _kaggle(root: Path) -> Path:
     write_files(root / "ILSVRC/Data/CLS-LOC/val", *(f"{name}.JPEG" for name in TARGETS))
     rows = (f"{name},{imagenet.wnids()[target]} 1 2 3 4 \n" for name, target in TARGETS.items())
     (root / "LOC_val_solution.csv").write_text(f"ImageId,PredictionString\n{''.join(rows)}")
@@ -170,10 +164,10 @@ def read_damaged(
 @pytest.mark.parametrize(
     ("write", "damage"),
     [
-        (write_images, damage_tar),
-        (write_shard, damage_tar),
-        (write_table, damage_binary),
-        (write_kaggle, damage_text),
+        (_images, damage_tar),
+        (_webdataset, damage_tar),
+        (_parquet, damage_binary),
+        (_kaggle, damage_text),
     ],
 )
 def test_a_damaged_dataset_opens_or_is_an_error(
@@ -207,8 +201,8 @@ def test_damaged_weights_are_an_error(tmp_path: Path, monkeypatch: pytest.Monkey
     weights = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
     path = tmp_path / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
     path.parent.mkdir(parents=True)
-    torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "sound")
-    sound = (tmp_path / "sound").read_bytes()
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), path)
+    sound = path.read_bytes()
     for seed in range(inputs):
         path.write_bytes(damage_text(sound[: 2 ** (seed % 20)] if seed % 3 else sound, random.Random(seed)))
 

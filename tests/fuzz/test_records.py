@@ -108,8 +108,7 @@ def _mutate_arrays(file: Path, chance: random.Random) -> None:
             packed.writestr(f"{key}.npy", members.get(key, buffer.getvalue()))
 
 
-Mutation = Callable[[Path, random.Random], None]
-MUTATIONS: dict[str, tuple[str, Mutation]] = {
+MUTATIONS: dict[str, tuple[str, Callable[[Path, random.Random], None]]] = {
     "record": ("run/record.json", _mutate_json),
     "benchmarks": ("benchmarks.json", _mutate_json),
     "labels": ("run/labels.npz", _mutate_arrays),

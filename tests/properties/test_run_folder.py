@@ -1,4 +1,4 @@
-"""A run that is written, read, merged or compared with itself is the same run."""
+"""A run that is compared with itself is the same run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from decimal import Decimal
 from io import StringIO
-from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -16,52 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.cli.main import main
-from harness.parallel.merge import merge
 from harness.predictions import Predictions, count
-from harness.records.evidence import Bounds, Counts, Expected, Unpaired
-from harness.records.results import CaseResult, Missing, Phases, Record, record_json
-from harness.records.run_folder import Run, read_run
-from tests.records import TARGET, case_result, pairing, run_record, timing_result, write_run
+from harness.records.evidence import Expected
+from harness.records.results import Record
+from tests.records import TARGET, case_result, run_record, timing_result, write_run
 
 names = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)
-sizes = st.floats(0, 1e15)
-counts = st.tuples(*[st.integers(0, 50_000)] * 3).map(sorted).map(lambda three: Counts(max(three[2], 1), *three[:2]))
-numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-values = st.none() | st.booleans() | numbers | names | st.lists(numbers, max_size=3)
-evidence = st.one_of(
-    st.none(),
-    st.builds(Unpaired, st.sampled_from(["missing", "different", "damaged", "totals"]), names, st.none() | counts),
-    st.builds(lambda name, p99: pairing(against=name, largest_margin=p99), names, st.none() | sizes),
-)
-bounds = st.builds(Bounds, names, st.floats(allow_nan=False, allow_infinity=False), st.none() | sizes, detail=names)
-cases = st.builds(
-    case_result,
-    model=names,
-    counts=counts,
-    id=names,
-    # Of at least as many images as were evaluated.
-    expected=st.none() | st.builds(Expected, st.just(Counts(50_000, 10, 100)), st.decimals(0, 100, places=4)),
-    unpublished=names,
-    baseline=evidence,
-    bounds=st.lists(bounds, max_size=2).map(tuple),
-    seconds=st.builds(Phases, sizes, sizes, sizes, sizes, sizes),
-    preparation=st.dictionaries(names, values, max_size=3),
-    notes=st.lists(names, max_size=2).map(tuple),
-)
-
-
-@given(results=st.lists(cases, max_size=3, unique_by=lambda case: case.id))
-def test_a_record_is_read_as_it_was_written(results: list[CaseResult]) -> None:
-    """Each name and number to its last digit, and so each verdict."""
-    record = run_record(results)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "record.json"
-        path.write_bytes(record_json(record))
-
-        found = read_run(path).record
-
-    assert record == found
-    assert [case.verdict for case in record.cases] == [case.verdict for case in found.cases]
 
 
 @st.composite
@@ -95,13 +54,6 @@ def run_of(draw: st.DrawFn) -> tuple[Record, dict[str, Predictions]]:
     return run_record(results, timings), known
 
 
-def assert_known(known: dict[str, Predictions], run: Run) -> None:
-    """Compare those of all cases with those known by model, and their dtypes."""
-    for case in run.record.cases:
-        for name, array in vars(known[case.model]).items():
-            np.testing.assert_array_equal(array, getattr(run.predictions(case), name), strict=array is not None)
-
-
 @settings(max_examples=20)
 @given(drawn=run_of())
 def test_a_run_compared_with_itself_does_not_differ(drawn: tuple[Record, dict[str, Predictions]]) -> None:
@@ -119,39 +71,3 @@ def test_a_run_compared_with_itself_does_not_differ(drawn: tuple[Record, dict[st
     assert [["0", "(0)", "1", *drift] for drift in equal] == [row[-5:-1] for row in cells], lines
     speeds = [line for line in lines if re.match(r"timed.* [\d.,]+ .* to ", line)]
     assert [True] * 2 == [line.endswith(("not significant", "not judged")) for line in speeds]
-
-
-@settings(max_examples=30)
-@given(drawn=run_of(), parts=st.lists(st.integers(0, 2), min_size=6, max_size=6), order=st.permutations(range(3)))
-def test_any_partition_of_a_run_is_merged_to_the_whole(
-    drawn: tuple[Record, dict[str, Predictions]], parts: list[int], order: list[int]
-) -> None:
-    """In any order, also if a part has a result missing that another has; predictions are read as they were made."""
-    record, known = drawn
-    with tempfile.TemporaryDirectory() as folder:
-        whole = write_run(Path(folder) / "whole", record, **known).record
-        shares = {str(part): share_of(record, parts, part) for part in order}
-        runs = [
-            write_run(Path(folder) / name, share, **known)
-            for name, share in shares.items()
-            if share.cases or share.timings
-        ]
-        staging = Path(folder) / "merged"
-        staging.mkdir()
-
-        merged = merge(runs, staging)
-
-        (staging / "record.json").write_bytes(record_json(merged))
-        assert_known(known, read_run(staging))
-    for results, found in ((whole.cases, merged.cases), (whole.timings, merged.timings)):
-        assert sorted(results, key=attrgetter("id")) == sorted(found, key=attrgetter("id"))
-    assert ((), whole.environment) == (merged.missing, merged.environment)
-
-
-def share_of(record: Record, parts: Sequence[int], part: int) -> Record:
-    """Return what one job of several has of a run; what the others have is missing in it."""
-    cases, timings = zip(parts, record.cases, strict=False), zip(parts[4:], record.timings, strict=True)
-    return run_record(
-        [case if of == part else Missing(case.id) for of, case in cases],
-        [timing if of == part else Missing(timing.id) for of, timing in timings],
-    )
