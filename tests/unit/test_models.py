@@ -345,3 +345,17 @@ def test_a_device_without_memory_for_the_model_is_an_error(monkeypatch: pytest.M
         load(built("tiny"), CPU)
     with pytest.raises(RuntimeError, match=r"^another$"):
         load(built("tiny"), CPU)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_the_scale_and_the_zero_point_of_a_quantized_tensor_count() -> None:
+    """The same integers are other weights under another scale, of the whole tensor or of a channel."""
+    integers, zeros = torch.ones(2, 3, dtype=torch.int8), torch.zeros(2, dtype=torch.int64)
+    whole = [torch._make_per_tensor_quantized_tensor(integers, *scale) for scale in ((0.1, 0), (0.2, 0), (0.1, 1))]
+    scales = torch.tensor([[0.1, 0.1], [0.1, 0.2]])
+    channels = [torch._make_per_channel_quantized_tensor(integers, scale, zeros, 0) for scale in scales]
+    modules = [nn.Module() for _ in range(5)]
+    for module, tensor in zip(modules, [*whole, *channels], strict=True):
+        module.register_buffer("packed", tensor)
+
+    assert 5 == len({digest_of_weights(module) for module in modules})

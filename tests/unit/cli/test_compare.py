@@ -119,6 +119,14 @@ def test_a_series_shows_what_changed_since_the_first_and_since_the_run_before(cl
     assert (0, "passed") == (same.status, same.lines[-1])
 
 
+def test_a_case_that_is_not_paired_is_named_with_the_reason(cli: CommandLine) -> None:
+    """Files of pytest-benchmark hold no predictions; their totals agree."""
+    found = cli("compare", *_pair(ONE, ONE))
+
+    reason = "not paired: counts only: a JSON file holds no\n  predictions; compare the run folders of --results"
+    assert f"{ONE.cases[0].id} {reason}\n" in found.out
+
+
 def test_what_is_not_counted_is_said(cli: CommandLine) -> None:
     """Where a case has vanished, "passed" alone would read as if nothing had; in Markdown the verdict comes first."""
     found = cli("compare", *_pair(ONE, NOTHING), "--fail-on=accuracy,speed", "--markdown=report.md")

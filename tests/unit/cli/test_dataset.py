@@ -165,3 +165,16 @@ def test_prune_says_what_it_removed(store: CommandLine) -> None:
     assert re.match(r"removed: [0-9a-f]{16} .*\n    .*\n    of .*\n", pruned.out)
     assert re.search(r"^store: \d+\.\d KB freed, 0 B left$", pruned.out, re.MULTILINE)
     assert [] == list(Path("store").iterdir())
+
+
+def test_a_store_that_cannot_be_removed_is_a_failure(store: CommandLine) -> None:
+    """It is named, with the reason, and counts as left."""
+    [folder] = (ids.parent for ids in Path("store").glob("*/ids.json"))
+    folder.rename("elsewhere")
+    folder.symlink_to(Path("elsewhere").absolute())
+
+    status, out, _ = store("prune", "--max-size=0KB")
+
+    assert 1 == status
+    assert re.match(rf"kept, .+: {folder.name} ", out)
+    assert re.search(r"^store: 0 B freed, \d+\.\d KB left$", out, re.MULTILINE)

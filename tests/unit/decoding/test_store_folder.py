@@ -431,7 +431,8 @@ def test_a_store_that_cannot_be_removed_is_named_and_the_others_go(folder: Path)
     with FileLock(f"{stores[2].folder}.lock"):
         gone = list(prune(list_stores(folder), older_than=None, max_size=0))
 
-    assert [kept for _, kept in gone] == ["being built", "Cannot call rmtree on a symbolic link", ""]
+    assert [bool(kept) for _, kept in gone] == [True, True, False]
+    assert gone[0][1] == "being built"
     assert geometries(list_stores(folder)) == geometries(stores)[1:]
 
 
