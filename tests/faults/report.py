@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 from itertools import product
 
+from harness.records.environment import cpu_name, versions
 from harness.stats import sampling_band
 from harness.verdict import ALPHA, FAILED, PASSED, WARNING
 from tests.faults.planted import REFUSED, Fault
@@ -17,7 +19,8 @@ _PAGE = """# Planted faults
 Made by `python -m tests.faults --imagenet DIR --output docs/measurements/faults.md`, with 500 real ImageNet
 images, one of each of 500 classes. Each fault replaces one function of the pipeline
 ([planted.py](../../tests/faults/planted.py)); the gate runs with it as a user would run it, against a baseline
-made without it. `imagenet-gate compare` of the two run folders gave the same outcome in each case.
+made without it. `imagenet-gate compare` of the two run folders gave the same outcome in each case. {day}, on
+{cpu} with {versions}.
 
 ## EfficientNet-Lite0 on 500 real images
 
@@ -80,7 +83,13 @@ def report(runner: Runner, faults: Sequence[Fault], sound: Sequence[Sound]) -> s
         for variant in sound
     }
     cases = [case for fault in faults for case in runner.outcomes(fault, REAL).cases]
-    return _PAGE.format(summary=_summary(cases), real=_rows(real), synthetic=_rows(synthetic), sound=_rows(both))
+    about = {
+        "day": date.today(),
+        "cpu": cpu_name(),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+    }
+    tables = {"real": _rows(real), "synthetic": _rows(synthetic), "sound": _rows(both)}
+    return _PAGE.format(**about, summary=_summary(cases), **tables)
 
 
 def _rows(cells: dict[str, list[str]]) -> str:
