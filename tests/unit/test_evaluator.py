@@ -243,3 +243,24 @@ def test_cases_of_one_geometry_follow_each_other(process: Process, ordered: list
             ExpectedError, match=r"^own\.yaml: models\[0\]: weights 'V9' are not among torchvision .*'s"
         ):
             evaluator.order([unknown])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_check_that_gives_no_number_is_an_error(value: float, dataset: ImageDataset) -> None:
+    """JSON could not hold it."""
+    with pytest.raises(EvaluationError, match=f"the check 'entropy' gave {value}, not a number$"):
+        evaluate(classifier(), dataset, preset=PRESET, checks=[lambda **_: Bounds("entropy", value)])
+
+
+def test_a_batch_size_that_was_halved_is_noted(dataset: ImageDataset) -> None:
+    """The images a second are those of smaller batches."""
+
+    class Large(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 1:
+                raise torch.cuda.OutOfMemoryError
+            return images.mean() * torch.arange(float(len(dataset.classes))).repeat(len(images), 1)
+
+    result, _ = evaluate(Large(), dataset, preset=PRESET, batch_size=2)
+
+    assert "out of memory in batches of 2: evaluated in batches of 1" == result.notes[0]
