@@ -313,7 +313,6 @@ def test_timings_that_differ_in_cudnns_choice_have_names_of_their_own() -> None:
 
 
 SMALL = table_of([[("<case", "alexnet"), ("images", "1,234")]])
-SECTION = Section("2 cases | <b>", SMALL, ("first_line", "    # deeper"))
 
 
 @pytest.mark.parametrize(
@@ -334,6 +333,8 @@ def test_a_row_that_is_too_wide_for_the_terminal_has_two_lines(
 
 def test_markdown_escapes_and_nests() -> None:
     """What a name holds is shown; a line that is indented belongs to the one above."""
+    section = Section("2 cases | <b>", SMALL, ("first_line", "    # deeper"))
+
     assert [
         r"### 2 cases \| \<b\>",
         "",
@@ -344,7 +345,7 @@ def test_markdown_escapes_and_nests() -> None:
         r"- first\_line",
         r"  - \# deeper",
         "",
-    ] == list(as_markdown([SECTION]))
+    ] == list(as_markdown([section]))
 
 
 def test_timings_disturbed_alike_share_a_sentence() -> None:
