@@ -102,7 +102,6 @@ SETTINGS = {
         (["bf16"], ["fp32"], [], ["bf16"]),  # fp32 is not judged by the noise floor of bf16
         (["fp32"], ["fp32", "bf16"], ["fp32", "fp32"], []),
         (["fp32", "bf16"], ["bf16"], ["bf16"], ["fp32"]),
-        (["fp32"], ["contiguous"], ["fp32"], []),
         (["contiguous"], ["fp32"], ["contiguous"], []),
     ],
 )
