@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.compare.compare import FAILURES, AccuracyPair, Comparison, compare
+from harness.compare.compare import FAILURES, Comparison, compare
 from harness.errors import RecordError
 from harness.records.evidence import Bounds, ChangedPrediction, Diagnosis, Drift
 from harness.records.results import Missing, Record
@@ -122,11 +122,9 @@ def test_what_it_was_judged_by_is_kept(given: dict[str, Any], arguments: list[st
 
 def _record(resnet18: int = 0, slowdown: float = 1.0, **environment: str) -> Record:
     """Return a run of two models, with a change of ResNet18's count and speed."""
+    correct = {"alexnet": 7_000, "resnet18": 7_000 + resnet18}
     wanted = expected(10_000, 7_000, 9_000, "0.1")
-    cases = [
-        case_result(model, (10_000, 7_000 + change, 9_000), expected=wanted)
-        for model, change in (("alexnet", 0), ("resnet18", resnet18))
-    ]
+    cases = [case_result(model, (10_000, top1, 9_000), expected=wanted) for model, top1 in correct.items()]
     timings = [
         timing_result(
             model,
@@ -223,12 +221,11 @@ def _with_predictions(comparison: Comparison) -> Comparison:
         largest_margin=0.5,
         drift=Drift(1e-4, 1e-3, 2e-3),
     )
-
-    def paired(pair: AccuracyPair, evidence: Any, **changes: Any) -> AccuracyPair:
-        return replace(pair, new=msgspec.structs.replace(pair.new, baseline=evidence), **changes)
-
-    alexnet, resnet18 = comparison.accuracy
-    return replace(comparison, accuracy=(paired(alexnet, same), paired(resnet18, other, changed=changed)))
+    pairs = (
+        replace(pair, new=msgspec.structs.replace(pair.new, baseline=evidence), changed=found)
+        for pair, evidence, found in zip(comparison.accuracy, (same, other), ((), changed), strict=True)
+    )
+    return replace(comparison, accuracy=tuple(pairs))
 
 
 def test_the_report_of_different_runs() -> None:
