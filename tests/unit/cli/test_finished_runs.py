@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,6 @@ def runs(cli: CommandLine) -> CommandLine:
     return cli
 
 
-def _names() -> list[str]:
-    return sorted(path.name for path in Path().iterdir())
-
-
 def _cases(folder: str) -> list[str]:
     return [case.id for case in read_run(Path(folder)).record.cases]
 
@@ -127,7 +124,7 @@ def test_the_tables_are_those_of_one_run(runs: CommandLine, tmp_path: Path) -> N
     assert [["1-2", "vgg16"], ["1-2", "resnet18"], ["3", "alexnet"]] == [line.split()[:2] for line in lines[2:5]]
     assert (ACCURACY, f"results: {tmp_path}/all") == (lines[0], lines[-1])
     assert "throughput: forward alone, images on the device, seeded weights" in lines
-    assert ["a", "all", "b"] == _names()
+    assert ["a", "all", "b"] == sorted(os.listdir())
     assert [RESNET.id, VGG.id, ALEXNET.id] == _cases("all")
 
 
@@ -149,9 +146,7 @@ def test_the_reason_for_a_missing_result_is_above_the_tables(cli: CommandLine, t
         ([RESNET], [timing_result()], 0),
         ([RESNET, FAILED], [], 1),
         ([RESNET, Missing("alexnet-fp32", "error")], [], 1),
-        ([RESNET, Missing("alexnet-fp32")], [], 1),
         ([RESNET], [Missing("alexnet-b32", "error")], 1),
-        ([], [timing_result()], 0),
     ],
 )
 def test_the_status_is_that_of_all_runs(cases: list[Any], timings: list[Any], status: int, cli: CommandLine) -> None:
@@ -185,7 +180,7 @@ def test_a_run_with_damaged_files_leaves_the_earlier_one(runs: CommandLine) -> N
 
     assert 2 == status
     assert "missing, though record.json refers to it; the run is incomplete" in err
-    assert ["a", "b"] == _names()
+    assert ["a", "b"] == sorted(os.listdir())
     assert [VGG.id, ALEXNET.id] == _cases("b")
 
 
@@ -199,7 +194,7 @@ def test_an_interrupt_leaves_nothing(runs: CommandLine, monkeypatch: pytest.Monk
     monkeypatch.setattr(merge, "merge", interrupt)
 
     assert (130, "", "interrupted\n") == runs("merge", "a", "--results", "all")
-    assert ["a", "b"] == _names()
+    assert ["a", "b"] == sorted(os.listdir())
 
 
 @pytest.fixture
@@ -211,14 +206,8 @@ def changed(cli: CommandLine) -> CommandLine:
     return cli
 
 
-@pytest.fixture
-def _extra() -> None:
-    """Skip where the page cannot be made."""
-    for package in ("altair", "jinja2", "vl_convert"):
-        pytest.importorskip(package, reason="needs the extra report")
-
-
-needs_extra = pytest.mark.usefixtures("_extra")
+lacks_extra = any(find_spec(package) is None for package in ("altair", "jinja2", "vl_convert"))
+needs_extra = pytest.mark.skipif(lacks_extra, reason="needs the extra report")
 
 
 def _titles(markdown: str) -> list[str]:

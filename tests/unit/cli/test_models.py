@@ -12,26 +12,21 @@ from torchvision.models import AlexNet_Weights, VGG16_Weights
 from tests.unit.cli.conftest import CommandLine
 
 MODELS = ["--models", "alexnet,vgg16"]
+OWN_FILE = Path(__file__).parents[3] / "expected_accuracy.yaml"
 VERIFIED = [f"{name}-IMAGENET1K_V1: has the published sha256" for name in ("alexnet", "vgg16")]
 
 
-@pytest.fixture
-def own_file(pytestconfig: pytest.Config) -> Path:
-    """The project's own file of expected accuracies."""
-    return pytestconfig.rootpath / "expected_accuracy.yaml"
-
-
-def test_check_finds_no_disagreement(own_file: Path, cli: CommandLine) -> None:
+def test_check_finds_no_disagreement(cli: CommandLine) -> None:
     """The project's file has the values of the installed torchvision; exit status 0."""
-    found = cli("expected", "check", own_file)
+    found = cli("expected", "check", OWN_FILE)
 
-    sentence = f"{own_file}: no disagreement with the 114 weights of torchvision {torchvision.__version__}\n"
+    sentence = f"{OWN_FILE}: no disagreement with the 114 weights of torchvision {torchvision.__version__}\n"
     assert (0, sentence, "") == found
 
 
-def test_check_shows_every_disagreement(own_file: Path, tmp_path: Path, cli: CommandLine) -> None:
+def test_check_shows_every_disagreement(cli: CommandLine) -> None:
     """A changed value, a weight left out and one made up are shown, each on a line; exit status 1."""
-    text = own_file.read_text()
+    text = OWN_FILE.read_text()
     changes = {
         "acc@1: 56.522": "acc@1: 56.524",
         "acc@5: 91.42": "acc@5: 91.418",
@@ -40,7 +35,7 @@ def test_check_shows_every_disagreement(own_file: Path, tmp_path: Path, cli: Com
     for old, new in changes.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
-    (tmp_path / "changed.yaml").write_text(text)
+    Path("changed.yaml").write_text(text)
 
     status, out, err = cli("expected", "check", "changed.yaml")
 
@@ -54,9 +49,9 @@ def test_check_shows_every_disagreement(own_file: Path, tmp_path: Path, cli: Com
     ] == out.splitlines()
 
 
-def test_models_are_listed(tmp_path: Path, cli: CommandLine) -> None:
+def test_models_are_listed(cli: CommandLine) -> None:
     """Each with its expected values, in a table for each dataset; the project's own within 80 columns."""
-    (tmp_path / "own.yaml").write_text(
+    Path("own.yaml").write_text(
         "schema_version: 2\ntolerance: 0.05\n"
         "datasets: {imagenet-1k: {images: 50000, source: s}, own: {images: 8, source: t}}\n"
         "models:\n- {model: alexnet, weights: V1, imagenet-1k: {acc@1: 56.522, acc@5: 79.066},"
@@ -132,9 +127,9 @@ def test_a_file_that_cannot_be_fetched_does_not_stop_the_others(served: list[Pat
     assert (1, VERIFIED[1:]) == (found.status, found.lines[1:])
 
 
-def test_weights_of_a_builder_are_not_checked(own_file: Path, cli: CommandLine) -> None:
+def test_weights_of_a_builder_are_not_checked(cli: CommandLine) -> None:
     """It says so."""
-    found = cli("weights", "verify", "--models=efficientnet_lite0", f"--expected={own_file}")
+    found = cli("weights", "verify", "--models=efficientnet_lite0", f"--expected={OWN_FILE}")
 
     sentence = "efficientnet_lite0-RELEASE: not checked, since its builder brings its weights\n"
     assert (0, sentence, "") == found

@@ -102,7 +102,6 @@ SETTINGS = {
         (["bf16"], ["fp32"], [], ["bf16"]),  # fp32 is not judged by the noise floor of bf16
         (["fp32"], ["fp32", "bf16"], ["fp32", "fp32"], []),
         (["fp32", "bf16"], ["bf16"], ["bf16"], ["fp32"]),
-        (["fp32"], ["contiguous"], ["fp32"], []),
         (["contiguous"], ["fp32"], ["contiguous"], []),
     ],
 )
@@ -142,16 +141,6 @@ def test_the_new_case_is_judged_with_the_old_one_as_its_baseline(
     assert bool(first) == len(_reasons(comparison))
     assert "".join(_reasons(comparison)).startswith(first)
     assert [] == _failures(comparison, "speed", "missing")
-
-
-def test_other_labels_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First of all that may differ."""
-    old = _written(tmp_path / "old")
-    monkeypatch.setattr("tests.records.TARGET", 2)
-
-    [why] = _reasons(compare(old, _written(tmp_path / "new")))
-
-    assert why.startswith("1,000 of 1,000 images have another label\n")
 
 
 def test_a_subset_is_paired_with_the_whole(tmp_path: Path) -> None:
@@ -225,7 +214,6 @@ SECONDS = _seconds(1)
         (_seconds(1, 1.04), (None, None), 0.05, False, []),
         (_seconds(1, 1.04), (None, None), 0.01, True, []),
         (_seconds(1, 1.15), (None, None), 0.05, True, ["takes 15.0 % longer, allowed 5 %"]),
-        (_seconds(1, 1.15), (None, None), 0.20, False, []),
         (_seconds(1, 0.80), (None, None), 0.05, True, []),
         # Another job slows most calls, but not the fastest.
         ([*SECONDS[:6], *_seconds(2, 1.3)], (None, None), 0.05, False, []),
@@ -309,26 +297,15 @@ def test_what_a_pair_of_runs_can_show() -> None:
     assert same.evidence.visible > 0.05
 
 
-def test_damage_is_refused(tmp_path: Path) -> None:
-    """Counts that are not those of the predictions, with the path of the run."""
-    sound, other = _written(tmp_path / "sound"), case_result(counts=(1000, 699, 900))
-    damaged = write_run(tmp_path / "counts", run_record([other]), resnet18=OLD)
-
-    with pytest.raises(RecordError, match=r"counts: .*resnet18.* give 700 \(top-1\)"):
-        compare(damaged, sound)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
         ({"peak_memory": 1_000}, {"peak_memory": 1_200}, "takes 20.0 % more memory, allowed 10 %"),
         ({"peak_memory": 1_000}, {"peak_memory": 1_090}, ""),
-        ({"peak_memory": 1_000}, {"peak_memory": 500}, ""),
         ({"peak_memory": None}, {"peak_memory": 500}, ""),
         ({"peak_memory": 1_000}, {"peak_memory": 2_000, "batch_size": 64}, ""),  # of --batch-sizes auto
         ({"compile_seconds": 10.0}, {"compile_seconds": 20.0}, "takes 100.0 % longer to compile, allowed 25 %"),
         ({"compile_seconds": 10.0}, {"compile_seconds": 12.0}, ""),
-        ({"compile_seconds": None}, {"compile_seconds": 12.0}, ""),
         # The machine took 70 % longer, and then the model takes 18 % longer.
         ({"compile_seconds": 10.0, "yardstick": 1.0}, {"compile_seconds": 20.0, "yardstick": 1.7}, ""),
     ],

@@ -11,7 +11,7 @@ from unittest.mock import ANY, MagicMock, call
 
 import pytest
 
-from harness.options import Options, Process
+from harness.options import Options
 from harness.report import plugin
 from harness.report.progress import Console, Progress, is_terminal
 from tests.records import case_result, run_record, write_run
@@ -21,10 +21,6 @@ class Clock:
     """The clock of tqdm, which shows the time it was last set to."""
 
     now = 100.0
-
-    def __call__(self) -> float:
-        """Return the seconds."""
-        return self.now
 
     def advance(self, progress: Progress, *steps: tuple[float, int], images: int = 1000) -> None:
         """Report so many images done so many seconds after the beginning."""
@@ -55,18 +51,17 @@ class Terminal(io.StringIO):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of tqdm."""
     clock = Clock()
-    monkeypatch.setattr("tqdm.std.time", clock)
+    monkeypatch.setattr("tqdm.std.time", lambda: clock.now)
     return clock
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A terminal of 80 columns as stderr, without CI."""
+    """A terminal of 80 columns as stderr."""
     terminal = Terminal()
     # Not sys.stderr itself, which pytest's capture sets anew before the test.
     monkeypatch.setattr("harness.report.progress.sys", SimpleNamespace(stderr=terminal))
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("CI", raising=False)
     return terminal
 
 
@@ -74,30 +69,23 @@ LONG = "regnet_y_16gf-IMAGENET1K_SWAG_LINEAR_V1-fp32"
 
 
 @pytest.mark.parametrize(
-    ("subject", "images", "steps", "lines"),
+    ("subject", "steps", "lines"),
     [
         (
             "vgg16",
-            50_000,
-            [(0, 0), (5, 8_500), (10, 17_000), (15, 25_500), (19.9, 33_830), (20, 34_000), (25, 50_000)],
+            [(0, 0), (5, 170), (10, 340), (15, 510), (19.9, 677), (20, 680), (25, 1000)],
             [
-                "vgg16: forward: 17,000 of 50,000 images, 1700.00 images/s, 00:19 left",
-                "vgg16: forward: 34,000 of 50,000 images, 1700.00 images/s, 00:09 left",
+                "vgg16: forward: 340 of 1,000 images, 34.00 images/s, 00:19 left",
+                "vgg16: forward: 680 of 1,000 images, 34.00 images/s, 00:09 left",
             ],
         ),
-        (
-            LONG,
-            50_000,
-            [(0, 0), (10, 17_000)],
-            [f"{LONG}: forward: 17,000 of 50,000 images,\n  1700.00 images/s, 00:19 left"],
-        ),
-        ("", 1000, [(0, 0), (5, 500), (9.9, 999), (30, 1000)], []),
+        (LONG, [(0, 0), (10, 340)], [f"{LONG}: forward: 340 of 1,000 images,\n  34.00 images/s, 00:19 left"]),
+        ("", [(0, 0), (5, 500), (9.9, 999), (30, 1000)], []),
         # A store that is half full does not make decoding look fast.
-        ("", 1000, [(0, 500), (20, 600)], ["forward: 600 of 1,000 images,  5.00 images/s, 01:20 left"]),
+        ("", [(0, 500), (20, 600)], ["forward: 600 of 1,000 images,  5.00 images/s, 01:20 left"]),
         # When memory runs out all images are due again, and the speed is that since then.
         (
             "",
-            1000,
             [(0, 0), (9, 900), (10, 0), (19, 90), (20, 100)],
             ["forward: 100 of 1,000 images, 10.00 images/s, 01:30 left"],
         ),
@@ -105,14 +93,14 @@ LONG = "regnet_y_16gf-IMAGENET1K_SWAG_LINEAR_V1-fp32"
     ids=["every ten seconds", "wrapped", "short work", "begun before", "begun again"],
 )
 def test_without_a_terminal_there_are_lines(
-    subject: str, images: int, steps: list[tuple[float, int]], lines: list[str], clock: Clock
+    subject: str, steps: list[tuple[float, int]], lines: list[str], clock: Clock
 ) -> None:
     """Each has the images done, of all, images/s and the time left; what lies between them is not shown."""
     shown: list[str] = []
     lifted = MagicMock()  # pytest's capture, only to show something: progress of every batch costs next to nothing
     console = Console(False, shown.append, uncaptured=lifted)
 
-    clock.advance(Progress("forward", console, subject), *steps, images=images)
+    clock.advance(Progress("forward", console, subject), *steps)
 
     assert lines == shown
     assert bool(lines) == lifted.called
@@ -150,32 +138,28 @@ def test_a_bar_fits_on_the_terminal(clock: Clock, terminal: Terminal) -> None:
     assert "" == last
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize(("ci", "expected"), [("", True), ("true", False)])
-def test_ci_is_no_terminal(ci: str, expected: bool, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ci_is_no_terminal(ci: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its logs keep every frame of a bar."""
-    assert is_terminal()
-    assert terminal.isatty()
-
     monkeypatch.setenv("CI", ci)
 
     assert expected == is_terminal()
 
 
-def _terminal(monkeypatch: pytest.MonkeyPatch, rank: int = 0, world_size: int = 1) -> Any:
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the plugin object that ``pytest_configure`` registers in a process."""
     config = MagicMock(invocation_params=SimpleNamespace(args=()), spec=["invocation_params", "pluginmanager"])
     config.get_verbosity, config.getoption = lambda: 0, lambda _name: None
-    gate = SimpleNamespace(options=Options(process=Process(rank=rank, world_size=world_size)))
-    monkeypatch.setattr(plugin, "gate_of", lambda _config: gate)
+    monkeypatch.setattr(plugin, "gate_of", lambda _config: SimpleNamespace(options=Options()))
     plugin.pytest_configure(config)
     return config.pluginmanager.register.call_args_list[0].args[0]
 
 
-@pytest.mark.parametrize(("world_size", "named"), [(1, ""), (3, "rank 0 of 3, ")])
-def test_one_phase_is_shown_at_a_time(world_size: int, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one before is closed, and all are once the case is over; the first rank shows its own share."""
+def test_one_phase_is_shown_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one before is closed, and all are once the case is over."""
     monkeypatch.setattr("harness.report.progress.Progress", progress := MagicMock())
-    terminal = _terminal(monkeypatch, world_size=world_size)
+    terminal = _terminal(monkeypatch)
 
     for phase, done in (("decoding", 3), ("forward", 0), ("forward", 6)):
         terminal.pytest_imagenet_progress("a", phase, done, 10)
@@ -183,19 +167,10 @@ def test_one_phase_is_shown_at_a_time(world_size: int, named: str, monkeypatch: 
     terminal.pytest_imagenet_progress("b", "decoding", 1, 10)
 
     assert [
-        *(call("decoding", ANY, f"{named}a"), call()(3, 10), call().close()),
-        *(call("forward", ANY, f"{named}a"), call()(0, 10), call()(6, 10), call().close(), call().close()),
-        *(call("decoding", ANY, f"{named}b"), call()(1, 10)),
+        *(call("decoding", ANY, "a"), call()(3, 10), call().close()),
+        *(call("forward", ANY, "a"), call()(0, 10), call()(6, 10), call().close(), call().close()),
+        *(call("decoding", ANY, "b"), call()(1, 10)),
     ] == progress.mock_calls
-
-
-def test_other_ranks_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first speaks for all."""
-    monkeypatch.setattr("harness.report.progress.Progress", progress := MagicMock())
-
-    _terminal(monkeypatch, rank=1, world_size=3).pytest_imagenet_progress("a", "forward", 1, 10)
-
-    assert [] == progress.mock_calls
 
 
 def test_tables_survive_predictions_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from itertools import combinations, permutations, takewhile
-from math import comb
 from pathlib import Path
 
 import msgspec
@@ -131,50 +128,33 @@ def test_table_of_one_case(tmp_path: Path) -> None:
     assert TABLE_OF_ONE == _text(section)
 
 
-def _two(only_above: int, only_below: int) -> dict[str, NDArray[np.bool_]]:
-    """Return whether each of 1,000 images is correct by two models, both on 500, and only one on some others."""
-    images = np.arange(1000)
-    above, below = (images < 500 + only_above), (500 + only_above <= images) & (images < 500 + only_above + only_below)
-    return {"above": above, "below": below | (images < 500)}
-
-
-def _six(images: int) -> dict[str, NDArray[np.bool_]]:
-    """Return the same of six models, some of which are alike."""
-    rates = {"a": 0.73, "b": 0.70, "c": 0.70, "d": 0.66, "e": 0.65, "f": 0.5}
-    rng = np.random.default_rng(0)
-    return {name: rng.random(images) < rate for name, rate in rates.items()}
-
-
 @pytest.mark.parametrize(
-    "correct",
-    [_two(0, 0), _two(5, 0), _two(6, 0), _two(60, 41), _two(60, 39), _six(300), _six(1_000), _six(2_000)],
-    ids=["equal", "p = 0.0625", "p = 0.03125", "p = 0.073", "p = 0.044", "six on 300", "on 1,000", "on 2,000"],
+    ("correct", "ranks"),
+    [
+        ([ALL[:500], ALL[:500]], ["1-2", "1-2"]),
+        ([ALL[:505], ALL[:500]], ["1-2", "1-2"]),  # p = 0.0625
+        ([ALL[:506], ALL[:500]], ["1", "2"]),  # p = 0.03125
+        ([ALL[:560], np.r_[:500, 600:641]], ["1-2", "1-2"]),  # p = 0.073
+        ([ALL[:560], np.r_[:500, 600:639]], ["1", "2"]),  # p = 0.044
+        # Of three tests the smallest p must be below a third of 5 %, the next below a half, the largest below all.
+        ([ALL[:513], ALL[:507], ALL[:500]], ["1", "2", "3"]),  # p = 0.0156 and 0.03125
+        ([ALL[:512], ALL[:506], ALL[:500]], ["1-2", "1-3", "2-3"]),  # p = 0.03125 twice
+        ([ALL[:560], *[np.r_[:500, 600:636]] * 2], ["1-3", "1-3", "1-3"]),  # p = 0.018 twice
+    ],
 )
 def test_ranks_are_those_of_mcnemars_tests_by_holms_method(
-    correct: dict[str, NDArray[np.bool_]], tmp_path: Path
+    correct: list[NDArray[np.int_]], ranks: list[str], tmp_path: Path
 ) -> None:
-    """Image by image, by whole numbers; a file, which holds no predictions, has none."""
-    cases = [case_result(name, (len(right), int(right.sum()), len(right))) for name, right in correct.items()]
-    run = _run(tmp_path, *cases, **{case.model: predictions_of(case, correct[case.model]) for case in cases})
+    """By the images that each model has correct; a file, which holds no predictions, has none."""
+    cases = [case_result(name, (1000, len(images), 1000)) for name, images in zip("abc", correct, strict=False)]
+    known = {
+        case.model: predictions_of(case, np.isin(ALL, images)) for case, images in zip(cases, correct, strict=True)
+    }
+    run = _run(tmp_path, *cases, **known)
 
     ranked, alone = (run_sections(Run(path, run.record))[0] for path in (run.path, run.path / "record.json"))
 
-    p = {}
-    for one, other in permutations(correct, 2):
-        turned = correct[one][correct[one] != correct[other]]
-        heads = sum(comb(len(turned), k) for k in range(int(turned.sum()), len(turned) + 1))
-        p[one, other] = min(Fraction(1), Fraction(2 * heads, 2 ** len(turned)))
-    winners = sorted((min(pair, pair[::-1], key=p.__getitem__) for pair in combinations(correct, 2)), key=p.__getitem__)
-    chances = [Fraction(5, 100 * (len(winners) - index)) for index in range(len(winners))]
-    better = [pair for pair, _ in takewhile(lambda one: p[one[0]] < one[1], zip(winners, chances, strict=True))]
-    expected = {}
-    for name in correct:
-        low, high = (
-            1 + sum(name == loser for _, loser in better),
-            len(correct) - sum(name == best for best, _ in better),
-        )
-        expected[name] = f"{low}-{high}" if low < high else f"{low}"
-    assert expected == {row[1]: row[0] for row in _cells(ranked)[1:]}
+    assert ranks == [row[0] for row in _cells(ranked)[1:]]
     assert {""} == {row[0] for row in _cells(alone)}
 
 
@@ -333,7 +313,6 @@ def test_timings_that_differ_in_cudnns_choice_have_names_of_their_own() -> None:
 
 
 SMALL = table_of([[("<case", "alexnet"), ("images", "1,234")]])
-SECTION = Section("2 cases | <b>", SMALL, ("first_line", "    # deeper"))
 
 
 @pytest.mark.parametrize(
@@ -354,6 +333,8 @@ def test_a_row_that_is_too_wide_for_the_terminal_has_two_lines(
 
 def test_markdown_escapes_and_nests() -> None:
     """What a name holds is shown; a line that is indented belongs to the one above."""
+    section = Section("2 cases | <b>", SMALL, ("first_line", "    # deeper"))
+
     assert [
         r"### 2 cases \| \<b\>",
         "",
@@ -364,7 +345,7 @@ def test_markdown_escapes_and_nests() -> None:
         r"- first\_line",
         r"  - \# deeper",
         "",
-    ] == list(as_markdown([SECTION]))
+    ] == list(as_markdown([section]))
 
 
 def test_timings_disturbed_alike_share_a_sentence() -> None:

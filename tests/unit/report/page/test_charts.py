@@ -44,12 +44,10 @@ def _marks_of(chart: Chart) -> list[tuple[str, float, float]]:
 
 
 def _told_by(chart: Chart) -> list[str]:
-    """Return what each point tells."""
     return [told for told, _, _ in _marks_of(chart)]
 
 
 def _texts_in(chart: Chart) -> set[str]:
-    """Return the names and numbers that are written in a chart."""
     return {str(element.text) for element in ElementTree.fromstring(chart.svg).iter(f"{SVG}text")}
 
 
