@@ -11,7 +11,7 @@ from unittest.mock import ANY, MagicMock, call
 
 import pytest
 
-from harness.options import Options
+from harness.options import Options, Process
 from harness.report import plugin
 from harness.report.progress import Console, Progress, is_terminal
 from tests.records import case_result, run_record, write_run
@@ -147,11 +147,12 @@ def test_ci_is_no_terminal(ci: str, expected: bool, monkeypatch: pytest.MonkeyPa
     assert expected == is_terminal()
 
 
-def _terminal(monkeypatch: pytest.MonkeyPatch) -> Any:
+def _terminal(monkeypatch: pytest.MonkeyPatch, rank: int = 0) -> Any:
     """Return the plugin object that ``pytest_configure`` registers in a process."""
     config = MagicMock(invocation_params=SimpleNamespace(args=()), spec=["invocation_params", "pluginmanager"])
     config.get_verbosity, config.getoption = lambda: 0, lambda _name: None
-    monkeypatch.setattr(plugin, "gate_of", lambda _config: SimpleNamespace(options=Options()))
+    gate = SimpleNamespace(options=Options(process=Process(rank)))
+    monkeypatch.setattr(plugin, "gate_of", lambda _config: gate)
     plugin.pytest_configure(config)
     return config.pluginmanager.register.call_args_list[0].args[0]
 
@@ -171,6 +172,15 @@ def test_one_phase_is_shown_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         *(call("forward", ANY, "a"), call()(0, 10), call()(6, 10), call().close(), call().close()),
         *(call("decoding", ANY, "b"), call()(1, 10)),
     ] == progress.mock_calls
+
+
+def test_other_ranks_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first speaks for all."""
+    monkeypatch.setattr("harness.report.progress.Progress", progress := MagicMock())
+
+    _terminal(monkeypatch, rank=1).pytest_imagenet_progress("a", "forward", 1, 10)
+
+    assert [] == progress.mock_calls
 
 
 def test_tables_survive_predictions_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -271,14 +271,10 @@ def test_refused_speed_says_why() -> None:
 
 def test_what_grew_has_a_table() -> None:
     """And what did not has no row."""
-    small, same, grown = (
-        {"peak_memory": memory, "compile_seconds": seconds}
-        for memory, seconds in ((1_000_000_000, 10.0), (1_010_000_000, 10.1), (1_200_000_000, 20.0))
-    )
-    old, new = (
-        run_record([], [timing_result("alexnet", **first), timing_result(**second)])
-        for first, second in ((small, small), (same, grown))
-    )
+    same = timing_result("alexnet", peak_memory=1_260_000_000, compile_seconds=10.1)
+    grown = timing_result(peak_memory=1_500_000_000, compile_seconds=20.0)
+    old = run_record([], [timing_result(model, compile_seconds=10.0) for model in ("alexnet", "resnet18")])
+    new = run_record([], [same, grown])
 
     lines = _text(_comparison(old, new))
 
@@ -286,7 +282,7 @@ def test_what_grew_has_a_table() -> None:
     assert [
         "peak memory, in GB",
         "memory      old    new   change",
-        "resnet18  1.000  1.200  +20.0 %",
+        "resnet18  1.250  1.500  +20.0 %",
         "",
         "seconds of compiling",
         "compile    old   new    change",
