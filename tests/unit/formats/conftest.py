@@ -7,6 +7,16 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from harness.dataset import open_dataset
+from harness.errors import DatasetError
+
+
+def error_of(path: Path) -> str:
+    """Return the error's message, with PATH in the place of the path."""
+    with pytest.raises(DatasetError) as raised:
+        open_dataset(path)
+    return str(raised.value).replace(str(path), "PATH")
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:

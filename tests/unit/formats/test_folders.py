@@ -115,18 +115,16 @@ ROWS = (
     b"ILSVRC2012_val_00000003,n02105855 1 2 3 4 \n"
     b"ILSVRC2012_val_00000001,n01751748 1 2 3 4 \n"
 )
+OF_A_SPREADSHEET = b"\xef\xbb\xbf" + (HEADER + ROWS).replace(b"\n", b"\r\n")
 
 
-TABLES = {"plain": HEADER + ROWS, "of a spreadsheet": b"\xef\xbb\xbf" + (HEADER + ROWS).replace(b"\n", b"\r\n")}
-
-
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", [HEADER + ROWS, OF_A_SPREADSHEET], ids=["plain", "spreadsheet"])
 @pytest.mark.parametrize("where", [".", "ILSVRC"])
 @pytest.mark.parametrize("given", [".", "ILSVRC"])
-def test_labels_are_joined_by_image(tmp_path: Path, table: str, where: str, given: str) -> None:
+def test_labels_are_joined_by_image(tmp_path: Path, table: bytes, where: str, given: str) -> None:
     """Rows in any order, also such without an image, label the images by the first token, wherever the table lies."""
     write_files(tmp_path, f"{VAL}/{ONE}", f"{VAL}/{TWO}")
-    write_files(tmp_path / where, "LOC_val_solution.csv", data=TABLES[table])
+    write_files(tmp_path / where, "LOC_val_solution.csv", data=table)
 
     dataset = open_dataset(tmp_path / given)
 

@@ -16,6 +16,7 @@ from harness.errors import DatasetError
 from harness.formats import imagenet
 from harness.formats.imagenet import DEVKIT, GROUND_TRUTH
 from tests.archives import write_files, write_tar
+from tests.unit.formats.conftest import error_of
 
 IMAGE = "ILSVRC2012_val_00000001.JPEG"
 
@@ -125,11 +126,8 @@ def test_a_devkit_that_contradicts_the_known_labels_is_an_error(tmp_path: Path, 
     write_files(tmp_path, IMAGE)
     write_files(tmp_path, GROUND_TRUTH, data=encoded(ids))
 
-    with pytest.raises(DatasetError) as raised:
-        open_dataset(tmp_path)
-
-    assert str(raised.value) == (
-        f"{tmp_path / GROUND_TRUTH}: line 3: expected 171, the devkit's id of n02105855, found {wrong}; unpack the "
+    assert error_of(tmp_path) == (
+        f"PATH/{GROUND_TRUTH}: line 3: expected 171, the devkit's id of n02105855, found {wrong}; unpack the "
         "devkit again, or remove it to use the known labels"
     )
 
@@ -140,7 +138,6 @@ NO_GROUND_TRUTH = rf"expected {GROUND_TRUTH} in it, found no such file; download
 DAMAGED_DEVKITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "short": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\n361\n"), "expected 50,000 lines, found 2; unpack"),
     "words": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\nfox\n"), "expected a number in each line: .*'fox'"),
-    "no text": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\n\xff\n"), "expected a number in each line: .*code"),
     "empty": (DEVKIT, lambda path: path.write_bytes(b""), "expected a gzipped tar archive: .*; download"),
     "plain": (DEVKIT, lambda path: path.write_bytes(b"not gzip"), "expected a gzipped tar archive: .*; download"),
     "cut": (DEVKIT, lambda path: path.write_bytes(b"\x1f\x8b\x08\0 x"), "expected a gzipped tar archive: .*; download"),
@@ -178,5 +175,4 @@ def test_a_devkit_with_the_images_or_beside_them_is_compared(
         write_files(tmp_path / "images", images)
     write_files(tmp_path / where, devkit, data=b"1\n")
 
-    with pytest.raises(DatasetError, match="devkit again"):
-        open_dataset(tmp_path / "images")
+    assert error_of(tmp_path / "images").endswith("devkit again")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from harness.dataset import open_dataset
-from harness.errors import DatasetError
 from harness.formats.sources import FileSource, ParquetSource
 from tests.archives import write_parquet
+from tests.unit.formats.conftest import error_of
 
 pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
 parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
@@ -23,14 +23,6 @@ ROWS = [
     (b"one", "ILSVRC2012_val_00000001_n01751748.JPEG", 65),
     (b"two", "data/ILSVRC2012_val_00000002.jpeg", 970),
 ]
-
-
-def error_of(path: Path) -> str:
-    """Return the error's message, after the shard's path."""
-    with pytest.raises(DatasetError) as raised:
-        open_dataset(path)
-    assert str(raised.value).startswith(str(path))
-    return str(raised.value).removeprefix(str(path))
 
 
 def write_table(path: Path, *columns: tuple[str, list[Any]]) -> Path:
@@ -102,10 +94,10 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     path = write_parquet(tmp_path / "val.parquet", ROWS)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
 
-    assert error_of(path) == ": Parquet needs pyarrow, which is not installed: pip install -e '.[parquet]'"
+    assert error_of(path) == "PATH: Parquet needs pyarrow, which is not installed: pip install -e '.[parquet]'"
 
 
-INDEX = ": row 3: expected a class index from 0 to 999, found"
+INDEX = "PATH: row 3: expected a class index from 0 to 999, found"
 
 
 @pytest.mark.parametrize(
@@ -116,8 +108,8 @@ INDEX = ": row 3: expected a class index from 0 to 999, found"
         ((b"", "a.JPEG", -1), f"{INDEX} -1; test sets have no published labels"),
         (
             (b"", "dog_n01440764", 1),  # appended as by Hugging Face, whatever the name before it
-            ": dog_n01440764 (row group 1, row 1): its name says n01440764, but its label 1 is n01443537; the image "
-            "was renamed, or the labels are in another order than ILSVRC2012's",
+            "PATH: dog_n01440764 (row group 1, row 1): its name says n01440764, but its label 1 is n01443537; the "
+            "image was renamed, or the labels are in another order than ILSVRC2012's",
         ),
     ],
 )
@@ -134,7 +126,6 @@ ENCODED, LABEL = ("image", [{"bytes": b"a"}]), ("label", [1])
 @pytest.mark.parametrize(
     ("columns", "found"),
     [
-        ([("pixel", [1])], "pixel int64"),
         ([ENCODED], "image struct<bytes: binary>"),
         ([ENCODED, ("label", ["fox"])], "image struct<bytes: binary>, label string"),
         ([ENCODED, LABEL, LABEL], "image struct<bytes: binary>, label int64, label int64"),
@@ -147,15 +138,15 @@ ENCODED, LABEL = ("image", [{"bytes": b"a"}]), ("label", [1])
 def test_other_columns_are_errors(tmp_path: Path, columns: list[tuple[str, list[Any]]], found: str) -> None:
     """The sentence names the columns that are expected and those that are there."""
     assert error_of(write_table(tmp_path / "val.parquet", *columns)) == (
-        f": expected the columns image struct<bytes: binary, path: string> and label int64, found {found}"
+        f"PATH: expected the columns image struct<bytes: binary, path: string> and label int64, found {found}"
     )
 
 
 def test_a_shard_without_rows_is_an_error(tmp_path: Path) -> None:
     """A table of nothing is no dataset."""
-    path = write_parquet(tmp_path / "val.parquet", [])
+    message = error_of(write_parquet(tmp_path / "val.parquet", []))
 
-    assert error_of(path) == ": expected rows with images, found none in 1 Parquet shards"
+    assert message == "PATH: expected rows with images, found none in 1 Parquet shards"
 
 
 def broken(right: bytes, damage: str) -> bytes:
@@ -179,7 +170,7 @@ def test_a_damaged_shard_is_an_error(tmp_path: Path, damage: str) -> None:
 
     message = error_of(path)
 
-    assert message.startswith(" cannot be read as Parquet: ")
+    assert message.startswith("PATH cannot be read as Parquet: ")
     assert message.endswith("; download it again")
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from harness.dataset import open_dataset
-from harness.errors import DatasetError
 from harness.formats.sources import ArchiveSource, FileSource
 from tests.archives import write_tar
+from tests.unit.formats.conftest import error_of
 
 ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
 FIRST, SECOND = "n01440764", "n01443537"
@@ -29,14 +29,6 @@ def header(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfil
     for field, value in fields.items():
         setattr(info, field, value)
     return info
-
-
-def error_of(path: Path) -> str:
-    """Return the error's message, after the archive's path."""
-    with pytest.raises(DatasetError) as raised:
-        open_dataset(path)
-    assert str(raised.value).startswith(str(path))
-    return str(raised.value).removeprefix(str(path))
 
 
 @pytest.mark.parametrize(
@@ -88,13 +80,13 @@ def test_members_of_every_kind_of_archive_are_read(tmp_path: Path, format_: int)
     [
         (
             {"imagenetv2/0/a.jpeg": b""},
-            ": expected images in class folders named by wnid, or named ILSVRC2012_val_*.JPEG, found "
+            "PATH: expected images in class folders named by wnid, or named ILSVRC2012_val_*.JPEG, found "
             "'imagenetv2/0/a.jpeg'; if it is another dataset format, unpack it and point --imagenet at the folder",
         ),
-        ({"a.txt": b"", "b.txt": b""}, ": expected images, found none among its 2 members"),
+        ({"a.txt": b"", "b.txt": b""}, "PATH: expected images, found none among its 2 members"),
         (
             {f"{FIRST}.tar": b""},  # as in the training set's archive
-            ": expected images, found none among its 1 members, but archives such as 'n01440764.tar': it is no "
+            "PATH: expected images, found none among its 1 members, but archives such as 'n01440764.tar': it is no "
             "validation set; point --imagenet at ILSVRC2012_img_val.tar",
         ),
     ],
@@ -123,7 +115,7 @@ def test_a_member_that_cannot_be_read_in_place_is_an_error(
     tmp_path: Path, member: tarfile.TarInfo, message: str
 ) -> None:
     """Links are not followed, nothing outside is read, and the bytes of a sparse file do not lie in one piece."""
-    assert error_of(write_tar(tmp_path / "x.tar", FILES, member)) == f": member {member.name!r} {message}"
+    assert error_of(write_tar(tmp_path / "x.tar", FILES, member)) == f"PATH: member {member.name!r} {message}"
 
 
 def with_negative_size(data: bytes) -> bytes:
@@ -140,22 +132,20 @@ def long_header(kind: bytes, size: int) -> Callable[[bytes], bytes]:
     return lambda data: header("name", kind, size=size).tobuf(tarfile.GNU_FORMAT) + data
 
 
-UNREADABLE = " cannot be read as a tar archive: "
-OTHER_BYTES = ": expected nothing but zeros from its end at byte {:,} on, found other bytes; it is damaged, or several"
-ENDS_EARLY = " ends early: expected 1,024 zero bytes as its end marker at byte {:,}, found {}; download it again"
-PACKED = ": expected an uncompressed archive, found {}; unpack it by {}"
+UNREADABLE = "PATH cannot be read as a tar archive: "
+OTHER_BYTES = "PATH: expected nothing but zeros from its end at byte {:,} on, found other bytes; it is damaged, or"
+ENDS_EARLY = "PATH ends early: expected 1,024 zero bytes as its end marker at byte {:,}, found {}; download it again"
+PACKED = "PATH: expected an uncompressed archive, found {}; unpack it by {}"
 DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda _: b"", UNREADABLE),
-    "text": (lambda _: b"no archive" * 100, UNREADABLE),
     "gzip": (gzip.compress, PACKED.format("gzip", "gunzip")),
     "bzip2": (bz2.compress, PACKED.format("bzip2", "bunzip2")),
     "xz": (lzma.compress, PACKED.format("xz", "unxz")),
     "zstd": (lambda data: b"\x28\xb5\x2f\xfd" + data, PACKED.format("zstd", "unzstd")),
     "ends in a header": (lambda data: data[:1100], OTHER_BYTES.format(1024)),
-    "ends before a header": (lambda data: data[:1024], ENDS_EARLY.format(1024, 0)),
     "ends in a member": (
         lambda data: data[:2000],
-        f": member '{SECOND}/b.JPEG' ends at byte 2,536, but the archive at 2,000; download it again",
+        f"PATH: member '{SECOND}/b.JPEG' ends at byte 2,536, but the archive at 2,000; download it again",
     ),
     "ends behind a member": (lambda data: data[:2560], ENDS_EARLY.format(2560, 0)),
     "ends in the end marker": (lambda data: data[:3072], ENDS_EARLY.format(2560, 512)),
@@ -163,8 +153,6 @@ DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "joined": (lambda data: 2 * data, OTHER_BYTES.format(2560)),
     "negative size": (with_negative_size, ""),
     "large name": (long_header(tarfile.GNUTYPE_LONGNAME, 2**40), f"{UNREADABLE}a header of {2**40} bytes; download"),
-    "negative name": (long_header(tarfile.GNUTYPE_LONGNAME, -1024), f"{UNREADABLE}a header of -1024 bytes; download"),
-    "large pax header": (long_header(tarfile.XHDTYPE, 2**40), f"{UNREADABLE}a header of {2**40} bytes; download"),
     "negative pax header": (long_header(tarfile.XHDTYPE, -1024), f"{UNREADABLE}a header of -1024 bytes; download"),
     "names without end": (
         lambda data: long_header(tarfile.GNUTYPE_LONGNAME, 4)(b"name".ljust(512, b"\0")) * 3000 + data,
