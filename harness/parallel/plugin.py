@@ -237,7 +237,7 @@ class Ending:
 
     def _leave(self) -> None:
         """Ignore signals while the interpreter ends; after one, do not wait for that."""
-        # Else the interpreter looks through all that torch has made, for 0.8 s; but nanobind, which builds Triton from
+        # Else the interpreter looks through all that torch has made, for 0.8 s; but nanobind, which Triton uses from
         # 3.9 on, would report what is then left as leaked.
         if not any(type(kind).__module__ == "nanobind" for kind in object.__subclasses__()):
             gc.freeze()
