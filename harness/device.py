@@ -72,7 +72,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def release_memory(device: torch.device) -> None:
-    """Return memory that torch's allocator has cached to the device, for blocks of other sizes."""
+    """Release memory that torch's allocator has cached, for blocks of other sizes."""
     if device.type != "cpu":
         getattr(torch, device.type).empty_cache()
 

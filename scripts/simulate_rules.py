@@ -211,7 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         print(f"{title}: percent of {draws:,} draws that fail (95 % interval), by number of images\n")
         print(f"| what changes | check {head[0]}", head[1], *rows(models, faults, draws, rng), "", sep="\n")
-    print("Two models: the share of predictions that differ, and the probability of so many among N by other input\n")
+    print("Two models: the share of predictions that differ, and the probability of that many among N from", end=" ")
+    print("different inputs\n")
     print("| models | differ | N = 100 | 1,000 | 10,000 |", "| --- " * 5 + "|", sep="\n")
     print(*two_models(models, {name: found[:, 0] for name, found in top.items()}), sep="\n")
     return 0

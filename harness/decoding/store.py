@@ -157,7 +157,7 @@ class DecodedImages:
             "changed in the store and decoded again": sorted(self.repaired),
             f"decoded by Pillow, since {self.decoder.name} cannot": [self.ids[index] for index in by_pillow],
         }
-        equal = [f"pixels from the store, {anew:,} decoded anew: equal"] if anew else []
+        equal = [f"{anew:,} stored images decoded again: identical"] if anew else []
         of = f"of {len(self.ids):,} images, the first of them"
         return equal + [f"{what}: {len(ids):,} {of} {ids[0]}" for what, ids in notes.items() if ids]
 
