@@ -157,7 +157,7 @@ def _inputs(old: Side, new: Side) -> Diagnosis | None:
         f"the decoded pixels differ ({differ.sum():,} of {len(after):,} images{up_to})",
         explained=only_the_decoder and bool(changed),
         cause=", ".join(changed) or "different image files or code, since decoder, recipe and versions are the same",
-        details=f"{format(percent, '.0f' if percent >= 10 else '.2g')} % of their sampled values differ{mean}; "
+        details=f"{format(percent, '.0f' if percent >= 10 else '.2g')}% of their sampled values differ{mean}; "
         f"the first image is {after.ids[differ.argmax()]}",
     )
 

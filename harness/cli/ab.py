@@ -59,7 +59,7 @@ def _ab(options: argparse.Namespace) -> int:
             for tried in trial.timings:
                 if tried.evidence.kind in options.fail_on and tried.judged(limits).outcome == NOT_JUDGED:
                     kind = "" if tried.evidence.kind == "speed" else f"{tried.evidence.kind} "
-                    undecided.setdefault(tried.id, []).append(f"{kind}{100 * (tried.evidence.ratio - 1):+.1f} %")
+                    undecided.setdefault(tried.id, []).append(f"{kind}{100 * (tried.evidence.ratio - 1):+.1f}%")
             found = ", ".join(f"{identity} ({', '.join(changes)})" for identity, changes in undecided.items())
             which = f": {found}" if undecided else ""
             print(f"{said}: {counted(len(undecided), 'case')} not decided{which}", flush=True)

@@ -136,7 +136,7 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in cases)
     in_old = [*_ids(before), *(case.id for _, case in cases)]
     in_new = [*_ids(after), *(case.id for case, _ in cases)]
-    missing = {identity: "is not in the new run" for identity in in_old if identity not in in_new}
+    missing = {identity: "missing from the new run" for identity in in_old if identity not in in_new}
     for when, record in (("old", before), ("new", after)):
         for lost in record.missing:
             if lost.id in in_new:

@@ -296,5 +296,5 @@ def _chunks(jobs: Sequence[Job], size: int) -> list[list[Job]]:
     """Split the jobs so that what must be read as a whole, such as a Parquet row group, is read once."""
     chunks: dict[tuple[str, int], list[Job]] = {}
     for index, job in enumerate(jobs):
-        chunks.setdefault(job[1].neighbourhood or ("", index // size), []).append(job)
+        chunks.setdefault(job[1].neighborhood or ("", index // size), []).append(job)
     return list(chunks.values())

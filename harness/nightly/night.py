@@ -194,7 +194,7 @@ class Night:
         for older in sorted(history.glob(_HISTORY))[:-_LONGEST]:
             older.unlink()
         rows = [
-            [("<timing", one.id), ("nights", f"{one.nights}"), ("noise", f"{100 * one.noise:.1f} %"), ("<", one.why)]
+            [("<timing", one.id), ("nights", f"{one.nights}"), ("noise", f"{100 * one.noise:.1f}%"), ("<", one.why)]
             for one in series
         ]
         nights = [Section("speed over all nights", table_of(rows))] if rows else []

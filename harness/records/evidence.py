@@ -226,7 +226,7 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
         else:
             beyond = f", {counted(moved.beyond, 'image')} beyond it" if moved.beyond else ""
             yield (
-                f"logits moved by {moved.median:.1e} (median), {moved.p99:.1e} (99 %), {moved.largest:.1e} (largest) "
+                f"logits moved by {moved.median:.1e} (median), {moved.p99:.1e} (99%), {moved.largest:.1e} (largest) "
                 f"of the logit scale; noise floor {floor.median:.1e} (median), {floor.largest:.1e} (largest){beyond}"
             )
         if self.blind:

@@ -73,10 +73,10 @@ def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], limits: Li
         row += [("interval", interval), ("disturbed", f"{disturbed} of {2 * evidence.pairs}")]
         row.append(("<verdict", _direction(evidence) if decided else "not decided"))
         rows.setdefault(evidence.kind, []).append(row)
-    allowed = ", ".join(f"{100 * getattr(limits, kind):g} % of {kind}" for kind in rows)
+    allowed = ", ".join(f"{100 * getattr(limits, kind):g}% of {kind}" for kind in rows)
     notes = [
         "ratio: what the new side takes over what the old one takes, of speed in seconds",
-        f"interval: {100 * trial.confidence:.2f} %, from the differences between pairs of runs; not decided: the new "
+        f"interval: {100 * trial.confidence:.2f}%, from the differences between pairs of runs; not decided: the new "
         f"side may take more than is allowed ({allowed}), and more runs are needed to tell; disturbed: timings that a "
         "comparison of one run per side would not judge",
     ]
@@ -253,10 +253,10 @@ def _speed_section(comparison: Comparison) -> Section:
     confidence, noise = 100 * confidence_of_each(len(pairs)), 100 * pairs[0].evidence.noise
     visible = max(pair.evidence.visible for pair in pairs)
     notes = [
-        f"interval: {confidence:.2f} %, from the calls of both runs; machine: change of the yardstick, "
+        f"interval: {confidence:.2f}%, from the calls of both runs; machine: change of the yardstick, "
         "a fixed numpy workload timed next to the calls",
-        f"not significant: relative to the machine, part of the interval, or the fastest calls, are within {noise:g} %",
-        f"with one run per side, only slowdowns above {100 * visible:.1f} % can be detected in each of these timings, "
+        f"not significant: relative to the machine, part of the interval, or the fastest calls, are within {noise:g}%",
+        f"with one run per side, only slowdowns above {100 * visible:.1f}% can be detected in each of these timings, "
         "regardless of --max-slowdown; use imagenet-gate ab for smaller ones",
     ]
     notes += disturbed_note({pair.id: pair.evidence.disturbed for pair in pairs})
@@ -265,9 +265,9 @@ def _speed_section(comparison: Comparison) -> Section:
         evidence = pair.evidence
         verdict = "not judged" if evidence.disturbed else _direction(evidence)
         low, high = (f"{100 * (1 / ratio - 1):+.1f}" for ratio in (evidence.high, evidence.low))
-        machine = "-" if evidence.machine is None else f"{100 * (1 / evidence.machine - 1):+.1f} %"
+        machine = "-" if evidence.machine is None else f"{100 * (1 / evidence.machine - 1):+.1f}%"
         row = [("<speed", names[pair.id]), ("old", f"{pair.old.images_per_second:,.1f}")]
-        row += [("new", f"{pair.new.images_per_second:,.1f}"), ("change", f"{100 * evidence.change:+.1f} %")]
+        row += [("new", f"{pair.new.images_per_second:,.1f}"), ("change", f"{100 * evidence.change:+.1f}%")]
         rows.append([*row, ("interval", f"{low} to {high}"), ("machine", machine), ("<verdict", verdict)])
     return Section("speed: images/s from the median call", table_of(rows), tuple(notes))
 
@@ -277,7 +277,7 @@ def _cost_section(kind: str, pairs: Sequence[SpeedPair]) -> Section | None:
     rows, names = [], short_names([pair.new for pair in pairs])
     for pair in (pair for pair in pairs if abs(pair.evidence.ratio - 1) > _CHANGED):
         old, new = (_amount(amounts_of([timing])[kind][0], kind) for timing in (pair.old, pair.new))
-        change = f"{100 * (pair.evidence.ratio - 1):+.1f} %"
+        change = f"{100 * (pair.evidence.ratio - 1):+.1f}%"
         rows.append([(f"<{kind}", names[pair.id]), ("old", old), ("new", new), ("change", change)])
     return Section(_MEASURED[kind], table_of(rows)) if rows else None
 

@@ -27,7 +27,7 @@ from harness.stats import binomial_tail, sampling_band
 from harness.verdict import ALPHA, FAILED, NOT_JUDGED
 
 _RANK = (
-    "rank: ranks by top-1 consistent with these images, with 95 % confidence for all (exact McNemar tests, Holm's "
+    "rank: ranks by top-1 consistent with these images, with 95% confidence for all (exact McNemar tests, Holm's "
     "method)"
 )
 CHANGED = "changed: images with a different top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
@@ -206,7 +206,7 @@ def _baseline_sections(cases: Sequence[CaseResult], *, details: bool) -> list[Se
         row += [("lost", f"{pairing.lost:,}"), ("gained", f"{pairing.gained:,}")]
         top5 = f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})"
         rows.append([*row, ("top-5", top5), ("drift", drifts[-1])])
-        row = [("<drift", names[case.id]), *zip(("median", "99 %", "largest"), drifts, strict=True)]
+        row = [("<drift", names[case.id]), *zip(("median", "99%", "largest"), drifts, strict=True)]
         moved.append([*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}"), ("McNemar's p", f"{pairing.p:.2g}")])
         blind[pairing.blind] = case.id
     unseen = (f"{identity}: {sentence}" for sentence, identity in blind.items() if sentence)
@@ -249,11 +249,11 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
         row = [("images/s", f"{timing.images_per_second:,.1f}")]
         row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
         median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, timing.p99))
-        row += [("ms per call", median), ("p99", p99), ("spread", f"{100 * timing.spread:.1f} %")]
+        row += [("ms per call", median), ("p99", p99), ("spread", f"{100 * timing.spread:.1f}%")]
         rows.append([*head, *row])
         row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", number(timing.gmacs or None, ".2f"))]
         row += [("TFLOP/s", number(timing.tflops or None, ".3f"))]
-        row += [("of peak", f"{100 * timing.share_of_peak:.0f} %" if timing.gmacs else "-")]
+        row += [("of peak", f"{100 * timing.share_of_peak:.0f}%" if timing.gmacs else "-")]
         row += [("compile", number(timing.compile_seconds, ",.1f"))] if any(t.compiled for t in timings) else []
         more.append([*head, *row, ("memory", memory)])
     title = "throughput: forward pass only, images on the device, seeded weights"

@@ -18,7 +18,7 @@ from torch import nn
 from harness.errors import WeightsError
 from harness.expected import ModelSpec
 
-# Variables that decide what torch.load may build: torchvision offers no argument for it, and torch refuses both.
+# Variables that decide what torch.load may build: torchvision offers no argument for it, and torch rejects both.
 _TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
 
 
