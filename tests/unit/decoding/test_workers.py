@@ -33,17 +33,15 @@ def test_workers_use_one_thread_and_leave_interrupts_alone(monkeypatch: pytest.M
 DECODED = """
 import sys
 
-from harness.decoding.decoders import decode
+from harness.decoding.decoders import decode_one
 from harness.decoding.workers import process_pool
 from harness.formats.sources import FileSource
-from harness.options import Decoder
 from harness.preset import Geometry
 
 if __name__ == "__main__":
-    decoder = Decoder(sys.argv[1])
-    with process_pool(1, decoder.name != "pillow") as pool:
-        source = FileSource.of(sys.argv[2])
-        [decoded] = pool.submit(decode, [source], Geometry(32, 28, "bilinear"), decoder).result()
+    decoder, source = sys.argv[1], FileSource.of(sys.argv[2])
+    with process_pool(1, decoder != "pillow") as pool:
+        decoded = pool.submit(decode_one, source, Geometry(32, 28, "bilinear"), decoder).result()
         imported = pool.submit(eval, "[n for n in ('torch', 'torchvision') if n in __import__('sys').modules]").result()
     print(decoded.crop.shape, *imported)
 """
