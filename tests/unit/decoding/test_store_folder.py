@@ -388,7 +388,7 @@ def test_a_store_in_the_place_of_another_is_not_verified(folder: Path) -> None:
 def test_old_stores_and_those_beyond_a_size_are_removed(
     folder: Path, hours: float | None, firsts: int | None, left: int
 ) -> None:
-    """By age, or from the least recently used on, however small, until the rest is small enough; with their locks."""
+    """By age, or from the least recently used on, small or not, until the rest is small enough; with their locks."""
     stores = list_stores(folder)
     size = None if firsts is None else sum(store.size for store in stores[:firsts])
 
