@@ -1,4 +1,4 @@
-"""``imagenet-gate ab``: two environments timed in turns, here interpreters that only write what they were told to."""
+"""``imagenet-gate ab``: two environments timed alternately, here interpreters that only write what they are given."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if name == "cancelled":
 run = json.loads((here / name).with_suffix(".json").read_text())
 run[{key!r}]["created"] = f"2026-11-24T20:{{number:02}}:00+00:00"
 for benchmark, scale in zip(run["benchmarks"], {scales!r}):
-    benchmark["stats"]["data"] = [scale * (1 + 0.001 * (number * 7 % 5))] * 9
+    benchmark["stats"]["data"] = [scale * (1 + 0.001 * (number * 7% 5))] * 9
 [file] = [arg.partition("=")[2] for arg in sys.argv if arg.startswith("--benchmark-json=")]
 pathlib.Path(file).write_text(json.dumps(run))
 sys.exit("ERROR: one failed" if name == "failing" else 0)
@@ -112,8 +112,8 @@ def test_what_is_not_decided_is_said_after_each_look_and_in_the_end(
 @pytest.mark.parametrize(
     ("new", "options", "failed"),
     [
-        ({"peak_memory": 1_200}, [], f"{ALEXNET}: takes +20.0 to +20.0 % more memory, allowed 10 %"),
-        ({"compile_seconds": 20.0}, [], f"{ALEXNET}: takes +100.0 to +100.0 % longer to compile, allowed"),
+        ({"peak_memory": 1_200}, [], f"{ALEXNET}: takes +20.0 to +20.0% more memory, allowed 10%"),
+        ({"compile_seconds": 20.0}, [], f"{ALEXNET}: takes +100.0 to +100.0% longer to compile, allowed"),
         ({"peak_memory": 1_200}, ["--max-memory=25%"], ""),
         ({"compile_seconds": 20.0}, ["--fail-on=speed,memory"], ""),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from harness.decoding import decoders
 from tests.builder import Builder
-from tests.colours import WNIDS
+from tests.colors import WNIDS
 from tests.faults.planted import FAULTS
 from tests.images import noise, save
 from tests.integration.conftest import Gate, table_line
@@ -21,8 +21,8 @@ IMAGES = 320
 @pytest.mark.usefixtures("every_line")
 def test_a_second_run_decodes_nothing(gate: Gate) -> None:
     """The images that a run decoded are used by the next one, with the same values; not with --no-store."""
-    first, second = gate("--imagenet=colours"), gate("--imagenet=colours")
-    without = gate("--imagenet=colours", "--no-store")
+    first, second = gate("--imagenet=colors"), gate("--imagenet=colors")
+    without = gate("--imagenet=colors", "--no-store")
 
     assert [True, False, True] == [": decoding: " in run.stdout.str() for run in (first, second, without)]
     assert table_line(first) == table_line(second) == table_line(without)
@@ -31,13 +31,13 @@ def test_a_second_run_decodes_nothing(gate: Gate) -> None:
 
 def test_a_fault_fails_on_a_store_that_sound_code_filled(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stored pixels would pass; the summary of a sound run says that they were compared."""
-    first, second = gate("--imagenet=colours"), gate("--imagenet=colours")
+    first, second = gate("--imagenet=colors"), gate("--imagenet=colors")
     [fault] = [fault for fault in FAULTS if fault.name == "BGR"]
     monkeypatch.setattr(decoders, "crop_image", fault.replace(decoders.crop_image))
 
-    faulty = gate("--imagenet=colours")
+    faulty = gate("--imagenet=colors")
 
-    anew = "*pixels from the store, 16 decoded anew: equal"
+    anew = "*16 stored images decoded again: identical"
     first.stdout.no_fnmatch_line(anew)
     second.stdout.fnmatch_lines([anew])
     second.assert_outcomes(passed=1)

@@ -105,13 +105,13 @@ def test_files_are_fetched_and_verified(served: list[Path], tmp_path: Path, cli:
         ["alexnet-IMAGENET1K_V1", "233.1", "MiB", sha256[0], "missing", alexnet.as_uri()],
         ["vgg16-IMAGENET1K_V1", "527.8", "MiB", sha256[1], "missing", vgg16.as_uri()],
     ] == [line.split() for line in missing.lines]
-    reason = f"the weights file {cache / alexnet.name} cannot be read: No such file or directory"
+    reason = f"{cache / alexnet.name}: No such file or directory; run `imagenet-gate weights fetch`"
     assert f"alexnet-IMAGENET1K_V1: {reason}" == unverified.lines[0]
     assert VERIFIED == fetched.lines == verified.lines
     assert VERIFIED[0] == damaged.lines[0]
     why = f"vgg16-IMAGENET1K_V1: the weights file {cache / vgg16.name} is damaged or not the"
     assert damaged.lines[1].startswith(why)
-    assert ["there", "there"] == [line.split()[4] for line in there.lines]
+    assert ["present", "present"] == [line.split()[4] for line in there.lines]
     assert b"alexnet" * 2**18 == (cache / alexnet.name).read_bytes()
     answers = (missing, unverified, fetched, verified, damaged, there)
     assert [0, 1, 0, 0, 1, 0] == [answer.status for answer in answers]
