@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -172,25 +173,28 @@ def test_runs_of_other_images_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "tolerance", "sha256", "why"),
+    ("counts", "tolerance", "weights", "why"),
     [
-        ((699, 900), "0.1", "5ha256", []),
-        ((699, 900), "0.05", "5ha256", ["top-1 differs by -0.100 points, tolerance ±0.05"]),
-        ((702, 900), "0.1", "5ha256", ["top-1 differs by +0.200 points, tolerance ±0.1"]),
-        ((700, 898), "0.1", "5ha256", ["top-5 differs by -0.200 points, tolerance ±0.1"]),
+        ((699, 900), "0.1", "aa", []),
+        ((699, 900), "0.05", "aa", ["top-1 differs by -0.100 points, tolerance ±0.05"]),
+        ((702, 900), "0.1", "aa", ["top-1 differs by +0.200 points, tolerance ±0.1"]),
+        ((700, 898), "0.1", "aa", ["top-5 differs by -0.200 points, tolerance ±0.1"]),
         # The same name may stand for something else; a run that does not know its weights is no evidence.
-        ((700, 900), "0.1", "0ther", ["weights: their sha256 is 0ther..., before 5ha256..."]),
-        ((700, 900), "0.1", "", []),
+        ((700, 900), "0.1", "ab", ["weights: their sha256 is b..., before a..."]),
+        ((700, 900), "0.1", ("", "a"), []),
+        ((700, 900), "0.1", ("a", ""), []),
     ],
 )
 def test_totals_of_files_may_differ_by_the_tolerance(
-    counts: tuple[int, int], tolerance: str, sha256: str, why: list[str]
+    counts: tuple[int, int], tolerance: str, weights: Sequence[str], why: list[str]
 ) -> None:
     """A JSON file holds no predictions: the totals are compared, upwards as well as downwards."""
+    before, after = weights
     wanted = expected(50_000, 35_000, 45_000, tolerance)
-    new = case_result(counts=(1000, *counts), expected=wanted, weights_sha256=sha256)
+    old = case_result(weights_sha256=before)
+    new = case_result(counts=(1000, *counts), expected=wanted, weights_sha256=after)
 
-    comparison = _compared(run_record([CASE]), run_record([new]))
+    comparison = _compared(run_record([old]), run_record([new]))
 
     [pair] = comparison.accuracy
     assert isinstance(pair.evidence, Unpaired)
