@@ -141,23 +141,17 @@ def test_a_run_that_cannot_be_written_fails(
     assert before == (project / "run" / "record.json").read_bytes()
 
 
-def test_a_run_without_cases_leaves_nothing(gate: Gate, project: Path) -> None:
-    """For example if -k deselects all."""
-    result = gate(*RUN, "-k", "nothing_of_that_name")
-
-    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert not list(project.glob("run*"))
-
-
 def test_a_run_that_evaluated_nothing_replaces_nothing(gate: Gate, project: Path) -> None:
-    """For example a job that is cancelled at once."""
+    """For example if -k deselects all, or a job is cancelled at once."""
     gate(*RUN)
     before = (project / "run" / "record.json").read_bytes()
+
+    deselected = gate(*RUN, "-k", "nothing_of_that_name")
     add_to_conftest(project, "\nimport pytest\ndef pytest_runtest_setup():\n    pytest.exit('cancelled')\n")
+    cancelled = gate(*RUN)
 
-    result = gate(*RUN)
-
-    result.stdout.fnmatch_lines([f"NOT WRITTEN: nothing was measured for {project}/run"])
+    assert pytest.ExitCode.NO_TESTS_COLLECTED == deselected.ret
+    cancelled.stdout.fnmatch_lines([f"NOT WRITTEN: nothing was measured for {project}/run"])
     assert before == (project / "run" / "record.json").read_bytes()
     assert [] == list(project.glob("run.*"))
 
