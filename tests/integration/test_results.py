@@ -172,7 +172,6 @@ def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest
         changes = dict(arrays)
     changes["top"][3] = changes["top"][3][[1, 0, 2, 3, 4, 5]]
     np.savez(file, **changes)
-    altered, refused = compare()
     record = {**_json(project / "new"), "schema_version": "3.0", "files": {}}
     (project / "new" / "record.json").write_text(json.dumps(record))
     mismatch, damaged = compare()
@@ -180,9 +179,8 @@ def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest
     (project / "new" / "record.json").write_text(json.dumps(record))
     changed, report = compare("--markdown", "report.md")
 
-    assert (0, 2, 1, 1) == (same, altered, mismatch, changed)
+    assert (0, 1, 1) == (same, mismatch, changed)
     assert re.search(r"^nearest .* equal  passed$", equal, re.MULTILINE)
-    assert "its sha256 differs from that in record.json" in refused
     assert ": 12 (top-1) and 14 (top-5) correct of 16 were" in " ".join(damaged.split())
     [line] = [line for line in report.splitlines() if "03.JPEG" in line]
     assert line.startswith("    03.JPEG: colobus -> ")
