@@ -94,6 +94,7 @@ def test_many_runs_are_a_series_and_fail_as_pairs_do(cli: CommandLine) -> None:
     third = _json("third.json", run_record([case_result("vgg16")], [FAST], torch="2.14.1"))
 
     assert (1, SERIES, "") == cli("compare", *paths, third)
+    assert 0 == cli("compare", *paths, third, "--fail-on=none").status
     assert 1 == cli("compare", *paths, paths[0]).status  # though the last run is as the first
 
 
