@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import torch
 
-from harness.baseline.noise import HEADROOM, NoiseFloors, noise_floor_above, read_noise_floors
+from harness.baseline.noise import NoiseFloors, noise_floor_above, read_noise_floors
 from harness.cli.main import main
 from harness.records.evidence import Drift, NoiseFloor, Pairing
 from harness.records.run_folder import read_run
@@ -44,7 +44,6 @@ def test_the_noise_floor_is_above_all_that_was_measured(
         ]
     )
 
-    assert HEADROOM == 4
     assert msgspec.structs.astuple(expected) == pytest.approx(msgspec.structs.astuple(found))
 
 
