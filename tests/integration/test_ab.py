@@ -1,4 +1,4 @@
-"""``imagenet-gate ab``: two environments timed in turns, here interpreters that only write what they were told to."""
+"""``imagenet-gate ab``: two environments timed alternately, here interpreters that only write what they were told to."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if name == "cancelled":
 run = json.loads((here / name).with_suffix(".json").read_text())
 run[{key!r}]["created"] = f"2026-11-24T20:{{number:02}}:00+00:00"
 for benchmark, scale in zip(run["benchmarks"], {scales!r}):
-    benchmark["stats"]["data"] = [scale * (1 + 0.001 * (number * 7 % 5))] * 9
+    benchmark["stats"]["data"] = [scale * (1 + 0.001 * (number * 7% 5))] * 9
 [file] = [arg.partition("=")[2] for arg in sys.argv if arg.startswith("--benchmark-json=")]
 pathlib.Path(file).write_text(json.dumps(run))
 sys.exit("Traceback\\nERROR: one failed" if name == "failing" else 0)
@@ -123,8 +123,8 @@ def test_memory_and_the_time_to_compile_are_judged_by_the_same_rule(
     assert lines[4].endswith(": 0 cases not decided")
     assert "FAILED: 2 of 2 timings" in lines
     shown = "\n".join(lines).replace("\n ", "")
-    assert f"{ALEXNET}: takes +20.0 to +20.0 % more memory, allowed 10 %" in shown
-    assert f"{ALEXNET}: takes +100.0 to +100.0 % longer to compile, allowed" in shown
+    assert f"{ALEXNET}: takes +20.0 to +20.0% more memory, allowed 10%" in shown
+    assert f"{ALEXNET}: takes +100.0 to +100.0% longer to compile, allowed" in shown
     assert ["speed", "memory", "compile"] == [line.split()[0] for line in lines if line.endswith("verdict")]
 
 

@@ -17,13 +17,13 @@ from harness.records import run_folder
 from harness.records.results import Missing
 from harness.records.run_folder import read_run
 from harness.report.crops import crops_of
-from tests.colours import TOP1, TOP5
+from tests.colors import TOP1, TOP5
 from tests.integration.conftest import Gate, add_to_conftest, entry, expect, measured, table_line
 
 CASE = "nearest-V1-fp32"
-RUN = ("--imagenet=colours", "--results=run")
-AGAIN = entry("again").replace(", colours: *values", "")  # nothing is published for it
-NAN = entry("nan", "tests.colours:always_nan")
+RUN = ("--imagenet=colors", "--results=run")
+AGAIN = entry("again").replace(", colors: *values", "")  # nothing is published for it
+NAN = entry("nan", "tests.colors:always_nan")
 
 
 def _json(folder: Path) -> dict[str, Any]:
@@ -40,15 +40,15 @@ def test_the_record_holds_what_was_measured(gate: Gate, project: Path) -> None:
     values = _json(project / "run")
     [case] = values["cases"]
     assert (values["schema_version"], values["environment"]["device"]) == ("3.2", "cpu")
-    assert {"name": "colours", "images": 16, "classes": 8}.items() <= values["dataset"].items()
+    assert {"name": "colors", "images": 16, "classes": 8}.items() <= values["dataset"].items()
     assert list(imagenet.wnids()) == values["dataset"]["class_names"]
-    assert {"id": CASE, "outcome": "passed", "dataset": "colours"}.items() <= case.items()
+    assert {"id": CASE, "outcome": "passed", "dataset": "colors"}.items() <= case.items()
     assert {"images": 16, "top1": TOP1, "top5": TOP5} == case["counts"] == case["expected"]["counts"]
     assert case["expected"]["origin"] == "published"
     assert [(check["name"], check["outcome"]) for check in case["checks"]] == [("top-1", "passed"), ("top-5", "passed")]
     [command] = values["commands"]
     assert "python -m pytest " in command  # after variables such as OMP_NUM_THREADS, if they are set
-    assert command.endswith("--imagenet=colours --results=run")
+    assert command.endswith("--imagenet=colors --results=run")
     phases = case["seconds"]
     assert all(seconds > 0 for seconds in phases.values())
     assert sum(phases.values()) - phases["total"] <= phases["total"]
@@ -65,7 +65,7 @@ def test_workers_of_xdist_write_one_record(gate: Gate, project: Path) -> None:
     baseline, which also judges the one that has no published values, and with float64.
     """
     expect(project, {}, AGAIN, NAN)
-    options = ("--imagenet=colours", "--models=all", "--reference=cpu:fp64")
+    options = ("--imagenet=colors", "--models=all", "--reference=cpu:fp64")
     single = gate(*options, "--results=one", "--no-store")
 
     both = gate(*options, "--results=two", "--baseline=one", "-n", "2", "-p", "xdist")
@@ -73,8 +73,8 @@ def test_workers_of_xdist_write_one_record(gate: Gate, project: Path) -> None:
     both.assert_outcomes(passed=2, errors=1)
     both.stdout.re_match_lines(
         [
-            r"dataset: colours",
-            r"nearest-V1-fp32: .* of 0.0001, largest drift from float64 on cpu, ",
+            r"dataset: colors",
+            r"nearest-V1-fp32: .*, allowed 0.0001; largest drift from float64 on cpu, ",
             r"1-2 +again .* 75.000 .* - .* passed$",
             r"1-2 +nearest .* passed$",
         ]
@@ -158,8 +158,8 @@ def test_a_run_that_evaluated_nothing_replaces_nothing(gate: Gate, project: Path
 
 def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One of 16 predictions is changed; the comparison names the image and its classes, before and after."""
-    gate("--imagenet=colours", "--results=old")
-    gate("--imagenet=colours", "--results=new")
+    gate("--imagenet=colors", "--results=old")
+    gate("--imagenet=colors", "--results=new")
 
     def compare(*options: str) -> tuple[int, str]:
         capsys.readouterr()

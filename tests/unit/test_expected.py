@@ -80,7 +80,7 @@ BAD = [
     ("acc@1: 69.758", "acc@1: -1", "acc@1 must be percent between 0 and 100, found -1"),
     ("acc@1: 69.758", "acc@1: nan", "imagenet-1k: acc@1 must be percent between 0 and 100, found NaN"),
     ("acc@5: 89.078", "acc@5: 100.002", "acc@5 must be percent between 0 and 100, found 100.002"),
-    ("acc@1: 69.758", "acc@1: 69.758 %", "at `$.acc@1`; found {'acc@1': '69.758 %', 'acc@5'"),
+    ("acc@1: 69.758", "acc@1: 69.758%", "at `$.acc@1`; found {'acc@1': '69.758%', 'acc@5'"),
     ("acc@1: 69.758, acc@5: 89.078", "acc@1: 89.078, acc@5: 69.758", "acc@5 must be at least acc@1"),
     ("team.models:net", "team.models", "'^[^:]+:[^:]+$' - at `$.builder`"),
     ("weights: V1,", "weights: V1, builder: 'a:b',", "builder and preset go together"),

@@ -224,7 +224,7 @@ def test_an_outcome_that_its_checks_contradict_is_an_error(judged_by_other_rules
     case["outcome"] = {"passed": "failed"}.get(case["outcome"], "passed")
     if judged_by_other_rules:
         case["checks"] = [{"name": "another rule", "outcome": case["outcome"], "detail": ""}]
-    refused = pytest.raises(RecordError, match=rf"the outcome of {CASE.id} does not follow from its checks")
+    rejected = pytest.raises(RecordError, match=rf"the outcome of {CASE.id} does not follow from its checks")
 
-    with nullcontext() if judged_by_other_rules else refused:
+    with nullcontext() if judged_by_other_rules else rejected:
         assert RECORD == _read(tmp_path, values)

@@ -122,12 +122,12 @@ def test_message_of_a_failure(counts: Counts, expected: Expected | None, message
 
 def test_a_message_has_the_cause_before_its_effects_in_80_columns() -> None:
     """The comparison with the baseline comes before the accuracy, whose change it explains, and what passed is last."""
-    other = Diagnosis("weights", "the model has other weights", cause="another file of weights " * 8)
+    other = Diagnosis("weights", "the weights differ", cause="another file of weights " * 8)
     evidence = pairing(images=50_000, changed=9, lost=9, diagnosis=other)
 
     lines = str(judge(Counts(50_000, 32_980, 44_539), RESNET18, "", evidence)).split("\n")
 
-    assert "the model has other weights" == lines[0]
+    assert "the weights differ" == lines[0]
     assert ["top-1", "top-5"] == [line.partition(":")[0] for line in lines if not line.startswith(" ")][1:]
     assert "    top-1 65.978 -> 65.960, top-5 89.078 -> 89.078" in lines
     assert max(map(len, lines)) <= 80
@@ -239,5 +239,5 @@ def test_a_call_may_take_longer_insignificantly_or_by_what_is_allowed() -> None:
     noisy = SpeedChange(ratio=1.3, low=0.9, high=1.7, fastest=1.3, machine=None, noise=0.05)
     slow_machine = SpeedChange(ratio=1.3, low=1.28, high=1.32, fastest=1.3, machine=1.3, noise=0.05)
 
-    assert Check("speed", "failed", "takes 30.0 % longer, allowed 10 %") == judge_speed(slower, 0.1)
+    assert Check("speed", "failed", "takes 30.0% longer, allowed 10%") == judge_speed(slower, 0.1)
     assert ["passed"] * 3 == [judge_speed(*each).outcome for each in ((slower, 0.4), (noisy, 0.1), (slow_machine, 0.1))]

@@ -40,7 +40,7 @@ def _pair(old: Record, new: Record) -> list[str]:
 @pytest.mark.parametrize(
     ("old", "new", "options", "status"),
     [
-        (FASTER, SLOWER, [], 1),  # by 19.8 %
+        (FASTER, SLOWER, [], 1),  # by 19.8%
         (FASTER, SLOWER, ["--max-slowdown", "19"], 1),
         (FASTER, SLOWER, ["--max-slowdown=21%"], 0),
         (FASTER, SLOWER, ["--noise=30%"], 0),
@@ -77,14 +77,13 @@ run  outcome  against [1]  changed  against the one before  changed
 [1]  passed   -                  -  -                             -
 [2]  passed   FAILED             -  FAILED                        -
 [3]  passed   FAILED             -  FAILED                        -
-changed: images with another top-1 prediction, in brackets those beyond noise,
-  which arithmetic alone cannot explain
+changed: images with a different top-1 prediction, in brackets those beyond
+  noise, which arithmetic alone cannot explain
 
 FAILED: 2 of 2 later runs
-[2] against [1]: resnet18-IMAGENET1K_V1-fp32-b32: takes 19.8 % longer, allowed
-  5 %
-[3] against [1]: resnet18-IMAGENET1K_V1-fp32: is not in the new run
-[3] against [2]: resnet18-IMAGENET1K_V1-fp32: is not in the new run
+[2] against [1]: resnet18-IMAGENET1K_V1-fp32-b32: takes 19.8% longer, allowed 5%
+[3] against [1]: resnet18-IMAGENET1K_V1-fp32: missing from the new run
+[3] against [2]: resnet18-IMAGENET1K_V1-fp32: missing from the new run
 """
 
 

@@ -16,7 +16,7 @@ from harness.cli import merge
 from harness.formats import imagenet
 from harness.records.results import Missing
 from harness.records.run_folder import read_run
-from tests.colours import write_dataset
+from tests.colors import write_dataset
 from tests.images import save
 from tests.records import case_result, counted, expected, predictions_of, run_record, swapped, timing_result, write_run
 from tests.unit.cli.conftest import CommandLine
@@ -113,7 +113,7 @@ def test_the_tables_are_those_of_one_run(runs: CommandLine, tmp_path: Path) -> N
     assert (1, "") == (status, err)
     assert [["1-2", "vgg16"], ["1-2", "resnet18"], ["3", "alexnet"]] == [line.split()[:2] for line in lines[2:5]]
     assert (ACCURACY, f"results: {tmp_path}/all") == (lines[0], lines[-1])
-    assert "throughput: forward alone, images on the device, seeded weights" in lines
+    assert "throughput: forward pass only, images on the device, seeded weights" in lines
     assert ["a", "all", "b"] == sorted(os.listdir())
     assert [RESNET.id, VGG.id, FAILED.id] == _cases("all")
     assert 0 == runs("merge", "a", "--results", "all").status
@@ -192,7 +192,7 @@ def test_page_and_markdown_are_written(measured: CommandLine) -> None:
     assert page.startswith("r.html: ")
     assert markdown.startswith("r.md: ")
     assert f"<title>{sentence}</title>" in Path("r.html").read_text()
-    throughput = "throughput: forward alone, images on the device, seeded weights"
+    throughput = "throughput: forward pass only, images on the device, seeded weights"
     assert [sentence, "environment", ACCURACY, throughput] == _titles("r.md")
     assert "| torch | 2.9.1 |" in Path("r.md").read_text()
 
@@ -220,13 +220,13 @@ def test_pictures_of_others_images_are_shown_only_if_they_are_named(changed: Com
     hidden = Path("r.html").read_text()
     changed("report", "old", "new", *page, "images")
     shown = Path("r.html").read_text()
-    others = changed("report", "old", "new", *page, write_dataset(Path("colours")))
+    others = changed("report", "old", "new", *page, write_dataset(Path("colors")))
     nowhere = changed("report", "old", *page, "/nowhere")
 
     assert "<img" not in hidden
-    assert "the terms of imagenet-1k may forbid passing them on. Where they do not, --images DIR" in hidden
+    assert "the terms of imagenet-1k may forbid redistributing them. Where they do not, --images DIR" in hidden
     assert 1 == shown.count('<img src="data:image/jpeg;base64,')
-    lacks = "error: --images colours: expected the images of imagenet-1k, found none called '0000.JPEG'\n"
+    lacks = "error: --images colors: expected the images of imagenet-1k, found none called '0000.JPEG'\n"
     assert (2, "", lacks) == others
     assert nowhere.err.startswith("error: --images '/nowhere': expected a folder or archive of images")
 

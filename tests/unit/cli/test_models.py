@@ -103,13 +103,13 @@ def test_files_are_fetched_and_verified(served: list[Path], tmp_path: Path, cli:
         ["alexnet-IMAGENET1K_V1", "233.1", "MiB", sha256[0], "missing", alexnet.as_uri()],
         ["vgg16-IMAGENET1K_V1", "527.8", "MiB", sha256[1], "missing", vgg16.as_uri()],
     ] == [line.split() for line in missing.lines[:2]]
-    reason = f"the weights file {cache / alexnet.name} cannot be read: No such file or directory"
+    reason = f"{cache / alexnet.name}: No such file or directory; run `imagenet-gate weights fetch`"
     assert f"alexnet-IMAGENET1K_V1: {reason}" == unverified.lines[0]
     assert VERIFIED == fetched.lines == verified.lines
     why = f"alexnet-IMAGENET1K_V1: the weights file {cache / alexnet.name} is damaged or not the"
     assert damaged.lines[0].startswith(why)
     assert VERIFIED[1:] == damaged.lines[1:]
-    assert ["there", "there"] == [line.split()[4] for line in there.lines[:2]]
+    assert ["present", "present"] == [line.split()[4] for line in there.lines[:2]]
     assert b"vgg16" * 2**18 == (cache / vgg16.name).read_bytes()
     answers = (missing, unverified, fetched, verified, damaged, there)
     assert [0, 1, 0, 0, 1, 0] == [answer.status for answer in answers]

@@ -1,4 +1,4 @@
-"""Tests of harness.compare.trial: several runs a side."""
+"""Tests of harness.compare.trial: several runs per side."""
 
 from __future__ import annotations
 
@@ -126,6 +126,6 @@ SOFTWARE = r"^old-0.json and late-0.json: the runs of one side must be of the sa
     ids=["numbers", "too few", "software", "hardware", "nothing in common"],
 )
 def test_what_cannot_be_compared(old: list[Run], new: list[Run], message: str) -> None:
-    """It is refused, in one sentence."""
+    """It is rejected, in one sentence."""
     with pytest.raises(RecordError, match=message):
         try_speed(old, new)

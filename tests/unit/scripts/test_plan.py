@@ -40,7 +40,7 @@ def test_images_for_a_paired_test(regression: float, discordant: float, power: f
 
 
 def test_the_loss_that_all_images_find_is_found_that_often() -> None:
-    """Drawn a thousand times; for a change of 2 % of the images 0.4 points, of which the tolerance would miss none."""
+    """Drawn a thousand times; for a change of 2% of the images 0.4 points, of which the tolerance would miss none."""
     loss = found_in_all(0.02, power=0.99)
 
     share = np.array([0.02 + loss, 0.02 - loss]) / 2
