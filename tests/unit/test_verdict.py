@@ -14,9 +14,8 @@ from harness.dataset import SYNTHETIC
 from harness.predictions import Predictions, count
 from harness.records.accuracy_file import read_expected
 from harness.records.evidence import Bounds, Counts, Diagnosis, Expected, Pairing, Policy, Unpaired
-from harness.records.speed import SpeedChange
 from harness.stats import sampling_band
-from harness.verdict import ALPHA, Check, Verdict, judge, judge_speed, worst
+from harness.verdict import ALPHA, Check, Verdict, judge, worst
 from tests.records import expected, pairing
 
 PUBLISHED = Counts(images=50_000, top1=34_879, top5=44_539)
@@ -231,13 +230,3 @@ def test_the_worst_outcome_counts() -> None:
     assert "passed" == worst(["passed", "passed"])
     assert "warning" == worst(["passed", "warning"])
     assert "failed" == worst(["failed", "warning", "passed"]) == worst([])
-
-
-def test_a_call_may_take_longer_insignificantly_or_by_what_is_allowed() -> None:
-    """The yardstick's own change is taken off."""
-    slower = SpeedChange(ratio=1.3, low=1.28, high=1.32, fastest=1.3, machine=None, noise=0.05)
-    noisy = SpeedChange(ratio=1.3, low=0.9, high=1.7, fastest=1.3, machine=None, noise=0.05)
-    slow_machine = SpeedChange(ratio=1.3, low=1.28, high=1.32, fastest=1.3, machine=1.3, noise=0.05)
-
-    assert Check("speed", "failed", "takes 30.0 % longer, allowed 10 %") == judge_speed(slower, 0.1)
-    assert ["passed"] * 3 == [judge_speed(*each).outcome for each in ((slower, 0.4), (noisy, 0.1), (slow_machine, 0.1))]
