@@ -37,7 +37,6 @@ def test_module_can_be_run(pytestconfig: pytest.Config, tmp_path: Path) -> None:
         ("compare a b --fail-on=sped", "missing, or none; found 'sped'"),
         ("compare a b --max-slowdown=fast", "expected a percentage such as 5%, found 'fast'"),
         ("compare a b --max-slowdown=-1", "expected a percentage such as 5%, found '-1'"),
-        ("compare a b --noise=nan", "expected a percentage such as 5%, found 'nan'"),
         ("merge '' --results all", "argument RUN: expected a folder, found nothing"),
         ("report run", "give -o FILE for a page, --markdown FILE, or both"),
         ("store prune", "give --older-than or --max-size, or both; without them nothing is removed"),

@@ -189,11 +189,7 @@ def test_models_of_many_kinds_are_evaluated(build: Callable[[], Any]) -> None:
     one, again, changed = loaded
     if build is int8:
         layer: Any = changed.module.get_submodule("fc")
-        weight, bias = layer.weight(), layer.bias()
-        integers = weight.int_repr()
-        integers[0, 0] += 1
-        scales = weight.q_per_channel_scales(), weight.q_per_channel_zero_points(), weight.q_per_channel_axis()
-        layer.set_weight_bias(torch._make_per_channel_quantized_tensor(integers, *scales), bias)
+        layer.set_weight_bias(layer.weight(), layer.bias() + 1)
     else:
         with torch.no_grad():
             next(changed.module.parameters()).view(-1)[0] += 1
@@ -347,14 +343,16 @@ def test_a_device_without_memory_for_the_model_is_an_error(monkeypatch: pytest.M
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_the_scale_and_the_zero_point_of_a_quantized_tensor_count() -> None:
+def test_integers_scale_and_zero_point_of_a_quantized_tensor_count() -> None:
     """The same integers are other weights under another scale, of the whole tensor or of a channel."""
-    integers, zeros = torch.ones(2, 3, dtype=torch.int8), torch.zeros(2, dtype=torch.int64)
-    whole = [torch._make_per_tensor_quantized_tensor(integers, *scale) for scale in ((0.1, 0), (0.2, 0), (0.1, 1))]
-    scales = torch.tensor([[0.1, 0.1], [0.1, 0.2]])
-    channels = [torch._make_per_channel_quantized_tensor(integers, scale, zeros, 0) for scale in scales]
-    modules = [nn.Module() for _ in range(5)]
+    ones, zeros = torch.ones(2, 3, dtype=torch.int8), torch.zeros(2, dtype=torch.int64)
+    whole = [torch._make_per_tensor_quantized_tensor(ones, *scale) for scale in ((0.1, 0), (0.2, 0), (0.1, 1))]
+    channels = [
+        torch._make_per_channel_quantized_tensor(integers, torch.tensor(scales), zeros, 0)
+        for integers, scales in ((ones, [0.1, 0.1]), (ones, [0.1, 0.2]), (2 * ones, [0.1, 0.1]))
+    ]
+    modules = [nn.Module() for _ in range(6)]
     for module, tensor in zip(modules, [*whole, *channels], strict=True):
         module.register_buffer("packed", tensor)
 
-    assert 5 == len({digest_of_weights(module) for module in modules})
+    assert 6 == len({digest_of_weights(module) for module in modules})
