@@ -85,18 +85,16 @@ def evidence_of_any_severity(draw: st.DrawFn) -> Pairing:
 
 @settings(max_examples=400)
 @given(
-    evidence=evidence_of_any_severity(),
-    factor=st.floats(1, 1e6),
-    extra=st.integers(0, 20),
-    more=st.integers(0, 60),
-    near_ties=st.sampled_from([0, 5, 60]),
+    evidence_of_any_severity(), st.floats(1, 1e6), st.integers(0, 20), st.integers(0, 60), st.sampled_from([0, 5, 60])
 )
-def test_worse_evidence_passes_no_more(evidence: Pairing, factor: float, extra: int, more: int, near_ties: int) -> None:
+def test_worse_evidence_passes_no_more(
+    evidence: Pairing, factor: float, beyond: int, more: int, near_ties: int
+) -> None:
     """Neither more drift, nor more changed predictions, also if fewer of them are near-ties."""
     fewer = min(evidence.near_ties, near_ties)
     changed = msgspec.structs.replace(evidence, changed=evidence.changed + more, near_ties=fewer)
 
     assert paired(evidence) <= paired(changed)
     if (drift := evidence.drift) is not None:
-        moved = Drift(factor * drift.median, factor * drift.p99, factor * drift.largest, drift.beyond + extra)
+        moved = Drift(factor * drift.median, factor * drift.p99, factor * drift.largest, drift.beyond + beyond)
         assert paired(evidence) <= paired(msgspec.structs.replace(evidence, drift=moved))

@@ -25,17 +25,10 @@ from harness.errors import RecordError, ResultsError
 from harness.predictions import Predictions
 from harness.records.results import DatasetFacts, Missing, Record, plain, record_json
 from harness.records.run_folder import NewRun, read_run, write_predictions, write_whole
-from tests.records import case_result, run_record, timing_result
+from tests.records import case_result, random_predictions, run_record, timing_result
 
 TARGETS = np.array([0, 6], np.int16)
-PREDICTIONS = Predictions(
-    ids=np.array(["n01440764/a.JPEG", "n01443537/ü.JPEG"]),
-    top=np.array([[0, 1, 2, 3, 4, 5], [9, 8, 7, 6, 5, 4]], np.int16),
-    logits=np.array([[5, 4, 3, 2, 1, 1], [9, 8, 7, 6, 5.5, -1]], np.float32),
-    logsumexp=np.array([5.5, 9.5], np.float32),
-    hashes=np.arange(32, dtype=np.uint8).reshape(2, 16),
-    samples=np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3),
-)
+PREDICTIONS = replace(random_predictions(0, 2, 10), ids=np.array(["n01440764/a.JPEG", "n01443537/ü.JPEG"]))
 CASE = case_result(counts=(2, 1, 2), inputs_digest=PREDICTIONS.inputs_digest)
 TIMING = timing_result(seconds=(0.25, 0.5))
 DIGEST = digest_of(PREDICTIONS.ids.tolist(), TARGETS)
@@ -89,8 +82,7 @@ def test_a_run_is_read_as_it_was_written(known: Any, tmp_path: Path) -> None:
 
 def test_models_of_one_geometry_share_their_inputs(tmp_path: Path) -> None:
     """A folder holds what is documented, and there is nothing beside it."""
-    assert PREDICTIONS.hashes is not None
-    other = replace(PREDICTIONS, hashes=PREDICTIONS.hashes[::-1].copy())
+    other = replace(random_predictions(1, 2, 10), ids=PREDICTIONS.ids)
     run = NewRun(tmp_path / "run")
     for case, predictions in (("a", PREDICTIONS), ("b", PREDICTIONS), ("../../own/net", other)):
         write_predictions(run.staging, case, predictions, TARGETS)
