@@ -128,6 +128,7 @@ def test_the_first_version_of_schema_3_is_read(tmp_path: Path) -> None:
         ("cases 0 counts images", 0, r"`int` >= 1"),
         ("cases 0 counts images", 10**400, r"`int` <= |out of range"),
         ("cases 0 gmacs", 1e308, r"`float` <= "),
+        ("cases 0 images_per_second", -1, r"`float` >= 0"),
         ("cases 0 precision", "fp99", r"precision must be one of fp32, .*'fp99'"),
         ("cases 0 memory_format", "any", r"memory_format must be one of channels_last, .*'any'"),
         ("cases 0 model", "a\x1b[1m", r"matching regex"),
