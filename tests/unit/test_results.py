@@ -1,4 +1,4 @@
-"""Tests of harness.records.results: the schema of ``record.json``, and what follows from a result."""
+"""Tests of harness.records.results and environment: the schema of ``record.json``, and what follows from a result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.errors import RecordError
 from harness.records.evidence import Bounds, ChangedPrediction, Counts, NoiseFloor, Policy, Unpaired
 from harness.records.results import DatasetFacts, Missing, Record, record_json
 from harness.records.run_folder import read_run
-from tests.records import case_result, expected, pairing, run_record, timing_result
+from tests.records import ENVIRONMENT, case_result, expected, pairing, run_record, timing_result
 
 PAIRING = pairing(
     changed=3,
@@ -176,6 +176,14 @@ def test_what_follows_from_the_calls() -> None:
     found = timing.info()
     assert pytest.approx(expected) == {name: found[name] for name in expected}
     assert "seconds" not in found
+
+
+def test_environments_are_compared_fact_by_fact() -> None:
+    """Also where one of the two does not know a fact."""
+    other = msgspec.structs.replace(ENVIRONMENT, torch="2.14.1", cuda=None)
+
+    assert [("torch", "2.9.1", "2.14.1"), ("cuda", "13.0", None)] == list(ENVIRONMENT.differences(other))
+    assert [("torch", "2.14.1", "2.9.1"), ("cuda", None, "13.0")] == list(other.differences(ENVIRONMENT))
 
 
 def test_an_outcome_that_its_checks_contradict_is_an_error(tmp_path: Path) -> None:
