@@ -50,7 +50,7 @@ def test_a_run_compared_with_itself_does_not_differ(drawn: tuple[Record, dict[st
         status = main(["compare", str(run.path), str(run.path)])
 
     lines = shown.getvalue().splitlines()
-    assert (0, 1) == (status, lines.count("environment: no difference"))
+    assert (0, 1) == (status, lines.count("environment: no differences"))
     cells = [line.split() for line in lines if line.startswith("model")]
     equal = [["equal"] if known[case.model].logits is not None else ["-"] for case in record.cases]
     assert [["0", "(0)", "1", *drift] for drift in equal] == [row[-5:-1] for row in cells], lines

@@ -92,7 +92,7 @@ def test_a_module_gives_what_torchvisions_transforms_and_a_plain_loop_give(datas
     assert contiguous == result.setting
     assert list(MEAN) == result.preparation["mean"]
     assert "failed" == result.outcome
-    unpublished = "none for Sequential-GIVEN on synthetic; known on: no dataset\n    measured on 13 images: "
+    unpublished = "none for Sequential-GIVEN on synthetic; published for no dataset\n    measured on 13 images: "
     assert str(result.verdict).startswith(f"published values: {unpublished}")
 
 
@@ -118,9 +118,9 @@ def test_the_preset_is_checked(wrong: Any, dataset: ImageDataset, monkeypatch: p
     model = replace(prepare(classifier(), PRESET), transform=lambda image: left.pop()(image))
     monkeypatch.setattr("harness.models.load", lambda *_, **__: model)
 
-    refused = pytest.raises(EvaluationError, match="differ from the output of torchvision's own preset")
+    rejected = pytest.raises(EvaluationError, match="differ from the output of torchvision's own preset")
 
-    with evaluator_of(dataset) as evaluator, refused if wrong else nullcontext():
+    with evaluator_of(dataset) as evaluator, rejected if wrong else nullcontext():
         evaluator.predict(CASE)
 
     assert not left
@@ -193,7 +193,7 @@ def test_what_is_expected(name: str, images: int, caveat: str, precision: str, p
             found = evaluator.with_evidence(case, result, predictions_of(result))
 
         if isinstance(published, str):
-            unpublished = f"none for resnet18-IMAGENET1K_V1 on {published}; known on: imagenet-1k, v2"
+            unpublished = f"none for resnet18-IMAGENET1K_V1 on {published}; published for imagenet-1k, v2"
             assert (None, unpublished) == (found.expected, found.unpublished)
         else:
             assert (published, "") == (found.expected, found.unpublished)

@@ -65,7 +65,7 @@ def test_the_options_of_run_are_the_gates(capsys: pytest.CaptureFixture[str], mo
     options = ("--imagenet", "--limit", "--baseline", "--rank-timeout", "--batch-sizes", "--known-issues")
     assert [] == [option for option in options if f"  {option} " not in shown]
     assert "--pdb" not in shown
-    assert "All other options are pytest's" in shown
+    assert "All other options are passed to pytest" in shown
     assert 4 == main(["run", "--nonsense"])
     assert capsys.readouterr().err.startswith("ERROR: usage: imagenet-gate run [options]")
 

@@ -148,20 +148,20 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(tmp_path: Path) -> No
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are known on Linux")
 def test_no_open_file_is_moved_or_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows refuses both."""
+    """Windows rejects both."""
 
-    def refusing(change: Callable[..., Any]) -> Callable[..., Any]:
-        def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+    def rejecting(change: Callable[..., Any]) -> Callable[..., Any]:
+        def reject(path: Path, *arguments: Any, **options: Any) -> Any:
             opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
             if any(Path(name).is_relative_to(path) for name in opened):
                 raise PermissionError(errno.EACCES, "used by another process", str(path))
             return change(path, *arguments, **options)
 
-        return refuse
+        return reject
 
     for name in ("rename", "unlink"):
-        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
-    monkeypatch.setattr("shutil.rmtree", refusing(shutil.rmtree))
+        monkeypatch.setattr(Path, name, rejecting(getattr(Path, name)))
+    monkeypatch.setattr("shutil.rmtree", rejecting(shutil.rmtree))
 
     folder = _write(_write(tmp_path / "run"))
 

@@ -9,7 +9,7 @@ import pytest
 
 from harness.stats import all_among, binomial_tail, images_needed, mcnemar, sampling_band
 
-# A sound model leaves the band once in 10,000 subsets, half of that on either side; a drop counts as found at 99 %.
+# A sound model leaves the band once in 10,000 subsets, half of that on either side; a drop counts as found at 99%.
 ALPHA = 1e-4
 TAIL = Fraction(1, 20_000)
 POWER = Fraction(99, 100)
@@ -76,7 +76,7 @@ EDGES = [(50_000, correct, tolerance, 50_000) for correct in (0, 10, 49_990, 50_
 def test_band_and_largest_missed_drop_are_exact(cases: list[tuple[int, int, int, int]]) -> None:
     """Each end is the last that a sound model, off by the whole tolerance, passes with all but half of alpha.
 
-    Losing the stated points can pass with more than 1 % probability, losing one image more cannot.
+    Losing the stated points can pass with more than 1% probability, losing one image more cannot.
     """
     for population, correct, tolerance, sample in cases:
         worst, best = max(correct - tolerance, 0), min(correct + tolerance, population)

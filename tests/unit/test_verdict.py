@@ -121,12 +121,12 @@ def test_message_of_a_failure(counts: Counts, expected: Expected | None, message
 
 def test_a_message_has_the_cause_before_its_effects_in_80_columns() -> None:
     """The comparison with the baseline comes before the accuracy, whose change it explains, and what passed is last."""
-    other = Diagnosis("weights", "the model has other weights", cause="another file of weights " * 8)
+    other = Diagnosis("weights", "the weights differ", cause="another file of weights " * 8)
     evidence = pairing(images=50_000, changed=9, lost=9, diagnosis=other)
 
     lines = str(judge(Counts(50_000, 32_980, 44_539), RESNET18, "", evidence)).split("\n")
 
-    assert "the model has other weights" == lines[0]
+    assert "the weights differ" == lines[0]
     assert ["top-1", "top-5"] == [line.partition(":")[0] for line in lines if not line.startswith(" ")][1:]
     assert "    top-1 65.978 -> 65.960, top-5 89.078 -> 89.078" in lines
     assert max(map(len, lines)) <= 80

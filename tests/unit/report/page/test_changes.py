@@ -20,7 +20,7 @@ from harness.predictions import Predictions
 from harness.records.evidence import Diagnosis
 from harness.records.run_folder import CROP_SIDE, CROPS, Run, read_run, write_arrays
 from harness.report.page.changes import Cause, Thumbnails, changes, chosen_ids
-from tests.colours import write_dataset
+from tests.colors import write_dataset
 from tests.images import save
 from tests.records import case_result, counted, predictions_of, run_record, swapped_by, write_run
 
@@ -116,9 +116,9 @@ def _pixels(uri: str) -> Image.Image:
 
 
 @pytest.fixture
-def colours(tmp_path: Path) -> Thumbnails:
+def colors(tmp_path: Path) -> Thumbnails:
     """Pictures of 16 images in ``tmp_path``."""
-    return Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
+    return Thumbnails(open_dataset(str(write_dataset(tmp_path / "colors"))))
 
 
 def _with_crops(run: Run, *numbers: int, level: int = 0) -> Run:
@@ -132,13 +132,13 @@ def _with_crops(run: Run, *numbers: int, level: int = 0) -> Run:
 
 @pytest.mark.parametrize(("level", "times", "pixel"), [(7, 32, 224), (1, 128, 128), (100, 2, 200)])
 def test_a_card_shows_both_crops_and_their_difference(
-    level: int, times: int, pixel: int, tmp_path: Path, colours: Thumbnails
+    level: int, times: int, pixel: int, tmp_path: Path, colors: Thumbnails
 ) -> None:
     """Amplified by a power of two; images of which both runs keep a crop come first."""
     comparison = _comparison(tmp_path, swapped_by(OLD, {3: 2.0, 4: 1.0}))
     old, new = _with_crops(comparison.old, 2, 4), _with_crops(comparison.new, 3, 4, level=level)
 
-    [cause] = changes(compare(old, new), colours, NAMES)
+    [cause] = changes(compare(old, new), colors, NAMES)
 
     both, other = cause.cards
     assert ("0004.JPEG", "0003.JPEG") == (both.change.id, other.change.id)
@@ -149,12 +149,12 @@ def test_a_card_shows_both_crops_and_their_difference(
     assert (expected == np.array(_pixels(both.pictures[2][1]))).all()
 
 
-def test_crops_are_shown_only_where_pictures_may_be(tmp_path: Path, colours: Thumbnails) -> None:
+def test_crops_are_shown_only_where_pictures_may_be(tmp_path: Path, colors: Thumbnails) -> None:
     """The terms of the images hold for crops too; equal ones are shown once."""
     comparison = _comparison(tmp_path, swapped_by(OLD, {3: 2.0}))
     same = compare(_with_crops(comparison.old, 3), _with_crops(comparison.new, 3))
 
-    [hidden], [shown] = (changes(same, pictures, NAMES) for pictures in (NO_PICTURES, colours))
+    [hidden], [shown] = (changes(same, pictures, NAMES) for pictures in (NO_PICTURES, colors))
 
     assert [("", "")] == hidden.cards[0].pictures
     assert ["the same pixels"] == [caption for caption, _ in shown.cards[0].pictures]
@@ -188,7 +188,7 @@ def test_without_names_or_logits_there_are_numbers_and_no_margins(tmp_path: Path
 
 def test_pictures_are_small_and_of_the_right_image(tmp_path: Path) -> None:
     """At most 128 pixels a side, whatever the file's mode and size."""
-    root = write_dataset(tmp_path / "colours")
+    root = write_dataset(tmp_path / "colors")
     [path] = root.glob("*/05.JPEG")
     save(Image.new("L", (900, 300), 200), path)
     thumbnails = Thumbnails(open_dataset(str(root)))
@@ -203,13 +203,13 @@ def test_pictures_are_small_and_of_the_right_image(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_has_no_picture(
-    colours: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colors: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor has one that Pillow refuses to decode, as it may be made to fill the memory; nor any without a dataset."""
-    for number, path in enumerate(sorted(tmp_path.glob("colours/*/0[12].JPEG"))):
+    """Nor has one that Pillow rejects to decode, as it may be made to fill the memory; nor any without a dataset."""
+    for number, path in enumerate(sorted(tmp_path.glob("colors/*/0[12].JPEG"))):
         path.write_bytes(b"none" * number)
 
-    assert ["", ""] == [colours.of("01.JPEG"), colours.of("02.JPEG")]
-    assert colours.of("03.JPEG")
+    assert ["", ""] == [colors.of("01.JPEG"), colors.of("02.JPEG")]
+    assert colors.of("03.JPEG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert "" == colours.of("03.JPEG") == NO_PICTURES.of("03.JPEG")
+    assert "" == colors.of("03.JPEG") == NO_PICTURES.of("03.JPEG")
