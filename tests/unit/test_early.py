@@ -88,8 +88,6 @@ def test_a_harness_from_elsewhere_is_a_usage_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "process", "environ", "expected"),
     [
-        ([], Process(), {}, "python -m pytest"),
-        (["-k", "a b"], Process(), {"PATH": "/bin"}, "python -m pytest -k 'a b'"),
         ([*RESTARTED, "--imagenet=d"], Process(), {}, "python -m pytest --imagenet=d"),
         (["-n", "2"], Process(local_world_size=2), {}, "python -m pytest -n 2"),
         (
