@@ -22,7 +22,7 @@ from harness.records.run_folder import Run
 from harness.report.page.charts import Chart, Point, trade_off
 from harness.report.page.render import Part, parts_of
 from harness.report.report import report_on
-from tests.records import case_result, counted, predictions_of, run_record, swapped, timing_result, write_run
+from tests.records import case_result, run_record, timing_result, write_run
 
 SVG = "{http://www.w3.org/2000/svg}"
 RESNET = case_result("resnet18", gmacs=1.814)
@@ -223,14 +223,3 @@ def test_a_series_in_which_nothing_moved_shows_noise_as_noise() -> None:
     for title, ticks in ((TOP1_MOVED, ["0.00", "0.02", "0.04"]), (SPEED_MOVED, ["0", "2", "4"])):
         numbers = {text for text in _texts_in(charts[title]) if re.fullmatch(r"\N{MINUS SIGN}?[\d.]+", text)}
         assert {*ticks, *(f"\N{MINUS SIGN}{tick}" for tick in ticks[1:])} == numbers
-
-
-def test_changed_predictions_are_not_listed_twice(tmp_path: Path) -> None:
-    """The page has cards for them; what else the comparison says stays."""
-    after = swapped(predictions_of(RESNET), 0)
-    old = write_run(tmp_path / "old", run_record([RESNET]))
-    new = write_run(tmp_path / "new", run_record([counted(after)]), resnet18=after)
-
-    lines = _parts(old, new)["cases"].sections[-1].lines
-
-    assert f"{RESNET.id}: 1 now wrong, 0 now correct" == lines[-1]
