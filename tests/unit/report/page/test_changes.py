@@ -110,43 +110,36 @@ def colours(tmp_path: Path) -> Thumbnails:
     return Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
 
 
-def _with_crops(run: Run, *numbers: int, level: int = 0) -> Run:
-    """Write pictures of the images with these numbers, of one color but for a pixel; return the run, read again."""
-    pixels = np.full((len(numbers), CROP_SIDE, CROP_SIDE, 3), 100, np.uint8)
-    pixels[:, 5, 7, 1] += np.uint8(level)
-    ids = np.array([f"{number:04}.JPEG" for number in numbers])
+def _with_crops(run: Run, levels: dict[int, int]) -> Run:
+    """Write pictures of images by number, of one color but for a lighter pixel; return the run, read again."""
+    pixels = np.full((len(levels), CROP_SIDE, CROP_SIDE, 3), 100, np.uint8)
+    pixels[:, 5, 7, 1] += np.array(list(levels.values()), np.uint8)
+    ids = np.array([f"{number:04}.JPEG" for number in levels])
     write_arrays(run.path / CROPS / f"{CASE.id}.npz", {"ids": ids, "pixels": pixels})
     return read_run(run.path)
 
 
-@pytest.mark.parametrize(("level", "times", "pixel"), [(7, 32, 224), (1, 128, 128), (100, 2, 200)])
-def test_a_card_shows_both_crops_and_their_difference(
-    level: int, times: int, pixel: int, tmp_path: Path, colours: Thumbnails
-) -> None:
-    """Amplified by a power of two; images of which both runs keep a crop come first."""
-    comparison = _comparison(tmp_path, swapped_by(OLD, {3: 2.0, 4: 1.0}))
-    old, new = _with_crops(comparison.old, 2, 4), _with_crops(comparison.new, 3, 4, level=level)
+def test_a_card_shows_both_crops_and_their_difference(tmp_path: Path, colours: Thumbnails) -> None:
+    """Amplified by a power of two; equal ones are shown once, and all only where pictures may be.
 
-    [cause] = changes(compare(old, new), colours, NAMES)
+    Images of which both runs keep a crop come first.
+    """
+    levels = {4: 7, 5: 1, 6: 100, 7: 0}
+    comparison = _comparison(tmp_path, swapped_by(OLD, dict.fromkeys([3, *levels], 1.0)))
+    old = _with_crops(comparison.old, {2: 0, **dict.fromkeys(levels, 0)})
+    comparison = compare(old, _with_crops(comparison.new, {3: 0, **levels}))
 
-    both, other = cause.cards
-    assert ("0004.JPEG", "0003.JPEG") == (both.change.id, other.change.id)
-    assert [("", "")] == other.pictures
-    assert ["before", "now", f"difference x {times}"] == [caption for caption, _ in both.pictures]
-    expected = np.zeros((CROP_SIDE, CROP_SIDE), np.uint8)
-    expected[5, 7] = pixel
-    assert (expected == np.array(_pixels(both.pictures[2][1]))).all()
+    [shown], [hidden] = (changes(comparison, pictures, NAMES) for pictures in (colours, NO_PICTURES))
 
-
-def test_crops_are_shown_only_where_pictures_may_be(tmp_path: Path, colours: Thumbnails) -> None:
-    """The terms of the images hold for crops too; equal ones are shown once."""
-    comparison = _comparison(tmp_path, swapped_by(OLD, {3: 2.0}))
-    same = compare(_with_crops(comparison.old, 3), _with_crops(comparison.new, 3))
-
-    [hidden], [shown] = (changes(same, pictures, NAMES) for pictures in (NO_PICTURES, colours))
-
-    assert [("", "")] == hidden.cards[0].pictures
-    assert ["the same pixels"] == [caption for caption, _ in shown.cards[0].pictures]
+    *different, same, other = shown.cards
+    assert [f"000{number}.JPEG" for number in (4, 5, 6, 7, 3)] == [card.change.id for card in shown.cards]
+    for card, times, pixel in zip(different, (32, 128, 2), (224, 128, 200), strict=True):
+        assert ["before", "now", f"difference x {times}"] == [caption for caption, _ in card.pictures]
+        expected = np.zeros((CROP_SIDE, CROP_SIDE), np.uint8)
+        expected[5, 7] = pixel
+        assert (expected == np.array(_pixels(card.pictures[2][1]))).all()
+    assert ["the same pixels"] == [caption for caption, _ in same.pictures]
+    assert [[("", "")]] * 6 == [card.pictures for card in (other, *hidden.cards)]
 
 
 def test_without_names_or_logits_there_are_numbers_and_no_margins(tmp_path: Path) -> None:
