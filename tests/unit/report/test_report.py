@@ -23,11 +23,11 @@ from tests.records import DATASET, case_result, expected, pairing, run_record, t
 
 PIXELS = "the model was shown other pixels (9 of 10 images)"
 WARNS = pairing(images=10, diagnosis=Diagnosis("decoded inputs", PIXELS, cause="pillow 12 -> 13"))
-WRONG = expected(1000, 703, 900)
+WORSE = case_result(expected=expected(1000, 703, 900))
 ALEXNET, WARNED = case_result("alexnet"), case_result("alexnet", baseline=WARNS)
-VGG = case_result("vgg16", expected=WRONG, baseline=msgspec.structs.replace(WARNS, changed=9))
-OWN = case_result("own", bounds=(Bounds("calibration", 0.2, high=0.1),))
-UNPUBLISHED = case_result("own", expected=None, unpublished="none for own on val. Known on: a")
+VGG = case_result("vgg16", id="vgg16", expected=WORSE.expected, baseline=msgspec.structs.replace(WARNS, changed=9))
+OWN = case_result("own", id="own", bounds=(Bounds("ece", 0.2, high=0.1),))
+UNPUBLISHED = case_result("own", id="own", expected=None, unpublished="none for own on val. Known on: a")
 
 ONE, TWO = run_record([ALEXNET]), run_record([ALEXNET, case_result()], [timing_result()])
 SUBSET = msgspec.structs.replace(ONE, dataset=msgspec.structs.replace(DATASET, total=50_000))
@@ -45,30 +45,18 @@ ON = "on imagenet-1k, 1,000 images, torch 2.9.1"
         (TWO, {}, f"PASSED: 2 cases and 1 timing {ON}"),
         (SUBSET, {}, "PASSED: 1 case on imagenet-1k, 1,000 of 50,000 images, torch 2.9.1"),
         # The pairing's word comes before accuracy's, which is only the effect; without its example.
-        (
-            run_record([ALEXNET, VGG, case_result(expected=WRONG)]),
-            {},
-            f"FAILED: 2 of 3 results: vgg16-IMAGENET1K_V1-fp32: {PIXELS} (and 1 more)",
-        ),
+        (run_record([ALEXNET, VGG, WORSE]), {}, f"FAILED: 2 of 3 results: vgg16: {PIXELS} (and 1 more)"),
         # Each counts among the results, once: an error, a case that was not run, and one that vanished.
         (NO_VALUES, LOST, "FAILED: 3 of 4 results: a-fp32: no weights (and 2 more)"),
         (run_record([WARNED, case_result()]), {}, f"PASSED: 2 cases {ON}; 1 warning"),
         # Warnings would otherwise be seen only once the failure is mended.
-        (
-            run_record([WARNED, OWN]),
-            {},
-            "FAILED: 1 of 2 results: own-IMAGENET1K_V1-fp32: calibration: 0.2, expected -inf to 0.1; 1 warning",
-        ),
+        (run_record([WARNED, OWN]), {}, "FAILED: 1 of 2 results: own: ece: 0.2, expected -inf to 0.1; 1 warning"),
         # Though each case passed by itself; a green line must not stand for what nobody compared.
         (TWO, SLOW, "FAILED: 1 of 4 results: alexnet-b32: takes 9 % longer; speed was not compared"),
         (ONE, BLIND, f"PASSED: 1 case {ON}; compared with old; ignored: missing; speed was not compared"),
         (run_record(), {}, "FAILED: nothing was measured"),
         # What to do about it stands among the reasons.
-        (
-            run_record([UNPUBLISHED]),
-            {},
-            "FAILED: 1 of 1 result: own-IMAGENET1K_V1-fp32: published values: none for own on val",
-        ),
+        (run_record([UNPUBLISHED]), {}, "FAILED: 1 of 1 result: own: published values: none for own on val"),
     ],
 )
 def test_the_verdict_is_one_line(record: Record, given: dict[str, Any], sentence: str) -> None:
