@@ -66,13 +66,16 @@ def _charts(*runs: Run | Record) -> dict[str, Chart]:
 
 
 def test_charts_are_themed_by_the_page() -> None:
-    """Every colour is a variable of the page's, so that dark is dark; nothing is fetched; it fits a phone, nearly."""
+    """Every colour is a variable of the page's, so that dark is dark; nothing is fetched; it fits a phone, nearly.
+
+    Where nothing moved, noise looks like noise: the axes go at least to 0.05 points and 5 percent.
+    """
     record = run_record([RESNET, VGG, ALEXNET], [_timing("resnet18", 1)])
 
-    charts = _charts(record, record, record).values()
+    charts = _charts(record, record, record)
 
     assert 5 == len(charts)
-    for chart in charts:
+    for chart in charts.values():
         colours = set(re.findall(r'(?:fill|stroke)="([^"]+)"', chart.svg))
         addresses = set(re.findall(r"https?://[^\"]+", chart.svg))
         assert {"none", "transparent"} >= {colour for colour in colours if not colour.startswith("var(--")}
@@ -80,6 +83,9 @@ def test_charts_are_themed_by_the_page() -> None:
         assert "id=" not in chart.svg  # two charts on a page must not share one
         # The page scales it to 361 pixels on a phone of 390: no text below 11 pixels.
         assert 12 * 361 / 11 >= float(ElementTree.fromstring(chart.svg).get("width", "0")) > 200
+    for title, ticks in ((TOP1_MOVED, ["0.00", "0.02", "0.04"]), (SPEED_MOVED, ["0", "2", "4"])):
+        numbers = {text for text in _texts_in(charts[title]) if re.fullmatch(r"\N{MINUS SIGN}?[\d.]+", text)}
+        assert {*ticks, *(f"\N{MINUS SIGN}{tick}" for tick in ticks[1:])} == numbers
 
 
 def test_no_name_covers_another_or_a_point() -> None:
@@ -207,14 +213,3 @@ def test_a_series_shows_what_moved_most() -> None:
     assert [f"faster, {day}: {100 * step:+.3f}" for step, day in enumerate(days)] == _told_by(speed)[:3]
     assert [f"same, {day}: +0.000" for day in days] == _told_by(speed)[3:]
     assert ("points" in _texts_in(top1), "percent" in _texts_in(speed)) == (True, True)
-
-
-def test_a_series_in_which_nothing_moved_shows_noise_as_noise() -> None:
-    """The axes go at least to 0.05 points and 5 percent."""
-    record = run_record([RESNET], [_timing("resnet18", 1)])
-
-    charts = _charts(record, record, record)
-
-    for title, ticks in ((TOP1_MOVED, ["0.00", "0.02", "0.04"]), (SPEED_MOVED, ["0", "2", "4"])):
-        numbers = {text for text in _texts_in(charts[title]) if re.fullmatch(r"\N{MINUS SIGN}?[\d.]+", text)}
-        assert {*ticks, *(f"\N{MINUS SIGN}{tick}" for tick in ticks[1:])} == numbers
