@@ -203,21 +203,11 @@ vgg16-IMAGENET1K_V1-fp32: is not in the new run"""
 def _with_predictions(comparison: Comparison) -> Comparison:
     """Return the comparison as if images had been paired; twelve of ResNet18's predictions changed."""
     changed = tuple(ChangedPrediction(f"{i:02}.JPEG", 0, 1, i % 2 == 0, i % 4 == 1, 0.5, i == 0) for i in range(12))
+    top1 = {"changed": 12, "near_ties": 1, "lost": 6, "gained": 3, "largest_margin": 0.5}
+    top5 = {"top5_changed": 20, "top5_near_ties": 5, "top5_lost": 4, "top5_gained": 2}
+    example = ChangedPrediction("09.JPEG", 3, 7, True, False, 0.01, False, "top5")
     same = pairing(images=10_000)
-    other = pairing(
-        images=10_000,
-        changed=12,
-        near_ties=1,
-        top5_changed=20,
-        top5_near_ties=5,
-        top5_lost=4,
-        top5_gained=2,
-        examples=(ChangedPrediction("09.JPEG", 3, 7, True, False, 0.01, False, "top5"),),
-        lost=6,
-        gained=3,
-        largest_margin=0.5,
-        drift=Drift(1e-4, 1e-3, 2e-3),
-    )
+    other = msgspec.structs.replace(same, **top1, **top5, examples=(example,), drift=Drift(1e-4, 1e-3, 2e-3))
     pairs = (
         replace(pair, new=msgspec.structs.replace(pair.new, baseline=evidence), changed=found)
         for pair, evidence, found in zip(comparison.accuracy, (same, other), ((), changed), strict=True)
