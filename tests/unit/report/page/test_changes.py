@@ -77,9 +77,12 @@ def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path)
 
 
 def test_models_that_share_a_cause_are_one_block(tmp_path: Path) -> None:
-    """An image that changed in several has one card, which names them; the classes are counted over all."""
-    models = ("alexnet", "resnet18", "vgg16")
-    changed = {"alexnet": swapped_by(OLD, {3: 2.0, 4: 1.0}), "vgg16": swapped_by(OLD, {3: 2.0, 5: 1.0})}
+    """An image that changed in several has one card, which names them; the classes are counted over all.
+
+    Other causes have other blocks, each as large as there is room.
+    """
+    models, leads = ("alexnet", "resnet18", "vgg16"), dict.fromkeys([3, *range(5, 44)], 1.0)
+    changed = {"alexnet": swapped_by(OLD, {3: 2.0, 4: 1.0}), "vgg16": swapped_by(OLD, leads)}
     old = write_run(tmp_path / "old", run_record([case_result(model) for model in models]))
     cases = [counted(changed.get(model, OLD), model) for model in models]
     comparison = compare(old, write_run(tmp_path / "new", run_record(cases), **changed))
@@ -93,11 +96,12 @@ def test_models_that_share_a_cause_are_one_block(tmp_path: Path) -> None:
     alexnet, vgg16 = first.new.id, last.new.id
     assert [alexnet, vgg16] == [pair.new.id for pair in cause.pairs]
     named = {card.change.id: card.cases for card in cause.cards}
-    assert {"0003.JPEG": [alexnet, vgg16], "0004.JPEG": [alexnet], "0005.JPEG": [vgg16]} == named
+    others = {f"{number:04}.JPEG": [vgg16] for number in range(5, 27)}
+    assert {"0003.JPEG": [alexnet, vgg16], "0004.JPEG": [alexnet], **others} == named
     assert cause.classes is not None
-    assert [["goldfish", "2000", "1400", "1396", "-4"]] == cause.classes.rows
+    assert [["goldfish", "2000", "1400", "1358", "-42"]] == cause.classes.rows
     assert [[alexnet], [vgg16]] == [[pair.new.id for pair in cause.pairs] for cause in apart]
-    assert [2, 2] == [len(cause.cards) for cause in apart]
+    assert [(2, 0), (24, 16)] == [(len(cause.cards), cause.left_out) for cause in apart]
 
 
 def _pixels(uri: str) -> Image.Image:

@@ -30,9 +30,7 @@ from tests.records import case_result, counted, predictions_of, run_record, swap
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 RESNET, VGG = case_result("resnet18"), case_result("vgg16", (1000, 720, 900))
 TIMINGS = [timing_result(model, [0.25, 0.26, 0.27, 0.3]) for model in ("resnet18", "vgg16")]
-RECORD = msgspec.structs.replace(
-    run_record([RESNET, VGG], TIMINGS), commands=("python -m pytest -m imagenet --models 'resnet*'",)
-)
+RECORD = run_record([RESNET, VGG], TIMINGS)
 PREDICTIONS = predictions_of(RESNET)
 TEN = dict.fromkeys(range(10), 1.0)
 
@@ -67,13 +65,11 @@ def _page(*runs: Run, **given: Any) -> Page:
     return Page(page_of(report_on(runs, **given), Thumbnails(None)))
 
 
-def _changed(
-    tmp_path: Path, record: Record = RECORD, before: Predictions = PREDICTIONS, leads: dict[int, float] = TEN
-) -> list[Run]:
+def _changed(tmp_path: Path, before: Predictions = PREDICTIONS, leads: dict[int, float] = TEN) -> list[Run]:
     """Write two runs, in the second of which ten images of ResNet18 are wrong that were correct."""
     after = swapped_by(before, leads)
-    worse = msgspec.structs.replace(record, cases=(counted(after, expected=RESNET.expected), VGG))
-    old = write_run(tmp_path / "old", record, resnet18=before)
+    worse = msgspec.structs.replace(RECORD, cases=(counted(after, expected=RESNET.expected), VGG))
+    old = write_run(tmp_path / "old", RECORD, resnet18=before)
     return [old, write_run(tmp_path / "new", worse, resnet18=after)]
 
 
