@@ -24,7 +24,7 @@ CLOSER = replace(KNOWN, logits=LOGITS)
 
 
 def _crop(row: int, side: int) -> Any:
-    """Return a crop of which every pixel differs from its neighbours."""
+    """Return a crop of which every pixel differs from its neighbors."""
     values = row + np.add.outer(np.arange(side), 3 * np.arange(side))
     return values[:, :, None].repeat(3, 2).astype(np.uint8)
 

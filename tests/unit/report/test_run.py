@@ -28,8 +28,8 @@ rank  model      top-1    diff    top-5    diff  img/s  outcome
 4     alexnet   56.500  -0.100   79.000  +0.000  1,234  FAILED
   googlenet-IMAGENET1K_V1-fp32: not run
   vgg11-IMAGENET1K_V1-fp32: ERROR, no result (see above)
-rank: range of ranks by top-1 that these images allow, with 95 % confidence for
-  all (exact McNemar tests, Holm's method)
+rank: ranks by top-1 consistent with these images, with 95% confidence for all
+  (exact McNemar tests, Holm's method)
 diff: points above or below the published accuracy
 own-IMAGENET1K_V1-fp32: ran in batches of 8
 decode 1.0 s, load 2.0 s, transfer 0.5 s, forward 3.0 s, total 7.0 s"""
@@ -124,7 +124,7 @@ def test_table_of_one_case(tmp_path: Path) -> None:
         ([ALL[:506], ALL[:500]], ["1", "2"]),  # p = 0.03125
         ([ALL[:560], np.r_[:500, 600:641]], ["1-2", "1-2"]),  # p = 0.073
         ([ALL[:560], np.r_[:500, 600:639]], ["1", "2"]),  # p = 0.044
-        # Of three tests the smallest p must be below a third of 5 %, the next below a half, the largest below all.
+        # Of three tests the smallest p must be below a third of 5%, the next below a half, the largest below all.
         ([ALL[:513], ALL[:507], ALL[:500]], ["1", "2", "3"]),  # p = 0.0156 and 0.03125
         ([ALL[:512], ALL[:506], ALL[:500]], ["1-2", "1-3", "2-3"]),  # p = 0.03125 twice
         ([ALL[:560], *[np.r_[:500, 600:636]] * 2], ["1-3", "1-3", "1-3"]),  # p = 0.018 twice
@@ -151,8 +151,8 @@ model    setting         top-1   top-5    diff    diff  changed  images/s  speed
 alexnet  fp32           56.500  79.000       -       -        -       200         -
 alexnet  bf16           56.500  79.000  +0.000  +0.000        0       500      2.50
 alexnet  bf16-compiled  56.600  78.900  +0.100  -0.100        1       150      0.75
-diff: from the model's first setting, top-1 and top-5; changed: images with
-  another top-1 prediction
+diff: from the model's first setting, top-1 and top-5; changed: images with a
+  different top-1 prediction
 images/s of compiled models include compilation, which -m throughput leaves out"""
 
 
@@ -177,15 +177,14 @@ against the baseline  changed  beyond noise  lost  gained   top-5  drift
 alexnet                     3             2     2       1  12 (5)  9e-05
 resnet18                    0             0     0       0   0 (0)      -
 vgg16                       3             2     2       1  12 (5)  9e-05
-changed: images with another top-1 prediction; beyond noise: those that
+changed: images with a different top-1 prediction; beyond noise: those that
   arithmetic alone cannot explain
-top-5: images with another set of five highest classes, in brackets those beyond
-  noise
+top-5: images with a different top-5 set, in brackets those beyond noise
 drift: largest change of any logit, in units of the logit scale"""
 
 REASONS = """\
 warning: resnet18-IMAGENET1K_V1-fp32: decoded inputs: 2 of 1,000 images have
-  other pixels
+  different pixels
     effect: 0 of 1,000 predictions changed
     top-1 70.000 -> 70.000, top-5 90.000 -> 90.000
     no logits in the baseline: near-ties are margins of this run of up to
@@ -197,7 +196,7 @@ failed: alexnet-IMAGENET1K_V1-fp32 and 1 more: decoded inputs: 2 of 1,000 images
 def test_table_of_the_baseline() -> None:
     """Of cases on a subset, beside their accuracy; below it each warning, and a failure once for all that share it."""
     whole, wrong = expected(50_000, 35_000, 45_000), expected(50_000, 30_000, 45_000)
-    diagnosis = Diagnosis("decoded inputs", "2 of 1,000 images have other pixels")
+    diagnosis = Diagnosis("decoded inputs", "2 of 1,000 images have different pixels")
     moved = pairing(drift=None, largest_margin=0.5, diagnosis=diagnosis)
     top1 = {"changed": 3, "near_ties": 1, "lost": 2, "gained": 1}
     top5 = {"top5_changed": 12, "top5_near_ties": 7, "top5_lost": 2}
@@ -216,22 +215,22 @@ def test_table_of_the_baseline() -> None:
 
 TIMINGS = """\
 timing    batch  images/s  ms per call       p99  spread
-alexnet      32     128.0       250.00  1,000.00   0.0 %
-resnet18     32      64.0       500.00         -  50.0 %
-vgg11        32      64.0       500.00         -  90.0 %
-images/s from the median call; p99: ms, of 100 calls or more; spread:
-  interquartile range
+alexnet      32     128.0       250.00  1,000.00   0.0%
+resnet18     32      64.0       500.00         -  50.0%
+vgg11        32      64.0       500.00         -  90.0%
+images/s from the median call; p99: 99th percentile in ms, from 100 calls on;
+  spread: interquartile range
   vgg16-IMAGENET1K_V1-fp32-b32: not run
 disturbed: alexnet-IMAGENET1K_V1-fp32-b32: throttled by hw_thermal_slowdown
 disturbed: resnet18-IMAGENET1K_V1-fp32-b32 and 1 more: the middle half of the
-  calls spreads over 50 % of the median; not stable after 5.1 s of warm-up
+  calls spreads over 50% of the median; not stable after 5.1 s of warm-up
 alexnet-IMAGENET1K_V1-fp32-b32: timed at 32, as larger batches gain little;
   images/s by size: 32: 128.0, 64: 129.5
 alexnet-IMAGENET1K_V1-fp32-b32: the GPU is throttled by hw_thermal_slowdown
 
 timing    batch  calls  GMACs  TFLOP/s  of peak  compile   memory
-alexnet      32    100   1.81    0.464     93 %     12.3  1.25 GB
-resnet18     32      3   1.81    0.232     46 %        -        -
+alexnet      32    100   1.81    0.464      93%     12.3  1.25 GB
+resnet18     32      3   1.81    0.232      46%        -        -
 vgg11        32      3      -        -        -        -  1.25 GB
 GMACs: multiply-adds of one image, two operations each; peak: 0.500 TFLOP/s in
   fp32 by a product of large matrices"""

@@ -20,7 +20,7 @@ from harness.predictions import Predictions
 from harness.records.evidence import Diagnosis
 from harness.records.run_folder import CROP_SIDE, CROPS, Run, read_run, write_arrays
 from harness.report.page.changes import Cause, Thumbnails, changes, chosen_ids
-from tests.colours import write_dataset
+from tests.colors import write_dataset
 from tests.images import save
 from tests.records import case_result, counted, predictions_of, run_record, swapped_by, write_run
 
@@ -109,9 +109,9 @@ def _pixels(uri: str) -> Image.Image:
 
 
 @pytest.fixture
-def colours(tmp_path: Path) -> Thumbnails:
+def colors(tmp_path: Path) -> Thumbnails:
     """Pictures of 16 images in ``tmp_path``."""
-    return Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
+    return Thumbnails(open_dataset(str(write_dataset(tmp_path / "colors"))))
 
 
 def _with_crops(run: Run, levels: dict[int, int]) -> Run:
@@ -123,7 +123,7 @@ def _with_crops(run: Run, levels: dict[int, int]) -> Run:
     return read_run(run.path)
 
 
-def test_a_card_shows_both_crops_and_their_difference(tmp_path: Path, colours: Thumbnails) -> None:
+def test_a_card_shows_both_crops_and_their_difference(tmp_path: Path, colors: Thumbnails) -> None:
     """Amplified by a power of two; equal ones are shown once, and all only where pictures may be.
 
     Images of which both runs keep a crop come first.
@@ -133,7 +133,7 @@ def test_a_card_shows_both_crops_and_their_difference(tmp_path: Path, colours: T
     old = _with_crops(comparison.old, {2: 0, **dict.fromkeys(levels, 0)})
     comparison = compare(old, _with_crops(comparison.new, {3: 0, **levels}))
 
-    [shown], [hidden] = (changes(comparison, pictures, NAMES) for pictures in (colours, NO_PICTURES))
+    [shown], [hidden] = (changes(comparison, pictures, NAMES) for pictures in (colors, NO_PICTURES))
 
     *different, same, other = shown.cards
     assert [f"000{number}.JPEG" for number in (4, 5, 6, 7, 3)] == [card.change.id for card in shown.cards]
@@ -162,7 +162,7 @@ def test_without_names_or_logits_there_are_numbers_and_no_margins(tmp_path: Path
 
 def test_pictures_are_small_and_of_the_right_image(tmp_path: Path) -> None:
     """At most 128 pixels a side, whatever the file's mode and size."""
-    root = write_dataset(tmp_path / "colours")
+    root = write_dataset(tmp_path / "colors")
     [path] = root.glob("*/05.JPEG")
     save(Image.new("L", (900, 300), 200), path)
     thumbnails = Thumbnails(open_dataset(str(root)))
@@ -177,13 +177,13 @@ def test_pictures_are_small_and_of_the_right_image(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_has_no_picture(
-    colours: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colors: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor has one that Pillow refuses to decode, as it may be made to fill the memory; nor any without a dataset."""
-    for number, path in enumerate(sorted(tmp_path.glob("colours/*/0[12].JPEG"))):
+    """Nor has one that Pillow rejects to decode, as it may be made to fill the memory; nor any without a dataset."""
+    for number, path in enumerate(sorted(tmp_path.glob("colors/*/0[12].JPEG"))):
         path.write_bytes(b"none" * number)
 
-    assert ["", ""] == [colours.of("01.JPEG"), colours.of("02.JPEG")]
-    assert colours.of("03.JPEG")
+    assert ["", ""] == [colors.of("01.JPEG"), colors.of("02.JPEG")]
+    assert colors.of("03.JPEG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert "" == colours.of("03.JPEG") == NO_PICTURES.of("03.JPEG")
+    assert "" == colors.of("03.JPEG") == NO_PICTURES.of("03.JPEG")

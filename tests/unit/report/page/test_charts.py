@@ -66,7 +66,7 @@ def _charts(*runs: Run | Record) -> dict[str, Chart]:
 
 
 def test_charts_are_themed_by_the_page() -> None:
-    """Every colour is a variable of the page's, so that dark is dark; nothing is fetched; it fits a phone, nearly.
+    """Every color is a variable of the page's, so that dark is dark; nothing is fetched; it fits a phone, nearly.
 
     Where nothing moved, noise looks like noise: the axes go at least to 0.05 points and 5 percent.
     """
@@ -76,9 +76,9 @@ def test_charts_are_themed_by_the_page() -> None:
 
     assert 5 == len(charts)
     for chart in charts.values():
-        colours = set(re.findall(r'(?:fill|stroke)="([^"]+)"', chart.svg))
+        colors = set(re.findall(r'(?:fill|stroke)="([^"]+)"', chart.svg))
         addresses = set(re.findall(r"https?://[^\"]+", chart.svg))
-        assert {"none", "transparent"} >= {colour for colour in colours if not colour.startswith("var(--")}
+        assert {"none", "transparent"} >= {color for color in colors if not color.startswith("var(--")}
         assert {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"} >= addresses
         assert "id=" not in chart.svg  # two charts on a page must not share one
         # The page scales it to 361 pixels on a phone of 390: no text below 11 pixels.

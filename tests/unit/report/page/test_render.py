@@ -50,7 +50,7 @@ class Page(HTMLParser):
         self.rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in rows]  # the cells as they are written
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the tag and its attributes; one that would run something is refused."""
+        """Note the tag and its attributes; one that would run something is rejected."""
         self.tags[tag] += 1
         for name, value in attrs:
             assert not name.startswith("on")
@@ -152,7 +152,7 @@ def test_what_runs_lack_is_on_the_page() -> None:
     assert "One run alone has no changed predictions." in alone.text
     assert "The two runs have no evaluated case in common." in page.text
     assert "In one run only, or without a result" in page.headings
-    assert "gone-IMAGENET1K_V1-fp32-b32: is not in the new run" in page.text
+    assert "gone-IMAGENET1K_V1-fp32-b32: missing from the new run" in page.text
     assert "new-IMAGENET1K_V1-fp32-b32: only in the new run" in page.text
     assert 0 == empty.tags["svg"]
     assert "alexnet-fp32: no weights (and 1 more)" in empty.text
