@@ -1,4 +1,4 @@
-"""``imagenet-gate ab``: two environments timed alternately, here interpreters that only write what they were told to."""
+"""``imagenet-gate ab``: two environments timed alternately, here interpreters that only write what they are given."""
 
 from __future__ import annotations
 
