@@ -172,14 +172,15 @@ interval: 99.80%, from the calls of both runs; machine: change of the yardstick,
 not significant: relative to the machine, part of the interval, or the fastest
   calls, are within 5%
 with one run per side, only slowdowns above 5.0% can be detected in each of
-  these timings, regardless of --max-slowdown; use imagenet-gate ab for smaller ones
+  these timings, regardless of --max-slowdown; use imagenet-gate ab for smaller
+  ones
 
 peak memory, in GB
-memory    old    new   change
+memory    old    new  change
 vgg11   1.250  1.500  +20.0%
 
 seconds of compiling
-compile   old   new    change
+compile   old   new   change
 vgg11    10.0  20.0  +100.0%
 
 missing results

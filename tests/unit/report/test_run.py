@@ -190,7 +190,7 @@ warning: resnet18-IMAGENET1K_V1-fp32: decoded inputs: 2 of 1,000 images have
     no logits in the baseline: near-ties are margins of this run of up to
       2.0e-04
 failed: alexnet-IMAGENET1K_V1-fp32 and 1 more: decoded inputs: 2 of 1,000 images
-  have other pixels"""
+  have different pixels"""
 
 
 def test_table_of_the_baseline() -> None:
@@ -215,15 +215,15 @@ def test_table_of_the_baseline() -> None:
 
 TIMINGS = """\
 timing    batch  images/s  ms per call       p99  spread
-alexnet      32     128.0       250.00  1,000.00   0.0%
-resnet18     32      64.0       500.00         -  50.0%
-vgg11        32      64.0       500.00         -  90.0%
+alexnet      32     128.0       250.00  1,000.00    0.0%
+resnet18     32      64.0       500.00         -   50.0%
+vgg11        32      64.0       500.00         -   90.0%
 images/s from the median call; p99: 99th percentile in ms, from 100 calls on;
   spread: interquartile range
   vgg16-IMAGENET1K_V1-fp32-b32: not run
 disturbed: alexnet-IMAGENET1K_V1-fp32-b32: throttled by hw_thermal_slowdown
-disturbed: resnet18-IMAGENET1K_V1-fp32-b32 and 1 more: the middle half of the
-  calls spreads over 50% of the median; not stable after 5.1 s of warm-up
+disturbed: resnet18-IMAGENET1K_V1-fp32-b32 and 1 more: the interquartile range
+  of the calls is 50% of the median; not stable after 5.1 s of warm-up
 alexnet-IMAGENET1K_V1-fp32-b32: timed at 32, as larger batches gain little;
   images/s by size: 32: 128.0, 64: 129.5
 alexnet-IMAGENET1K_V1-fp32-b32: the GPU is throttled by hw_thermal_slowdown
