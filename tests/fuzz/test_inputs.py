@@ -43,13 +43,6 @@ SPLICES = [
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep indexes out of the user's cache folder."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _name: folder)
-
-
-@pytest.fixture(autouse=True)
 def alarm() -> Iterator[None]:
     """Let an input that takes too long fail the test, and not hang it."""
     before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"no end after {SECONDS} s"))
@@ -74,7 +67,6 @@ def _webdataset(root: Path) -> Path:
 
 
 def _parquet(root: Path) -> Path:
-    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
     rows = [(name.encode(), f"{name}.JPEG", target) for name, target in TARGETS.items()]
     return write_parquet(root / "mine.parquet", rows, compression="none")
 
@@ -171,11 +163,12 @@ def read_damaged(
     ],
 )
 def test_a_damaged_dataset_opens_or_is_an_error(
-    tmp_path: Path, write: Callable[[Path], Path], damage: Damage, inputs: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Path], damage: Damage, inputs: int
 ) -> None:
     """Never a traceback, never a wait, and never a label that contradicts the image's number."""
-    path = write(tmp_path)
-    opened = tmp_path if path.suffix == ".csv" else path
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _name: tmp_path / "cache")
+    path = write(tmp_path / "mine")
+    opened = path.parent if path.suffix == ".csv" else path
 
     for seed, dataset in read_damaged(path, damage, range(inputs), open_dataset, opened):
         for identity, target in zip(dataset.ids, dataset.targets.tolist(), strict=True):
