@@ -47,13 +47,15 @@ def test_a_validation_image_has_one_id_and_others_keep_their_names(tmp_path: Pat
 def test_the_root_of_torchvision_is_one_of_class_folders(tmp_path: Path, given: str) -> None:
     """Also beside the archive that it was unpacked from, which is read before that; its meta.bin is not needed."""
     root = write_files(tmp_path / "mine", "meta.bin")
-    write_tar(root / "ILSVRC2012_img_val.tar", {ONE: b"one"})
+    archive = write_tar(root / "ILSVRC2012_img_val.tar", {ONE: b"one"})
+    write_tar(root / "ILSVRC2012_img_train.tar", {})
     packed = open_dataset(root)
     write_files(root, f"val/{CLASS}/{ONE}", f"val/{FIRST}/cat.JPEG")
 
     dataset = open_dataset(root / given)
 
-    assert ((ONE,), "tar archive, labels by file name") == (packed.ids, packed.format)
+    assert (packed.ids, packed.format) == ((ONE,), "tar archive, labels by file name")
+    assert (packed.name, packed.root) == ("mine", archive)
     assert ((ONE, "cat.JPEG"), [65, 0]) == (dataset.ids, dataset.targets.tolist())
     assert ("mine", "class folders") == (dataset.name, dataset.format)
 

@@ -54,7 +54,6 @@ def test_a_stray_image_does_not_hide_the_validation_set(tmp_path: Path) -> None:
 
 
 VAL = "ILSVRC/Data/CLS-LOC/val"
-TWICE = "n01751748/ILSVRC2012_val_00000001"
 NUMBERED = "expected class folders named 0 to 999 without leading zeros, found"
 RANGE = "the validation images are numbered 1 to 50,000, not"
 
@@ -63,7 +62,6 @@ RANGE = "the validation images are numbered 1 to 50,000, not"
     ("names", "message"),
     [
         # in no known format
-        ((), "no images in PATH: found an empty folder; looked for (1) Kaggle's ILSVRC/Data/CLS-LOC/val/ with "),
         ([f"{n}.JPEG" for n in "abcde"], "no images in PATH: found 'a.JPEG', 'b.JPEG', 'c.JPEG' and 2 more; looked "),
         ([f"{VALIDATION}.txt"], f"no images in PATH: found '{VALIDATION}.txt'; looked for (1) "),
         (["0/a.jpeg", "notes/a.txt"], "no images in PATH: found '0', 'notes'; looked for (1) "),
@@ -73,7 +71,6 @@ RANGE = "the validation images are numbered 1 to 50,000, not"
         # class folders
         ([f"{FIRST}/list.txt"], "no images in the 1 class folders of PATH: expected .JPEG files"),
         ([f"{FIRST}/a.JPEG", "n01440765/b.JPEG"], "PATH holds folder 'n01440765', which is not one of the 1,000"),
-        ([f"{TWICE}.JPEG", f"{TWICE}.jpg"], f"PATH: two images have the id '{TWICE}.JPEG': PATH/{TWICE}."),
         (
             [f"{FIRST}/ILSVRC2012_val_00000007.JPEG", f"{FIRST}/other.JPEG"],
             "PATH: 1 of 1 images lie in another class than their number says, such as ILSVRC2012_val_00000007.JPEG in ",

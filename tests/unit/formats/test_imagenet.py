@@ -46,17 +46,14 @@ def test_the_published_images_and_labels_are_called_imagenet(tmp_path: Path, ref
     assert imagenet.labels_sha256(dataset.targets) == imagenet.LABELS_SHA256
 
 
-@pytest.mark.parametrize(
-    ("ids", "error"),
-    [
-        (NAMES[1:], "it has 49,999 of the 50,000 images, 1 missing, such as ILSVRC2012_val_00000001.JPEG"),
-        (["a (1).JPEG", *NAMES], "it has 50,000 of the 50,000 images, and 1 of other names, such as 'a (1).JPEG'"),
-    ],
-    ids=["missing", "stray"],
-)
-def test_what_is_missing_or_odd_is_named(ids: list[str], error: str) -> None:
+def test_what_is_missing_or_odd_is_named() -> None:
     """The validation set is all 50,000, each once, and nothing else."""
-    assert error == imagenet.validation_set_error(ids, imagenet.validation_numbers(ids))
+    sets = (NAMES[1:], ["a (1).JPEG", *NAMES])
+
+    missing, odd = (imagenet.validation_set_error(ids, imagenet.validation_numbers(ids)) for ids in sets)
+
+    assert missing == "it has 49,999 of the 50,000 images, 1 missing, such as ILSVRC2012_val_00000001.JPEG"
+    assert odd == "it has 50,000 of the 50,000 images, and 1 of other names, such as 'a (1).JPEG'"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +61,6 @@ def test_what_is_missing_or_odd_is_named(ids: list[str], error: str) -> None:
     [
         (lambda data: data[:-1] + b"\xff", "expected sha256 f5350687"),
         (lambda data: data[:100], ""),
-        (lambda _data: b"no array", ""),
         (lambda _data: b"", ""),
     ],
 )

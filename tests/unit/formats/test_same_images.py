@@ -47,11 +47,6 @@ def write_folder(pattern: str, root: Path, images: list[Image]) -> Path:
     return root
 
 
-def write_validation_tar(root: Path, images: list[Image]) -> Path:
-    """The validation archive."""
-    return write_tar(root / "ILSVRC2012_img_val.tar", {image.name: image.data for image in images})
-
-
 def write_kaggle(root: Path, images: list[Image]) -> Path:
     """Kaggle's tree."""
     write_folder("ILSVRC/Data/CLS-LOC/val/{0.name}", root, images)
@@ -84,7 +79,7 @@ def write_shards(root: Path, images: list[Image]) -> Path:
 WRITERS: dict[str, Callable[[Path, list[Image]], Path]] = {
     "folders": partial(write_folder, "val/{0.wnid}/{0.stem}.jpeg"),  # as some tools write them
     "flat": partial(write_folder, "{0.name}"),
-    "tar": write_validation_tar,
+    "tar": lambda root, images: write_tar(root / "ILSVRC2012_img_val.tar", {each.name: each.data for each in images}),
     "kaggle": write_kaggle,
     "parquet": write_hugging_face,
     "webdataset": write_shards,
