@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import platformdirs
 import pytest
@@ -21,10 +21,9 @@ from harness.expected import ModelSpec
 from harness.formats import imagenet
 from harness.models import load
 from harness.records.accuracy_file import read_expected
-from tests.archives import write_files, write_parquet, write_tar
+from tests.archives import tar_header, write_files, write_parquet, write_tar
 from tests.colours import EXPECTED
 
-Read = TypeVar("Read")
 Damage = Callable[[bytes, random.Random], bytes]
 SECONDS = 20  # for one input
 TARGETS = {"ILSVRC2012_val_00000001": 65, "ILSVRC2012_val_00000002": 970, "ILSVRC2012_val_00000003": 230}
@@ -53,8 +52,7 @@ def alarm() -> Iterator[None]:
 
 def _images(root: Path) -> Path:
     """Images in a pax archive, one behind a long name, and a folder with a record to be damaged."""
-    folder = tarfile.TarInfo("folder")
-    folder.type, folder.pax_headers = tarfile.DIRTYPE, {"comment": "c" * 100}
+    folder = tar_header("folder", tarfile.DIRTYPE, pax_headers={"comment": "c" * 100})
     return write_tar(root / "mine.tar", {f"{'f' * 120}/{name}.JPEG": name.encode() for name in TARGETS}, folder)
 
 
@@ -136,8 +134,8 @@ def damage_text(data: bytes, chance: random.Random) -> bytes:
 
 
 def read_damaged(
-    path: Path, damage: Damage, seeds: range, read: Callable[[Path], Read], opened: Path
-) -> Iterator[tuple[int, Read]]:
+    path: Path, damage: Damage, seeds: range, read: Callable[[Path], Any], opened: Path
+) -> Iterator[tuple[int, Any]]:
     """Yield seeds and what is read after the damage; some is refused, in one sentence that begins with the path."""
     sound, messages = path.read_bytes(), []
     for seed in seeds:

@@ -15,10 +15,8 @@ from harness.dataset import open_dataset
 from harness.errors import DatasetError
 from harness.formats import imagenet
 from harness.formats.imagenet import DEVKIT, GROUND_TRUTH
-from tests.archives import write_files, write_tar
-from tests.unit.formats.conftest import error_of
-
-IMAGE = "ILSVRC2012_val_00000001.JPEG"
+from tests.archives import tar_header, write_files, write_tar
+from tests.unit.formats.conftest import ONE, error_of
 
 
 def test_wnids_are_sorted_and_distinct() -> None:
@@ -77,15 +75,10 @@ def test_damaged_labels_are_errors(
 
 
 @cache
-def ground_truth() -> list[int]:
-    """Return the devkit's ids of the 50,000 images."""
+def ground_truth() -> list[bytes]:
+    """Return the lines of the devkit's file: its ids of the 50,000 images."""
     identities = {index: identity for identity, index in enumerate(imagenet.devkit_classes(), start=1)}
-    return [identities[label] for label in imagenet.validation_labels().tolist()]
-
-
-def encoded(ids: list[int]) -> bytes:
-    """Return the ids as the devkit has them, one a line."""
-    return "".join(f"{identity}\n" for identity in ids).encode()
+    return [b"%d\n" % identities[label] for label in imagenet.validation_labels().tolist()]
 
 
 def test_the_devkits_ids_are_the_published_ones(reference: Path) -> None:
@@ -94,15 +87,15 @@ def test_the_devkits_ids_are_the_published_ones(reference: Path) -> None:
         published = [int(row["sorted_wnid_index"]) for row in csv.DictReader(file)]
 
     assert list(imagenet.devkit_classes()) == published
-    assert ground_truth()[:10] == [490, 361, 171, 822, 297, 482, 13, 704, 599, 164]
+    assert [int(line) for line in ground_truth()[:10]] == [490, 361, 171, 822, 297, 482, 13, 704, 599, 164]
 
 
 @pytest.mark.parametrize("wrong", [0, 1001, 230], ids=["too small", "too large", "class index"])
 def test_a_devkit_that_contradicts_the_known_labels_is_an_error(tmp_path: Path, wrong: int) -> None:
     """The sentence names the first line that differs."""
-    ids = [*ground_truth()[:2], wrong, *ground_truth()[3:]]
-    write_files(tmp_path, IMAGE)
-    write_files(tmp_path, GROUND_TRUTH, data=encoded(ids))
+    lines = [*ground_truth()[:2], b"%d\n" % wrong, *ground_truth()[3:]]
+    write_files(tmp_path, ONE)
+    write_files(tmp_path, GROUND_TRUTH, data=b"".join(lines))
 
     assert error_of(tmp_path) == (
         f"PATH/{GROUND_TRUTH}: line 3: expected 171, the devkit's id of n02105855, found {wrong}; unpack the "
@@ -110,8 +103,7 @@ def test_a_devkit_that_contradicts_the_known_labels_is_an_error(tmp_path: Path, 
     )
 
 
-LINK = tarfile.TarInfo(GROUND_TRUTH)
-LINK.type, LINK.linkname = tarfile.LNKTYPE, GROUND_TRUTH
+LINK = tar_header(GROUND_TRUTH, tarfile.LNKTYPE, linkname=GROUND_TRUTH)
 NO_GROUND_TRUTH = rf"expected {GROUND_TRUTH} in it, found no such file; download it again$"
 DAMAGED_DEVKITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "short": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\n361\n"), "expected 50,000 lines, found 2; unpack"),
@@ -133,14 +125,14 @@ DAMAGED_DEVKITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
 def test_a_damaged_devkit_is_an_error(tmp_path: Path, damage: str) -> None:
     """The sentence names the file; no more is unpacked than a devkit holds, and no link followed."""
     name, write, message = DAMAGED_DEVKITS[damage]
-    write_files(tmp_path, IMAGE, name)
+    write_files(tmp_path, ONE, name)
     write(tmp_path / name)
 
     with pytest.raises(DatasetError, match=f"^{tmp_path / name}(: {GROUND_TRUTH})?: {message}"):
         open_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("images", [IMAGE, f"val/{IMAGE}", "ILSVRC2012_img_val.tar"])
+@pytest.mark.parametrize("images", [ONE, f"val/{ONE}", "ILSVRC2012_img_val.tar"])
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("where", ["images", "."])
 def test_a_devkit_with_the_images_or_beside_them_is_compared(
@@ -148,13 +140,13 @@ def test_a_devkit_with_the_images_or_beside_them_is_compared(
 ) -> None:
     """Its ids are compared as classes, and it is named; an archive is read without unpacking it."""
     if images.endswith(".tar"):
-        write_tar(tmp_path / "images" / images, {IMAGE: b""})
+        write_tar(tmp_path / "images" / images, {ONE: b""})
     else:
         write_files(tmp_path / "images", images)
     if is_packed:
-        write_tar(tmp_path / where / DEVKIT, {GROUND_TRUTH: encoded(ground_truth())}, mode="w:gz")
+        write_tar(tmp_path / where / DEVKIT, {GROUND_TRUTH: b"".join(ground_truth())}, mode="w:gz")
     else:
-        write_files(tmp_path / where, GROUND_TRUTH, data=encoded(ground_truth()))
+        write_files(tmp_path / where, GROUND_TRUTH, data=b"".join(ground_truth()))
     before = sorted(tmp_path.rglob("*"))
 
     dataset = open_dataset(tmp_path / "images")

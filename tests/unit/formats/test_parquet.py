@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ import pytest
 from harness.dataset import open_dataset
 from harness.formats.sources import FileSource, ParquetSource
 from tests.archives import write_parquet
-from tests.unit.formats.conftest import error_of
+from tests.unit.formats.conftest import ONE, THREE, TWO, error_of
 
 pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
 parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
 
-ONE, TWO, THREE = (f"ILSVRC2012_val_{number:08}.JPEG" for number in (1, 2, 3))
 ROWS = [
     (b"three", "ILSVRC2012_val_00000003_n02105855.JPEG", 230),
     (b"one", "ILSVRC2012_val_00000001_n01751748.JPEG", 65),
@@ -130,22 +130,19 @@ def test_other_columns_are_errors(tmp_path: Path, columns: list[tuple[str, list[
     )
 
 
-def broken(right: bytes, damage: str) -> bytes:
-    """Return a shard of which something is not as it was written."""
-    middle = 4 + len(right) // 2
-    return {
-        "cut": right[: len(right) // 2],
-        "pages": b"PAR1".ljust(middle, b"\xff") + right[middle:],
-        "names": right.replace(b"ILSVRC2012", b"ILSVRC201\xff"),
-        "columns": right.replace(b"label", b"\xffabel").replace(b"bytes", b"\xffytes"),
-    }[damage]
+BROKEN: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda right: right[: len(right) // 2],
+    "pages": lambda right: b"PAR1".ljust(len(right) // 2, b"\xff") + right[len(right) // 2 :],
+    "names": lambda right: right.replace(b"ILSVRC2012", b"ILSVRC201\xff"),
+    "columns": lambda right: right.replace(b"label", b"\xffabel").replace(b"bytes", b"\xffytes"),
+}
 
 
-@pytest.mark.parametrize("damage", ["cut", "pages", "names", "columns"])
+@pytest.mark.parametrize("damage", BROKEN)
 def test_a_damaged_shard_is_an_error(tmp_path: Path, damage: str) -> None:
     """The sentence names the file."""
     path = write_parquet(tmp_path / "val.parquet", ROWS, compression="none")
-    path.write_bytes(broken(path.read_bytes(), damage))
+    path.write_bytes(BROKEN[damage](path.read_bytes()))
 
     message = error_of(path)
 
@@ -161,7 +158,7 @@ def test_a_damaged_shard_cannot_be_read(tmp_path: Path, damage: str, message: st
     path = write_parquet(tmp_path / "val.parquet", ROWS, rows_per_group=10)
     dataset = open_dataset(path)
     found = path.stat()
-    path.write_bytes(broken(path.read_bytes(), damage))
+    path.write_bytes(BROKEN[damage](path.read_bytes()))
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
     with pytest.raises(OSError, match=message):

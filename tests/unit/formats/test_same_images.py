@@ -15,8 +15,6 @@ from harness.formats import FORMATS, imagenet
 from tests.archives import write_files, write_parquet, write_tar
 from tests.unit.formats.conftest import error_of
 
-IMAGES = 100
-
 
 class Image:
     """A real image under the name of a validation image of its class."""
@@ -24,20 +22,14 @@ class Image:
     def __init__(self, path: Path) -> None:
         self.wnid = path.parent.name
         self.target = imagenet.wnids().index(self.wnid)
-        self.number = imagenet.validation_labels().tolist().index(self.target) + 1
-        self.stem = f"ILSVRC2012_val_{self.number:08}"
+        self.stem = f"ILSVRC2012_val_{imagenet.validation_labels().tolist().index(self.target) + 1:08}"
         self.data = path.read_bytes()
-
-    @property
-    def name(self) -> str:
-        """The name of its file."""
-        return f"{self.stem}.JPEG"
 
 
 @pytest.fixture(scope="module")
 def images(real_images: Path) -> list[Image]:
     """The images, in the order of their ids."""
-    return sorted(map(Image, sorted(real_images.rglob("*.JPEG"))[:IMAGES]), key=lambda image: image.name)
+    return sorted(map(Image, sorted(real_images.rglob("*.JPEG"))[:100]), key=lambda image: image.stem)
 
 
 def write_folder(pattern: str, root: Path, images: list[Image]) -> Path:
@@ -49,7 +41,7 @@ def write_folder(pattern: str, root: Path, images: list[Image]) -> Path:
 
 def write_kaggle(root: Path, images: list[Image]) -> Path:
     """Kaggle's tree."""
-    write_folder("ILSVRC/Data/CLS-LOC/val/{0.name}", root, images)
+    write_folder("ILSVRC/Data/CLS-LOC/val/{0.stem}.JPEG", root, images)
     rows = "".join(f"{image.stem},{image.wnid} 1 2 3 4 \n" for image in reversed(images))
     return write_files(root, "LOC_val_solution.csv", data=f"ImageId,PredictionString\n{rows}".encode())
 
@@ -70,7 +62,7 @@ def write_shards(root: Path, images: list[Image]) -> Path:
     write_tar(root / "imagenet1k-validation-00.tar", labels)
     names: dict[str, bytes] = {}
     for key, image in enumerate(images[40:]):
-        fields = json.dumps({"filename": image.name, "label": image.target})
+        fields = json.dumps({"filename": f"{image.stem}.JPEG", "label": image.target})
         names |= {f"{key:06}.jpg": image.data, f"{key:06}.json": fields.encode()}
     write_tar(root / "imagenet1k-validation-01.tar", names)
     return root
@@ -78,12 +70,14 @@ def write_shards(root: Path, images: list[Image]) -> Path:
 
 WRITERS: dict[str, Callable[[Path, list[Image]], Path]] = {
     "folders": partial(write_folder, "val/{0.wnid}/{0.stem}.jpeg"),  # as some tools write them
-    "flat": partial(write_folder, "{0.name}"),
-    "tar": lambda root, images: write_tar(root / "ILSVRC2012_img_val.tar", {each.name: each.data for each in images}),
+    "flat": partial(write_folder, "{0.stem}.JPEG"),
+    "tar": lambda root, images: write_tar(
+        root / "ILSVRC2012_img_val.tar", {f"{each.stem}.JPEG": each.data for each in images}
+    ),
     "kaggle": write_kaggle,
     "parquet": write_hugging_face,
     "webdataset": write_shards,
-    "imagenetv2": partial(write_folder, "{0.target}/{0.name}"),
+    "imagenetv2": partial(write_folder, "{0.target}/{0.stem}.JPEG"),
 }
 
 
@@ -94,7 +88,7 @@ def test_the_same_images_are_the_same_dataset(images: list[Image], tmp_path: Pat
     subset = open_dataset(WRITERS["folders"](tmp_path / "folders", images)).subset(10)
 
     for dataset in (open_dataset(path), open_dataset(path)):
-        assert list(dataset.ids) == [image.name for image in images]
+        assert list(dataset.ids) == [f"{image.stem}.JPEG" for image in images]
         assert dataset.targets.tolist() == [image.target for image in images]
         assert [source.read() for source in dataset.sources] == [image.data for image in images]
         assert dataset.caveat == "it is not the whole imagenet-1k validation set: it has 100 of the 50,000 images"

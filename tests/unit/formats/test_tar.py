@@ -13,21 +13,12 @@ import pytest
 
 from harness.dataset import open_dataset
 from harness.formats.sources import ArchiveSource, FileSource
-from tests.archives import write_tar
+from tests.archives import tar_header, write_tar
 from tests.unit.formats.conftest import error_of
 
 FIRST, SECOND = "n01440764", "n01443537"
 # The first header and file end at byte 1,024, the second file at 2,536, and the end marker begins at 2,560.
 FILES = {f"{FIRST}/a.JPEG": b"first", f"{SECOND}/b.JPEG": b"x" * 1000}
-
-
-def header(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
-    """Return a member that is only a header."""
-    info = tarfile.TarInfo(name)
-    info.type = kind
-    for field, value in fields.items():
-        setattr(info, field, value)
-    return info
 
 
 @pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -40,7 +31,7 @@ def test_members_in_class_folders_have_their_labels(tmp_path: Path, format_: int
         f"./x/val/{SECOND}/b.png": b"x" * 1000,
         "./x/readme.md": b"",
     }
-    write_tar(tmp_path / "any.tar", members, header("./x", tarfile.DIRTYPE), format=format_)
+    write_tar(tmp_path / "any.tar", members, tar_header("./x", tarfile.DIRTYPE), format=format_)
 
     dataset = open_dataset(tmp_path)
 
@@ -86,10 +77,10 @@ NO_FILES = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, 
 @pytest.mark.parametrize(
     ("member", "message"),
     [
-        *[(header(name), LEADS_OUT) for name in ("/etc/passwd", "../a.JPEG", "val/../../a.JPEG")],
-        *[(header("c.JPEG", kind, linkname="/etc/passwd"), LINK) for kind in NO_FILES],
-        (header("c.JPEG", tarfile.GNUTYPE_SPARSE), SPARSE),
-        (header("c.JPEG", pax_headers={"GNU.sparse.map": "0,5", "GNU.sparse.size": "5"}), SPARSE),
+        *[(tar_header(name), LEADS_OUT) for name in ("/etc/passwd", "../a.JPEG", "val/../../a.JPEG")],
+        *[(tar_header("c.JPEG", kind, linkname="/etc/passwd"), LINK) for kind in NO_FILES],
+        (tar_header("c.JPEG", tarfile.GNUTYPE_SPARSE), SPARSE),
+        (tar_header("c.JPEG", pax_headers={"GNU.sparse.map": "0,5", "GNU.sparse.size": "5"}), SPARSE),
     ],
 )
 def test_a_member_that_cannot_be_read_in_place_is_an_error(
@@ -101,7 +92,7 @@ def test_a_member_that_cannot_be_read_in_place_is_an_error(
 
 def long_header(kind: bytes, size: int) -> Callable[[bytes], bytes]:
     """Return what puts a header before the archive that says that its text has an impossible size."""
-    return lambda data: header("name", kind, size=size).tobuf(tarfile.GNU_FORMAT) + data
+    return lambda data: tar_header("name", kind, size=size).tobuf(tarfile.GNU_FORMAT) + data
 
 
 UNREADABLE = "PATH cannot be read as a tar archive: "

@@ -8,9 +8,7 @@ import pytest
 
 from harness.dataset import open_dataset
 from tests.archives import write_tar
-from tests.unit.formats.conftest import error_of
-
-ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
+from tests.unit.formats.conftest import ONE, TWO, error_of
 
 
 def test_labels_lie_beside_the_images(tmp_path: Path) -> None:
