@@ -107,6 +107,7 @@ LINK = tar_header(GROUND_TRUTH, tarfile.LNKTYPE, linkname=GROUND_TRUTH)
 NO_GROUND_TRUTH = rf"expected {GROUND_TRUTH} in it, found no such file; download it again$"
 DAMAGED_DEVKITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "short": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\n361\n"), "expected 50,000 lines, found 2; unpack"),
+    "packed": (DEVKIT, lambda path: write_tar(path, {GROUND_TRUTH: b"490\n"}, mode="w:gz"), "expected 50,000 lines"),
     "words": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\nfox\n"), "expected a number in each line: .*'fox'"),
     "empty": (DEVKIT, lambda path: path.write_bytes(b""), "expected a gzipped tar archive: .*; download"),
     "plain": (DEVKIT, lambda path: path.write_bytes(b"not gzip"), "expected a gzipped tar archive: .*; download"),
