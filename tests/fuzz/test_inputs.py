@@ -1,4 +1,4 @@
-"""Damaged archives, tables, labels, expected files and weights: each is read as it was, or refused in one sentence."""
+"""Damaged archives, tables, labels, expected files and weights: each is read as it was, or rejected in one sentence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.formats import imagenet
 from harness.models import load
 from harness.records.accuracy_file import read_expected
 from tests.archives import tar_header, write_files, write_parquet, write_tar
-from tests.colours import EXPECTED
+from tests.colors import EXPECTED
 
 Damage = Callable[[bytes, random.Random], bytes]
 SECONDS = 20  # for one input
@@ -30,7 +30,7 @@ TARGETS = {"ILSVRC2012_val_00000001": 65, "ILSVRC2012_val_00000002": 970, "ILSVR
 TOKENS = [
     "0_5", "1:09", "063", "0x1F", "1e400", ".inf", ".nan", "-1", "~", "null", "yes", "!!int", "!!binary x", "&a [*a]",
     "*preset", "{", "]", "- ", ": ", "<<: *preset", "\t", "\x00", "\ud7ff", "'", "\"", "#", "---\n", "%TAG", "n" * 5000,
-    "[" * 400, "50,000", "75.0%", "\u0664\u0665", "acc@1: 3", "tests.colours:missing", "os:getcwd", ",", "\r",
+    "[" * 400, "50,000", "75.0%", "\u0664\u0665", "acc@1: 3", "tests.colors:missing", "os:getcwd", ",", "\r",
     "1" * 5000,
 ]  # fmt: skip
 # Sizes, pax records and sparse maps of which tarfile makes something else than an error of its own.
@@ -136,7 +136,7 @@ def damage_text(data: bytes, chance: random.Random) -> bytes:
 def read_damaged(
     path: Path, damage: Damage, seeds: range, read: Callable[[Path], Any], opened: Path
 ) -> Iterator[tuple[int, Any]]:
-    """Yield seeds and what is read after the damage; some is refused, in one sentence that begins with the path."""
+    """Yield seeds and what is read after the damage; some is rejected, in one sentence that begins with the path."""
     sound, messages = path.read_bytes(), []
     for seed in seeds:
         path.write_bytes(damage(sound, random.Random(seed)))

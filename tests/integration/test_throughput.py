@@ -17,7 +17,7 @@ from torch import nn
 
 from harness.records.run_folder import read_run
 from harness.throughput.timing import Bench, TimedForward
-from tests.colours import NearestColour
+from tests.colors import NearestColor
 from tests.integration.conftest import entry, expect
 from tests.quick import measure_less
 
@@ -50,9 +50,9 @@ def test_each_model_is_timed_in_each_setting(throughput: Throughput, project: Pa
     result.stdout.re_match_lines(
         [
             r"timed on: cpu \(.*\)$",
-            r"=+ throughput: forward alone, images on the device, seeded weights =+$",
-            r"nearest +1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d %$",
-            r"nearest contiguous +4 +[\d,]+\.\d +\d+\.\d\d +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d %$",
+            r"=+ throughput: forward pass only, images on the device, seeded weights =+$",
+            r"nearest +1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d%$",
+            r"nearest contiguous +4 +[\d,]+\.\d +\d+\.\d\d +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d%$",
             r"results: .*/run$",
         ]
     )
@@ -71,7 +71,7 @@ def test_a_batch_size_can_be_searched(throughput: Throughput, project: Path) -> 
     result.stdout.fnmatch_lines([f"{CASE}-bauto: timed at {auto.batch_size}, as larger batches gain little;*"])
 
 
-class Sleeper(NearestColour):
+class Sleeper(NearestColor):
     """A model that takes 5 ms, and every 25th time 300 ms."""
 
     def __init__(self) -> None:
@@ -167,7 +167,7 @@ def test_a_model_that_fails_leaves_no_timing(
     builder: str, reason: str, throughput: Throughput, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither in pytest-benchmark's JSON and table nor in ours, whenever it fails; the other model's remains."""
-    expect(project, {}, entry("broken", f"tests.colours:{builder}"))
+    expect(project, {}, entry("broken", f"tests.colors:{builder}"))
     if "in_the_end" in builder:
         monkeypatch.setattr(TimedForward, "warm_up", not_warmed_up)
 
@@ -188,11 +188,11 @@ def test_cudnn_benchmark_is_recorded(throughput: Throughput, project: Path, monk
     """As if the CPU were a CUDA device, once the device is open; the switches of the gate are others."""
     opened = Bench.__init__
 
-    def open_without_refusing(bench: Bench, device: str, precisions: list[str], cudnn_benchmark: bool) -> None:
+    def open_without_rejecting(bench: Bench, device: str, precisions: list[str], cudnn_benchmark: bool) -> None:
         opened(bench, device, precisions)
         bench._cudnn_benchmark = cudnn_benchmark
 
-    monkeypatch.setattr(Bench, "__init__", open_without_refusing)
+    monkeypatch.setattr(Bench, "__init__", open_without_rejecting)
     switches = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
 
     throughput("--batch-sizes=4", "--results=run", "--cudnn-benchmark").assert_outcomes(passed=1)
@@ -223,7 +223,7 @@ def test_a_run_that_has_timed_nothing(
     throughput: Throughput, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Since it was interrupted: it says so, and pytest-benchmark does not warn of it."""
-    expect(project, {"tests.colours:nearest_colour": f"{__name__}:Cancelled"})
+    expect(project, {"tests.colors:nearest_color": f"{__name__}:Cancelled"})
 
     with pytest.raises(KeyboardInterrupt):
         throughput("--batch-sizes=4", "--results=run")
@@ -235,7 +235,7 @@ def test_a_run_that_has_timed_nothing(
 
 def test_accuracy_and_speed_in_one_run(throughput: Throughput, project: Path) -> None:
     """One file holds both: counts, environment and timings."""
-    both = ("-m", "imagenet or throughput", "--imagenet=colours", "--workers=1", "--batch-sizes=4")
+    both = ("-m", "imagenet or throughput", "--imagenet=colors", "--workers=1", "--batch-sizes=4")
 
     throughput(*both, "--benchmark-json=run.json", "--results=run").assert_outcomes(passed=2)
 

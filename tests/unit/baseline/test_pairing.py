@@ -222,7 +222,7 @@ BLIND = (
         (UNKNOWN | {"top5_changed": 15, "top5_gained": 15, "top5_near_ties": 0}, EXPLAINED, ""),
         (UNKNOWN | {"top5_changed": 16, "top5_gained": 16, "top5_near_ties": 0}, FAILS, ""),
         (UNKNOWN | {"changed": 125}, EXPLAINED, ""),
-        (UNKNOWN | {"changed": 210}, FAILS, "other input explains, which is at most 10 %"),
+        (UNKNOWN | {"changed": 210}, FAILS, "different inputs explain, which is at most 10%"),
         (_stage("weights"), FAILS, ""),
         (_stage("labels"), FAILS, ""),
         (_stage("counting"), FAILS, ""),
@@ -276,7 +276,7 @@ def test_other_versions_that_change_nothing_pass_and_are_named() -> None:
     assert check.detail.splitlines() == [
         "unchanged, despite torch 2.9.1 -> 2.14.1",
         "    0 of 40 predictions changed",
-        "    logits moved by 0.0e+00 (median), 0.0e+00 (99 %), 0.0e+00 (largest) of the logit scale; noise floor "
+        "    logits moved by 0.0e+00 (median), 0.0e+00 (99%), 0.0e+00 (largest) of the logit scale; noise floor "
         "1.0e-03 (median), 1.0e-02 (largest)",
     ]
 
@@ -295,7 +295,7 @@ def test_a_failure_has_the_diagnosis_first_and_then_the_numbers(updating: bool, 
     first, cause, *effect, drift, same = check.detail.splitlines()
     assert check.outcome == ("warning" if updating else "failed")
     assert first == f"{prefix}the arithmetic differs: logits moved by up to 7.5e-01 of the logit scale"
-    assert cause.startswith("    likely cause: other code of the model or of this harness")
+    assert cause.startswith("    likely cause: different code of the model or of this harness")
     assert effect == [
         "    effect: 2 of 40 predictions changed, 2 beyond noise; 30 top-5 sets beyond noise",
         "    example: 00007.JPEG: class 0 -> class 1, margin 2.5e-01",
@@ -311,7 +311,7 @@ def test_a_failure_has_the_diagnosis_first_and_then_the_numbers(updating: bool, 
 
 def test_another_model_under_the_same_name_cannot_be_paired() -> None:
     """Where the number of parameters is known."""
-    reason = "another model under the same name: 101 parameters, before 100"
+    reason = "a different model under the same name: 101 parameters, before 100"
     assert Unpaired("different", reason, policy=POLICY) == pair(OLD, side(flat(), parameters=101), POLICY)
     assert isinstance(pair(side(flat(), parameters=0), OLD), Pairing)
 
@@ -333,6 +333,6 @@ def test_what_is_not_paired_does_not_pass(why: Any, updating: bool, outcome: str
 
 @pytest.mark.parametrize("floor", NOISE_FLOORS.values(), ids=NOISE_FLOORS)
 def test_a_noise_floor_is_consistent(floor: NoiseFloor) -> None:
-    """The median moves less than the largest; and it says on how many images it stands."""
+    """The median moves less than the largest; and it says on how many images it is based."""
     assert 0 < floor.median < floor.largest
     assert 500 <= floor.images

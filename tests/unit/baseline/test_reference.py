@@ -57,7 +57,7 @@ def test_a_case_is_compared_with_the_same_case(run: Run) -> None:
     same, other = (reference.compare(new_side(run, precision=precision)) for precision in ("fp32", "bf16"))
     lacking = reference.compare(new_side(run, "vgg16"))
 
-    assert str(reference) == f"{run.path}, of 2026-11-24, torch 2.9.1"
+    assert str(reference) == f"{run.path}, recorded 2026-11-24 with torch 2.9.1"
     assert isinstance(same, Pairing)
     assert isinstance(other, Pairing)
     assert (same.against, same.images, same.changed) == ("resnet18-IMAGENET1K_V1-fp32", 1000, 0)
@@ -117,7 +117,7 @@ def test_what_is_no_run_is_an_error(message: str, make: Callable[[Path], object]
     updating = open_reference(dataset(), path, UPDATING)
 
     assert updating.run is None
-    first = "to be replaced without pairing: " if path.exists() else f"{path}, none yet, to be recorded"
+    first = "to be replaced without pairing: " if path.exists() else f"{path}, not recorded yet; this run will be"
     assert str(updating).startswith(first)
     assert updating.storing_error(run_record([case_result()]), accept_failed=False) is None
 

@@ -1,4 +1,4 @@
-"""Tests of what is read, left out, refused or kept in an index, in folders, archives and shards alike."""
+"""Tests of what is read, left out, rejected or kept in an index, in folders, archives and shards alike."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_the_root_of_torchvision_is_one_of_class_folders(tmp_path: Path, given: 
 
 
 @pytest.mark.parametrize("folder", ["", "val/"])
-def test_images_are_labelled_by_their_numbers(tmp_path: Path, folder: str) -> None:
+def test_images_are_labeled_by_their_numbers(tmp_path: Path, folder: str) -> None:
     """Flat files, or those in val/, have the known labels; other files are listed, and Kaggle's table is not read."""
     write_files(tmp_path / "mine" / folder, TWO, ONE, "LOC_val_solution.csv", "@eaDir/b.JPEG")
 

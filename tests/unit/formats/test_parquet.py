@@ -59,7 +59,7 @@ def test_rows_are_images(tmp_path: Path, rows_per_group: int, given: str, name: 
 def test_rows_without_names_of_their_own_are_called_by_their_position(
     tmp_path: Path, names: list[str | None], ids: tuple[str, ...]
 ) -> None:
-    """Missing, empty and equal paths are no reason to refuse a table."""
+    """Missing, empty and equal paths are no reason to reject a table."""
     write_parquet(tmp_path / "val-0.parquet", [(b"%d" % row, name, row) for row, name in enumerate(names)])
 
     dataset = open_dataset(tmp_path)

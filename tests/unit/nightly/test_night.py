@@ -123,7 +123,7 @@ def test_three_percent_slower_a_night_turns_red(nights: Nights) -> None:
 
     title = nights.read("title")
     assert f"FAILED: 1 of 2 results: {TIMING}: speed: since the night of 2026-11-10 a call takes " in title
-    assert title.endswith("allowed 5 %; changed that night: torch 2.9.1 to 2.10.0\n")
+    assert title.endswith("allowed 5%; changed that night: torch 2.9.1 to 2.10.0\n")
     # Of two timings the faster one counts.
     assert 0.25 * 1.03**3 == read_run(nights.state / "latest" / "run").record.timings[0].median
     assert "speed over all nights" in nights.read("summary.md")
@@ -172,10 +172,10 @@ def test_options_that_a_night_does_not_know_are_pytest_s(nights: Nights) -> None
     assert command.endswith(" --models alexnet -m imagenet --noise=1 tests")
 
 
-def test_accept_shows_what_changes_and_refuses(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
+def test_accept_shows_what_changes_and_rejects(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
     """A run that failed or lacks something, unless --force, or that is damaged; the one before is kept, and no more."""
     other = case_result("alexnet")
-    refused: dict[str, Sequence[CaseResult | Missing]] = {
+    rejected: dict[str, Sequence[CaseResult | Missing]] = {
         "fails": [case_result(expected=expected(1000, 800, 900)), other],
         "lost": [CASE, Missing(other.id)],
         "fewer": [CASE],
@@ -185,11 +185,11 @@ def test_accept_shows_what_changes_and_refuses(nights: Nights, capsys: pytest.Ca
     assert 0 == nights.accept(first)
     before = nights.pinned, sorted((nights.state / "pinned").iterdir())
 
-    refusals = []
-    for name, cases in refused.items():
+    rejections = []
+    for name, cases in rejected.items():
         capsys.readouterr()
         assert 1 == nights.accept(nights.record(nights.state / name, cases))
-        refusals.append(capsys.readouterr().out.splitlines()[-1])
+        rejections.append(capsys.readouterr().out.splitlines()[-1])
     path = first / "predictions" / f"{CASE.id}.npz"
     path.write_bytes(path.read_bytes()[:-9])
     assert 2 == nights.accept(first, "--force")
@@ -200,11 +200,11 @@ def test_accept_shows_what_changes_and_refuses(nights: Nights, capsys: pytest.Ca
 
     lacks = f"it lacks {other.id}, which the pinned run has"
     force = "--force pins it anyway"
-    assert refusals[0].startswith(f"not pinned: the run failed: 1 of 3 results: {CASE.id}: top-1: measured 70")
-    assert refusals[1] == f"not pinned: the run failed: 1 of 3 results: {other.id}: not run; {lacks}; {force}"
-    assert refusals[2] == f"not pinned: {lacks}; {force}"
-    assert refusals[3].startswith("not pinned: it has no accuracy; it lacks ")
-    assert f"{TIMING}: takes 20.0 % longer, allowed 5 %" in shown
+    assert rejections[0].startswith(f"not pinned: the run failed: 1 of 3 results: {CASE.id}: top-1: measured 70")
+    assert rejections[1] == f"not pinned: the run failed: 1 of 3 results: {other.id}: not run; {lacks}; {force}"
+    assert rejections[2] == f"not pinned: {lacks}; {force}"
+    assert rejections[3].startswith("not pinned: it has no accuracy; it lacks ")
+    assert f"{TIMING}: takes 20.0% longer, allowed 5%" in shown
     kept = [read_run(path).record for path in sorted((nights.state / "pinned").iterdir()) if not path.is_symlink()]
     assert 2 == len(kept)
     for run in (nights.state / "fails", slower):
@@ -222,7 +222,7 @@ def test_a_run_is_no_folder_of_nights(nights: Nights, tmp_path: Path, capsys: py
         assert 2 == main(["baseline", "accept", str(run), "--nightly", str(folder)])
 
     assert [
-        f"error: {run}: expected a folder of nights, found a run; name another folder",
+        f"error: {run}: expected a folder of nightly runs, found a run; name another folder",
         f"error: {loop} cannot be written: File exists",
     ] == capsys.readouterr().err.splitlines()
     assert before == sorted(run.rglob("*"))
