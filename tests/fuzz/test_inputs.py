@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import platformdirs
 import pytest
@@ -21,10 +21,9 @@ from harness.expected import ModelSpec
 from harness.formats import imagenet
 from harness.models import load
 from harness.records.accuracy_file import read_expected
-from tests.archives import write_files, write_parquet, write_tar
+from tests.archives import tar_header, write_files, write_parquet, write_tar
 from tests.colors import EXPECTED
 
-Read = TypeVar("Read")
 Damage = Callable[[bytes, random.Random], bytes]
 SECONDS = 20  # for one input
 TARGETS = {"ILSVRC2012_val_00000001": 65, "ILSVRC2012_val_00000002": 970, "ILSVRC2012_val_00000003": 230}
@@ -43,13 +42,6 @@ SPLICES = [
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep indexes out of the user's cache folder."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _name: folder)
-
-
-@pytest.fixture(autouse=True)
 def alarm() -> Iterator[None]:
     """Let an input that takes too long fail the test, and not hang it."""
     before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"no end after {SECONDS} s"))
@@ -60,8 +52,7 @@ def alarm() -> Iterator[None]:
 
 def _images(root: Path) -> Path:
     """Images in a pax archive, one behind a long name, and a folder with a record to be damaged."""
-    folder = tarfile.TarInfo("folder")
-    folder.type, folder.pax_headers = tarfile.DIRTYPE, {"comment": "c" * 100}
+    folder = tar_header("folder", tarfile.DIRTYPE, pax_headers={"comment": "c" * 100})
     return write_tar(root / "mine.tar", {f"{'f' * 120}/{name}.JPEG": name.encode() for name in TARGETS}, folder)
 
 
@@ -74,7 +65,6 @@ def _webdataset(root: Path) -> Path:
 
 
 def _parquet(root: Path) -> Path:
-    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
     rows = [(name.encode(), f"{name}.JPEG", target) for name, target in TARGETS.items()]
     return write_parquet(root / "mine.parquet", rows, compression="none")
 
@@ -144,8 +134,8 @@ def damage_text(data: bytes, chance: random.Random) -> bytes:
 
 
 def read_damaged(
-    path: Path, damage: Damage, seeds: range, read: Callable[[Path], Read], opened: Path
-) -> Iterator[tuple[int, Read]]:
+    path: Path, damage: Damage, seeds: range, read: Callable[[Path], Any], opened: Path
+) -> Iterator[tuple[int, Any]]:
     """Yield seeds and what is read after the damage; some is rejected, in one sentence that begins with the path."""
     sound, messages = path.read_bytes(), []
     for seed in seeds:
@@ -171,11 +161,12 @@ def read_damaged(
     ],
 )
 def test_a_damaged_dataset_opens_or_is_an_error(
-    tmp_path: Path, write: Callable[[Path], Path], damage: Damage, inputs: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Path], damage: Damage, inputs: int
 ) -> None:
     """Never a traceback, never a wait, and never a label that contradicts the image's number."""
-    path = write(tmp_path)
-    opened = tmp_path if path.suffix == ".csv" else path
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _name: tmp_path / "cache")
+    path = write(tmp_path / "mine")
+    opened = path.parent if path.suffix == ".csv" else path
 
     for seed, dataset in read_damaged(path, damage, range(inputs), open_dataset, opened):
         for identity, target in zip(dataset.ids, dataset.targets.tolist(), strict=True):

@@ -74,17 +74,6 @@ def test_a_part_that_is_named_as_the_whole_is_damage(tmp_path: Path, cli: Comman
     assert (1, f"Damaged or not whole: {lacks}") == (found.status, found.lines[-1])
 
 
-def test_one_image_in_the_wrong_class_among_others_is_an_error(tmp_path: Path, cli: CommandLine) -> None:
-    """Also in a set that does not claim to be the validation set; exit status 2."""
-    for seed, name in enumerate(("ILSVRC2012_val_00000007", "mine")):
-        save(noise(seed), tmp_path / "set" / imagenet.wnids()[0] / f"{name}.JPEG")
-
-    found = cli("dataset", "set")
-
-    assert found.err.startswith("error: set: 1 of 1 images lie in another class than their number")
-    assert 2 == found.status
-
-
 @pytest.fixture
 def store(colors: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """Run an action on the folder ``store``, with the 16 images of the small classifier, decoded by the command."""
