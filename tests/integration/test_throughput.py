@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from harness.records.run_folder import read_run
 from harness.throughput.timing import Bench, TimedForward
@@ -211,19 +210,11 @@ def test_disabled_benchmarks_leave_no_timing(throughput: Throughput, project: Pa
     assert not (project / "run").exists()
 
 
-class Cancelled(nn.Module):
-    """A model that Ctrl-C interrupts."""
-
-    def forward(self, _images: torch.Tensor) -> torch.Tensor:
-        """Return nothing."""
-        raise KeyboardInterrupt
-
-
 def test_a_run_that_has_timed_nothing(
     throughput: Throughput, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Since it was interrupted: it says so, and pytest-benchmark does not warn of it."""
-    expect(project, {"tests.colours:nearest_colour": f"{__name__}:Cancelled"})
+    expect(project, {"tests.colours:nearest_colour": "tests.colours:interrupted_in_the_end"})
 
     with pytest.raises(KeyboardInterrupt):
         throughput("--batch-sizes=4", "--results=run")
