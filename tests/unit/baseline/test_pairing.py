@@ -310,16 +310,15 @@ def test_another_model_under_the_same_name_cannot_be_paired() -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "updating", "outcome", "detail"),
+    ("updating", "outcome", "detail"),
     [
-        ("different", False, "failed", "cannot be paired: a reason. Record another: --baseline DIR --baseline-update"),
-        ("different", True, "warning", "will be replaced despite differences: cannot be paired: a reason"),
-        ("damaged", True, "warning", "recorded without pairing: a reason"),
+        (False, "failed", "cannot be paired: a reason. Record another: --baseline DIR --baseline-update"),
+        (True, "warning", "will be replaced despite differences: cannot be paired: a reason"),
     ],
 )
-def test_what_is_not_paired_does_not_pass(why: Any, updating: bool, outcome: str, detail: str) -> None:
+def test_what_is_not_paired_does_not_pass(updating: bool, outcome: str, detail: str) -> None:
     """And the message says what to do; while the baseline is updated neither."""
-    evidence = Unpaired(why, "a reason", policy=Policy(updating=updating))
+    evidence = Unpaired("different", "a reason", policy=Policy(updating=updating))
 
     assert (Check("baseline", outcome, detail),) == judge(Counts(N, 1, 2), None, "", evidence).checks
 

@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.baseline.pairing import NOISE_FLOORS, Side, side_of
+from harness.baseline.pairing import Side, side_of
 from harness.baseline.plugin import open_reference
 from harness.dataset import ImageDataset
 from harness.errors import RecordError, ResultsError
 from harness.expected import Case, Entry, ModelSpec
 from harness.precision import Setting
-from harness.records.evidence import Pairing, Policy, Unpaired
+from harness.records.evidence import Policy, Unpaired
 from harness.records.run_folder import Run
 from tests.records import case_result, predictions_of, run_record, write_run
 
@@ -35,34 +35,16 @@ def case(model: str = "resnet18", precision: str = "fp32") -> Case:
     return Case(Entry(ModelSpec(model, "IMAGENET1K_V1")), Setting(precision))
 
 
-def new_side(run: Run, model: str = "resnet18", precision: str = "fp32") -> Side:
-    """Return the first case of a run as if it were another one that has just been evaluated."""
+def new_side(run: Run, model: str = "resnet18") -> Side:
+    """Return the first case of a run as if it were another model's that has just been evaluated."""
     side = side_of(run, run.record.cases[0])
-    named = {"id": str(case(model, precision)), "model": model, "precision": precision}
-    return side._replace(result=msgspec.structs.replace(side.result, **named))
+    return side._replace(result=msgspec.structs.replace(side.result, id=str(case(model)), model=model))
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Return a run of two models."""
     return write_run(tmp_path / "base", run_record([case_result(), case_result("alexnet")]))
-
-
-def test_a_case_is_compared_with_the_same_case(run: Run) -> None:
-    """Or with its model in the default setting, by the higher noise floor; or with nothing."""
-    reference = open_reference(dataset(), run.path, Policy())
-
-    same, other = (reference.compare(new_side(run, precision=precision)) for precision in ("fp32", "bf16"))
-    lacking = reference.compare(new_side(run, "vgg16"))
-
-    assert str(reference) == f"{run.path}, of 2026-11-24, torch 2.9.1"
-    assert isinstance(same, Pairing)
-    assert isinstance(other, Pairing)
-    assert (same.against, same.images, same.changed) == ("resnet18-IMAGENET1K_V1-fp32", 1000, 0)
-    assert other.against == same.against
-    assert (same.noise_floor, other.noise_floor) == (NOISE_FLOORS["fp32"], NOISE_FLOORS["bf16"])
-    reason = f"{run.path} holds no case of vgg16-IMAGENET1K_V1, so its predictions are compared with nothing"
-    assert lacking == Unpaired("missing", reason)
 
 
 def test_damage_is_found_before_anything_is_evaluated(run: Run) -> None:
