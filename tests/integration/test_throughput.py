@@ -18,17 +18,16 @@ from harness.records.run_folder import read_run
 from harness.throughput.timing import Bench, TimedForward
 from tests.colours import NearestColour
 from tests.integration.conftest import entry, expect
-from tests.quick import measure_less
 
+pytestmark = pytest.mark.usefixtures("less_to_measure")
 Throughput = Callable[..., pytest.RunResult]
 QUICK = ("--benchmark-max-time=0.02", "--benchmark-min-rounds=5")
 CASE = "nearest-V1-fp32"
 
 
 @pytest.fixture
-def throughput(pytester: pytest.Pytester, project: Path, monkeypatch: pytest.MonkeyPatch) -> Throughput:
-    """Run ``pytest -m throughput`` with these arguments in the project, with less work to measure the machine."""
-    measure_less(monkeypatch)
+def throughput(pytester: pytest.Pytester, project: Path) -> Throughput:
+    """Run ``pytest -m throughput`` with these arguments in the project."""
     (project / "test_throughput.py").write_text((Path(__file__).parents[1] / "test_throughput.py").read_text())
 
     def run(*arguments: str) -> pytest.RunResult:

@@ -22,17 +22,12 @@ from harness.precision import DEFAULT, Setting
 from harness.predict import Normalize
 from harness.preset import Geometry, Preset
 from harness.throughput.timing import Bench, TimedForward, compiling, conditions, peak_tflops
-from tests.quick import measure_less
 
+pytestmark = pytest.mark.usefixtures("less_to_measure")
 CPU = torch.device("cpu")
 CONTIGUOUS = Setting("fp32", "contiguous")
 COMPILED = Setting(compiled=True)
 PRESET = Preset(Geometry(8, 8, "bilinear"), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-
-
-@pytest.fixture(autouse=True)
-def _less_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    measure_less(monkeypatch)
 
 
 class Recorder(nn.Module):
