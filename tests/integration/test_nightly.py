@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
-from tests.colours import EXPECTED, write_dataset
+from tests.colors import EXPECTED, write_dataset
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,15 +31,15 @@ class Nights:
         self.state, self.summary = folder / "nightly", folder / "step_summary.md"
         self.latest = self.state / "latest"
 
-    def night(self, expected: str = EXPECTED, images: str = "colours") -> tuple[int, str]:
+    def night(self, expected: str = EXPECTED, images: str = "colors") -> tuple[int, str]:
         """Run one; return its exit status, and what it printed last."""
         process = self.start(expected, images)
         output, _ = process.communicate()
         return process.returncode, output.splitlines()[-1]
 
-    def start(self, expected: str = EXPECTED, images: str = "colours", *options: str) -> subprocess.Popen[str]:
+    def start(self, expected: str = EXPECTED, images: str = "colors", *options: str) -> subprocess.Popen[str]:
         """Start one, in which modules in its folder can be imported first."""
-        write_dataset(self._folder / "colours")
+        write_dataset(self._folder / "colors")
         (self._folder / "expected.yaml").write_text(expected)
         given = ["--imagenet", str(self._folder / images), "--expected", str(self._folder / "expected.yaml"), *options]
         environ = {
@@ -70,7 +70,7 @@ def test_only_a_person_pins_a_run(nights: Nights, tmp_path: Path) -> None:
     first, title = nights.night()
 
     assert (2, f"{title}\n") == (first, (nights.latest / "title").read_text())
-    assert title.startswith("NOT COMPARED: 1 case on colours, 16 images, torch ")
+    assert title.startswith("NOT COMPARED: 1 case on colors, 16 images, torch ")
     assert title.endswith(f"imagenet-gate {' '.join(accept)}")
     assert {"run", "log.txt", "junit.xml", "report.html", "summary.md", "title"} == set(os.listdir(nights.latest))
     assert nights.summary.read_text() == (nights.latest / "summary.md").read_text()
@@ -78,13 +78,13 @@ def test_only_a_person_pins_a_run(nights: Nights, tmp_path: Path) -> None:
     record, pinned = (nights.latest / "run" / "record.json").read_text(), nights.state / "pinned/current/record.json"
     assert record == pinned.read_text()
 
-    red, title = nights.night(EXPECTED.replace("nearest_colour\n", "nearest_colour_brighter\n"))
+    red, title = nights.night(EXPECTED.replace("nearest_color\n", "nearest_color_brighter\n"))
 
-    why = "FAILED: 1 of 1 result: nearest-V1-fp32: the model has other weights"
+    why = "FAILED: 1 of 1 result: nearest-V1-fp32: the weights differ"
     assert 1 == red
     assert title.startswith(f"{why} (sha256 ")
     assert nights.summary.read_text().count(f"\n### {why}") == 1
-    assert "the model has other weights" in (nights.latest / "report.html").read_text()
+    assert "the weights differ" in (nights.latest / "report.html").read_text()
     assert 'failures="1"' in (nights.latest / "junit.xml").read_text()
     assert record == pinned.read_text()
 
@@ -117,14 +117,14 @@ def test_a_night_that_is_ended_ends_its_tests(nights: Nights, tmp_path: Path) ->
     """No process is left, and title and summary say what happened."""
     hangs = "import os, sys, time\nos.write(1, b'begun %d\\n' % os.getpid())\ntime.sleep(60)\n"
     (tmp_path / "hangs.py").write_text(hangs)
-    process = nights.start(EXPECTED, "colours", "-phangs")
+    process = nights.start(EXPECTED, "colors", "-phangs")
     assert process.stdout is not None
     testing = int(process.stdout.readline().split()[1])
 
     process.terminate()
 
     output, _ = process.communicate(timeout=30)
-    assert (2, "NO VERDICT: the night was ended (SIGTERM)") == (process.returncode, output.splitlines()[-1])
+    assert (2, "NO VERDICT: the nightly run was interrupted (SIGTERM)") == (process.returncode, output.splitlines()[-1])
     assert "begun" in (nights.latest / "summary.md").read_text()
     with pytest.raises(ProcessLookupError):
         os.kill(testing, 0)

@@ -8,10 +8,10 @@ import torch
 
 from harness.records.run_folder import read_run
 from harness.verdict import FAILED, PASSED
-from tests.colours import NearestColour
+from tests.colors import NearestColor
 from tests.integration.conftest import Gate, expect
 
-IMAGES = ("--imagenet=colours", "--device=cpu", "--results=run")
+IMAGES = ("--imagenet=colors", "--device=cpu", "--results=run")
 
 
 def test_a_sound_model_agrees_with_float64(gate: Gate, project: Path) -> None:
@@ -22,14 +22,14 @@ def test_a_sound_model_agrees_with_float64(gate: Gate, project: Path) -> None:
     result.stdout.fnmatch_lines(
         [
             "reference: float64 on cpu, 64 images of each case",
-            "nearest-V1-fp32: *e-0[678] of 0.0001, largest drift from float64 on cpu, median *; 0 of 16 predictions *",
+            "nearest-V1-fp32: *e-0[678], allowed 0.0001; largest drift from float64 on cpu, median *; 0 of 16 predictions *",
         ]
     )
     fp32, bf16 = (case.bounds[0].value for case in read_run(project / "run").record.cases)
     assert 0 < fp32 < 1e-5 < bf16 < 0.1
 
 
-class RoundsOnce(NearestColour):
+class RoundsOnce(NearestColor):
     """Rounds its input as TF32 does, in float32 and with channels last or not as the gate calls it."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -41,7 +41,7 @@ class RoundsOnce(NearestColour):
 
 def test_a_kernel_that_rounds_is_found_without_a_baseline(gate: Gate, project: Path) -> None:
     """No prediction changes, and the published values hold."""
-    expect(project, {"tests.colours:nearest_colour": f"{__name__}:RoundsOnce"})
+    expect(project, {"tests.colors:nearest_color": f"{__name__}:RoundsOnce"})
 
     result = gate(*IMAGES, "--memory-format=contiguous", "--reference=cpu:fp64", "--reference-images=8")
 

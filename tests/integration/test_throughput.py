@@ -15,7 +15,7 @@ import torch
 
 from harness.records.run_folder import read_run
 from harness.throughput.timing import Bench, TimedForward
-from tests.colours import NearestColour
+from tests.colors import NearestColor
 from tests.integration.conftest import entry, expect
 
 pytestmark = pytest.mark.usefixtures("less_to_measure")
@@ -47,7 +47,7 @@ def test_each_model_is_timed_in_each_setting(throughput: Throughput, project: Pa
     result.stdout.re_match_lines(
         [
             r"timed on: cpu \(.*\)$",
-            r"=+ throughput: forward alone, images on the device, seeded weights =+$",
+            r"=+ throughput: forward pass only, images on the device, seeded weights =+$",
             r"nearest +1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d %$",
             r"nearest contiguous +4 +[\d,]+\.\d +\d+\.\d\d +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d %$",
             r"results: .*/run$",
@@ -77,7 +77,7 @@ def test_what_is_timed_by_default(throughput: Throughput) -> None:
         assert [*sizes] == listed
 
 
-class Sleeper(NearestColour):
+class Sleeper(NearestColor):
     """A model that takes 2 ms."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -90,7 +90,7 @@ def test_the_json_is_pytest_benchmarks_with_the_measurement_and_the_environment(
     throughput: Throughput, project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """What a call takes, values derived from it, the environment, and what readers of other files look for."""
-    expect(project, {"tests.colours:nearest_colour": f"{__name__}:Sleeper"})
+    expect(project, {"tests.colors:nearest_color": f"{__name__}:Sleeper"})
     options = ("--batch-sizes=1,4", "--benchmark-min-rounds=100", "--benchmark-json=run.json")
 
     throughput(*options).assert_outcomes(passed=2)
@@ -150,7 +150,7 @@ def test_a_model_that_fails_leaves_no_timing(
     builder: str, reason: str, throughput: Throughput, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither in pytest-benchmark's JSON and table nor in ours, whenever it fails; the other model's remains."""
-    expect(project, {}, entry("broken", f"tests.colours:{builder}"))
+    expect(project, {}, entry("broken", f"tests.colors:{builder}"))
     if "in_the_end" in builder:
         monkeypatch.setattr(TimedForward, "warm_up", not_warmed_up)
 
@@ -171,11 +171,11 @@ def test_cudnn_benchmark_is_recorded(throughput: Throughput, project: Path, monk
     """As if the CPU were a CUDA device, once the device is open; the switches of the gate are others."""
     opened = Bench.__init__
 
-    def open_without_refusing(bench: Bench, device: str, precisions: list[str], cudnn_benchmark: bool) -> None:
+    def open_without_rejecting(bench: Bench, device: str, precisions: list[str], cudnn_benchmark: bool) -> None:
         opened(bench, device, precisions)
         bench._cudnn_benchmark = cudnn_benchmark
 
-    monkeypatch.setattr(Bench, "__init__", open_without_refusing)
+    monkeypatch.setattr(Bench, "__init__", open_without_rejecting)
     switches = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
 
     throughput("--batch-sizes=4", "--results=run", "--cudnn-benchmark").assert_outcomes(passed=1)
@@ -198,7 +198,7 @@ def test_a_run_that_has_timed_nothing(
     throughput: Throughput, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Since it was interrupted: it says so, and pytest-benchmark does not warn of it."""
-    expect(project, {"tests.colours:nearest_colour": "tests.colours:interrupted_in_the_end"})
+    expect(project, {"tests.colors:nearest_color": "tests.colors:interrupted_in_the_end"})
 
     with pytest.raises(KeyboardInterrupt):
         throughput("--batch-sizes=4", "--results=run")
@@ -210,7 +210,7 @@ def test_a_run_that_has_timed_nothing(
 
 def test_accuracy_and_speed_in_one_run(throughput: Throughput, project: Path) -> None:
     """One file holds both: counts, environment and timings."""
-    both = ("-m", "imagenet or throughput", "--imagenet=colours", "--workers=1", "--batch-sizes=4")
+    both = ("-m", "imagenet or throughput", "--imagenet=colors", "--workers=1", "--batch-sizes=4")
 
     throughput(*both, "--benchmark-json=run.json", "--results=run").assert_outcomes(passed=2)
 

@@ -221,7 +221,7 @@ BLIND = (
         (UNKNOWN | {"top5_changed": 15, "top5_gained": 15, "top5_near_ties": 0}, EXPLAINED, ""),
         (UNKNOWN | {"top5_changed": 16, "top5_gained": 16, "top5_near_ties": 0}, FAILS, ""),
         (UNKNOWN | {"changed": 125}, EXPLAINED, ""),
-        (UNKNOWN | {"changed": 210}, FAILS, "other input explains, which is at most 10 %"),
+        (UNKNOWN | {"changed": 210}, FAILS, "different inputs explain, which is at most 10%"),
         (_stage("weights"), FAILS, ""),
         (_stage("labels"), FAILS, ""),
         (_stage("counting"), FAILS, ""),
@@ -269,7 +269,7 @@ def test_other_versions_that_change_nothing_pass_and_are_named() -> None:
     assert check.detail.splitlines() == [
         "unchanged, despite torch 2.9.1 -> 2.14.1",
         "    0 of 40 predictions changed",
-        "    logits moved by 0.0e+00 (median), 0.0e+00 (99 %), 0.0e+00 (largest) of the logit scale; noise floor "
+        "    logits moved by 0.0e+00 (median), 0.0e+00 (99%), 0.0e+00 (largest) of the logit scale; noise floor "
         "1.0e-03 (median), 1.0e-02 (largest)",
     ]
 
@@ -285,7 +285,7 @@ def test_a_failure_has_the_diagnosis_first_and_then_the_numbers() -> None:
     first, cause, *effect, drift, same = check.detail.splitlines()
     assert check.outcome == "failed"
     assert first == "the arithmetic differs: logits moved by up to 7.5e-01 of the logit scale"
-    assert cause.startswith("    likely cause: other code of the model or of this harness")
+    assert cause.startswith("    likely cause: different code of the model or of this harness")
     assert effect == [
         "    effect: 2 of 40 predictions changed, 2 beyond noise; 30 top-5 sets beyond noise",
         "    example: 00007.JPEG: class 0 -> class 1, margin 2.5e-01",
@@ -301,7 +301,7 @@ def test_a_failure_has_the_diagnosis_first_and_then_the_numbers() -> None:
 
 def test_another_model_under_the_same_name_cannot_be_paired() -> None:
     """Where the number of parameters is known; the message says what to do, unless the baseline is updated."""
-    reason = "cannot be paired: another model under the same name: 101 parameters, before 100"
+    reason = "cannot be paired: a different model under the same name: 101 parameters, before 100"
     failed = Check("baseline", "failed", f"{reason}. Record another: --baseline DIR --baseline-update")
     replaced = Check("baseline", "warning", f"will be replaced despite differences: {reason}")
 
@@ -313,6 +313,6 @@ def test_another_model_under_the_same_name_cannot_be_paired() -> None:
 
 @pytest.mark.parametrize("floor", NOISE_FLOORS.values(), ids=NOISE_FLOORS)
 def test_a_noise_floor_is_consistent(floor: NoiseFloor) -> None:
-    """The median moves less than the largest; and it says on how many images it stands."""
+    """The median moves less than the largest; and it says on how many images it is based."""
     assert 0 < floor.median < floor.largest
     assert 500 <= floor.images

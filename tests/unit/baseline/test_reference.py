@@ -104,7 +104,7 @@ def test_what_is_no_run_is_an_error(message: str, make: Callable[[Path], object]
     updating = open_reference(dataset(), path, UPDATING)
 
     assert updating.run is None
-    first = "to be replaced without pairing: " if path.exists() else f"{path}, none yet, to be recorded"
+    first = "to be replaced without pairing: " if path.exists() else f"{path}, not recorded yet; this run will be"
     assert str(updating).startswith(first)
     assert updating.storing_error(run_record([case_result()]), accept_failed=False) is None
 

@@ -148,12 +148,12 @@ DIFFERENCES: list[tuple[dict[str, Any], str]] = [
         ),
         (
             replace(run_record([VGG]), dataset=OTHER_DATASET),
-            "evaluated different datasets and cannot be merged: 1,000 of 1,000 images of imagenet-1k with labels "
-            "D1GEST, and 1,000 of 50,000 images of mine with labels D1GEST",
+            "evaluated different datasets and cannot be merged: 1,000 of 1,000 images of imagenet-1k (digest "
+            "D1GEST), and 1,000 of 50,000 images of mine (digest D1GEST)",
         ),
         (
             run_record([], [timing_result(seconds=(0.25, 0.625, 0.75))]),
-            f"disagree on {TIMING.id}: other seconds, with medians of 500.00 and 625.00 ms; leave one of the runs out",
+            f"disagree on {TIMING.id}: different times per call, with medians of 500.00 and 625.00 ms; leave one of the runs out",
         ),
         *(
             (run_record([replace(CASE, **changes)]), f"disagree on {RESNET.id}: {differ}; leave one of the runs out")
@@ -188,7 +188,7 @@ def _other_fifth() -> Predictions:
             dataclasses.replace(PREDICTIONS, hashes=np.zeros((1000, HASH_BYTES), np.uint8)),
             "pixels [0-9a-f]{64} and [0-9a-f]{64}",
         ),
-        (_other_fifth(), "other five highest classes of 2 of 1,000 images, such as 0003.JPEG"),
+        (_other_fifth(), "different top-5 sets of 2 of 1,000 images, such as 0003.JPEG"),
     ],
 )
 def test_other_predictions_are_an_error(predictions: Predictions, differ: str, tmp_path: Path) -> None:

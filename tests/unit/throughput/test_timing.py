@@ -83,12 +83,12 @@ def test_the_forward_is_the_one_that_is_scored(memory_format: str) -> None:
         ([0.5 + 0.1 * number for number in range(100)], 7, 5.6, False),
         ([60.0] * 2, 2, 120.0, False),
     ],
-    ids=["ten", "2 %", "3 %", "single slow calls", "half a second", "never the same", "long calls"],
+    ids=["ten", "2%", "3%", "single slow calls", "half a second", "never the same", "long calls"],
 )
 def test_warm_up_ends_when_calls_take_the_same_or_the_time_is_up(
     seconds: list[float], calls: int, total: float, stable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the first, whose logits are checked: medians of two windows of five differ by at most 2 %, or 5 s."""
+    """After the first, whose logits are checked: medians of two windows of five differ by at most 2%, or 5 s."""
     monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.5)
     timed, times = _timed(Recorder(), COMPILED), iter([90.0, *seconds])
     monkeypatch.setattr("harness.throughput.timing.seconds_of", lambda _call: next(times))
@@ -172,7 +172,7 @@ def test_the_result_has_the_names_the_calls_and_what_was_measured_around_them() 
 def test_the_batch_size_is_doubled_until_images_per_second_no_longer_grow(
     function: Callable[..., Any], tried: int, found: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By less than 5 %, or until memory ends: it is timed at the size that twice the size does not make faster."""
+    """By less than 5%, or until memory ends: it is timed at the size that twice the size does not make faster."""
     seconds = {1: 0.1, 2: 0.1, 4: 0.1, 8: 0.195, 16: 0.1}  # images/s are 10, 20, 40, 41; what follows is not tried
 
     def of_its_size(call: Any) -> float:
