@@ -11,7 +11,9 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
+from harness.baseline.pairing import NOISE_FLOORS
 from harness.compare.compare import compare
+from harness.records.evidence import Pairing
 from harness.records.run_folder import read_run
 from tests.colors import COLORS, WNIDS
 from tests.images import save
@@ -189,7 +191,10 @@ def test_a_run_that_failed_the_published_check_does_not_replace_the_baseline(gat
 
     assert [1, 1] == [rejected.ret, accepted.ret]
     rejected.stdout.fnmatch_lines(
-        [f"NOT WRITTEN: 1 of 1 cases failed the check against the published values, such as {CASE};*"]
+        [
+            f"NOT WRITTEN: 1 of 1 cases failed the check against the published values, such as {CASE}; "
+            "--baseline-accept-failed stores them anyway",
+        ]
     )
     assert before == kept
     accepted.stdout.fnmatch_lines([f"results: {project}/base"])
@@ -209,20 +214,29 @@ def test_an_incomplete_run_does_not_replace_the_baseline(gate: Gate, project: Pa
     error = gate("--models=all", *UPDATE)
 
     assert [4, 1, 1] == [result.ret for result in (fewer, deselected, error)]
-    fewer.stderr.fnmatch_lines(["*--baseline-update: base would lose again-V1-fp32, not among the cases of this run;*"])
-    deselected.stdout.fnmatch_lines(["NOT WRITTEN: base would lose again-V1-fp32*"])
+    lost = "base would lose again-V1-fp32, not among the cases of this run; run them too, or name another folder"
+    fewer.stderr.fnmatch_lines([f"ERROR: --baseline-update: {lost}"])
+    deselected.stdout.fnmatch_lines([f"NOT WRITTEN: {lost}"])
     error.stdout.fnmatch_lines(["NOT WRITTEN: 1 of 3 cases were not evaluated, such as nan-V1-fp32"])
     assert before == _record(project)
 
 
 def test_another_setting_is_compared_with_the_default_one(gate: Gate, project: Path) -> None:
-    """Contiguous against the baseline's channels_last; a model that it lacks is judged by published values alone."""
+    """By the higher noise floor; a model that the baseline lacks is judged by published values alone."""
     gate(*UPDATE)
     expect(project, {}, entry("again"))
 
-    other = gate(*COMPARE, "--models=nearest", "--memory-format=contiguous", "--strict-drift")
+    other = gate(*COMPARE, "--models=nearest", "--precision=bf16", "--memory-format=contiguous", "--results=run")
     lacks = gate(*COMPARE, "--models=again")
 
     assert [0, 0] == [other.ret, lacks.ret]
-    other.stdout.re_match_lines([r"=+ accuracy in percent: colors, 16 images, fp32-contiguous =+$", r"nearest +0 +0 "])
-    lacks.stdout.fnmatch_lines(["warning: again-V1-fp32: *base holds no case of again-V1, so its*"])
+    other.stdout.re_match_lines([r"=+ accuracy in percent: colors, 16 images, bf16-contiguous =+$", r"nearest +0 +0 "])
+    evidence = read_run(project / "run").record.cases[0].baseline
+    assert isinstance(evidence, Pairing)
+    assert (CASE, NOISE_FLOORS["bf16"]) == (evidence.against, evidence.noise_floor)
+    lacks.stdout.fnmatch_lines(
+        [
+            "warning: again-V1-fp32: base holds no case of again-V1, so its predictions are",
+            "*compared with nothing;*",
+        ]
+    )
