@@ -48,8 +48,8 @@ def test_each_model_is_timed_in_each_setting(throughput: Throughput, project: Pa
         [
             r"timed on: cpu \(.*\)$",
             r"=+ throughput: forward pass only, images on the device, seeded weights =+$",
-            r"nearest +1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d %$",
-            r"nearest contiguous +4 +[\d,]+\.\d +\d+\.\d\d +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d %$",
+            r"nearest +1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d%$",
+            r"nearest contiguous +4 +[\d,]+\.\d +\d+\.\d\d +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d%$",
             r"results: .*/run$",
         ]
     )

@@ -153,7 +153,8 @@ DIFFERENCES: list[tuple[dict[str, Any], str]] = [
         ),
         (
             run_record([], [timing_result(seconds=(0.25, 0.625, 0.75))]),
-            f"disagree on {TIMING.id}: different times per call, with medians of 500.00 and 625.00 ms; leave one of the runs out",
+            f"disagree on {TIMING.id}: different times per call, with medians of 500.00 and 625.00 ms; leave one of "
+            "the runs out",
         ),
         *(
             (run_record([replace(CASE, **changes)]), f"disagree on {RESNET.id}: {differ}; leave one of the runs out")
