@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +64,9 @@ class Outcomes:
     """The outcomes of all cases of one run."""
 
     cases: tuple[Outcome, ...] = ()
-    skipped: str = ""  # why there are none; empty if there are
     unequal: tuple[str, ...] = ()  # cases to which ``compare`` of the two run folders gives another outcome
 
     def __str__(self) -> str:
-        if self.skipped:
-            return f"skipped: {self.skipped}"
         return "; ".join(f"{case.id.partition('-')[0]} {case.outcome} {case.stage}".strip() for case in self.cases)
 
 
@@ -85,8 +81,6 @@ class Runner:
     def outcomes(self, variant: Fault | Sound, dataset: str) -> Outcomes:
         """Run the gate with a fault, or in another way."""
         if isinstance(variant, Fault):
-            if variant.needs and find_spec(variant.needs) is None:
-                return Outcomes(skipped=f"{variant.needs} is not installed")
             variant = Sound(variant.name, environment={FAULT: variant.name})
         baseline = self._baseline(dataset)
         run = self._run(dataset, variant, f"--baseline={baseline.path}")

@@ -7,10 +7,11 @@ import doctest
 import importlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -204,51 +205,32 @@ def test_the_index_lists_every_page() -> None:
     assert sorted(page.relative_to(INDEX.parent).as_posix() for page in pages) == sorted(links)
 
 
-def test_every_option_has_a_row() -> None:
-    """In docs/options.md, which has no others."""
-    declared: list[str] = []
-    add: Callable[..., None] = lambda name, **_: declared.append(name)  # noqa: E731
-    parser = SimpleNamespace(getgroup=lambda *_: SimpleNamespace(addoption=add))
-    for plugin in map(importlib.import_module, PLUGINS):
-        if hasattr(plugin, "pytest_addoption"):
-            plugin.pytest_addoption(parser)
+WRONG = """
+    pytest -m imagenet --imagenet DIR --limits 100
+    pytest -m imagenet --imagenet DIR --models resnet19
+    pytest -m imagenet --imagenet DIR --strict-drift
+    srun -n 2 python -m pytest -m imagenet --no-such-option
+    mapfile -t ids < <(python -m pytest -m imagenet --model all | sort)
+    imagenet-gate compare OLD NEW [--max-slowdown fast]
+    python -m benchmarks.nothing
+    make gates
+    make gate LIMIT=100
+    nox -s gates -- 2.9.1/0.24.1
+    nox -s compare -- OLD NEW --fail-on everything
+    pip install -e '.[nothing]'
+    ci/nothing --imagenet DIR
+    ci/nightly --imagenet DIR --night 1
+"""
+MENTIONED = "`imagenet-gate contrast`, `imagenet-gate plan --powers 1`"
 
-    rows = re.findall(r"^\| `(--[\w-]+)", (ROOT / "docs" / "options.md").read_text(), re.MULTILINE)
 
-    assert sorted(declared) == sorted(rows)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "pytest -m imagenet --imagenet DIR --limits 100",
-        "pytest -m imagenet --imagenet DIR --models resnet19",
-        "pytest -m imagenet --imagenet DIR --strict-drift",
-        "srun -n 2 python -m pytest -m imagenet --no-such-option",
-        "mapfile -t ids < <(python -m pytest -m imagenet --model all | sort)",
-        "imagenet-gate compare OLD NEW [--max-slowdown fast]",
-        "python -m benchmarks.nothing",
-        "make gates",
-        "make gate LIMIT=100",
-        "nox -s gates -- 2.9.1/0.24.1",
-        "nox -s compare -- OLD NEW --fail-on everything",
-        "pip install -e '.[nothing]'",
-        "ci/nothing --imagenet DIR",
-        "ci/nightly --imagenet DIR --night 1",
-    ],
-)
-def test_a_wrong_command_is_found(line: str, reader: Reader) -> None:
+@pytest.mark.parametrize(("text", "number"), [(f"```{WRONG}```", 14), (MENTIONED, 2)], ids=["given", "mentioned"])
+def test_a_wrong_command_is_found(text: str, number: int, reader: Reader) -> None:
     """One of each kind, so that the test above cannot pass without reading the pages."""
-    [command] = commands_in(f"```\n{line}\n```")
+    commands = list(commands_in(text))
 
-    assert reader.wrong(command)
-
-
-def test_a_mention_of_an_unknown_command_is_found(reader: Reader) -> None:
-    """A command that the text only mentions needs no arguments, but must exist."""
-    text = "`imagenet-gate\ncompare`, `imagenet-gate contrast`, `imagenet-gate plan --powers 1`, `ResNet18`"
-
-    assert [False, True, True] == [bool(reader.wrong(command)) for command in commands_in(text)]
+    assert number == len(commands)
+    assert [] == [str(command) for command in commands if not reader.wrong(command)]
 
 
 def test_a_dead_link_is_found(tmp_path: Path) -> None:
@@ -271,14 +253,12 @@ def rows(page: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in cells] for cells in table][2:]
 
 
-@pytest.mark.parametrize(
-    ("pages", "limit"),
-    [([ROOT / "README.md"], 900), (sorted((ROOT / "docs").glob("*.md")), 9_000)],
-    ids=["README", "docs"],
-)
-def test_pages_have_at_most_so_many_words(pages: list[Path], limit: int) -> None:
+def test_pages_have_at_most_so_many_words() -> None:
     """What is longer is not read."""
-    assert sum(len(page.read_text().split()) for page in pages) <= limit
+    words = {page: len(page.read_text().split()) for page in PAGES}
+
+    assert words[ROOT / "README.md"] <= 900
+    assert sum(count for page, count in words.items() if page.parent == INDEX.parent) <= 9_000
 
 
 def test_the_faults_that_are_found_are_those_measured() -> None:
@@ -298,21 +278,19 @@ def test_the_faults_that_are_found_are_those_measured() -> None:
         assert found[: len(numbers)] == list(map(int, numbers))
 
 
-@pytest.mark.parametrize(
-    ("declared", "page", "heading"),
-    [
-        ([name for name in vars(hooks) if name.startswith("pytest_imagenet_")], "extending.md", "Hooks"),
-        (
-            [v for name, v in vars(evidence).items() if name.isupper() and isinstance(v, str)],
-            "baseline.md",
-            "The diagnosis",
-        ),
-    ],
-    ids=["hooks", "stages"],
-)
-def test_each_has_a_row(declared: list[str], page: str, heading: str) -> None:
-    """In a table, which has no others."""
-    assert sorted(declared) == sorted(row[0].strip("`") for row in rows(docs(page), heading))
+def test_every_option_hook_and_stage_has_a_row() -> None:
+    """In tables that have no others."""
+    parser = Mock()
+    for plugin in map(importlib.import_module, PLUGINS):
+        if hasattr(plugin, "pytest_addoption"):
+            plugin.pytest_addoption(parser)
+    options = [call.args[0] for call in parser.getgroup().addoption.call_args_list]
+    declared = [name for name in vars(hooks) if name.startswith("pytest_imagenet_")]
+    stages = [value for name, value in vars(evidence).items() if name.isupper() and isinstance(value, str)]
+
+    assert sorted(options) == sorted(re.findall(r"^\| `(--[\w-]+)", docs("options.md"), re.MULTILINE))
+    assert sorted(declared) == sorted(row[0].strip("`") for row in rows(docs("extending.md"), "Hooks"))
+    assert sorted(stages) == sorted(row[0].strip("`") for row in rows(docs("baseline.md"), "The diagnosis"))
 
 
 def test_the_tolerances_are_those_of_the_file() -> None:
