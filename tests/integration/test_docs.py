@@ -35,9 +35,6 @@ from tests.documents import INDEX, PAGES, ROOT, Command, anchors_in, commands_in
 
 README = (ROOT / "README.md").read_text()
 ENTRIES = read_expected(ROOT / DEFAULT_FILE)
-_PAIR = re.compile(r"\d[^/\s]*/\d[^/\s]*")
-# A placeholder for a number, and a number.
-_STANDS_FOR = {"N": "1"}
 
 
 class Reader:
@@ -61,7 +58,7 @@ class Reader:
         return readers[program](words) if program in readers else self._script(program, words)
 
     def _gate(self, words: Sequence[str]) -> str:
-        words = [_STANDS_FOR.get(word, word) for word in words if word != "--help"]
+        words = ["1" if word == "N" else word for word in words if word != "--help"]
         try:
             given = self._pytest.parse(words)
             config = SimpleNamespace(rootpath=ROOT, getoption=lambda name: getattr(given, name))
@@ -102,7 +99,7 @@ class Reader:
 
     def _nox(self, words: Sequence[str]) -> str:
         end = words.index("--") if "--" in words else len(words)
-        theirs = [word for word in words[end + 1 :] if not _PAIR.fullmatch(word)]
+        theirs = [word for word in words[end + 1 :] if not re.fullmatch(r"\d[^/\s]*/\d[^/\s]*", word)]
         sessions = [word for word in words[:end] if not word.startswith("-")]
         if unknown := set(sessions).difference(self._sessions):
             return f"no sessions {unknown} in noxfile.py"
