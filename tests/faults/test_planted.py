@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.plant import FAULT, FAULT_ROOT, TRACE
+from tests.faults.plant import FAULT, TRACE
 from tests.faults.planted import FAULTS
 from tests.faults.runs import ROOT, SITE
 from tests.faults.sound import SOUND
@@ -41,8 +41,7 @@ def test_the_environment_names_the_fault_that_a_process_has(
 ) -> None:
     """Planted in time for what imports from the module; without it, a run would look like a fault not detected."""
     script = "from harness.dataset import ImageDataset; print(ImageDataset.from_rows.__module__)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)]), FAULT_ROOT: str(ROOT)}
-    environment |= {TRACE: str(tmp_path / "planted"), **fault}
+    environment = {**os.environ, "PYTHONPATH": f"{SITE}{os.pathsep}{ROOT}", TRACE: str(tmp_path / "planted"), **fault}
 
     run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
 

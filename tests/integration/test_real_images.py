@@ -12,7 +12,6 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
-from benchmarks.against_plain_loop import run_gate, run_plain_loop
 from harness.dataset import open_dataset
 from harness.decoding.decoders import crop_image
 from harness.evaluator import evaluate
@@ -26,7 +25,6 @@ from tests.faults.sound import Sound
 
 EXPECTED = ROOT / "expected_accuracy.yaml"
 IMAGES = 12
-GRAY = "n02676566/n02676566_acoustic_guitar.JPEG"
 PREPARE = transforms.Compose(
     [
         transforms.Resize(256, InterpolationMode.BICUBIC),
@@ -79,7 +77,7 @@ def test_cropped_pixels_are_those_of_torchvisions_preset(real_images: Path) -> N
     geometries = {geometry_of(entry.spec) for entry in read_expected(EXPECTED) if entry.spec.builder is None}
     assert len(geometries) == 27
     files = [Path(str(source)) for source in open_dataset(real_images).subset(3).sources]
-    files.append(real_images / "val" / GRAY)
+    files.append(real_images / "val" / "n02676566" / "n02676566_acoustic_guitar.JPEG")
     for geometry in geometries:
         preset = ImageClassification(
             crop_size=geometry.crop,
@@ -93,21 +91,3 @@ def test_cropped_pixels_are_those_of_torchvisions_preset(real_images: Path) -> N
 
             ours = torch.tensor(crop_image(path.read_bytes(), geometry)).permute(2, 0, 1) / 255.0
             assert torch.equal(theirs, ours), f"{path} in {geometry}"
-
-
-@pytest.mark.slow
-def test_counts_are_those_of_a_plain_loop(real_images: Path, tmp_path: Path) -> None:
-    """With the same weights the gate counts what a loop counts that decodes again for each model."""
-    loop = real_images.parent / "baselines" / "naive_eval.py"
-    if not loop.is_file():
-        pytest.skip("../shared/baselines is not there")
-    for wnid, path in zip(imagenet.wnids(), sorted(real_images.rglob("*.JPEG"))[:12], strict=False):
-        (tmp_path / "dataset" / wnid).mkdir(parents=True)
-        (tmp_path / "dataset" / wnid / path.name).symlink_to(path.resolve())
-    models = ["resnet18"]
-
-    plain, _ = run_plain_loop(loop, tmp_path / "dataset", models)
-    gate, _ = run_gate(tmp_path / "dataset", models, tmp_path)
-
-    assert set(plain) == set(models)
-    assert plain == gate
