@@ -3,7 +3,7 @@
 A pair TORCH/TORCHVISION is an environment of its own, made by pip, which obeys PIP_INDEX_URL and the like. What
 follows the pairs goes to pytest. Each session leaves a run folder in $RUNS (default: runs), such as runs/gate-2.9.1,
 and ``nox -s compare -- runs/gate-2.9.1 runs/gate-2.14.1`` shows what differs, with an exit status.
-``nox -s ab -- 2.9.1/0.24.1 2.14.1/0.29.1`` times two pairs in turns.
+``nox -s ab -- 2.9.1/0.24.1 2.14.1/0.29.1`` times two pairs alternately.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def throughput(session: nox.Session, pair: str) -> None:
 
 @nox.session(venv_backend="none")
 def ab(session: nox.Session) -> None:
-    """Time two pairs of versions in turns, in an environment of each."""
+    """Time two pairs of versions alternately, in an environment of each."""
     if len(PAIRS) != 2:
         session.error("give two pairs TORCH/TORCHVISION after --, such as 2.9.1/0.24.1 2.14.1/0.29.1")
     pythons = []

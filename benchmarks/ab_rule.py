@@ -43,14 +43,14 @@ def main() -> None:
         ]
     else:
         for sigma in (0.005, 0.02, 0.05):
-            draws[f"sd {100 * sigma:g} %"] = partial(_steady, sigma=sigma)
-        draws["sd 2 %, drift 20 %"] = _drifting
-        draws["sd 2 %, a tenth of runs 30 % slower"] = _disturbed
-    print(f"{'medians':38} slower  limit  rounds   failed in (95 %)         of cases  median rounds  not decided")
+            draws[f"sd {100 * sigma:g}%"] = partial(_steady, sigma=sigma)
+        draws["sd 2%, drift 20%"] = _drifting
+        draws["sd 2%, a tenth of runs 30% slower"] = _disturbed
+    print(f"{'medians':38} slower  limit  rounds   failed in (95%)         of cases  median rounds  not decided")
     for name, draw in draws.items():
         for slower, limit in ((0.0, 0.0), (0.0, 0.05), (0.05, 0.02), (0.10, 0.05)):
             for rounds in (10, 20):
-                print(f"{name:38} {100 * slower:4g} % {100 * limit:4g} % {rounds:7}", end="   ")
+                print(f"{name:38} {100 * slower:4g}% {100 * limit:4g}% {rounds:7}", end="   ")
                 _print(draw, slower, limit, rounds, options)
 
 
@@ -64,10 +64,8 @@ def _print(draw: Draw, slower: float, limit: float, rounds: int, options: argpar
         undecided += NOT_JUDGED in outcomes
         ended.append(at)
     low, high = wilson_interval(failed, options.trials)
-    shares = f"{100 * failed / options.trials:6.2f} % ({low:.2f} to {high:.2f})"
-    print(
-        f"{shares:24} {100 * np.mean(cases):6.1f} %  {np.median(ended):13g}  {100 * undecided / options.trials:9.1f} %"
-    )
+    shares = f"{100 * failed / options.trials:6.2f}% ({low:.2f} to {high:.2f})"
+    print(f"{shares:24} {100 * np.mean(cases):6.1f}%  {np.median(ended):13g}  {100 * undecided / options.trials:9.1f}%")
 
 
 def _judged(old: NDArray[np.float64], new: NDArray[np.float64], limit: float) -> tuple[list[str], int]:
@@ -88,7 +86,7 @@ def _steady(rng: np.random.Generator, rounds: int, cases: int, sigma: float) -> 
 
 
 def _drifting(rng: np.random.Generator, rounds: int, cases: int) -> NDArray[np.float64]:
-    """Return medians of a machine that becomes slower by 20 %, process by process, in the order A B B A."""
+    """Return medians of a machine that becomes slower by 20%, process by process, in the order A B B A."""
     order = np.arange(2 * rounds).reshape(rounds, 2)
     order[1::2] = order[1::2, ::-1]
     return np.asarray((1 + 0.2 * order.T / order.max())[:, :, None] * rng.lognormal(0, 0.02, (2, rounds, cases)))

@@ -1,4 +1,4 @@
-"""The gate against a plain evaluation loop, and timm's: equal counts, and the wall clocks, in turns.
+"""The gate against a plain evaluation loop, and timm's: equal counts, and the wall clocks, alternating.
 
     python -m benchmarks.against_plain_loop IMAGES LOOP [--images 250] [--models alexnet,vgg16,resnet18,googlenet]
     python -m benchmarks.against_plain_loop IMAGES LOOP --timm PYTHON VALIDATE_PY --models resnet18 --rounds 5

@@ -27,7 +27,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Row(NamedTuple):
-    """One labelled image, as a format's reader finds it."""
+    """One labeled image, as a format's reader finds it."""
 
     id: str
     source: Source
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """N labelled images, sorted by id."""
+    """N labeled images, sorted by id."""
 
     name: str  # "imagenet-1k" or "synthetic" where the dataset was recognized as such, else the folder's name
     format: str  # how it is laid out on disk, in words

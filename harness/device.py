@@ -72,7 +72,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def release_memory(device: torch.device) -> None:
-    """Return memory that torch's allocator has cached to the device, for blocks of other sizes."""
+    """Release memory that torch's allocator has cached, for blocks of other sizes."""
     if device.type != "cpu":
         getattr(torch, device.type).empty_cache()
 
@@ -140,7 +140,7 @@ def keep_freed_memory() -> bool:
     """Let glibc keep freed memory for the rest of this process, and return whether it does; it changes no value.
 
     By default each large block goes back to the kernel, which clears and maps every page again for the next layer. On
-    2 cores that costs EfficientNet-Lite0 40 % of its speed, ResNet50 25 %, VGG16 15 %.
+    2 cores that costs EfficientNet-Lite0 40% of its speed, ResNet50 25%, VGG16 15%.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

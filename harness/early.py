@@ -32,7 +32,7 @@ PLUGINS = (
 # For the second start: the process has already imported modules whose assertions pytest would rewrite.
 RESTARTED = ("-W", "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning")
 _ASKED_FOR = re.compile(r"(?<!not )\b(imagenet|throughput)\b")
-# They tell a run of the gate where -m does not; no other plugin is known to have options of these names.
+# They identify a run of the gate where -m does not; no other plugin is known to have options of these names.
 _OWN_OPTIONS = frozenset({"--imagenet", "--results", "--baseline"})
 INI = ("imagenet_dataset", "imagenet_models", "imagenet_precision", "imagenet_baseline", "imagenet_store")
 

@@ -230,7 +230,7 @@ def _published_on(entry: Entry, dataset: ImageDataset, precision: str) -> tuple[
     size = f" with {dataset.total:,} images, only with {expected.counts.images:,}" if expected else ""
     caveat = f" ({dataset.caveat})" if dataset.caveat else ""
     known = ", ".join(entry.expected) or "no dataset"
-    return None, f"none for {entry.spec} on {dataset.name}{size}{caveat}; known on: {known}"
+    return None, f"none for {entry.spec} on {dataset.name}{size}{caveat}; published for {known}"
 
 
 def evaluate(

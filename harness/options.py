@@ -107,7 +107,8 @@ def add_options(parser: pytest.Parser) -> None:
     add, environ = group.addoption, os.environ
 
     def add_list(name: str, known: Sequence[str], noun: str) -> None:
-        add(name, metavar="LIST", default=known[0], help=f"{noun}, comma-separated: {', '.join(known)} (%(default)s)")
+        text = f"{noun}, comma-separated: {', '.join(known)} (default: %(default)s)"
+        add(name, metavar="LIST", default=known[0], help=text)
 
     dataset = "folder or archive of images, or 'synthetic', which needs no download (default: $IMAGENET_DIR)"
     add("--imagenet", metavar="DATASET", default=environ.get("IMAGENET_DIR") or None, help=dataset)

@@ -118,7 +118,7 @@ def require_supported(precisions: Sequence[str], device: torch.device) -> None:
             least = ".".join(map(str, PRECISIONS[name].capability))
             raise DeviceError(
                 f"--precision {name}: {what} does not support it; it needs an NVIDIA GPU of compute capability "
-                f"{least}; supported here: {', '.join(has)}"
+                f"{least} or higher; supported here: {', '.join(has)}"
             )
 
 

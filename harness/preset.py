@@ -17,7 +17,7 @@ class Geometry:
     """What determines the uint8 pixels; models with the same geometry share one store of decoded images."""
 
     resize: int  # length of the shorter side after resizing, in pixels
-    crop: int  # side of the centre square that is kept, in pixels
+    crop: int  # side of the center square that is kept, in pixels
     interpolation: str  # "nearest", "bilinear" or "bicubic"; Pillow antialiases all but nearest
 
     def __str__(self) -> str:

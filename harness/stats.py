@@ -128,7 +128,7 @@ def _quantile(population: int, correct: int, sample: int, probability: float) ->
 def _cdf(population: int, correct: int, sample: int) -> NDArray[np.float64]:
     """Return P(X <= k) for k = 0..sample, X hypergeometric.
 
-    From the ratio of neighbouring terms, in logarithms, so that nothing underflows.
+    From the ratio of neighboring terms, in logarithms, so that nothing underflows.
     """
     lowest, highest = max(0, sample - (population - correct)), min(sample, correct)
     k = np.arange(lowest, highest, dtype=np.float64)

@@ -48,7 +48,7 @@ LARGEST_MISS = 0.5
 UNKNOWN_INPUTS = 0.1
 """Largest share of predictions that different pixels may change, where a baseline has neither pixels nor logits.
 
-The strongest planted resize changes 8 %; of six torchvision models the two most alike differ in 19 % of ImageNet.
+The strongest planted resize changes 8%; of six torchvision models the two most alike differ in 19% of ImageNet.
 """
 FARTHEST = 3
 """Arithmetic moves no image by this many times the noise floor's largest; the smallest planted fault reaches 4."""
@@ -59,7 +59,7 @@ _MORE = {"speed": "longer", "memory": "more memory", "compile": "longer to compi
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was judged."""
+    """One check and its outcome."""
 
     name: str
     outcome: str  # PASSED, WARNING, FAILED or NOT_JUDGED
@@ -160,7 +160,8 @@ def _check_published(metric: str, expected: Expected, measured: Counts, alone: b
 def _check_bounds(bounds: Bounds) -> Check:
     low = -math.inf if bounds.low is None else bounds.low
     high = math.inf if bounds.high is None else bounds.high
-    detail = f"{bounds.value:g}, expected {low:g} to {high:g}{f': {bounds.detail}' if bounds.detail else ''}"
+    expected = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+    detail = f"{bounds.value:g}, expected {expected}{f': {bounds.detail}' if bounds.detail else ''}"
     return Check(bounds.name, PASSED if low <= bounds.value <= high else FAILED, detail)
 
 
@@ -182,7 +183,7 @@ def _judge_pairing(pairing: Pairing) -> tuple[str, str]:
     the environment or the command, and fails otherwise.
     """
     stage, policy = pairing.diagnosis.stage, pairing.policy
-    # With neither pixels nor logits, changed predictions may be due to other input, so that a few are not conclusive.
+    # With neither pixels nor logits, changed predictions may be due to different inputs: a few are not conclusive.
     conclusive = pairing.inputs_known or pairing.drift is not None
     beyond_noise = pairing.beyond_noise or pairing.top5_beyond_noise
     significant = min(pairing.p, pairing.top5_p) < PAIRED_ALPHA
@@ -190,8 +191,8 @@ def _judge_pairing(pairing: Pairing) -> tuple[str, str]:
         return FAILED, ""
     share = pairing.noise_floor.changed if conclusive else UNKNOWN_INPUTS
     if binomial_tail(pairing.changed, pairing.images, share) < ALPHA:
-        cause = "arithmetic" if conclusive else "other input"
-        return FAILED, f"more predictions changed than {cause} explains, which is at most {100 * share:g} %"
+        cause = "arithmetic explains" if conclusive else "different inputs explain"
+        return FAILED, f"more predictions changed than {cause}, which is at most {100 * share:g}%"
     drifted = pairing.drift is not None and is_beyond(pairing.drift, pairing.images, pairing.noise_floor)
     if not (drifted or beyond_noise or stage in (INPUTS, NORMALIZATION)):
         return PASSED, ""
@@ -263,13 +264,13 @@ def judge_speed(change: SpeedChange, allowed: float) -> Check:
     if not (change.is_significant and more > allowed):
         return Check(change.kind, PASSED, "")
     by = " by the yardstick" if change.machine else ""
-    return Check(change.kind, FAILED, f"takes {100 * more:.1f} % {_MORE[change.kind]}{by}, allowed {100 * allowed:g} %")
+    return Check(change.kind, FAILED, f"takes {100 * more:.1f}% {_MORE[change.kind]}{by}, allowed {100 * allowed:g}%")
 
 
 def judge_trial(trial: SpeedTrial, allowed: float) -> Check:
-    """Return the same for several runs a side, which also tell apart what they rule out and what they cannot see."""
+    """Return the same for several runs per side, which also tell apart what they rule out and what they cannot see."""
     low, high = (f"{100 * (end - 1):+.1f}" for end in (trial.low, trial.high))
-    detail = f"takes {low} to {high} % {_MORE[trial.kind]}, allowed {100 * allowed:g} %"
+    detail = f"takes {low} to {high}% {_MORE[trial.kind]}, allowed {100 * allowed:g}%"
     if trial.is_significant and trial.ratio > 1 + allowed:
         return Check(trial.kind, FAILED, detail)
     if trial.high > 1 + allowed:

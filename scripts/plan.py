@@ -4,7 +4,7 @@
 
 Against a baseline it can be seen in three ways: by counts of correct predictions (exact McNemar test), by a changed
 prediction, and by drifted logits. The changes are those that were measured on 500 real images
-(docs/measurements/faults.md); so numbers of images are ranges, from the 95 % intervals of their shares.
+(docs/measurements/faults.md); so numbers of images are ranges, from the 95% intervals of their shares.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _mcnemar_power(images: int, regression: float, discordant: float, alpha: flo
     """Return the probability of p < alpha: a sum over the numbers of discordant images and of lost ones among them."""
     first, weights = _binomial(images, discordant)
     lost = (discordant + regression) / 2 / discordant
-    step = max(1, len(weights) // 100)  # neighbours are alike: a sample of them is enough
+    step = max(1, len(weights) // 100)  # neighbors are alike: a sample of them is enough
     found = 0.0
     for index in range(0, len(weights), step):
         start, terms = _binomial(first + index, lost)
@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
         low, high = (100 * found_in_all(share, power) for share in shares)
         found = f"{low:.2g} to {high:.2g} points"
         print(f"{change.name:25}{counts:>22}{_range(least, largest):>18}{1:>7}{found:>20}")
-    print(f"\ncounts: exact McNemar test, p < {PAIRED_ALPHA:g}; ranges: 95 % intervals of shares of {MEASURED} images")
+    print(f"\ncounts: exact McNemar test, p < {PAIRED_ALPHA:g}; ranges: 95% intervals of shares of {MEASURED} images")
     print(
         "prediction: at least one image with another top-1 class; drift: one whose logits moved beyond the noise floor"
     )

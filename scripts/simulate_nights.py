@@ -89,11 +89,11 @@ NOISES = (0.0, 0.03, 0.01)
 _DAYS = np.arange(NIGHTS)
 CHANGES = {
     "nothing": np.ones(NIGHTS),
-    "one night of 30 %": np.where(_DAYS == CHANGE, 1.3, 1.0),
-    "a step of 5 %": np.where(_DAYS >= CHANGE, 1.05, 1.0),
-    "a step of 10 %": np.where(_DAYS >= CHANGE, 1.1, 1.0),
-    "a creep of 1 % a night": 1.01 ** np.clip(_DAYS - CHANGE + 1, 0, None),
-    "a creep of 3 % a night": 1.03 ** np.clip(_DAYS - CHANGE + 1, 0, None),
+    "one night of 30%": np.where(_DAYS == CHANGE, 1.3, 1.0),
+    "a step of 5%": np.where(_DAYS >= CHANGE, 1.05, 1.0),
+    "a step of 10%": np.where(_DAYS >= CHANGE, 1.1, 1.0),
+    "a creep of 1% a night": 1.01 ** np.clip(_DAYS - CHANGE + 1, 0, None),
+    "a creep of 3% a night": 1.03 ** np.clip(_DAYS - CHANGE + 1, 0, None),
 }
 
 
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the draws (default: %(default)s)")
     options = parser.parse_args(arguments)
     rng = np.random.default_rng(options.seed)
-    print("| noise | change | limit | red before | found | nights until red, median (90 %) | named |")
+    print("| noise | change | limit | red before | found | nights until red, median (90%) | named |")
     print("| --: | :-- | --: | --: | --: | --: | --: |")
     for noise in NOISES:
         for name, factors in CHANGES.items():
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _row(noise: float, name: str, limit: float, found: Sequence[Found | None]) -> str:
     after = [one for one in found if one and one.red >= CHANGE] if name != "nothing" else []
     before = sum(one is not None for one in found) - len(after)
-    cells = [f"{100 * (noise or noise_of(RECORDED)):.1f} %", name, f"{100 * limit:g} %", f"{before} of {len(found)}"]
+    cells = [f"{100 * (noise or noise_of(RECORDED)):.1f}%", name, f"{100 * limit:g}%", f"{before} of {len(found)}"]
     cells.append("-" if name == "nothing" else f"{len(after)} of {len(found)}")
     if after:
         nights = np.quantile([one.red - CHANGE + 1 for one in after], (0.5, 0.9), method="higher")

@@ -101,16 +101,16 @@ def one_direction(share: float, rank: int = 0) -> Fault:
 
 
 FAULTS: dict[str, Fault] = {
-    "1 % of the images, at random": random_images(0.01),
-    "2 % of the images, lost or gained alike": zero_mean(0.02),
-    "6 % of the images, lost or gained alike": zero_mean(0.06),
+    "1% of the images, at random": random_images(0.01),
+    "2% of the images, lost or gained alike": zero_mean(0.02),
+    "6% of the images, lost or gained alike": zero_mean(0.06),
     "one class of 1,000": one_class,
-    "0.2 % of the images lose their top-1 and top-5": one_direction(0.002),
-    "0.2 % of the images lose their rank five": one_direction(0.002, rank=4),
+    "0.2% of the images lose their top-1 and top-5": one_direction(0.002),
+    "0.2% of the images lose their rank five": one_direction(0.002, rank=4),
 }
 SOUND: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "nothing": (random_images(0.0), (TOP1, TOP5, FULL)),
-    "10 % of the images, lost or gained alike": (zero_mean(UNKNOWN_INPUTS), (CLASSES,)),
+    "10% of the images, lost or gained alike": (zero_mean(UNKNOWN_INPUTS), (CLASSES,)),
     "2 in 10,000 images, near-ties": (zero_mean(NOISE_FLOORS["fp32"].changed, near_ties=True), (FULL,)),
 }
 """What must not fail, as much of it as the rules allow, and the checks that it concerns."""
@@ -157,7 +157,7 @@ def rows(
     draws: int,
     rng: np.random.Generator,
 ) -> Iterator[str]:
-    """Yield a Markdown row for each fault and check: percent of failures and the 95 % interval, by number of images."""
+    """Yield a Markdown row for each fault and check: percent of failures and the 95% interval, by number of images."""
     for fault, (make, checks) in faults.items():
         found: dict[str, list[str]] = {}
         for images in SIZES:
@@ -209,9 +209,10 @@ def main(arguments: list[str] | None = None) -> int:
         ("False alarms", SOUND, options.draws),
         ("Faults that are found", {name: (fault, CHECKS) for name, fault in FAULTS.items()}, options.power_draws),
     ):
-        print(f"{title}: percent of {draws:,} draws that fail (95 % interval), by number of images\n")
+        print(f"{title}: percent of {draws:,} draws that fail (95% interval), by number of images\n")
         print(f"| what changes | check {head[0]}", head[1], *rows(models, faults, draws, rng), "", sep="\n")
-    print("Two models: the share of predictions that differ, and the probability of so many among N by other input\n")
+    print("Two models: the share of predictions that differ, and the probability of that many among N from", end=" ")
+    print("different inputs\n")
     print("| models | differ | N = 100 | 1,000 | 10,000 |", "| --- " * 5 + "|", sep="\n")
     print(*two_models(models, {name: found[:, 0] for name, found in top.items()}), sep="\n")
     return 0

@@ -6,16 +6,26 @@ import io
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 
-def write_tar(path: Path, members: Mapping[str, bytes], *more: tarfile.TarInfo, mode: str = "w:") -> Path:
+def tar_header(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
+    """Return a member of an archive that is only a header."""
+    header = tarfile.TarInfo(name)
+    header.type = kind
+    for field, value in fields.items():
+        setattr(header, field, value)
+    return header
+
+
+def write_tar(path: Path, members: Mapping[str, bytes], *more: tarfile.TarInfo, **options: Any) -> Path:
     """Write regular files, then members that are only a header, and the folders that ``path`` needs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(name=path, mode=mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(path, **{"mode": "w:", **options}) as archive:
         for name, data in members.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            archive.addfile(header, io.BytesIO(data))
+            archive.addfile(tar_header(name, size=len(data)), io.BytesIO(data))
         for header in more:
             archive.addfile(header)
     return path
@@ -29,7 +39,7 @@ def write_parquet(
     compression: str = "snappy",
 ) -> Path:
     """Write rows of encoded image, path and label as Hugging Face's datasets do."""
-    import pyarrow
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)

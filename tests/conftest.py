@@ -40,6 +40,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if wanted and collection_path.parent == TESTS and collection_path.name not in wanted else None
 
 
+@pytest.fixture
+def less_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure small products, few times, and nothing of the processor that pytest-benchmark takes a second for."""
+    monkeypatch.setattr("harness.throughput.timing._PRODUCT_SIDE", {"cpu": 64})
+    monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("harness.throughput.machine._PRODUCTS", 3)
+    monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", dict)
+
+
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """The folder of published figures, where it is at hand."""

@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def noise(seed: int, width: int = 80, height: int = 60) -> Image.Image:
-    """Return an RGB image of smooth noise about a colour of its own; the same for the same arguments."""
+    """Return an RGB image of smooth noise about a color of its own; the same for the same arguments."""
     rng = np.random.RandomState(seed)
     pixels = rng.randint(40, 216, size=3) + rng.randint(-40, 40, size=(height // 4 + 1, width // 4 + 1, 3))
     pixels = pixels.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]

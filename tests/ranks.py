@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from multiprocessing.forkserver import ForkServer
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -144,13 +144,3 @@ def killed(_ranks: Ranks) -> None:
 def stopped(_ranks: Ranks) -> None:
     """Stop this process without ending it."""
     os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def started_with(**facts: str) -> Target:
-    """Return a target that agrees on facts."""
-    return partial(_agree, facts)
-
-
-def _agree(facts: dict[str, str], ranks: Ranks) -> str:
-    ranks.agree(facts)
-    return "agreed"

@@ -141,6 +141,21 @@ def predictions_of(case: CaseResult, correct: NDArray[np.bool_] | None = None) -
     )
 
 
+def random_predictions(seed: int, images: int, classes: int, *, whole: bool = True) -> Predictions:
+    """Return predictions of up to six different classes each; with logits and pixels if whole."""
+    rng = np.random.default_rng(seed)
+    every_class = np.tile(np.arange(classes, dtype=np.int16), (images, 1))
+    top = rng.permuted(every_class, axis=1)[:, :6]
+    ids = np.array([f"{number:05}.JPEG" for number in range(images)])
+    if not whole:
+        return Predictions(ids, top)
+    logits = -np.sort(-rng.normal(size=top.shape).astype(np.float32), axis=1)
+    logsumexp = rng.normal(size=images).astype(np.float32)
+    hashes = rng.integers(0, 256, (images, HASH_BYTES), dtype=np.uint8)
+    samples = rng.integers(0, 256, (images, GRID, GRID, 3), dtype=np.uint8)
+    return Predictions(ids, top, logits, logsumexp, hashes, samples)
+
+
 def swapped(predictions: Predictions, images: slice | int | Sequence[int]) -> Predictions:
     """Return predictions with the first two classes of some images exchanged."""
     top = predictions.top.copy()

@@ -1,1 +1,1 @@
-"""Times two environments in turns: ``imagenet-gate ab``."""
+"""Times two environments alternately: ``imagenet-gate ab``."""

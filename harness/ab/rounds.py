@@ -1,4 +1,4 @@
-"""Runs of the gate in processes of their own: with other packages, or the timings of two environments in turns."""
+"""Runs of the gate in processes of their own: with other packages, or the timings of two environments, alternating."""
 
 from __future__ import annotations
 

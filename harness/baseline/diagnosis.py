@@ -49,7 +49,7 @@ def arithmetic(old: Side, new: Side, moved: float | None = None) -> Diagnosis:
     if changes:
         return Diagnosis(ARITHMETIC, finding, cause=", ".join(changes + idle), details=f"{same} are the same")
     besides = f" but for {', '.join(idle)}, which can change pixels only" if idle else ""
-    cause = "other code of the model or of this harness, or a computation that is not reproducible"
+    cause = "different code of the model or of this harness, or a computation that is not reproducible"
     details = f"{same}, versions, hardware and switches are the same{besides}"
     return Diagnosis(ARITHMETIC, finding, explained=False, cause=cause, details=details)
 
@@ -71,7 +71,8 @@ def images_missing(old: Side, new: Side) -> str | None:
     comparable = len(after) in (new.total, len(before))
     gone = before.ids[after.indices_of(before.ids) < 0] if comparable else missing[:0]
     parts = [f"{IMAGES}: {new.total:,} images, before {old.total:,}"]
-    parts += [f"{word}: {len(ids):,}, such as {ids[0]}" for word, ids in (("new", missing), ("gone", gone)) if len(ids)]
+    named = {"new": missing, "missing": gone}.items()
+    parts += [f"{word}: {len(ids):,}, such as {ids[0]}" for word, ids in named if len(ids)]
     return "; ".join(parts)
 
 
@@ -112,8 +113,8 @@ def _weights(old: Side, new: Side) -> Diagnosis | None:
     before, after = old.result.weights_sha256, new.result.weights_sha256
     if not before or before == after:
         return None
-    finding = f"the model has other weights (sha256 {after[:8]}, before {before[:8]})"
-    cause = "another file of weights, or code that changes them after loading"
+    finding = f"the weights differ (sha256 {after[:8]}, before {before[:8]})"
+    cause = "a different weights file, or code that changes weights after loading"
     return Diagnosis(WEIGHTS, finding, explained=False, cause=cause)
 
 
@@ -125,9 +126,9 @@ def _labels(old: Side, new: Side) -> Diagnosis | None:
     after, before = class_name(int(new.targets[first]), new.classes), class_name(int(old.targets[first]), old.classes)
     return Diagnosis(
         LABELS,
-        f"{len(differ):,} of {len(new.targets):,} images have another label",
+        f"{len(differ):,} of {len(new.targets):,} images have a different label",
         explained=False,
-        cause="another file of labels, or code that reads it differently",
+        cause="a different label file, or code that reads it differently",
         details=f"such as {new.predictions.ids[first]}: {after}, before {before}",
     )
 
@@ -153,10 +154,10 @@ def _inputs(old: Side, new: Side) -> Diagnosis | None:
     mean = f", by {moved.mean():.1f} levels on average" if len(moved) else ""
     return Diagnosis(
         INPUTS,
-        f"the model was shown other pixels ({differ.sum():,} of {len(after):,} images{up_to})",
+        f"the decoded pixels differ ({differ.sum():,} of {len(after):,} images{up_to})",
         explained=only_the_decoder and bool(changed),
-        cause=", ".join(changed) or "other image files or other code, since decoder, recipe and versions are the same",
-        details=f"{format(percent, '.0f' if percent >= 10 else '.2g')} % of their sampled values differ{mean}; "
+        cause=", ".join(changed) or "different image files or code, since decoder, recipe and versions are the same",
+        details=f"{format(percent, '.0f' if percent >= 10 else '.2g')}% of their sampled values differ{mean}; "
         f"the first image is {after.ids[differ.argmax()]}",
     )
 
@@ -172,6 +173,6 @@ def _normalization(old: Side, new: Side) -> Diagnosis | None:
     if differ and before and after:
         values = f" ({after['low']:.3g} to {after['high']:.3g}, before {before['low']:.3g} to {before['high']:.3g})"
         of = f"the values are those of {after['id']}"
-    cause = changes or "other code, since mean and std are the same"
+    cause = changes or "different code, since mean and std are the same"
     finding = f"the same pixels were normalized differently{values}"
     return Diagnosis(NORMALIZATION, finding, explained=False, cause=cause, details=of)

@@ -84,7 +84,7 @@ def pair(old: Side, new: Side, policy: Policy = Policy()) -> Pairing | Unpaired:
     require_counts(old)
     before, after = old.result, new.result
     if before.parameters and before.parameters != after.parameters:
-        reason = f"another model under the same name: {after.parameters:,} parameters, before {before.parameters:,}"
+        reason = f"a different model under the same name: {after.parameters:,} parameters, before {before.parameters:,}"
         return Unpaired("different", reason, policy=policy)
     if (missing := images_missing(old, new)) is not None:
         return Unpaired("different", missing, policy=policy)

@@ -33,7 +33,7 @@ _REFERENCE_IMAGES = 64
 _SWITCHES = {
     "--baseline-update": "compare with the baseline, then replace it with this run",
     "--baseline-accept-failed": "let --baseline-update store a run that failed the check against the published values",
-    "--strict-drift": "fail also on differences that changed no prediction beyond noise, even where they are explained",
+    "--strict-drift": "also fail on differences that changed no prediction beyond noise, even where they are explained",
     "--allow-drift": "only warn about unexplained differences that changed no prediction beyond noise",
 }
 
@@ -175,9 +175,9 @@ class Reference:
         if self.unreadable:
             return f"to be replaced without pairing: {self.unreadable}"
         if self.run is None:
-            return f"{self.path}, none yet, to be recorded"
+            return f"{self.path}, not recorded yet; this run will be"
         record = self.run.record
-        return f"{self.run.path}, of {record.created[:10]}, torch {record.environment.torch or 'unknown'}"
+        return f"{self.run.path}, recorded {record.created[:10]} with torch {record.environment.torch or 'unknown'}"
 
     def check(self, cases: Sequence[Case]) -> None:
         """Fail early: a damaged case is a RecordError, one that an update would drop a ResultsError."""

@@ -67,9 +67,7 @@ class ReferencePlugin:
     def pytest_imagenet_finished(self, run: Run) -> None:
         """Keep the evidence of all processes for the summary."""
         found = [(case.id, bounds) for case in run.record.cases for bounds in case.bounds if bounds.name == _NAME]
-        self._lines = [
-            f"{identity}: {bounds.value:.1e} of {bounds.high:g}, {bounds.detail}" for identity, bounds in found
-        ]
+        self._lines = [f"{name}: {one.value:.1e}, allowed {one.high:g}; {one.detail}" for name, one in found]
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Show the drift of each case, also of those that passed."""

@@ -88,7 +88,7 @@ def gate_run(environment: Path, arguments: Sequence[str], results: Path) -> Run:
         else:
             last = [line for line in ended.stdout.splitlines() if line.strip()][-_LAST_LINES:]
             if ended.returncode == _USAGE_ERROR:
-                raise HarnessError(f"the gate refuses its options: {last[-1].removeprefix('ERROR: ')}")
+                raise HarnessError(f"the gate rejects its options: {last[-1].removeprefix('ERROR: ')}")
             raise SkippedError("the gate ended with status {}: {}".format(ended.returncode, " | ".join(last)))
     try:
         run = read_run(results)

@@ -15,7 +15,7 @@ from harness.options import available_cores, positive
 from harness.records.accuracy_file import default_file
 from harness.records.run_folder import write_whole
 
-PYTEST_OPTIONS = "Other options are pytest's, and so is all that follows --."
+PYTEST_OPTIONS = "All other options, and everything after --, are passed to pytest."
 """Of ``ab``, ``bisect`` and ``nightly``: ``takes_more`` says so to ``main``, which gives them as ``more``."""
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

@@ -1,4 +1,4 @@
-"""``imagenet-gate ab``: is one environment as fast as another, by processes of both in turns; imports no torch."""
+"""``imagenet-gate ab``: is one environment as fast as another, by processes of both, alternating; imports no torch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "ab",
         usage="%(prog)s OLD_PYTHON NEW_PYTHON [options] [pytest options]",
-        help="time two environments in turns, until each case is decided; exit 1 if one is slower",
-        description="Run `imagenet-gate run -m throughput` in two environments in turns (A B B A ...), each time in a "
-        "new process, and compare the medians pair by pair. It ends as soon as each case is decided: slower by more "
-        f"than allowed, or certainly not. Exit 1 if one is slower, 2 if a process fails. {PYTEST_OPTIONS}",
+        help="time two environments alternately, until each case is decided; exit 1 if one is slower",
+        description="Run `imagenet-gate run -m throughput` in two environments alternately (A B B A ...), each time in "
+        "a new process, and compare the medians pair by pair. It ends as soon as each case is decided: slower by more "
+        f"than allowed, or shown not to be. Exit 1 if one is slower, 2 if a process fails. {PYTEST_OPTIONS}",
         allow_abbrev=False,
     )
     for name in ("OLD", "NEW"):
@@ -59,7 +59,7 @@ def _ab(options: argparse.Namespace) -> int:
             for tried in trial.timings:
                 if tried.evidence.kind in options.fail_on and tried.judged(limits).outcome == NOT_JUDGED:
                     kind = "" if tried.evidence.kind == "speed" else f"{tried.evidence.kind} "
-                    undecided.setdefault(tried.id, []).append(f"{kind}{100 * (tried.evidence.ratio - 1):+.1f} %")
+                    undecided.setdefault(tried.id, []).append(f"{kind}{100 * (tried.evidence.ratio - 1):+.1f}%")
             found = ", ".join(f"{identity} ({', '.join(changes)})" for identity, changes in undecided.items())
             which = f": {found}" if undecided else ""
             print(f"{said}: {counted(len(undecided), 'case')} not decided{which}", flush=True)

@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
     """Declare the commands."""
     command = commands.add_parser(
         "baseline",
-        help="pin the run that nights are compared with",
+        help="pin the run that nightly runs are compared with",
         description="Pin the run that imagenet-gate nightly compares with. Nightly runs never pin one themselves.",
     )
     subcommands = command.add_subparsers(metavar="COMMAND", required=True)
@@ -51,7 +51,7 @@ def _accept(options: argparse.Namespace) -> int:
 
 
 def _against(run: Run, pinned: Run | None) -> Iterator[str]:
-    """Print what changes, and yield what speaks against a run."""
+    """Print what changes, and yield reasons not to pin a run."""
     if (found := headline(run.record)).outcome == FAILED:
         yield f"the run {found.sentence.replace('FAILED', 'failed', 1)}"
     if not run.record.cases:

@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
     add_judging(command)
     markdown = "write the report to this file too, as Markdown (default: none)"
     command.add_argument("--markdown", metavar="FILE", type=Path, help=markdown)
-    values = "write the verdicts to this file too; with - print them, in place of the report (default: none)"
+    values = "write the verdicts to this file too; use - to print them instead of the report (default: none)"
     command.add_argument("--json", metavar="FILE", type=Path, help=values)
     command.set_defaults(run=_compare, usage=command.error)
 
@@ -50,10 +50,10 @@ def add(commands: Commands) -> None:
 def add_judging(command: argparse.ArgumentParser) -> None:
     """Declare the options by which a comparison is judged."""
     add_limits(command)
-    noise = "by how much the speed of two runs of the same software differs on this machine (default: 7%%)"
+    noise = "how much speed varies between runs of the same software on this machine (default: 7%%)"
     command.add_argument("--noise", metavar="PERCENT", type=_percent, default=NOISE, help=noise)
     drift = command.add_mutually_exclusive_group()
-    strict = "fail also on differences that changed no prediction beyond noise, even where they are explained"
+    strict = "also fail on differences that changed no prediction beyond noise, even where they are explained"
     drift.add_argument("--strict-drift", action="store_true", help=strict)
     allow = "only warn about unexplained differences that changed no prediction beyond noise"
     drift.add_argument("--allow-drift", action="store_true", help=allow)
@@ -68,7 +68,7 @@ def add_limits(command: argparse.ArgumentParser) -> None:
     for (option, what), default in zip(LIMIT_OPTIONS.items(), LIMITS, strict=True):
         shown = f"{what} (default: {100 * default:g}%%)"
         command.add_argument(option, metavar="PERCENT", type=_percent, default=default, help=shown)
-    strict_speed = "fail also if a timing is not judged, since it was disturbed or more runs are needed to tell"
+    strict_speed = "also fail if a timing is not judged, since it was disturbed or more runs are needed to tell"
     command.add_argument("--strict-speed", action="store_true", help=strict_speed)
 
 

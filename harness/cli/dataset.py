@@ -23,8 +23,8 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "dataset",
         help="describe a dataset; exit 1 if it is damaged",
-        description="Describe a dataset, after decoding every image. Exit 1 if an image cannot be decoded, or if the "
-        "dataset is named like ImageNet-1k's validation set and is not all of it; 2 if it cannot be opened.",
+        description="Decode every image and describe the dataset. Exit 1 if an image cannot be decoded, or if the "
+        "dataset has the file names of ImageNet-1k's validation set but is incomplete; 2 if it cannot be opened.",
     )
     add_dataset(command)
     command.set_defaults(run=_describe)

@@ -32,7 +32,7 @@ _STORE_BYTES = 50_000 * 3 * 224**2
 def add(commands: Commands) -> None:
     """Declare the command."""
     about = "Check versions, device, precisions, decoder, folders and disk. Exit 1 if a line says FIX."
-    command = commands.add_parser("doctor", help="check what this machine has for the gate", description=about)
+    command = commands.add_parser("doctor", help="check whether this machine is ready for the gate", description=about)
     command.set_defaults(run=_run)
 
 

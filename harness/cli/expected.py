@@ -77,7 +77,7 @@ def _record(options: argparse.Namespace) -> int:
     if dataset.images < dataset.total:
         whole = f"expected a run of all {dataset.total:,} images of {dataset.name}, found {dataset.images:,}"
         raise ResultsError(f"{options.run_folder}: {whole}; run again without --limit")
-    read_expected(options.file)  # refuses what is wrong
+    read_expected(options.file)  # rejects what is wrong
     document = yaml.safe_load(options.file.read_text(encoding="utf-8"))
     source = f"Recorded {record.created[:10]} with torch {record.environment.torch}."
     facts = {"images": dataset.images, "origin": "recorded", "source": source}

@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="imagenet-gate",
-        description="run is the gate, the same as pytest -m imagenet; other commands prepare runs, or read them.",
+        description="run runs the gate, like pytest -m imagenet; the others prepare runs or work with finished ones.",
         epilog="Exit status: 0 success, 1 a check failed, 2 an error, 130 interrupted; of run, pytest's.",
     )
     parser.add_argument("--version", action="version", version=f"imagenet-gate {__version__}")

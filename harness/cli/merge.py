@@ -1,4 +1,4 @@
-"""``imagenet-gate merge``: runs made separately come together in one folder; imports no torch."""
+"""``imagenet-gate merge``: merge separate runs into one folder; imports no torch."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     command = commands.add_parser(
         "nightly",
-        help="run gate and timings, compare with the pinned run and all nights before; exit 1 if something fails",
+        help="run gate and timings, compare with the pinned run and earlier nightly runs; exit 1 if something fails",
         description="Run the gate and the timings, and compare accuracy and speed with the run that imagenet-gate "
-        "baseline accept pinned, and speed with all nights before as well. The title, the last line printed, is the "
-        f"verdict. Exit 1 if something fails, 2 without a verdict, or while no run is pinned. {PYTEST_OPTIONS}",
+        "baseline accept pinned, and speed with all earlier nightly runs as well. The title, printed last, is the "
+        f"verdict. Exit 1 if something fails, 2 if there is no verdict or no run is pinned. {PYTEST_OPTIONS}",
         usage="%(prog)s [options] [pytest options]",
         allow_abbrev=False,
     )
@@ -33,7 +33,7 @@ def _nightly(options: argparse.Namespace) -> int:
 
 
 def add_nightly(command: argparse.ArgumentParser) -> None:
-    """Declare the folder of nights."""
-    nightly = "folder that is kept from night to night (default: $NIGHTLY_DIR, else nightly)"
+    """Declare the folder of nightly runs."""
+    nightly = "folder kept between nightly runs (default: $NIGHTLY_DIR, else nightly)"
     default = os.environ.get("NIGHTLY_DIR") or "nightly"
     command.add_argument("--nightly", metavar="DIR", type=os.path.realpath, default=default, help=nightly)

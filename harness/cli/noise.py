@@ -109,7 +109,7 @@ def _measure(options: argparse.Namespace) -> int:
 
 
 def _text(floor: NoiseFloor, name: str) -> str:
-    return f"{name}: {floor.median:.1e} (median), {floor.largest:.1e} (largest), {100 * floor.changed:.2g} % changed"
+    return f"{name}: {floor.median:.1e} (median), {floor.largest:.1e} (largest), {100 * floor.changed:.2g}% changed"
 
 
 def measure(
@@ -117,7 +117,7 @@ def measure(
 ) -> list[Pairing]:
     """Evaluate the cases, and again in each variant; print and return by how much these differ."""
     width = max(len(str(case.spec)) for case in cases)
-    print(f"\n{'':{width}}  {'':16}  drift: median      99 %   largest  changed    margin    top-5")
+    print(f"\n{'':{width}}  {'':16}  drift: median      99%   largest  changed    margin    top-5")
     found = []
     for case in cases:
         before = _evaluated(dataset, case, options, Variant("the case itself"))

@@ -74,7 +74,7 @@ def thumbnails(report: Report, images: str | None) -> Thumbnails:
     if dataset is None or not (ids or images):
         return Thumbnails(None)
     if images is None and dataset.name != SYNTHETIC:  # which is this project's own
-        why_not = f"The pictures are not shown: the terms of {dataset.name} may forbid passing them on."
+        why_not = f"The pictures are not shown: the terms of {dataset.name} may forbid redistributing them."
         return Thumbnails(None, f"{why_not} Where they do not, --images DIR shows them.")
     found = open_dataset(images or SYNTHETIC, "--images")
     if missing := sorted(ids.difference(found.ids)):

@@ -54,7 +54,7 @@ def _show_options() -> None:
         _NAME,
         usage="%(prog)s [options] [pytest options]",
         description="Run the gate, or the timings with -m throughput.",
-        epilog="All other options are pytest's, which pytest --help lists.",
+        epilog="All other options are passed to pytest; see pytest --help.",
     )
     group = SimpleNamespace(addoption=parser.add_argument)
     for plugin in PLUGINS:

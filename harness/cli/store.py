@@ -112,7 +112,7 @@ def _verify(options: argparse.Namespace) -> int:
             print(error)
             status = 1
             continue
-        found = f"{store.decoded:,} images are as they were decoded ({time.perf_counter() - started:.1f} s)"
+        found = f"{store.decoded:,} images match their hashes ({time.perf_counter() - started:.1f} s)"
         if damaged:
             status = 1
             named = ", ".join(damaged[:5]) + (f" and {len(damaged) - 5:,} more" if len(damaged) > 5 else "")
@@ -149,8 +149,8 @@ def _describe(store: StoreInfo) -> str:
     return (
         f"{store.folder.name}  {_as_size(store.size):>8}  used {_ago(time.time() - store.used)}\n"
         f"    {about.dataset}, {images} images, {about.geometry}{older}\n"
-        f"    of {about.root}\n"
-        f"{wrapped(f'    by {about.decoder} ({versions})')}"
+        f"    source: {about.root}\n"
+        f"{wrapped(f'    decoder: {about.decoder} ({versions})')}"
     )
 
 

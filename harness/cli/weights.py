@@ -47,8 +47,8 @@ def _list(options: argparse.Namespace) -> int:
 
     for name, weights in _chosen(options):
         path, sha256 = weights_file(weights.url, name)
-        there = "there" if path.is_file() else "missing"
-        print(f"{name:<44} {weights.meta['_file_size']:7.1f} MiB  {sha256}  {there:<7}  {weights.url}")
+        state = "present" if path.is_file() else "missing"
+        print(f"{name:<44} {weights.meta['_file_size']:7.1f} MiB  {sha256}  {state:<7}  {weights.url}")
     return 0
 
 

@@ -136,7 +136,7 @@ def compare(old: Run, new: Run, noise: float = NOISE, policy: Policy = Policy())
     accuracy = tuple(_accuracy_pair(old, new, *results, policy) for results in cases)
     in_old = [*_ids(before), *(case.id for _, case in cases)]
     in_new = [*_ids(after), *(case.id for case, _ in cases)]
-    missing = {identity: "is not in the new run" for identity in in_old if identity not in in_new}
+    missing = {identity: "missing from the new run" for identity in in_old if identity not in in_new}
     for when, record in (("old", before), ("new", after)):
         for lost in record.missing:
             if lost.id in in_new:
@@ -156,9 +156,9 @@ def check_same_images(*runs: Run) -> None:
         before, after = old.record.dataset, new.record.dataset
         if before and after and before.digest != after.digest:
             raise RecordError(
-                f"{old.path} and {new.path} evaluated different images and cannot be compared: {before.images:,} of "
-                f"{before.total:,} of {before.name} with labels {before.digest[:8]}, and {after.images:,} of "
-                f"{after.total:,} of {after.name} with labels {after.digest[:8]}"
+                f"expected the same images in both runs: {old.path} has {before.images:,} of {before.total:,} of "
+                f"{before.name} (digest {before.digest[:8]}), {new.path} has {after.images:,} of {after.total:,} of "
+                f"{after.name} (digest {after.digest[:8]}); compare runs of one dataset with the same --limit"
             )
 
 

@@ -14,7 +14,7 @@ _Z95 = 1.959963984540054
 
 
 def wilson_interval(correct: int, images: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share, in percent: for images such as these, not for these alone.
+    """Return the 95% interval of a share, in percent: for images such as these, not for these alone.
 
     Wilson's score interval (1927), which Brown, Cai and DasGupta (2001) recommend.
 
@@ -22,9 +22,9 @@ def wilson_interval(correct: int, images: int) -> tuple[float, float]:
     (69.35, 70.16)
     """
     share, z = correct / images, _Z95**2 / images
-    centre = (share + z / 2) / (1 + z)
+    center = (share + z / 2) / (1 + z)
     half = _Z95 / (1 + z) * math.sqrt(share * (1 - share) / images + z / (4 * images))
-    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+    return 100 * max(0.0, center - half), 100 * min(1.0, center + half)
 
 
 class Ratio(NamedTuple):

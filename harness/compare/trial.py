@@ -1,4 +1,4 @@
-"""Compares several runs a side: each timing by the differences between pairs of runs; ``harness.verdict`` judges it."""
+"""Compares several runs per side: each timing by the differences between pairs of runs; ``harness.verdict`` judges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.verdict import FAILED, NOT_JUDGED, Check, judge_trial
 
 @dataclass(frozen=True)
 class Tried:
-    """What a timing took in several runs a side, of one kind: time, memory, or time to compile."""
+    """What a timing took in several runs per side, of one kind: time, memory, or time to compile."""
 
     id: str
     timings: tuple[TimingResult, ...]  # those of all old runs, then of the new ones
@@ -32,7 +32,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Trial:
-    """What several runs a side show."""
+    """What several runs per side show."""
 
     old: tuple[Run, ...]  # in the order in which they were made
     new: tuple[Run, ...]
@@ -58,7 +58,7 @@ class Trial:
 
 
 def try_speed(old: Sequence[Run], new: Sequence[Run], looks: int = 1) -> Trial:
-    """Return what several runs a side show, two or more; the first of each in the order of time are a pair, and so on.
+    """Return what several runs per side show, two or more; the first of each in order of time are a pair, and so on.
 
     ``looks`` is how often they are looked at while they are made. A RecordError says why they cannot be compared.
     """

@@ -143,7 +143,7 @@ def resized(width: int, height: int, geometry: Geometry) -> tuple[int, int]:
 
 
 def center_crop(image: Image.Image, geometry: Geometry) -> Image.Image:
-    """Cut out the centre square of ``geometry.crop`` pixels; an image smaller than that is padded with black."""
+    """Cut out the center square of ``geometry.crop`` pixels; an image smaller than that is padded with black."""
     # torchvision rounds half of what is cut off to even, and half of what is padded down.
     excess = (side - geometry.crop for side in image.size)
     left, top = (round(pixels / 2) if pixels >= 0 else -(-pixels // 2) for pixels in excess)

@@ -90,8 +90,7 @@ class DecodedImages:
         self._parallel = min(_READERS, available_cores())
         self._readers = ThreadPoolExecutor(self._parallel, thread_name_prefix="reader")
         self._pixels: SimpleQueue[Pixels] = SimpleQueue()  # one for each reader, opened once all is decoded
-        self._repairing = Lock()
-        self._closed = False
+        self._repairing, self._closed = Lock(), False
         self._lacking = self._left = 0  # images that were missing when decoding began, and that are now
         self._shown = len(dataset) + 1  # those that were missing when progress was last shown
         self._anew = self._anew_noted = 0  # images decoded anew to compare them with the store; those already noted
@@ -158,7 +157,7 @@ class DecodedImages:
             "changed in the store and decoded again": sorted(self.repaired),
             f"decoded by Pillow, since {self.decoder.name} cannot": [self.ids[index] for index in by_pillow],
         }
-        equal = [f"pixels from the store, {anew:,} decoded anew: equal"] if anew else []
+        equal = [f"{anew:,} stored images decoded again: identical"] if anew else []
         of = f"of {len(self.ids):,} images, the first of them"
         return equal + [f"{what}: {len(ids):,} {of} {ids[0]}" for what, ids in notes.items() if ids]
 
@@ -189,7 +188,7 @@ class DecodedImages:
         try:
             make_store(self._root, self._description, whole.ids)
             lacking = lacked = self._missing()
-            self._compare_sample(np.setdiff1d(self._dataset.rows, lacked), _STORED)
+            self._anew = self._compare_sample(np.setdiff1d(self._dataset.rows, lacked), _STORED)
             while len(lacking) and not self._closed:
                 self._left = len(lacking)
                 self._lacking = self._lacking or self._left
@@ -222,20 +221,20 @@ class DecodedImages:
         with Pixels(self._files) as pixels:
             return pixels.missing(self._dataset.rows)
 
-    def _compare_sample(self, rows: NDArray[np.int64], advice: str) -> None:
-        """Decode again some rows that this process did not: what the key does not hold can change pixels, too."""
+    def _compare_sample(self, rows: NDArray[np.int64], advice: str) -> int:
+        """Decode again some rows that this process did not (what the key lacks can change pixels); return how many."""
         if self._closed or not len(rows):
-            return
+            return 0
         sample = np.random.default_rng().choice(rows, min(len(rows), _SAMPLE - self._anew), replace=False)
         sources = [self._dataset.sources[index] for index in np.searchsorted(self._dataset.rows, sample)]
         found = np.empty((1, self.geometry.crop, self.geometry.crop, 3), np.uint8)
         decoded = decoders.decode(sources, self.geometry, self.decoder)
-        different = []
+        different, compared = list[str](), 0
         with Pixels(self._files) as pixels:
             for row, source, (crop, reason, _) in zip(sample.tolist(), sources, decoded, strict=True):
                 if pixels.read(row, found) == [None]:
                     continue  # its pixels have changed since, and will be decoded again
-                self._anew += advice is _STORED
+                compared += 1
                 if crop is None or not np.array_equal(crop, found[0]):
                     different.append(f"{source} ({reason})" if reason else str(source))
         if different:
@@ -243,6 +242,7 @@ class DecodedImages:
                 f"{len(different)} of {len(sample)} images in the store {self._files.folder}, decoded anew by "
                 f"{self.decoder.name}, differ from the stored pixels, such as {min(different)}; {advice}"
             )
+        return compared
 
     def _decode(self, jobs: list[Job]) -> None:
         with Pixels(self._files) as pixels:
@@ -296,5 +296,5 @@ def _chunks(jobs: Sequence[Job], size: int) -> list[list[Job]]:
     """Split the jobs so that what must be read as a whole, such as a Parquet row group, is read once."""
     chunks: dict[tuple[str, int], list[Job]] = {}
     for index, job in enumerate(jobs):
-        chunks.setdefault(job[1].neighbourhood or ("", index // size), []).append(job)
+        chunks.setdefault(job[1].neighborhood or ("", index // size), []).append(job)
     return list(chunks.values())

@@ -13,7 +13,7 @@ from harness.formats.sources import FileSource
 
 
 def read(path: Path) -> ImageDataset | None:
-    """Read the validation set's files, which are labelled by their numbers."""
+    """Read the validation set's files, which are labeled by their numbers."""
     if (root := val_folder(path)) is None:
         return None
     with os.scandir(root) as entries:

@@ -90,7 +90,7 @@ def read_shards(
         raise DatasetError(f"{path}: expected {expects}, found none in {len(shards)} {kind} shards")
     rows = [row for row, _ in images]
     if len({row.id for row in rows}) < len(rows):  # such as sample000000 in each shard
-        rows = [row._replace(id=f"{place}/{row.id.rpartition('/')[2]}") for row, place in images]
+        rows = [row._replace(id=f"{shard}/{row.id.rpartition('/')[2]}") for row, shard in images]
     dataset = dataset_of(rows, path, f"{kind} shards", name=name, ignored=ignored)
     return replace(dataset, caveat=f"it is one shard of {int(single[3])}") if single and int(single[3]) > 1 else dataset
 

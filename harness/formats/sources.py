@@ -54,7 +54,7 @@ class Source(Protocol):
         """Text that changes when the bytes may have changed; independent of the path, so that a dataset can move."""
 
     @property
-    def neighbourhood(self) -> tuple[str, int] | None:
+    def neighborhood(self) -> tuple[str, int] | None:
         """What must be read as a whole to get at the image; None if the image can be read by itself."""
 
     def read(self) -> bytes:
@@ -68,7 +68,7 @@ class FileSource:
     path: str
     size: int
     modified: int
-    neighbourhood = None
+    neighborhood = None
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> FileSource:
@@ -120,7 +120,7 @@ class ArchiveSource:
     name: str
     offset: int
     size: int
-    neighbourhood = None
+    neighborhood = None
 
     def __str__(self) -> str:
         return f"{self.archive}: {self.name}"
@@ -153,7 +153,7 @@ class ParquetSource:
         return f"{self.group} {self.row} {self.file.identity}"
 
     @property
-    def neighbourhood(self) -> tuple[str, int]:
+    def neighborhood(self) -> tuple[str, int]:
         """The row group."""
         return self.file.path, self.group
 
@@ -169,7 +169,7 @@ class ParquetSource:
 
 @lru_cache(maxsize=1)
 def _row_group(file: FileSource, group: int) -> Sequence[bytes | None]:
-    """Return the encoded images of a row group; cached, since the next image to read is mostly its neighbour."""
+    """Return the encoded images of a row group; cached, since the next image to read is mostly its neighbor."""
     import pyarrow
     from pyarrow import parquet
 

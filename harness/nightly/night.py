@@ -82,14 +82,14 @@ class Night:
             (self.state / "history").mkdir(exist_ok=True)
             self._write("log.txt", "")
         except OSError as error:
-            raise ResultsError(f"{latest} cannot be made anew: {error.strerror}") from error
+            raise ResultsError(f"{latest} cannot be recreated: {error.strerror}") from error
 
     def _verdict(self) -> tuple[int, str]:
         """Return exit status and title; without a verdict the end of the log is the summary."""
         try:
             return self._measured_and_judged()
         except (HarnessError, OSError, KeyboardInterrupt) as error:
-            why = f"the night was ended ({error})" if isinstance(error, KeyboardInterrupt) else error
+            why = f"the nightly run was interrupted ({error})" if isinstance(error, KeyboardInterrupt) else error
             title = str(error) if isinstance(error, NoVerdictError) else f"NO VERDICT: {why}"
             end = self._log().splitlines()[-30:]
             self._write("summary.md", "\n".join([f"### {title}\n\n```", *end, "```\n"]))
@@ -108,7 +108,7 @@ class Night:
             raise NoVerdictError(f"NO RUN: {why[1] if why else ended}")
         run = read_run(self._latest / "run")
         if pinned is not None and _images(run) != _images(pinned):
-            found = f"this night evaluated {_images(run)} images and the pinned run {_images(pinned)}"
+            found = f"this nightly run evaluated {_images(run)} images and the pinned run {_images(pinned)}"
             advice = "give the same --limit, accept this run, or name another NIGHTLY_DIR"
             raise NoVerdictError(f"NO VERDICT: {found}; {advice}")
         since, again = pinned.record.created if pinned else "", []
@@ -194,7 +194,7 @@ class Night:
         for older in sorted(history.glob(_HISTORY))[:-_LONGEST]:
             older.unlink()
         rows = [
-            [("<timing", one.id), ("nights", f"{one.nights}"), ("noise", f"{100 * one.noise:.1f} %"), ("<", one.why)]
+            [("<timing", one.id), ("nights", f"{one.nights}"), ("noise", f"{100 * one.noise:.1f}%"), ("<", one.why)]
             for one in series
         ]
         nights = [Section("speed over all nights", table_of(rows))] if rows else []

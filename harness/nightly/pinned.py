@@ -22,9 +22,9 @@ from harness.records.run_folder import RECORD, NewRun, Run, read_run
 
 @contextmanager
 def locked(state: Path) -> Iterator[None]:
-    """Hold the lock of a folder of nights; a ResultsError says that another process has it, or why there is none."""
+    """Hold the lock of a folder of nightly runs; a ResultsError says that another process has it, or why not."""
     if (state / RECORD).exists():
-        raise ResultsError(f"{state}: expected a folder of nights, found a run; name another folder")
+        raise ResultsError(f"{state}: expected a folder of nightly runs, found a run; name another folder")
     try:
         state.mkdir(parents=True, exist_ok=True)
         lock = FileLock(state / "lock").acquire(timeout=0)

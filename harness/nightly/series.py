@@ -125,7 +125,7 @@ def find_slowdown(seconds: Sequence[float], start: int, max_slowdown: float) -> 
     held = next(right - left for left, right, *_ in levels if right - 1 == before)
     left, right, latest, *_ = levels[-1]
     if right - left == CONFIRMED:
-        latest = min(logs[-CONFIRMED:])  # an outlier and its neighbour are a level too
+        latest = min(logs[-CONFIRMED:])  # an outlier and its neighbor are a level too
     rise = latest - lowest
     # The standard error of the difference of two medians.
     error = 1.2533 * noise * math.sqrt(1 / held + 1 / (right - left))
@@ -146,8 +146,8 @@ def _reason(identity: str, series: Sequence[Night], slowdown: Slowdown, max_slow
         f"{shown_name(name)} {old} to {new}" for name, old, new in last.environment.differences(first.environment)
     ]
     return (
-        f"speed: since the night of {first.created[:10]} a call takes {100 * longer:.1f} % longer, allowed "
-        f"{100 * max_slowdown:g} %; changed that night: {', '.join(changed) or 'nothing in the environment'}"
+        f"speed: since the night of {first.created[:10]} a call takes {100 * longer:.1f}% longer, allowed "
+        f"{100 * max_slowdown:g}%; changed that night: {', '.join(changed) or 'nothing in the environment'}"
     )
 
 

@@ -57,7 +57,7 @@ def merge(runs: Sequence[Run], staging: Path) -> Record:
         for run, other_timing in others_timed:
             if timing.seconds != other_timing.seconds:
                 medians = f"{1e3 * timing.median:,.2f} and {1e3 * other_timing.median:,.2f} ms"
-                _check_agreement(first, run, timing.id, [f"other seconds, with medians of {medians}"])
+                _check_agreement(first, run, timing.id, [f"different times per call, with medians of {medians}"])
     return Record(
         created=min(run.record.created for run in runs),
         environment=runs[0].record.environment,
@@ -112,7 +112,7 @@ def _common_dataset(runs: Sequence[Run]) -> DatasetFacts | None:
 
 
 def _described(dataset: DatasetFacts) -> str:
-    return f"{dataset.images:,} of {dataset.total:,} images of {dataset.name} with labels {dataset.digest[:8]}"
+    return f"{dataset.images:,} of {dataset.total:,} images of {dataset.name} (digest {dataset.digest[:8]})"
 
 
 def _check_agreement(first: Run, run: Run, identity: str, differences: Sequence[str]) -> None:
@@ -136,7 +136,7 @@ def _differences(first: Run, before: CaseResult, run: Run, after: CaseResult) ->
     if not (differ := (old.top5 != new.top5).any(axis=1)).any():
         return []
     example = old.ids[int(np.argmax(differ))]
-    return [f"other five highest classes of {differ.sum():,} of {len(old):,} images, such as {example}"]
+    return [f"different top-5 sets of {differ.sum():,} of {len(old):,} images, such as {example}"]
 
 
 def _facts(case: CaseResult) -> dict[str, Any]:

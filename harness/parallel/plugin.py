@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the plugin object, silence all ranks but the first, and refuse what processes cannot share."""
+    """Register the plugin object, silence all ranks but the first, and reject what processes cannot share."""
     require_selected(config, {"--rank-timeout": (ACCURACY,)})
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and (is_selected(config, ACCURACY) or is_selected(config, THROUGHPUT)):

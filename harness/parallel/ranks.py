@@ -88,7 +88,7 @@ class Ranks:
         for rank, part in enumerate(parts):
             if part.what != what:
                 raise RanksError(
-                    f"rank {rank} ({part.host}) brings {part.what}, and rank {self.process.rank} {what}; start all "
+                    f"rank {rank} ({part.host}) sent {part.what}, and rank {self.process.rank} {what}; start all "
                     "ranks with the same command"
                 )
         problems = {rank: part.problem for rank, part in enumerate(parts) if part.problem}

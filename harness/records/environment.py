@@ -79,7 +79,7 @@ def current_environment(device_facts: Mapping[str, Any], options: Options) -> En
     """Return the environment of this process, with facts from ``harness.device``."""
     found: dict[str, Any] = {name.replace("-", "_"): version for name, version in versions().items()}
     commit, changed = _checkout(_PACKAGE)
-    # What ids, the dataset and the device do not tell already.
+    # What ids, the dataset and the device do not already show.
     given = {"batch-size": options.batch_size, "limit": options.limit, "workers": options.workers}
     return Environment(
         python=platform.python_version(),

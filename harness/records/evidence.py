@@ -75,16 +75,16 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class NoiseFloor(msgspec.Struct, frozen=True):
-    """How far arithmetic alone moves logits and turns predictions, in units of the logit scale."""
+    """How far arithmetic alone moves logits and flips predictions, in units of the logit scale."""
 
     median: Size  # largest drift of the median image
     largest: Size  # largest drift of any of ``images``
     changed: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0  # largest share of top-1 predictions that it changes
-    images: Count = 0  # number of images that it stands on; 0 in records that do not say
+    images: Count = 0  # number of images it is based on; 0 in records that do not say
 
     @property
     def margin(self) -> float:
-        """The lead that it may overturn."""
+        """The margin below which noise may flip a prediction."""
         return 2 * self.largest
 
 
@@ -157,7 +157,7 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
 
     against: str  # id of the case in the earlier run
     images: Count  # number of images that both runs hold
-    changed: Count  # images with another top-1 prediction
+    changed: Count  # images with a different top-1 prediction
     near_ties: Count  # those of ``changed`` that arithmetic alone may explain
     top5_changed: Count  # images whose five highest classes are not the same five
     lost: Count  # images that were correct and are wrong
@@ -226,7 +226,7 @@ class Pairing(msgspec.Struct, frozen=True, tag="paired", tag_field="kind"):
         else:
             beyond = f", {counted(moved.beyond, 'image')} beyond it" if moved.beyond else ""
             yield (
-                f"logits moved by {moved.median:.1e} (median), {moved.p99:.1e} (99 %), {moved.largest:.1e} (largest) "
+                f"logits moved by {moved.median:.1e} (median), {moved.p99:.1e} (99%), {moved.largest:.1e} (largest) "
                 f"of the logit scale; noise floor {floor.median:.1e} (median), {floor.largest:.1e} (largest){beyond}"
             )
         if self.blind:

@@ -12,12 +12,12 @@ from harness.dataset import SYNTHETIC
 if TYPE_CHECKING:
     import pytest
 
-# Keys of paths, and the variable that precedes each.
+# Keys of paths, and the variable that takes precedence over each.
 _PATHS = {"imagenet_dataset": "IMAGENET_DIR", "imagenet_store": "IMAGENET_STORE", "imagenet_baseline": ""}
 
 
 class IniDefaults:
-    """The defaults of a session: command line and environment precede them, and the header names them."""
+    """The defaults of a session: command line and environment take precedence, and the header lists them."""
 
     def __init__(self, config: pytest.Config, keys: Sequence[str], args: list[str]) -> None:
         """Put the defaults before the command line."""
@@ -32,7 +32,7 @@ class IniDefaults:
         args[:0] = self._given
 
     def pytest_report_header(self) -> list[str]:
-        """Show the defaults that count."""
+        """Show the defaults in effect."""
         option = self._config.getoption
         counting = [each for each in self._given if str(option(each.partition("=")[0])) == each.partition("=")[2]]
         return [f"defaults: {' '.join(counting)} ({self._config.inipath or '-o'})"] if counting else []

@@ -160,7 +160,7 @@ class TimingResult(_Setting, frozen=True, kw_only=True):
 
     @property
     def p99(self) -> float | None:
-        """What 99 % of the calls took at most; None if they are too few to tell."""
+        """What 99% of the calls took at most; None if they are too few to tell."""
         return float(np.percentile(self.seconds, 99)) if len(self.seconds) >= 100 else None
 
     @property

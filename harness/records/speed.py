@@ -41,12 +41,12 @@ def amounts_of(timings: Sequence[TimingResult]) -> dict[str, list[float]]:
 def disturbances(timing: TimingResult) -> Iterator[str]:
     """Yield why a timing is no evidence of speed, by what it recorded itself."""
     if timing.spread > _UNSTEADY:
-        yield f"the middle half of the calls spreads over {100 * timing.spread:.0f} % of the median"
+        yield f"the interquartile range of the calls is {100 * timing.spread:.0f}% of the median"
     # A few long calls cannot show whether it was stable.
     if not timing.warm_up.get("stable", True) and timing.warm_up.get("calls", 0) > _ENOUGH_CALLS:
         yield f"not stable after {timing.warm_up.get('seconds', 0):.1f} s of warm-up"
     if timing.yardsticks and (share := max(timing.yardsticks) / min(timing.yardsticks) - 1) > _UNSTEADY:
-        yield f"the machine's own speed changed by {100 * share:.0f} % meanwhile"
+        yield f"the yardstick's speed changed by {100 * share:.0f}% meanwhile"
     if isinstance(reasons := (timing.clocks or {}).get("throttled"), list):
         # Many a GPU always runs at its power cap or at set clocks; slowed down by heat or hardware it is another one.
         yield from (f"throttled by {found}" for found in reasons if "slowdown" in str(found) or "brake" in str(found))
@@ -66,7 +66,7 @@ class SpeedChange(msgspec.Struct, frozen=True):
 
     @property
     def change(self) -> float:
-        """The change of images/s, as a share: -0.1 is 10 % fewer."""
+        """The change of images/s, as a share: -0.1 is 10% fewer."""
         return 1 / self.ratio - 1
 
     @property
@@ -90,7 +90,7 @@ class SpeedChange(msgspec.Struct, frozen=True):
 
 
 class SpeedTrial(msgspec.Struct, frozen=True):
-    """Evidence about one timing in several runs a side, paired in the order in which they were made."""
+    """Evidence about one timing in several runs per side, paired in the order in which they were made."""
 
     pairs: int  # runs of each side
     ratio: float  # new over old seconds of the median call, the geometric mean of the pairs

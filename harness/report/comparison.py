@@ -19,7 +19,7 @@ _LONGEST_LIST, _RUNS_PER_TABLE = 10, 6
 _MEASURED = {"speed": "speed: images/s", "memory": "peak memory, in GB", "compile": "seconds of compiling"}
 _CHANGED = 0.02  # of memory or of the time to compile, as a share
 _PREDICTIONS = (
-    "changed: images with another top-1 prediction, in brackets those beyond noise, which arithmetic alone cannot "
+    "changed: images with a different top-1 prediction, in brackets those beyond noise, which arithmetic alone cannot "
     "explain"
 )
 
@@ -41,7 +41,7 @@ def comparison_sections(
 def differences(comparison: Comparison, reasons: Sequence[tuple[str, str]] = ()) -> dict[str, Section]:
     """Return what differs in accuracy and speed, and which results are missing in one run, under these names.
 
-    What the ``reasons`` of a verdict say of a case, by its id, is not said again.
+    What the ``reasons`` of a verdict say of a case, by its id, is not repeated.
     """
     sections = {}
     if comparison.accuracy:
@@ -54,12 +54,12 @@ def differences(comparison: Comparison, reasons: Sequence[tuple[str, str]] = ())
     if comparison.missing or comparison.added:
         lines = [f"{identity}: {why}" for identity, why in comparison.missing]
         lines += [f"{identity}: only in the new run" for identity in comparison.added]
-        sections["missing"] = Section("in one run only, or without a result", None, tuple(lines))
+        sections["missing"] = Section("missing results", None, tuple(lines))
     return sections
 
 
 def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], limits: Limits) -> list[Section]:
-    """Return what several runs a side show, and last the verdict."""
+    """Return what several runs per side show, and last the verdict."""
     rows: dict[str, list[Row]] = {}
     names = short_names([tried.timings[0] for tried in trial.timings])
     timings, undecided = {tried.id for tried in trial.timings}, set()
@@ -73,12 +73,12 @@ def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], limits: Li
         row += [("interval", interval), ("disturbed", f"{disturbed} of {2 * evidence.pairs}")]
         row.append(("<verdict", _direction(evidence) if decided else "not decided"))
         rows.setdefault(evidence.kind, []).append(row)
-    allowed = ", ".join(f"{100 * getattr(limits, kind):g} % of {kind}" for kind in rows)
+    allowed = ", ".join(f"{100 * getattr(limits, kind):g}% of {kind}" for kind in rows)
     notes = [
         "ratio: what the new side takes over what the old one takes, of speed in seconds",
-        f"interval: {100 * trial.confidence:.2f} %, from the differences between pairs of runs; not decided: the new "
+        f"interval: {100 * trial.confidence:.2f}%, from the differences between pairs of runs; not decided: the new "
         f"side may take more than is allowed ({allowed}), and more runs are needed to tell; disturbed: timings that a "
-        "comparison of one run a side would not judge",
+        "comparison of one run per side would not judge",
     ]
     if not trial.alternates:
         notes.append("all runs of one side were made before the other's: what changed the machine meanwhile counts too")
@@ -88,7 +88,7 @@ def trial_sections(trial: Trial, failures: Sequence[tuple[str, str]], limits: Li
     return [
         environment_section(trial.new[-1], compare(trial.old[-1], trial.new[-1])),
         *(
-            Section(f"{_MEASURED[kind]}, the median of {len(trial.old)} runs a side", table_of(cells))
+            Section(f"{_MEASURED[kind]}, the median of {len(trial.old)} runs per side", table_of(cells))
             for kind, cells in rows.items()
         ),
         Section("", None, tuple(notes)),
@@ -182,7 +182,7 @@ def environment_section(newest: Run, comparison: Comparison | None) -> Section:
     for name, *values in comparison.facts:
         cells = ["-" if fact is None else str(fact) for fact in values]
         rows.append([("<", shown_name(name)), *zip(heads, cells, strict=True)])
-    lines = () if rows else ("environment: no difference",)
+    lines = () if rows else ("environment: no differences",)
     return Section(f"{comparison.old.path} against {comparison.new.path}", table_of(rows), lines)
 
 
@@ -253,10 +253,11 @@ def _speed_section(comparison: Comparison) -> Section:
     confidence, noise = 100 * confidence_of_each(len(pairs)), 100 * pairs[0].evidence.noise
     visible = max(pair.evidence.visible for pair in pairs)
     notes = [
-        f"interval: {confidence:.2f} %, from the calls of both runs; machine: the same work by numpy beside them",
-        f"not significant: relative to the machine, part of the interval, or the fastest calls, are within {noise:g} %",
-        f"with one run a side, only slowdowns above {100 * visible:.1f} % can be seen in each of these timings, "
-        "whatever --max-slowdown is; imagenet-gate ab sees smaller ones",
+        f"interval: {confidence:.2f}%, from the calls of both runs; machine: change of the yardstick, "
+        "a fixed numpy workload timed next to the calls",
+        f"not significant: relative to the machine, part of the interval, or the fastest calls, are within {noise:g}%",
+        f"with one run per side, only slowdowns above {100 * visible:.1f}% can be detected in each of these timings, "
+        "regardless of --max-slowdown; use imagenet-gate ab for smaller ones",
     ]
     notes += disturbed_note({pair.id: pair.evidence.disturbed for pair in pairs})
     rows, names = [], short_names([pair.new for pair in pairs])
@@ -264,9 +265,9 @@ def _speed_section(comparison: Comparison) -> Section:
         evidence = pair.evidence
         verdict = "not judged" if evidence.disturbed else _direction(evidence)
         low, high = (f"{100 * (1 / ratio - 1):+.1f}" for ratio in (evidence.high, evidence.low))
-        machine = "-" if evidence.machine is None else f"{100 * (1 / evidence.machine - 1):+.1f} %"
+        machine = "-" if evidence.machine is None else f"{100 * (1 / evidence.machine - 1):+.1f}%"
         row = [("<speed", names[pair.id]), ("old", f"{pair.old.images_per_second:,.1f}")]
-        row += [("new", f"{pair.new.images_per_second:,.1f}"), ("change", f"{100 * evidence.change:+.1f} %")]
+        row += [("new", f"{pair.new.images_per_second:,.1f}"), ("change", f"{100 * evidence.change:+.1f}%")]
         rows.append([*row, ("interval", f"{low} to {high}"), ("machine", machine), ("<verdict", verdict)])
     return Section("speed: images/s from the median call", table_of(rows), tuple(notes))
 
@@ -276,7 +277,7 @@ def _cost_section(kind: str, pairs: Sequence[SpeedPair]) -> Section | None:
     rows, names = [], short_names([pair.new for pair in pairs])
     for pair in (pair for pair in pairs if abs(pair.evidence.ratio - 1) > _CHANGED):
         old, new = (_amount(amounts_of([timing])[kind][0], kind) for timing in (pair.old, pair.new))
-        change = f"{100 * (pair.evidence.ratio - 1):+.1f} %"
+        change = f"{100 * (pair.evidence.ratio - 1):+.1f}%"
         rows.append([(f"<{kind}", names[pair.id]), ("old", old), ("new", new), ("change", change)])
     return Section(_MEASURED[kind], table_of(rows)) if rows else None
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the option."""
-    issues = "file of checks that are known to fail, with reason and date: expected failures (default: none)"
+    issues = "file of checks expected to fail, each with a reason and an expiry date (default: none)"
     parser.getgroup("imagenet").addoption("--known-issues", metavar="FILE", type=Path, help=issues)
 
 

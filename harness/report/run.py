@@ -27,11 +27,11 @@ from harness.stats import binomial_tail, sampling_band
 from harness.verdict import ALPHA, FAILED, NOT_JUDGED
 
 _RANK = (
-    "rank: range of ranks by top-1 that these images allow, with 95 % confidence for all (exact McNemar tests, Holm's "
+    "rank: ranks by top-1 consistent with these images, with 95% confidence for all (exact McNemar tests, Holm's "
     "method)"
 )
-CHANGED = "changed: images with another top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
-_TOP5 = "top-5: images with another set of five highest classes, in brackets those beyond noise"
+CHANGED = "changed: images with a different top-1 prediction; beyond noise: those that arithmetic alone cannot explain"
+_TOP5 = "top-5: images with a different top-5 set, in brackets those beyond noise"
 _DRIFT = "drift: largest change of any logit, in units of the logit scale"
 _AGAINST = {
     "diff": "points above or below the {origin} accuracy",
@@ -187,7 +187,7 @@ def _settings_section(run: Run) -> Section:
         row += [("diff", difference) for difference in differences]
         row += [("changed", changed), ("images/s", f"{case.images_per_second:,.0f}")]
         rows.append([*row, ("speed-up", speed_up)])
-    lines = ["diff: from the model's first setting, top-1 and top-5; changed: images with another top-1 prediction"]
+    lines = ["diff: from the model's first setting, top-1 and top-5; changed: images with a different top-1 prediction"]
     if any(case.compiled for case in run.record.cases):
         lines.append("images/s of compiled models include compilation, which -m throughput leaves out")
     return Section("", table_of(rows), tuple(lines if rows else ()))
@@ -206,7 +206,7 @@ def _baseline_sections(cases: Sequence[CaseResult], *, details: bool) -> list[Se
         row += [("lost", f"{pairing.lost:,}"), ("gained", f"{pairing.gained:,}")]
         top5 = f"{pairing.top5_changed:,} ({pairing.top5_beyond_noise:,})"
         rows.append([*row, ("top-5", top5), ("drift", drifts[-1])])
-        row = [("<drift", names[case.id]), *zip(("median", "99 %", "largest"), drifts, strict=True)]
+        row = [("<drift", names[case.id]), *zip(("median", "99%", "largest"), drifts, strict=True)]
         moved.append([*row, ("noise floor", f"{pairing.noise_floor.largest:.0e}"), ("McNemar's p", f"{pairing.p:.2g}")])
         blind[pairing.blind] = case.id
     unseen = (f"{identity}: {sentence}" for sentence, identity in blind.items() if sentence)
@@ -249,14 +249,14 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
         row = [("images/s", f"{timing.images_per_second:,.1f}")]
         row += [("speed-up", number(speed_up, ".2f"))] if has_speed_ups else []
         median, p99 = (number(seconds and 1e3 * seconds, ",.2f") for seconds in (timing.median, timing.p99))
-        row += [("ms per call", median), ("p99", p99), ("spread", f"{100 * timing.spread:.1f} %")]
+        row += [("ms per call", median), ("p99", p99), ("spread", f"{100 * timing.spread:.1f}%")]
         rows.append([*head, *row])
         row = [("calls", f"{len(timing.seconds):,}"), ("GMACs", number(timing.gmacs or None, ".2f"))]
         row += [("TFLOP/s", number(timing.tflops or None, ".3f"))]
-        row += [("of peak", f"{100 * timing.share_of_peak:.0f} %" if timing.gmacs else "-")]
+        row += [("of peak", f"{100 * timing.share_of_peak:.0f}%" if timing.gmacs else "-")]
         row += [("compile", number(timing.compile_seconds, ",.1f"))] if any(t.compiled for t in timings) else []
         more.append([*head, *row, ("memory", memory)])
-    title = "throughput: forward alone, images on the device, seeded weights"
+    title = "throughput: forward pass only, images on the device, seeded weights"
     found = [Section(title, table_of(rows), tuple(_throughput_notes(run.record, has_speed_ups=has_speed_ups)))]
     peaks = {timing.precision: f"{timing.peak_tflops:.3f} TFLOP/s in {timing.precision}" for timing in timings}
     reached = f"peak: {', '.join(peaks.values())} by a product of large matrices"
@@ -267,7 +267,8 @@ def throughput_sections(run: Run, *, details: bool = False) -> list[Section]:
 def _throughput_notes(record: Record, *, has_speed_ups: bool) -> Iterator[str]:
     if record.timings:
         legend = "; speed-up: over the model's first setting at the same batch size" if has_speed_ups else ""
-        yield f"images/s from the median call; p99: ms, of 100 calls or more; spread: interquartile range{legend}"
+        p99 = "p99: 99th percentile in ms, from 100 calls on"
+        yield f"images/s from the median call; {p99}; spread: interquartile range{legend}"
     yield from _missing_lines(record.missing_timings)
     disturbed = {timing.id: "; ".join(disturbances(timing)) for timing in record.timings}
     yield from disturbed_note(disturbed)

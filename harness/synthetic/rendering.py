@@ -105,20 +105,20 @@ def _paint(name: str, draw: RandomState) -> Pixels:
     long = min(int(short * _uniform(draw, 1.0, 1.5)), 520)
     height, width = (short, long) if draw.random_sample() < 0.5 else (long, short)
 
-    # Resize(256) and CenterCrop(224) leave 0.875 of the short side, so the coloured frame around the square scene is
+    # Resize(256) and CenterCrop(224) leave 0.875 of the short side, so the colored frame around the square scene is
     # just outside what the right pipeline shows to a model.
     side = int(short * 0.892)
-    base = _colour(_uniform(draw, 0.0, 360.0), _uniform(draw, 0.0, 0.35), _uniform(draw, 0.3, 0.75))
+    base = _color(_uniform(draw, 0.0, 360.0), _uniform(draw, 0.0, 0.35), _uniform(draw, 0.3, 0.75))
     scene = _noise(draw, side, side, cell=side // 5, channels=3) * np.float32(35.0) + base
     for _ in range(int(_uniform(draw, 2.0, 5.0))):
         size = int(short * _uniform(draw, 0.08, 0.16))
         top, left = (int(_uniform(draw, 0.0, float(side - size))) for _ in range(2))
-        colour = _colour(_uniform(draw, 0.0, 360.0), _uniform(draw, 0.2, 0.8), _uniform(draw, 0.3, 0.95))
-        scene[top : top + size, left : left + size] = colour
+        color = _color(_uniform(draw, 0.0, 360.0), _uniform(draw, 0.2, 0.8), _uniform(draw, 0.3, 0.95))
+        scene[top : top + size, left : left + size] = color
     _add_figure(draw, scene, short, name)
 
     canvas = np.empty((height, width, 3), np.float32)
-    canvas[:] = _colour(_uniform(draw, 0.0, 360.0), _uniform(draw, 0.5, 1.0), _uniform(draw, 0.2, 1.0))
+    canvas[:] = _color(_uniform(draw, 0.0, 360.0), _uniform(draw, 0.5, 1.0), _uniform(draw, 0.2, 1.0))
     top, left = (height - side) // 2, (width - side) // 2
     canvas[top : top + side, left : left + side] = scene
     canvas += _noise(draw, height, width, cell=3, channels=1) * np.float32(10.0)
@@ -132,7 +132,7 @@ def _add_figure(draw: RandomState, scene: Canvas, short: int, name: str) -> None
     half = _uniform(draw, -0.04, 0.04)
     cosine = np.float32((1.0 - half * half) / (1.0 + half * half))
     sine = np.float32(2.0 * half / (1.0 + half * half))
-    # Coordinates in radii from the figure's centre, before and after the tilt.
+    # Coordinates in radii from the figure's center, before and after the tilt.
     side = len(scene)
     middle = (side - 1) / 2.0
     u, v = (((np.arange(side) - (middle + _uniform(draw, -shift, shift))) / radius).astype(np.float32) for _ in "uv")
@@ -141,8 +141,8 @@ def _add_figure(draw: RandomState, scene: Canvas, short: int, name: str) -> None
 
     degrees = float(hue[1:]) + _uniform(draw, -12.0, 12.0)
     saturation, value = _uniform(draw, 0.5, 0.9), _uniform(draw, 0.65, 0.98)
-    light = _colour(degrees, saturation, value)
-    dark = _colour(degrees, saturation, value * _uniform(draw, 0.3, 0.5))
+    light = _color(degrees, saturation, value)
+    dark = _color(degrees, saturation, value * _uniform(draw, 0.3, 0.5))
     phase = np.float32(draw.random_sample())
     pattern = _pattern(texture, x + phase, y + phase)
     scene += (light + (dark - light) * pattern[..., None] - scene) * mask[..., None]
@@ -195,7 +195,7 @@ def _stretch(values: Canvas, length: int, cell: int) -> Canvas:
     return values[before] + steps[before] * fraction
 
 
-def _colour(hue: float, saturation: float, value: float) -> Canvas:
+def _color(hue: float, saturation: float, value: float) -> Canvas:
     """Return (3,) RGB in 0..255 of a hue in degrees and a saturation and value in 0..1."""
     sector = hue % 360.0 / 60.0
     ramps = (abs(sector - 3.0) - 1.0, 2.0 - abs(sector - 2.0), 2.0 - abs(sector - 4.0))

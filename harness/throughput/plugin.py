@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--batch-sizes",
         metavar="LIST",
         type=_sizes,
-        help="batch sizes to time, comma-separated; auto: doubled until images/s no longer grows (default: 1,256 on "
+        help="batch sizes to time, comma-separated; auto: doubled until images/s no longer grow (default: 1,256 on "
         "CUDA, 1,32 on a CPU)",
     )
     group.addoption(

@@ -18,7 +18,7 @@ from torch import nn
 from harness.errors import WeightsError
 from harness.expected import ModelSpec
 
-# Variables that decide what torch.load may build: torchvision offers no argument for it, and torch refuses both.
+# Variables that decide what torch.load may build: torchvision offers no argument for it, and torch rejects both.
 _TENSORS_ONLY = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
 
 
@@ -77,7 +77,7 @@ def ensure_published(url: str, name: str, *, download: bool = True) -> None:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise WeightsError(f"{name}: the weights file {path} cannot be read: {error.strerror}") from error
+        raise WeightsError(f"{name}: {path}: {error.strerror}; run `imagenet-gate weights fetch`") from error
     if not (found := digest.hexdigest()).startswith(promised):
         raise WeightsError(
             f"{name}: the weights file {path} is damaged or not the published one: its sha256 should begin with "

@@ -18,7 +18,7 @@ from PIL import Image
 
 from harness.records.evidence import ARITHMETIC, COUNTING, INPUTS, LABELS, NORMALIZATION, WEIGHTS
 
-REFUSED = "refused"
+REJECTED = "rejected"
 """Instead of a stage: the harness itself does not let the fault get as far as a score."""
 
 _CROP_IMAGE = "harness.decoding.decoders:crop_image"
@@ -44,7 +44,7 @@ class Fault:
     name: str  # the fault in a few words
     target: str  # what is replaced, as ``module:attribute``
     faulty: Function  # called in its place, with the original as a further argument before the others
-    stage: str  # the stage that the gate must name, or ``REFUSED``
+    stage: str  # the stage that the gate must name, or ``REJECTED``
 
     def replace(self, original: Function) -> Function:
         """Return what takes the place of the original."""
@@ -118,7 +118,7 @@ def _in_another_order(original: Function, *given: Any, **named: Any) -> Any:
     return dataclasses.replace(dataset, sources=tuple(sorted(dataset.sources, key=lambda one: str(one)[::-1])))
 
 
-def _labelled(change: Callable[[list[int], int], list[int]]) -> Function:
+def _labeled(change: Callable[[list[int], int], list[int]]) -> Function:
     """Return what gives the dataset of ``ImageDataset.from_rows`` other targets, given those and their classes."""
 
     def faulty(original: Function, *given: Any, **named: Any) -> Any:
@@ -238,7 +238,7 @@ def _not_reset(totals: Any) -> Function:
 FAULTS = (
     Fault("resize without antialias", _CROP_IMAGE, _without_antialias, INPUTS),
     Fault("bilinear for bicubic, bicubic for bilinear", _RESIZE, _other_interpolation, INPUTS),
-    Fault("nearest neighbour", _RESIZE, _resized(interpolation="nearest"), INPUTS),
+    Fault("nearest neighbor", _RESIZE, _resized(interpolation="nearest"), INPUTS),
     Fault("resize to 232 for 256", _RESIZE, _resized(resize=232), INPUTS),
     Fault("resize to 257 for 256", _RESIZE, _resized(resize=257), INPUTS),
     Fault("squashed to a square", _RESIZE, _squashed, INPUTS),
@@ -262,16 +262,16 @@ FAULTS = (
         "normalization left out",
         _NORMALIZE,
         lambda _, self, crops: crops.permute(0, 3, 1, 2).float().div_(self._full),
-        REFUSED,
+        REJECTED,
     ),
-    Fault("labels shifted by one", _ROWS, _labelled(lambda found, n: [(one + 1) % n for one in found]), LABELS),
-    Fault("two classes swapped", _ROWS, _labelled(_swapped), LABELS),
-    Fault("one image mislabelled", _ROWS, _labelled(lambda found, _: [*found[:5], found[5] + 1, *found[6:]]), LABELS),
-    Fault("class index by the folder's rank", _ROWS, _labelled(_by_rank), LABELS),
-    Fault("last batch dropped", _BATCHES, _last_dropped, REFUSED),
+    Fault("labels shifted by one", _ROWS, _labeled(lambda found, n: [(one + 1) % n for one in found]), LABELS),
+    Fault("two classes swapped", _ROWS, _labeled(_swapped), LABELS),
+    Fault("one image mislabeled", _ROWS, _labeled(lambda found, _: [*found[:5], found[5] + 1, *found[6:]]), LABELS),
+    Fault("class index by the folder's rank", _ROWS, _labeled(_by_rank), LABELS),
+    Fault("last batch dropped", _BATCHES, _last_dropped, REJECTED),
     Fault("one batch evaluated twice", _BATCHES, _first_again, ARITHMETIC),
-    Fault("dropout in train mode", _DIGEST, _changed(_dropout_in_train_mode), REFUSED),
-    Fault("batch norm in train mode", _DIGEST, _changed(lambda module: module.train()), REFUSED),
+    Fault("dropout in train mode", _DIGEST, _changed(_dropout_in_train_mode), REJECTED),
+    Fault("batch norm in train mode", _DIGEST, _changed(lambda module: module.train()), REJECTED),
     Fault("dropout by a function that forgets the mode", _FORWARD, _functional_dropout, ARITHMETIC),
     Fault("another epsilon in batch norm", _DIGEST, _changed(_larger_epsilon), ARITHMETIC),
     Fault("logits in half precision", _FORWARD, lambda original, *given: original(*given).half(), ARITHMETIC),

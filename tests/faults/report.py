@@ -9,7 +9,7 @@ from itertools import product
 from harness.records.environment import cpu_name, versions
 from harness.stats import sampling_band
 from harness.verdict import ALPHA, FAILED, PASSED, WARNING
-from tests.faults.planted import REFUSED, Fault
+from tests.faults.planted import REJECTED, Fault
 from tests.faults.runs import REAL, SYNTHETIC, Outcome, Outcomes, Runner
 from tests.faults.sound import Sound
 
@@ -27,7 +27,7 @@ made without it. `imagenet-gate compare` of the two run folders gave the same ou
 *Accuracy*: whether the check against published values would fail with these counts on a subset of 500 of 50,000
 images. *Changed*: changed predictions, in brackets those beyond noise. *Drift on 50*: how far the logits of the
 50 images of `--limit 50` moved, median and largest, in units of the logit scale; arithmetic moves them by 2e-6
-at most. *Gate*: the outcome with `--baseline`, and the diagnosis. *refused*: the harness gives no result. Faults
+at most. *Gate*: the outcome with `--baseline`, and the diagnosis. *rejected*: the harness gives no result. Faults
 that changed no prediction fail too, since no named difference of the environment explains them; counters that
 are not reset need a second model, which the synthetic dataset has.
 
@@ -101,7 +101,7 @@ def _summary(cases: Sequence[Outcome]) -> str:
         "the accuracy check fails on": sum(_accuracy(case).startswith("fails") for case in cases),
         "the comparison fails on": sum(case.outcome == FAILED for case in cases),
         "it warns of": sum(case.outcome == WARNING for case in cases),
-        "the harness refuses": sum(case.outcome == REFUSED for case in cases),
+        "the harness rejects": sum(case.outcome == REJECTED for case in cases),
         "the model is untouched by": sum(case.untouched for case in cases),
     }
     return f"Of {len(cases)} faults: {', '.join(f'{what} {count}' for what, count in counts.items())}."
@@ -136,7 +136,7 @@ def _synthetic_cells(outcomes: Outcomes) -> list[str]:
     numbers = (
         sum(case.published_failed for case in cases),
         sum(case.pairing.changed for case in cases if case.pairing),
-        sum(case.outcome in (FAILED, REFUSED) for case in cases),
+        sum(case.outcome in (FAILED, REJECTED) for case in cases),
         sum(case.outcome == WARNING for case in cases),
         sum(case.untouched for case in cases),
     )

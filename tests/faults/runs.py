@@ -21,7 +21,7 @@ from harness.records.results import CaseResult
 from harness.records.run_folder import RECORD, Run, read_run
 from harness.verdict import BASELINE, FAILED, PASSED
 from tests.faults.plant import FAULT, TRACE
-from tests.faults.planted import REFUSED, Fault
+from tests.faults.planted import REJECTED, Fault
 from tests.faults.sound import SOUND, Sound
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ class Outcome:
     """The outcome of one case."""
 
     id: str  # the case's
-    outcome: str  # passed, warning or failed by the baseline check; ``refused`` without a result
+    outcome: str  # passed, warning or failed by the baseline check; ``rejected`` without a result
     detail: str  # the first line of that check, or of the error
     top1: int | None = None  # correct top-1 predictions gained against the baseline; None without a result
     top5: int | None = None  # the same of top-5
@@ -49,9 +49,9 @@ class Outcome:
 
     @property
     def stage(self) -> str:
-        """The stage that was named, ``refused``, or empty where the check passed."""
-        if self.outcome == REFUSED:
-            return REFUSED
+        """The stage that was named, ``rejected``, or empty where the check passed."""
+        if self.outcome == REJECTED:
+            return REJECTED
         if self.pairing is not None and self.outcome != PASSED:
             return self.pairing.diagnosis.stage
         return "" if self.outcome == PASSED else self.detail.partition(":")[0]
@@ -82,7 +82,7 @@ class Runner:
             variant = Sound(variant.name, environment={FAULT: variant.name})
         baseline = self._baseline(dataset)
         run = self._run(dataset, variant, f"--baseline={baseline.path}")
-        missing = tuple(Outcome(case.id, REFUSED, case.detail) for case in run.record.missing_cases)
+        missing = tuple(Outcome(case.id, REJECTED, case.detail) for case in run.record.missing_cases)
         cases = tuple(self._outcome(case, run, baseline, dataset) for case in run.record.cases)
         return Outcomes((*cases, *missing), unequal=tuple(_unequal(baseline, run)))
 
@@ -153,7 +153,7 @@ class Runner:
 
 def _unequal(baseline: Run, run: Run) -> Iterator[str]:
     """Yield the cases to which ``compare`` gives another outcome than the gate, of those with one id in both runs."""
-    if not run.record.cases:  # refused, so that there is nothing to compare
+    if not run.record.cases:  # rejected, so that there is nothing to compare
         return
     compared = {pair.new.id: pair.new.outcome for pair in compare(baseline, run).accuracy}
     for case in run.record.cases:

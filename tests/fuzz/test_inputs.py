@@ -1,4 +1,4 @@
-"""Damaged archives, tables, labels, expected files and weights: each is read as it was, or refused in one sentence."""
+"""Damaged archives, tables, labels, expected files and weights: each is read as it was, or rejected in one sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import platformdirs
 import pytest
@@ -21,17 +21,16 @@ from harness.expected import ModelSpec
 from harness.formats import imagenet
 from harness.models import load
 from harness.records.accuracy_file import read_expected
-from tests.archives import write_files, write_parquet, write_tar
-from tests.colours import EXPECTED
+from tests.archives import tar_header, write_files, write_parquet, write_tar
+from tests.colors import EXPECTED
 
-Read = TypeVar("Read")
 Damage = Callable[[bytes, random.Random], bytes]
 SECONDS = 20  # for one input
 TARGETS = {"ILSVRC2012_val_00000001": 65, "ILSVRC2012_val_00000002": 970, "ILSVRC2012_val_00000003": 230}
 TOKENS = [
     "0_5", "1:09", "063", "0x1F", "1e400", ".inf", ".nan", "-1", "~", "null", "yes", "!!int", "!!binary x", "&a [*a]",
     "*preset", "{", "]", "- ", ": ", "<<: *preset", "\t", "\x00", "\ud7ff", "'", "\"", "#", "---\n", "%TAG", "n" * 5000,
-    "[" * 400, "50,000", "75.0%", "\u0664\u0665", "acc@1: 3", "tests.colours:missing", "os:getcwd", ",", "\r",
+    "[" * 400, "50,000", "75.0%", "\u0664\u0665", "acc@1: 3", "tests.colors:missing", "os:getcwd", ",", "\r",
     "1" * 5000,
 ]  # fmt: skip
 # Sizes, pax records and sparse maps of which tarfile makes something else than an error of its own.
@@ -40,13 +39,6 @@ SPLICES = [
     b"22 GNU.sparse.major=1\n", b"25 GNU.sparse.map=a,b,c,\n", b"20 size=99999999999\n", b"9999999999 path=a\n",
     b"\0" * 12, b"../",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep indexes out of the user's cache folder."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _name: folder)
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +52,7 @@ def alarm() -> Iterator[None]:
 
 def _images(root: Path) -> Path:
     """Images in a pax archive, one behind a long name, and a folder with a record to be damaged."""
-    folder = tarfile.TarInfo("folder")
-    folder.type, folder.pax_headers = tarfile.DIRTYPE, {"comment": "c" * 100}
+    folder = tar_header("folder", tarfile.DIRTYPE, pax_headers={"comment": "c" * 100})
     return write_tar(root / "mine.tar", {f"{'f' * 120}/{name}.JPEG": name.encode() for name in TARGETS}, folder)
 
 
@@ -74,7 +65,6 @@ def _webdataset(root: Path) -> Path:
 
 
 def _parquet(root: Path) -> Path:
-    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
     rows = [(name.encode(), f"{name}.JPEG", target) for name, target in TARGETS.items()]
     return write_parquet(root / "mine.parquet", rows, compression="none")
 
@@ -144,9 +134,9 @@ def damage_text(data: bytes, chance: random.Random) -> bytes:
 
 
 def read_damaged(
-    path: Path, damage: Damage, seeds: range, read: Callable[[Path], Read], opened: Path
-) -> Iterator[tuple[int, Read]]:
-    """Yield seeds and what is read after the damage; some is refused, in one sentence that begins with the path."""
+    path: Path, damage: Damage, seeds: range, read: Callable[[Path], Any], opened: Path
+) -> Iterator[tuple[int, Any]]:
+    """Yield seeds and what is read after the damage; some is rejected, in one sentence that begins with the path."""
     sound, messages = path.read_bytes(), []
     for seed in seeds:
         path.write_bytes(damage(sound, random.Random(seed)))
@@ -171,11 +161,12 @@ def read_damaged(
     ],
 )
 def test_a_damaged_dataset_opens_or_is_an_error(
-    tmp_path: Path, write: Callable[[Path], Path], damage: Damage, inputs: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Path], damage: Damage, inputs: int
 ) -> None:
     """Never a traceback, never a wait, and never a label that contradicts the image's number."""
-    path = write(tmp_path)
-    opened = tmp_path if path.suffix == ".csv" else path
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _name: tmp_path / "cache")
+    path = write(tmp_path / "mine")
+    opened = path.parent if path.suffix == ".csv" else path
 
     for seed, dataset in read_damaged(path, damage, range(inputs), open_dataset, opened):
         for identity, target in zip(dataset.ids, dataset.targets.tolist(), strict=True):

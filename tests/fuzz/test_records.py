@@ -1,4 +1,4 @@
-"""Random mutations of runs: the commands read them, or refuse them in one sentence, never with a traceback."""
+"""Random mutations of runs: the commands read them, or reject them in one sentence, never with a traceback."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.fuzz) for n in range(3, 60))])
 @pytest.mark.parametrize("kind", MUTATIONS)
-def test_a_mutated_run_is_read_or_refused_in_one_sentence(
+def test_a_mutated_run_is_read_or_rejected_in_one_sentence(
     kind: str, seed: int, sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By every command that reads runs; damaged arrays are never read as other values."""
@@ -157,7 +157,7 @@ def test_a_mutated_run_is_read_or_refused_in_one_sentence(
 
 
 def test_a_sound_run_is_read(sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """So that the refusals above are those of the mutations."""
+    """So that the rejections above are those of the mutations."""
     assert main(["compare", str(sound / "run"), str(sound / "run"), "--fail-on=accuracy,speed"]) == 0
     assert main(["report", str(sound / "benchmarks.json"), "--markdown", str(tmp_path / "r.md")]) == 1  # a missing case
     assert main(["merge", str(sound / "run"), "--results", str(tmp_path / "merged")]) == 1

@@ -66,7 +66,7 @@ def test_throughput(record_property: Record, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("launcher", ["xdist", "torchrun"])
 def test_one_process_for_each_gpu(launcher: str, device: torch.device, tmp_path: Path) -> None:
-    """Workers and ranks come to what one process comes to; one more than there are GPUs is refused."""
+    """Workers and ranks come to what one process comes to; one more than there are GPUs is rejected."""
     number = max(1, torch.cuda.device_count())
     options = (*GATE, "--models=alexnet", "--limit=99")
     alone = _pytest(*options, f"--results={tmp_path / 'alone'}")
@@ -82,6 +82,8 @@ def test_one_process_for_each_gpu(launcher: str, device: torch.device, tmp_path:
     [(one, _)], [(other, _)] = _cases(tmp_path / "alone").values(), _cases(tmp_path / "shared").values()
     assert one.counts == other.counts
     if device.type == "cuda":
-        refused = started(number + 1, "refused")
-        assert refused.returncode != 0
-        assert f"{number + 1} processes on one machine need a GPU each, and CUDA finds {number} there" in refused.stderr
+        rejected = started(number + 1, "rejected")
+        assert rejected.returncode != 0
+        assert (
+            f"{number + 1} processes on one machine need a GPU each, and CUDA finds {number} there" in rejected.stderr
+        )

@@ -20,7 +20,7 @@ import harness.evaluator
 import harness.report.progress  # noqa: F401
 from harness.records.results import CaseResult
 from harness.verdict import FAILED, PASSED, WARNING
-from tests.colours import EXPECTED, write_dataset
+from tests.colors import EXPECTED, write_dataset
 
 Gate = Callable[..., pytest.RunResult]
 
@@ -35,7 +35,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     pytester.makeconftest((root / "conftest.py").read_text())
     pytester.makepyfile(test_accuracy=(root / "tests" / "test_accuracy.py").read_text())
     (pytester.path / "expected_accuracy.yaml").write_text(EXPECTED)
-    write_dataset(pytester.path / "colours")
+    write_dataset(pytester.path / "colors")
     return pytester.path
 
 
@@ -65,9 +65,9 @@ def expect(project: Path, changes: Mapping[str, str] | None = None, *more: str) 
     (project / "expected_accuracy.yaml").write_text(text + "".join(more))
 
 
-def entry(model: str, builder: str = "tests.colours:nearest_colour", values: str = "*values") -> str:
+def entry(model: str, builder: str = "tests.colors:nearest_color", values: str = "*values") -> str:
     """Return a further entry of that file."""
-    return f"  - {{model: {model}, weights: V1, builder: '{builder}', preset: *preset, colours: {values}}}\n"
+    return f"  - {{model: {model}, weights: V1, builder: '{builder}', preset: *preset, colors: {values}}}\n"
 
 
 def add_to_conftest(project: Path, code: str) -> None:

@@ -1,9 +1,10 @@
-"""``imagenet-gate ab``: two environments timed in turns, here interpreters that only write what they were told to."""
+"""``imagenet-gate ab``: two environments timed alternately, here interpreters that only write what they are given."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -26,8 +27,6 @@ here, name = pathlib.Path({folder!r}), {name!r}
 with (here / "calls.txt").open("a") as calls:
     print(name, *sys.argv[1:], file=calls)
 number = len((here / "calls.txt").read_text().splitlines())
-if name == "broken":
-    sys.exit("Traceback\\nERROR: no module named torch")
 if name == "silent":
     sys.exit(0)
 if name == "cancelled":
@@ -39,10 +38,10 @@ if name == "cancelled":
 run = json.loads((here / name).with_suffix(".json").read_text())
 run[{key!r}]["created"] = f"2026-11-24T20:{{number:02}}:00+00:00"
 for benchmark, scale in zip(run["benchmarks"], {scales!r}):
-    benchmark["stats"]["data"] = [scale * (1 + 0.001 * (number * 7 % 5))] * 9
+    benchmark["stats"]["data"] = [scale * (1 + 0.001 * (number * 7% 5))] * 9
 [file] = [arg.partition("=")[2] for arg in sys.argv if arg.startswith("--benchmark-json=")]
 pathlib.Path(file).write_text(json.dumps(run))
-sys.exit("ERROR: one failed" if name == "failing" else 0)
+sys.exit("Traceback\\nERROR: one failed" if name == "failing" else 0)
 """
 
 
@@ -87,8 +86,9 @@ def test_a_slower_environment_fails_once_all_is_decided(tmp_path: Path, capsys: 
     apart = "all runs of one side were made before the other's"
     assert 0 == main(["compare", "--old", *olds, "--new", *news, "--max-slowdown=12%"])
     assert apart not in capsys.readouterr().out
-    assert 1 == main(["compare", "--old", *olds[:2], "--new", *news[3:], "--max-slowdown=2%", "--strict-speed"])
-    assert apart in capsys.readouterr().out
+    for first, second in (("--old", "--new"), ("--new", "--old")):
+        assert 1 == main(["compare", first, *olds[:2], second, *news[3:], "--max-slowdown=2%", "--strict-speed"])
+        assert apart in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("strict", "status"), [([], 0), (["--strict-speed"], 1)])
@@ -109,37 +109,30 @@ def test_what_is_not_decided_is_said_after_each_look_and_in_the_end(
     assert "not decided" in (tmp_path / "it.md").read_text().splitlines()[0]
 
 
-@pytest.mark.parametrize(
-    ("new", "options", "failed"),
-    [
-        ({"peak_memory": 1_200}, [], f"{ALEXNET}: takes +20.0 to +20.0 % more memory, allowed 10 %"),
-        ({"compile_seconds": 20.0}, [], f"{ALEXNET}: takes +100.0 to +100.0 % longer to compile, allowed"),
-        ({"peak_memory": 1_200}, ["--max-memory=25%"], ""),
-        ({"compile_seconds": 20.0}, ["--fail-on=speed,memory"], ""),
-    ],
-)
 def test_memory_and_the_time_to_compile_are_judged_by_the_same_rule(
-    new: dict[str, Any], options: list[str], failed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By pairs of processes; each has a limit of its own, and a table."""
-    known: dict[str, Any] = {"peak_memory": 1_000, "compile_seconds": 10.0}
-    programs = [_interpreter(tmp_path, "old", **known), _interpreter(tmp_path, "new", **known | new)]
+    old = _interpreter(tmp_path, "old", peak_memory=1_000, compile_seconds=10.0)
+    new = _interpreter(tmp_path, "new", peak_memory=1_200, compile_seconds=20.0)
 
-    assert bool(failed) == main(["ab", *options, *programs])
-
+    assert 1 == main(["ab", old, new])
     lines = capsys.readouterr().out.splitlines()
+    assert 0 == main(["ab", "--max-memory=25%", "--fail-on=speed,memory", old, new])
+
     assert lines[4].endswith(": 0 cases not decided")
-    assert ("FAILED: 2 of 2 timings" if failed else "passed") in lines
-    assert failed in "\n".join(lines).replace("\n ", "")
+    assert "FAILED: 2 of 2 timings" in lines
+    shown = "\n".join(lines).replace("\n ", "")
+    assert f"{ALEXNET}: takes +20.0 to +20.0% more memory, allowed 10%" in shown
+    assert f"{ALEXNET}: takes +100.0 to +100.0% longer to compile, allowed" in shown
     assert ["speed", "memory", "compile"] == [line.split()[0] for line in lines if line.endswith("verdict")]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["OLD", "BROKEN"], "broken -m harness run -m throughput --benchmark-json="),
-        (["OLD", "SILENT"], "expected exit status 0 and a JSON file, found status 0; its last lines:\n"),
-        (["OLD", "FAILING"], "found status 1; its last lines:\nERROR: one failed"),
+        (["OLD", "SILENT"], "silent -m harness run .*: expected exit status 0 and a JSON file, found status 0; "),
+        (["OLD", "FAILING"], "found status 1; its last lines:\nTraceback\nERROR: one failed"),
         (["--models", "x", "OLD", "OLD"], "executable files, before pytest's options, found 'x'\n"),
         (["--rounds", "4", "OLD", "OLD"], "argument --rounds: expected 5 or more, found 4"),
     ],
@@ -148,17 +141,15 @@ def test_what_is_an_error(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and what to do; a process that fails shows its last lines."""
-    programs = {name.upper(): _interpreter(tmp_path, name) for name in ("old", "broken", "silent", "failing")}
+    programs = {name.upper(): _interpreter(tmp_path, name) for name in ("old", "silent", "failing")}
 
     try:
         status = main(["ab", *(programs.get(argument, argument) for argument in arguments)])
     except SystemExit as error:
         status = int(str(error.code))
 
-    shown = capsys.readouterr().err
     assert 2 == status
-    assert message in shown
-    assert ("Traceback\nERROR: no module named torch" in shown) == ("BROKEN" in arguments)
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_a_signal_ends_the_child_at_once(

@@ -11,14 +11,16 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
+from harness.baseline.pairing import NOISE_FLOORS
 from harness.compare.compare import compare
+from harness.records.evidence import Pairing
 from harness.records.run_folder import read_run
-from tests.colours import COLOURS, WNIDS
+from tests.colors import COLORS, WNIDS
 from tests.images import save
 from tests.integration.conftest import Gate, entry, expect
 
 CASE = "nearest-V1-fp32"
-COMPARE = ("--imagenet=colours", "--baseline=base")
+COMPARE = ("--imagenet=colors", "--baseline=base")
 UPDATE = (*COMPARE, "--baseline-update")
 MINE = "--imagenet=mine"
 
@@ -28,39 +30,41 @@ def _record(project: Path) -> dict[str, Any]:
     return values
 
 
-def _paint(project: Path, colour: tuple[int, ...], dataset: str = "colours") -> None:
-    """Give another colour to the first image."""
-    save(Image.new("RGB", (20, 14), colour), project / dataset / WNIDS[0] / "00.JPEG", quality=95)
+def _paint(project: Path, color: tuple[int, ...], dataset: str = "colors") -> None:
+    """Give another color to the first image."""
+    save(Image.new("RGB", (20, 14), color), project / dataset / WNIDS[0] / "00.JPEG", quality=95)
 
 
 def test_a_dataset_without_published_values_is_judged_by_its_baseline(gate: Gate, project: Path) -> None:
     """Without either it fails and says how to record one; an update shows what it replaces, and does not fail."""
-    (project / "colours").rename(project / "mine")
+    (project / "colors").rename(project / "mine")
 
     neither = gate(MINE)
     recorded = gate(*UPDATE, MINE)
     paired = gate(*COMPARE, MINE)
-    _paint(project, COLOURS[7], "mine")
+    _paint(project, COLORS[7], "mine")
     replaced = gate(*UPDATE, MINE)
     again = gate(*COMPARE, MINE)
 
     neither.assert_outcomes(failed=1)
     neither.stdout.fnmatch_lines(
         [
-            "nearest: published values: none for nearest-V1 on mine; known on: colours",
+            "nearest: published values: none for nearest-V1 on mine; published for colors",
             "    measured on 16 images: top-1 75.000 (12 correct), top-5 87.500 (14 correct)",
             "*or record this run as a baseline: --baseline DIR",
             "*accuracy in percent: mine, 16 images*",
             "*nearest * 75.000 * - * 87.500 * - *FAILED",
-            "failed: nearest-V1-fp32: published values: none for nearest-V1 on mine; known*",
+            "failed: nearest-V1-fp32: published values: none for nearest-V1 on mine;*",
         ]
     )
     for result in (recorded, paired, replaced, again):
         result.assert_outcomes(passed=1)
-    recorded.stdout.fnmatch_lines(["baseline: base, none yet, to be recorded", "*passed", f"results: {project}/base"])
+    recorded.stdout.fnmatch_lines(
+        ["baseline: base, not recorded yet; this run will be", "*passed", f"results: {project}/base"]
+    )
     paired.stdout.re_match_lines(
         [
-            r"baseline: base, of \d{4}-\d\d-\d\d, torch ",
+            r"baseline: base, recorded \d{4}-\d\d-\d\d with torch ",
             r"against the baseline +changed +beyond noise +lost +gained +top-5 +drift$",
             r"nearest +0 +0 +0 +0 +0 \(0\) +0e\+00$",
         ]
@@ -102,24 +106,24 @@ def test_the_record_holds_the_comparison(gate: Gate, project: Path) -> None:
 
 
 def _another_label(project: Path) -> None:
-    (project / "colours" / WNIDS[0] / "00.JPEG").rename(project / "colours" / WNIDS[1] / "00.JPEG")
+    (project / "colors" / WNIDS[0] / "00.JPEG").rename(project / "colors" / WNIDS[1] / "00.JPEG")
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (
-            lambda project: expect(project, {"nearest_colour": "nearest_colour_brighter"}),
-            "the model has other weights (sha256 ????????, before ????????)",
+            lambda project: expect(project, {"nearest_color": "nearest_color_brighter"}),
+            "the weights differ (sha256 ????????, before ????????)",
         ),
-        (_another_label, "1 of 16 images have another label"),
+        (_another_label, "1 of 16 images have a different label"),
         (
-            lambda project: (project / "colours" / WNIDS[0] / "00.JPEG").unlink(),
-            "cannot be paired: set of images: 15 images, before 16; gone: 1, such as 00.JPEG*",
+            lambda project: (project / "colors" / WNIDS[0] / "00.JPEG").unlink(),
+            "cannot be paired: set of images: 15 images, before 16; missing: 1, such as 00.JPEG*",
         ),
         (
-            lambda project: _paint(project, COLOURS[7]),
-            "the model was shown other pixels (1 of 16 images, up to * of 255 levels)",
+            lambda project: _paint(project, COLORS[7]),
+            "the decoded pixels differ (1 of 16 images, up to * of 255 levels)",
         ),
         (
             lambda project: expect(project, {"mean: [0.5, 0.5": "mean: [0.9, 0.1"}),
@@ -146,7 +150,7 @@ def test_a_failure_names_the_first_difference(
 def test_what_changed_no_prediction_is_a_warning_if_something_named_explains_it(gate: Gate, project: Path) -> None:
     """Shown with its diagnosis below the table; a failure if nothing does; the options turn either."""
     gate(*UPDATE).assert_outcomes(passed=1)
-    _paint(project, tuple(value + 2 for value in COLOURS[0]))
+    _paint(project, tuple(value + 2 for value in COLORS[0]))
 
     unexplained = gate(*COMPARE)
     allowed = gate(*COMPARE, "--allow-drift")
@@ -159,8 +163,8 @@ def test_what_changed_no_prediction_is_a_warning_if_something_named_explains_it(
     assert [1, 0, 0, 1] == [result.ret for result in (unexplained, allowed, warning, strict)]
     unexplained.stdout.fnmatch_lines(
         [
-            "nearest: the model was shown other pixels (1 of 16 images, up to * of 255 levels)",
-            "    likely cause: other image files or other code, since decoder, recipe and",
+            "nearest: the decoded pixels differ (1 of 16 images, up to * of 255 levels)",
+            "    likely cause: different image files or code, since decoder, recipe and",
             "      versions are the same",
             "    no prediction changed beyond noise, but no named difference of the",
         ]
@@ -168,7 +172,7 @@ def test_what_changed_no_prediction_is_a_warning_if_something_named_explains_it(
     warning.stdout.fnmatch_lines(
         [
             "*warning",
-            f"warning: {CASE}: the model was shown other pixels (1 of 16 *",
+            f"warning: {CASE}: the decoded pixels differ (1 of 16 *",
             "    likely cause: pillow 12.0.0 -> *",
             "    effect: 0 of 16 predictions changed",
         ]
@@ -187,7 +191,10 @@ def test_a_run_that_failed_the_published_check_does_not_replace_the_baseline(gat
 
     assert [1, 1] == [rejected.ret, accepted.ret]
     rejected.stdout.fnmatch_lines(
-        [f"NOT WRITTEN: 1 of 1 cases failed the check against the published values, such as {CASE};*"]
+        [
+            f"NOT WRITTEN: 1 of 1 cases failed the check against the published values, such as {CASE}; "
+            "--baseline-accept-failed stores them anyway",
+        ]
     )
     assert before == kept
     accepted.stdout.fnmatch_lines([f"results: {project}/base"])
@@ -203,24 +210,33 @@ def test_an_incomplete_run_does_not_replace_the_baseline(gate: Gate, project: Pa
 
     fewer = gate("--models=nearest", *UPDATE)
     deselected = gate("--models=all", *UPDATE, "-k", "nearest")
-    expect(project, {}, entry("again"), entry("nan", "tests.colours:always_nan"))
+    expect(project, {}, entry("again"), entry("nan", "tests.colors:always_nan"))
     error = gate("--models=all", *UPDATE)
 
     assert [4, 1, 1] == [result.ret for result in (fewer, deselected, error)]
-    fewer.stderr.fnmatch_lines(["*--baseline-update: base would lose again-V1-fp32, not among the cases of this run;*"])
-    deselected.stdout.fnmatch_lines(["NOT WRITTEN: base would lose again-V1-fp32*"])
+    lost = "base would lose again-V1-fp32, not among the cases of this run; run them too, or name another folder"
+    fewer.stderr.fnmatch_lines([f"ERROR: --baseline-update: {lost}"])
+    deselected.stdout.fnmatch_lines([f"NOT WRITTEN: {lost}"])
     error.stdout.fnmatch_lines(["NOT WRITTEN: 1 of 3 cases were not evaluated, such as nan-V1-fp32"])
     assert before == _record(project)
 
 
 def test_another_setting_is_compared_with_the_default_one(gate: Gate, project: Path) -> None:
-    """Contiguous against the baseline's channels_last; a model that it lacks is judged by published values alone."""
+    """By the higher noise floor; a model that the baseline lacks is judged by published values alone."""
     gate(*UPDATE)
     expect(project, {}, entry("again"))
 
-    other = gate(*COMPARE, "--models=nearest", "--memory-format=contiguous", "--strict-drift")
+    other = gate(*COMPARE, "--models=nearest", "--precision=bf16", "--memory-format=contiguous", "--results=run")
     lacks = gate(*COMPARE, "--models=again")
 
     assert [0, 0] == [other.ret, lacks.ret]
-    other.stdout.re_match_lines([r"=+ accuracy in percent: colours, 16 images, fp32-contiguous =+$", r"nearest +0 +0 "])
-    lacks.stdout.fnmatch_lines(["warning: again-V1-fp32: *base holds no case of again-V1, so its*"])
+    other.stdout.re_match_lines([r"=+ accuracy in percent: colors, 16 images, bf16-contiguous =+$", r"nearest +0 +0 "])
+    evidence = read_run(project / "run").record.cases[0].baseline
+    assert isinstance(evidence, Pairing)
+    assert (CASE, NOISE_FLOORS["bf16"]) == (evidence.against, evidence.noise_floor)
+    lacks.stdout.fnmatch_lines(
+        [
+            "warning: again-V1-fp32: base holds no case of again-V1, so its predictions are",
+            "*compared with nothing;*",
+        ]
+    )

@@ -15,7 +15,7 @@ import pytest
 
 from harness.bisect.versions import Package
 from harness.cli.main import main
-from tests.colours import EXPECTED, write_dataset
+from tests.colors import EXPECTED, write_dataset
 
 # What the package of version 1.N gives to the model: 1.3 cannot be installed, and from 1.4 on all is shifted.
 OFFSETS = {0: 0.0, 1: 0.0, 2: 0.0, 3: None, 4: 0.5, 5: 0.5}
@@ -23,12 +23,12 @@ MODEL = """
 import pathlib
 import torch
 from offset import OFFSET
-from tests.colours import NearestColour
+from tests.colors import NearestColor
 
 def build():
     with pathlib.Path("built").open("a") as built:
         built.write("x")
-    model = NearestColour()
+    model = NearestColor()
     model.register_forward_hook(lambda module, images, logits: logits + OFFSET * torch.arange(1000) / 1000)
     return model
 """
@@ -62,12 +62,12 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         write_wheel(index, "offset", f"1.{minor}", "offset.py", f"OFFSET = {offset}\n")
         if offset is None:
             (index / "offset" / f"offset-1.{minor}-py3-none-any.whl").write_bytes(b"no wheel")
-    write_dataset(tmp_path / "colours")
+    write_dataset(tmp_path / "colors")
     (tmp_path / "shifted.py").write_text(MODEL)
-    (tmp_path / "expected_accuracy.yaml").write_text(EXPECTED.replace("tests.colours:nearest_colour", "shifted:build"))
+    (tmp_path / "expected_accuracy.yaml").write_text(EXPECTED.replace("tests.colors:nearest_color", "shifted:build"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IMAGENET_STORE", str(tmp_path / "store"))
-    gate = ["--imagenet=colours", "--expected=expected_accuracy.yaml", "--models=nearest", "--workers=1"]
+    gate = ["--imagenet=colors", "--expected=expected_accuracy.yaml", "--models=nearest", "--workers=1"]
     search = ["--good=1.1", "--bad=1.4", f"--index-url={write_index(index)}", "--environments=environments"]
     return ["bisect", "--package=offset", *search, *gate[:2], "--json=found.json", "--", *gate[2:]]
 
@@ -110,11 +110,11 @@ def test_the_first_bad_version_is_found(command: list[str], tmp_path: Path, caps
     assert 1 == len((tmp_path / "built").read_text()) - len(built)  # 1.2: the ends were evaluated before
     assert not list((tmp_path / "environments").glob("*partial*")) + list((tmp_path / "environments").glob("runs-*"))
 
-    # The ends are known by now, so that this evaluates nothing; refused options and a wrong end are errors.
+    # The ends are known by now, so that this evaluates nothing; rejected options and a wrong end are errors.
     expected = "expected a version of offset and a later one, among 1.0, ..., 1.3, 1.4, 1.5"
     for old, new, status, shown in (
         ("--bad=1.4", "--bad=1.2", 1, "offset 1.2 changes nothing compared with 1.1"),
-        ("=colours", "=nowhere", 2, "error: the gate refuses its options: --imagenet 'nowhere': "),
+        ("=colors", "=nowhere", 2, "error: the gate rejects its options: --imagenet 'nowhere': "),
         ("--bad=1.4", "--bad=2.0", 2, f"error: --good 1.1 --bad 2.0: {expected}"),
     ):
         assert status == main([argument.replace(old, new) for argument in command])

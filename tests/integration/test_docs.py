@@ -29,7 +29,7 @@ from harness.records import evidence
 from harness.records.accuracy_file import read_expected
 from harness.records.evidence import Counts
 from harness.verdict import judge
-from tests.colours import write_dataset
+from tests.colors import write_dataset
 from tests.documents import INDEX, PAGES, ROOT, Command, anchors_in, commands_in, links_in, python_in
 
 README = (ROOT / "README.md").read_text()
@@ -171,7 +171,7 @@ def test_the_dataset_format_of_the_docs_is_read(tmp_path: Path) -> None:
         with (tmp_path / "flat" / "labels.csv").open("a") as file:
             file.write(f"{path.name},{folders.classes[target]}\n")
     names: dict[str, Any] = {}
-    exec(compile(code, "labelled.py", "exec"), names)
+    exec(compile(code, "labeled.py", "exec"), names)
 
     dataset = names["read"](tmp_path / "flat")
 
@@ -255,9 +255,9 @@ def test_the_faults_that_are_found_are_those_measured() -> None:
     by_baseline = [sum(row[5] == outcome for row in faults) for outcome in ("failed", "warning")]
     found = [len(faults), by_accuracy, *by_baseline]
     said = [
-        r"(\d+) faults: the accuracy check fails on (\d+), the comparison fails on (\d+), it warns of (\d+)",
-        r"(\d+) planted faults\]\S*, the accuracy check fails on (\d+), the comparison with a baseline on (\d+)\.",
-        r"(\d+) planted faults\]\S*, the accuracy check fails on (\d+), the comparison on (\d+)\.",
+        r"(\d+) faults: the accuracy check catches (\d+); the comparison catches (\d+) and only warns about (\d+);",
+        r"(\d+) planted faults\]\S*, the accuracy check catches (\d+), the comparison with a baseline (\d+)\.",
+        r"(\d+) planted faults\]\S*, the accuracy check catches (\d+), the comparison (\d+)\.",
     ]
     for pattern, page in zip(said, (measured, README, docs("baseline.md")), strict=True):
         [numbers] = re.findall(pattern, " ".join(page.split()))

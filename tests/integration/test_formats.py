@@ -137,14 +137,14 @@ def test_labels_that_contradict_the_numbers_are_errors(
     images: list[Image], tmp_path: Path, name: str, mislabel: Callable[[int], int], hint: str
 ) -> None:
     """In every format with labels of its own the sentence says how many are wrong, and what they look like."""
-    labelled = [copy.copy(image) for image in images]
-    for image in labelled:
+    labeled = [copy.copy(image) for image in images]
+    for image in labeled:
         image.target = min(mislabel(image.target), 999)
         image.wnid = imagenet.wnids()[image.target]
-    wrong = sum(one.target != other.target for one, other in zip(images, labelled, strict=True))
+    wrong = sum(one.target != other.target for one, other in zip(images, labeled, strict=True))
 
     with pytest.raises(DatasetError) as raised:
-        open_dataset(WRITERS[name](tmp_path / "mine", labelled))
+        open_dataset(WRITERS[name](tmp_path / "mine", labeled))
 
     assert f": {wrong} of 100 images lie in another class than their number says, such as ILSVRC" in str(raised.value)
     assert hint in str(raised.value)

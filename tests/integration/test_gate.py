@@ -13,19 +13,19 @@ from tests.integration.conftest import Gate, entry, expect
 
 def test_a_correct_model_passes(gate: Gate) -> None:
     """Exit status 0, a header that says what is evaluated, and a table with every value."""
-    result = gate("--imagenet=colours", "--device=cpu", "--batch-size=5")
+    result = gate("--imagenet=colors", "--device=cpu", "--batch-size=5")
 
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines(
         [
-            r"dataset: colours \(colours\), 16 images, 8 classes$",
+            r"dataset: colors \(colors\), 16 images, 8 classes$",
             r"device: cpu \(.*\), fp32, batches of 5$",
             r"decoder: pillow, --workers 2, decoded images kept in$",
             r"  .*/store$",
             r"versions: torch .*, torchvision .*, numpy .*",
             r"  .*libjpeg-turbo .*$",
-            r"=+ accuracy in percent: colours, 16 images =+$",
+            r"=+ accuracy in percent: colors, 16 images =+$",
             r"  model +top-1 +diff +top-5 +diff +img/s +outcome$",
             r"  nearest +75.000 +\+0.000 +87.500 +\+0.000 +[\d,]+  passed$",
             r"diff: points above or below the published accuracy$",
@@ -56,7 +56,7 @@ def test_a_deviation_fails_in_a_few_lines(
     """One image fewer or more fails; the message is these lines, without a traceback."""
     expect(project, {"acc@1: 75.0, acc@5: 87.5": published})
 
-    result = gate("--imagenet=colours")
+    result = gate("--imagenet=colors")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(failed=1)
@@ -69,9 +69,9 @@ def test_a_deviation_fails_in_a_few_lines(
 
 def test_logits_that_are_not_finite_are_an_error(gate: Gate, project: Path) -> None:
     """They are not counted as wrong: the test errors, names the image, and neither table nor record has values."""
-    expect(project, {"nearest_colour": "always_nan"})
+    expect(project, {"nearest_color": "always_nan"})
 
-    result = gate("--imagenet=colours", "--results=run")
+    result = gate("--imagenet=colors", "--results=run")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(errors=1)
@@ -84,9 +84,9 @@ def test_logits_that_are_not_finite_are_an_error(gate: Gate, project: Path) -> N
 
 def test_models_are_ranked(gate: Gate, project: Path) -> None:
     """Each of three entries has a result of its own; those that cannot be told apart share their ranks."""
-    expect(project, {}, entry("again"), entry("nan", "tests.colours:always_nan"))
+    expect(project, {}, entry("again"), entry("nan", "tests.colors:always_nan"))
 
-    result = gate("--imagenet=colours", "--models=all")
+    result = gate("--imagenet=colors", "--models=all")
 
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.re_match_lines(
@@ -94,7 +94,7 @@ def test_models_are_ranked(gate: Gate, project: Path) -> None:
             r"1-2 +again  .* 75.000 .* passed$",
             r"1-2 +nearest .* 75.000 .* passed$",
             r"  nan-V1-fp32: ERROR",
-            r"rank: range of ranks by top-1 that these images allow",
+            r"rank: ranks by top-1 consistent with these images",
         ]
     )
 
@@ -104,16 +104,16 @@ def test_a_limit_is_judged_by_the_sampling_band(gate: Gate) -> None:
 
     On 8 images half of the accuracy could be lost: the message says how many it takes, and a baseline judges.
     """
-    result = gate("--imagenet=colours", "--limit=12")
-    too_few = gate("--imagenet=colours", "--limit=8")
-    recorded = gate("--imagenet=colours", "--limit=8", "--baseline=base", "--baseline-update")
-    paired = gate("--imagenet=colours", "--limit=8", "--baseline=base")
+    result = gate("--imagenet=colors", "--limit=12")
+    too_few = gate("--imagenet=colors", "--limit=8")
+    recorded = gate("--imagenet=colors", "--limit=8", "--baseline=base", "--baseline-update")
+    paired = gate("--imagenet=colors", "--limit=8", "--baseline=base")
 
     assert [0, 1, 0, 0] == [run.ret for run in (result, too_few, recorded, paired)]
     result.stdout.re_match_lines(
         [
-            r"dataset: colours \(colours\), 12 of 16 images, 8 classes$",
-            r".*colours, 12 images =+$",
+            r"dataset: colors \(colors\), 12 of 16 images, 8 classes$",
+            r".*colors, 12 images =+$",
             r"judged on a subset of the images, which could miss a drop in top-1 of up to$",
             r"  [\d.]+ points and in top-5 of up to [\d.]+ points$",
         ]
@@ -134,7 +134,7 @@ def test_each_precision_is_a_case_with_its_own_tolerance(gate: Gate, project: Pa
     """
     expect(project, {"tolerance: 0.05": "tolerance: {fp32: 0.05, bf16: 6.25}", "acc@1: 75.0": "acc@1: 68.75"})
 
-    result = gate("--imagenet=colours", "--precision=fp32,bf16", "--results=run")
+    result = gate("--imagenet=colors", "--precision=fp32,bf16", "--results=run")
 
     result.assert_outcomes(passed=1, failed=1)
     fp32, bf16 = read_run(project / "run").record.cases
@@ -161,8 +161,8 @@ def test_each_geometry_is_decoded_once(gate: Gate, project: Path) -> None:
     other = "{resize: 9, crop: 8, interpolation: bilinear, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}"
     expect(project, {}, entry("other").replace("*preset", other), entry("again"))
 
-    loud = gate("--imagenet=colours", "--models=all", "--batch-size=8")
-    terse = gate("--imagenet=colours", "--no-store", "-q")
+    loud = gate("--imagenet=colors", "--models=all", "--batch-size=8")
+    terse = gate("--imagenet=colors", "--no-store", "-q")
 
     loud.assert_outcomes(passed=3)
     decoded = [line for line in loud.outlines if ": decoding: 0 of 16 images" in line]

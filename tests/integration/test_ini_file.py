@@ -13,7 +13,7 @@ EARLY = ("-p", "no:imagenet-gate", "-p", "harness.early")
 INI = """
 [tool.pytest.ini_options]
 addopts = "--strict-config"
-imagenet_dataset = "colours"
+imagenet_dataset = "colors"
 imagenet_models = "near*"
 imagenet_precision = "fp32"
 imagenet_baseline = "base"
@@ -41,7 +41,7 @@ def test_defaults_of_the_ini_file(configured: Path, gate: Gate, monkeypatch: pyt
 
     recorded, compared = gate(*EARLY, "--baseline-update", "../test_accuracy.py"), gate(*EARLY, "../test_accuracy.py")
 
-    dataset, base, kept = (configured / name for name in ("colours", "base", "kept"))
+    dataset, base, kept = (configured / name for name in ("colors", "base", "kept"))
     lists = ["--models=near*", "--precision=fp32"]
     expected = [f"--imagenet={dataset}", *lists, f"--baseline={base}", f"--store={kept}"]
     assert [*expected, f"({configured / 'pyproject.toml'})"] == defaults(recorded) == defaults(compared)
@@ -53,7 +53,7 @@ def test_defaults_of_the_ini_file(configured: Path, gate: Gate, monkeypatch: pyt
 def test_what_precedes_the_ini_file(configured: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line, PYTEST_ADDOPTS and the project's own variables; the header names only what counts."""
     (configured / "moved").mkdir()
-    moved = (configured / "colours").rename(configured / "moved" / "colours")
+    moved = (configured / "colors").rename(configured / "moved" / "colors")
     for name, value in (("DIR", moved), ("STORE", configured / "other")):
         monkeypatch.setenv(f"IMAGENET_{name}", str(value))
     monkeypatch.setenv("PYTEST_ADDOPTS", "--models=nearest")

@@ -17,7 +17,7 @@ from harness.verdict import FAILED, PASSED, WARNING
 from tests.integration.conftest import Gate, add_to_conftest, entry, expect
 from tests.records import case_result, expected, run_record, write_run
 
-OPTIONS = ("--imagenet=colours", "--known-issues=issues.yaml")
+OPTIONS = ("--imagenet=colors", "--known-issues=issues.yaml")
 FAILS = {"acc@1: 75.0": "acc@1: 50"}
 ISSUE = "- {{case: '{}', check: {}, reason: rounds down, url: 'https://example.org/{}', until: {}}}\n"
 ISSUES = [
@@ -44,7 +44,7 @@ def test_only_a_known_failure_is_expected(gate: Gate, project: Path, workers: li
     An issue of a check that was not made, here of a baseline, says nothing about the case.
     """
     known, old = (entry(model, values="{acc@1: 50, acc@5: 87.5}") for model in ("known", "old"))
-    more, nan = entry("more", values="{acc@1: 50, acc@5: 80}"), entry("nan", "tests.colours:always_nan")
+    more, nan = entry("more", values="{acc@1: 50, acc@5: 80}"), entry("nan", "tests.colors:always_nan")
     expect(project, {}, known, more, old, entry("over"), nan)
     (project / "issues.yaml").write_text("".join(ISSUES))
     add_to_conftest(project, TICKETS)
@@ -97,7 +97,6 @@ def test_a_subset_that_could_miss_the_failure_does_not_end_an_issue(gate: Gate, 
         (None, "cannot be read: No such file"),
         ("- {case: a", "not valid YAML"),
         ("case: a", "expected a list of case, check, reason, url and until (a date): Expected `array`"),
-        (ISSUE.format("a", "top-1", 1, "soon"), "Invalid RFC3339 encoded date"),
         (ISSUE.format("a", "top-1", 1, "2999-01-01").replace("https", "ftp"), "matching regex"),
         ("- {case: a, check: top-1, reason: r, url: 'https://a'}", "missing required field `until`"),
         (ISSUE.format("a", "top-1", 1, "2999-01-01, extra: 1"), "unknown field `extra`"),
@@ -131,7 +130,7 @@ def test_compare_and_report_do_not_fail_by_what_is_known(tmp_path: Path) -> None
 
     assert [] == [name for name, _ in compare(known, known).failures()]
     assert ["vgg16-IMAGENET1K_V1-fp32"] == [name for name, _ in compare(both, both).failures()]
-    assert ["the model has other weights"] == [why[:27] for _, why in compare(known, changed).failures()]
+    assert ["the weights differ"] == [why[:18] for _, why in compare(known, changed).failures()]
     headline = report_on([known]).headline
     why = f"top-1: known issue: {REASON}; {_case('resnet18').verdict.checks[0].detail}"
     assert (WARNING, ((good.id, why),)) == (headline.outcome, headline.reasons)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import torch
 
-from harness.baseline.noise import HEADROOM, NoiseFloors, noise_floor_above, read_noise_floors
+from harness.baseline.noise import NoiseFloors, noise_floor_above, read_noise_floors
 from harness.cli.main import main
 from harness.records.evidence import Drift, NoiseFloor, Pairing
 from harness.records.run_folder import read_run
@@ -43,7 +44,6 @@ def test_the_noise_floor_is_above_all_that_was_measured(
         ]
     )
 
-    assert HEADROOM == 4
     assert msgspec.structs.astuple(expected) == pytest.approx(msgspec.structs.astuple(found))
 
 
@@ -51,7 +51,7 @@ def test_the_noise_is_measured_and_written(project: Path, capsys: pytest.Capture
     """In each of the variants; the file says of what, and by which torch."""
     expected = str(project / "expected_accuracy.yaml")
 
-    status = main(["noise", "colours", "--device=cpu", f"--expected={expected}", "--models=all", "-o", "noise.json"])
+    status = main(["noise", "colors", "--device=cpu", f"--expected={expected}", "--models=all", "-o", "noise.json"])
 
     lines = capsys.readouterr().out.splitlines()
     variants = [line[12:28].strip() for line in lines if line.startswith("nearest-V1")]
@@ -66,8 +66,8 @@ def test_what_cannot_be_written_is_not_measured(project: Path, capsys: pytest.Ca
     """Which takes minutes; what is there stays as it is."""
     before = sorted(project.rglob("*"))
 
-    for output, reason in (("no/noise.json", "No such file"), ("colours", "something other than a file is there")):
-        assert 2 == main(["noise", "colours", "--device=cpu", "-o", output])
+    for output, reason in (("no/noise.json", "No such file"), ("colors", "something other than a file is there")):
+        assert 2 == main(["noise", "colors", "--device=cpu", "-o", output])
         shown, errors = capsys.readouterr()
         assert ("", True) == (shown, reason in errors)
     assert before == sorted(project.rglob("*"))
@@ -76,7 +76,7 @@ def test_what_cannot_be_written_is_not_measured(project: Path, capsys: pytest.Ca
 def test_the_gate_and_compare_judge_by_a_measured_noise_floor(gate: Gate, project: Path) -> None:
     """In place of the default one of that precision."""
     (project / "high.json").write_bytes(msgspec.json.encode(NoiseFloors("cpu", "2", 16, (), {"fp32": HIGH})))
-    images = ("--imagenet=colours", "--device=cpu", "--baseline=base")
+    images = ("--imagenet=colors", "--device=cpu", "--baseline=base")
     gate(*images, "--baseline-update")
 
     gate(*images, "--noise-floor=high.json", "--results=run")
@@ -89,21 +89,17 @@ def test_the_gate_and_compare_judge_by_a_measured_noise_floor(gate: Gate, projec
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("make", "reason"),
     [
-        (None, "(No such file or directory)"),
-        ("[]", "Expected `object`, got `array`"),
-        ("pipe", "a regular file, found a pipe"),  # reading it would wait for ever
+        (lambda path: path.write_text("[]"), "Expected `object`, got `array`"),
+        (os.mkfifo, "a regular file, found a pipe"),  # reading it would wait for ever
     ],
 )
-def test_a_file_without_noise_floors_is_a_usage_error(gate: Gate, project: Path, text: str | None, reason: str) -> None:
+def test_a_file_without_noise_floors_is_a_usage_error(gate: Gate, project: Path, make: Any, reason: str) -> None:
     """Of the gate and of the command line."""
-    if text == "pipe":
-        os.mkfifo(project / "floor.json")
-    elif text is not None:
-        (project / "floor.json").write_text(text)
+    make(project / "floor.json")
 
-    result = gate("--imagenet=colours", "--baseline=base", "--noise-floor=floor.json")
+    result = gate("--imagenet=colors", "--baseline=base", "--noise-floor=floor.json")
 
     assert pytest.ExitCode.USAGE_ERROR == result.ret
     [line] = [line for line in result.errlines if "floor.json: expected " in line]

@@ -31,11 +31,11 @@ ODD = {
     "--workers": ["0", "x", "-2"],
     "--device": ["cpu:7", "cuda", "cuda:99", "", "tpu", "\udcff", "cuda:x"],
     "--decoder": ["opencv", ""],
-    "--results": ["", "colours", "expected_accuracy.yaml", "/", "/proc/run", "a" * 300, "~nobody/../../../proc/run"],
+    "--results": ["", "colors", "expected_accuracy.yaml", "/", "/proc/run", "a" * 300, "~nobody/../../../proc/run"],
     "--store": ["", "expected_accuracy.yaml", "/proc/store"],
-    "--expected": ["missing.yaml", "colours", "/dev/null", "conftest.py", ""],
-    "--baseline": ["missing", "colours", "expected_accuracy.yaml", "/dev/null"],
-    "--noise-floor": ["missing.json", "colours", "/dev/null"],
+    "--expected": ["missing.yaml", "colors", "/dev/null", "conftest.py", ""],
+    "--baseline": ["missing", "colors", "expected_accuracy.yaml", "/dev/null"],
+    "--noise-floor": ["missing.json", "colors", "/dev/null"],
     "--imagenet": ["missing", "expected_accuracy.yaml", "store", "/dev/zero", "", "a" * 300, "~nobody-there/x"],
     "--rank-timeout": ["0", "soon"],
     "--reference": ["cuda:99", "cpu:fp16", ""],
@@ -56,7 +56,7 @@ def test_random_options_end_in_a_sentence(seeds: range, gate: Gate, project: Pat
     for seed in seeds:
         options, odd = _command(random.Random(seed))
 
-        result = gate(*([] if any("--imagenet" in option for option in options) else ["--imagenet=colours"]), *options)
+        result = gate(*([] if any("--imagenet" in option for option in options) else ["--imagenet=colors"]), *options)
 
         text = f"{seed}: {options}: {result.ret}\n{result.stdout.str()}\n{result.stderr.str()}"
         assert (result.ret == 0) == (not odd), text

@@ -31,7 +31,7 @@ from tests.records import ENVIRONMENT, case_result, expected
 PAIRS = 400
 CLASSES = 20
 NO_VERDICT = "no verdict"
-"""Both refuse to compare: the runs have no image in common, or the earlier one is damaged."""
+"""Both reject to compare: the runs have no image in common, or the earlier one is damaged."""
 
 
 @pytest.mark.slow

@@ -17,13 +17,13 @@ from harness.records import run_folder
 from harness.records.results import Missing
 from harness.records.run_folder import read_run
 from harness.report.crops import crops_of
-from tests.colours import TOP1, TOP5
+from tests.colors import TOP1, TOP5
 from tests.integration.conftest import Gate, add_to_conftest, entry, expect, measured, table_line
 
 CASE = "nearest-V1-fp32"
-RUN = ("--imagenet=colours", "--results=run")
-AGAIN = entry("again").replace(", colours: *values", "")  # nothing is published for it
-NAN = entry("nan", "tests.colours:always_nan")
+RUN = ("--imagenet=colors", "--results=run")
+AGAIN = entry("again").replace(", colors: *values", "")  # nothing is published for it
+NAN = entry("nan", "tests.colors:always_nan")
 
 
 def _json(folder: Path) -> dict[str, Any]:
@@ -40,15 +40,15 @@ def test_the_record_holds_what_was_measured(gate: Gate, project: Path) -> None:
     values = _json(project / "run")
     [case] = values["cases"]
     assert (values["schema_version"], values["environment"]["device"]) == ("3.2", "cpu")
-    assert {"name": "colours", "images": 16, "classes": 8}.items() <= values["dataset"].items()
+    assert {"name": "colors", "images": 16, "classes": 8}.items() <= values["dataset"].items()
     assert list(imagenet.wnids()) == values["dataset"]["class_names"]
-    assert {"id": CASE, "outcome": "passed", "dataset": "colours"}.items() <= case.items()
+    assert {"id": CASE, "outcome": "passed", "dataset": "colors"}.items() <= case.items()
     assert {"images": 16, "top1": TOP1, "top5": TOP5} == case["counts"] == case["expected"]["counts"]
     assert case["expected"]["origin"] == "published"
     assert [(check["name"], check["outcome"]) for check in case["checks"]] == [("top-1", "passed"), ("top-5", "passed")]
     [command] = values["commands"]
     assert "python -m pytest " in command  # after variables such as OMP_NUM_THREADS, if they are set
-    assert command.endswith("--imagenet=colours --results=run")
+    assert command.endswith("--imagenet=colors --results=run")
     phases = case["seconds"]
     assert all(seconds > 0 for seconds in phases.values())
     assert sum(phases.values()) - phases["total"] <= phases["total"]
@@ -65,7 +65,7 @@ def test_workers_of_xdist_write_one_record(gate: Gate, project: Path) -> None:
     baseline, which also judges the one that has no published values, and with float64.
     """
     expect(project, {}, AGAIN, NAN)
-    options = ("--imagenet=colours", "--models=all", "--reference=cpu:fp64")
+    options = ("--imagenet=colors", "--models=all", "--reference=cpu:fp64")
     single = gate(*options, "--results=one", "--no-store")
 
     both = gate(*options, "--results=two", "--baseline=one", "-n", "2", "-p", "xdist")
@@ -73,8 +73,8 @@ def test_workers_of_xdist_write_one_record(gate: Gate, project: Path) -> None:
     both.assert_outcomes(passed=2, errors=1)
     both.stdout.re_match_lines(
         [
-            r"dataset: colours",
-            r"nearest-V1-fp32: .* of 0.0001, largest drift from float64 on cpu, ",
+            r"dataset: colors",
+            r"nearest-V1-fp32: .*, allowed 0.0001; largest drift from float64 on cpu, ",
             r"1-2 +again .* 75.000 .* - .* passed$",
             r"1-2 +nearest .* passed$",
         ]
@@ -141,31 +141,25 @@ def test_a_run_that_cannot_be_written_fails(
     assert before == (project / "run" / "record.json").read_bytes()
 
 
-def test_a_run_without_cases_leaves_nothing(gate: Gate, project: Path) -> None:
-    """For example if -k deselects all."""
-    result = gate(*RUN, "-k", "nothing_of_that_name")
-
-    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert not list(project.glob("run*"))
-
-
 def test_a_run_that_evaluated_nothing_replaces_nothing(gate: Gate, project: Path) -> None:
-    """For example a job that is cancelled at once."""
+    """For example if -k deselects all, or a job is cancelled at once."""
     gate(*RUN)
     before = (project / "run" / "record.json").read_bytes()
+
+    deselected = gate(*RUN, "-k", "nothing_of_that_name")
     add_to_conftest(project, "\nimport pytest\ndef pytest_runtest_setup():\n    pytest.exit('cancelled')\n")
+    cancelled = gate(*RUN)
 
-    result = gate(*RUN)
-
-    result.stdout.fnmatch_lines([f"NOT WRITTEN: nothing was measured for {project}/run"])
+    assert pytest.ExitCode.NO_TESTS_COLLECTED == deselected.ret
+    cancelled.stdout.fnmatch_lines([f"NOT WRITTEN: nothing was measured for {project}/run"])
     assert before == (project / "run" / "record.json").read_bytes()
     assert [] == list(project.glob("run.*"))
 
 
 def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One of 16 predictions is changed; the comparison names the image and its classes, before and after."""
-    gate("--imagenet=colours", "--results=old")
-    gate("--imagenet=colours", "--results=new")
+    gate("--imagenet=colors", "--results=old")
+    gate("--imagenet=colors", "--results=new")
 
     def compare(*options: str) -> tuple[int, str]:
         capsys.readouterr()
@@ -178,7 +172,6 @@ def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest
         changes = dict(arrays)
     changes["top"][3] = changes["top"][3][[1, 0, 2, 3, 4, 5]]
     np.savez(file, **changes)
-    altered, refused = compare()
     record = {**_json(project / "new"), "schema_version": "3.0", "files": {}}
     (project / "new" / "record.json").write_text(json.dumps(record))
     mismatch, damaged = compare()
@@ -186,9 +179,8 @@ def test_a_changed_prediction_is_named(gate: Gate, project: Path, capsys: pytest
     (project / "new" / "record.json").write_text(json.dumps(record))
     changed, report = compare("--markdown", "report.md")
 
-    assert (0, 2, 1, 1) == (same, altered, mismatch, changed)
+    assert (0, 1, 1) == (same, mismatch, changed)
     assert re.search(r"^nearest .* equal  passed$", equal, re.MULTILINE)
-    assert "its sha256 differs from that in record.json" in refused
     assert ": 12 (top-1) and 14 (top-5) correct of 16 were" in " ".join(damaged.split())
     [line] = [line for line in report.splitlines() if "03.JPEG" in line]
     assert line.startswith("    03.JPEG: colobus -> ")

@@ -14,7 +14,7 @@ from textwrap import dedent
 import pytest
 
 from harness.records.run_folder import read_run
-from tests.colours import WNIDS
+from tests.colors import WNIDS
 from tests.images import noise, save
 from tests.integration.conftest import Gate, add_to_conftest, entry, expect
 
@@ -29,7 +29,7 @@ def run(project: Path, pytester: pytest.Pytester) -> Run:
 
     def run_gate(code: str, *options: str) -> pytest.RunResult:
         add_to_conftest(project, f"\nimport os, signal, time\n{code}")
-        command = ("-m", "pytest", "-m", "imagenet", "--imagenet=colours", *options)
+        command = ("-m", "pytest", "-m", "imagenet", "--imagenet=colors", *options)
         return pytester.run(sys.executable, *command, timeout=40)
 
     return run_gate
@@ -38,7 +38,7 @@ def run(project: Path, pytester: pytest.Pytester) -> Run:
 @pytest.mark.slow
 def test_a_cancelled_job_keeps_the_earlier_run(gate: Gate, run: Run, project: Path) -> None:
     """SIGTERM ends as Ctrl-C does: the place in one line, the earlier run as it was, nothing left behind."""
-    gate("--imagenet=colours", "--results=run")
+    gate("--imagenet=colors", "--results=run")
     before = {path.name: path.read_bytes() for path in (project / "run").iterdir() if path.is_file()}
 
     result = run(f"{KILL}{FORWARD}", "--results=run")
@@ -96,7 +96,7 @@ def test_a_signal_ends_what_does_not_end(number: str, run: Run, project: Path) -
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
 def test_a_run_that_ends_while_it_decodes_leaves_nothing_behind(number: str, project: Path) -> None:
     """Neither a decoding process nor pixels in the temporary folder."""
-    original = save(noise(1, width=1500, height=1500), project / "colours" / WNIDS[0] / "many.JPEG")
+    original = save(noise(1, width=1500, height=1500), project / "colors" / WNIDS[0] / "many.JPEG")
     for copy in range(600):
         os.link(original, original.with_name(f"{copy}.JPEG"))
     (project / "temporary").mkdir()
@@ -107,7 +107,7 @@ def test_a_run_that_ends_while_it_decodes_leaves_nothing_behind(number: str, pro
             os.kill(os.getpid(), signal.{number})
     """
     add_to_conftest(project, code)
-    command = [sys.executable, "-m", "pytest", "-m", "imagenet", "--imagenet=colours", "--workers=1", "--no-store"]
+    command = [sys.executable, "-m", "pytest", "-m", "imagenet", "--imagenet=colors", "--workers=1", "--no-store"]
     environ = {**os.environ, "TMPDIR": str(project / "temporary")}
 
     run = subprocess.Popen(command, cwd=project, env=environ, stdout=subprocess.PIPE, text=True, start_new_session=True)

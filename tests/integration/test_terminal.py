@@ -14,7 +14,7 @@ from harness.report import progress
 from tests.integration.conftest import Gate, expect
 from tests.ranks import run_one, start
 
-COMMAND = ["-m", "imagenet", "--imagenet=colours", "--workers=1", "--batch-size=4", "-p", "no:cacheprovider"]
+COMMAND = ["-m", "imagenet", "--imagenet=colors", "--workers=1", "--batch-size=4", "-p", "no:cacheprovider"]
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def screen(written: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("builder", "end"),
-    [("nearest_colour", "."), ("raises_in_the_end", "E"), ("interrupted_in_the_end", "")],
+    [("nearest_color", "."), ("raises_in_the_end", "E"), ("interrupted_in_the_end", "")],
 )
 def test_bars_leave_nothing_behind(builder: str, end: str, project: Path, terminal: int) -> None:
     """Decoding and forward have a bar each; however a case ends, the next output starts on a new line."""
-    expect(project, {"nearest_colour": builder})
+    expect(project, {"nearest_color": builder})
 
     [process] = start(run_hastily, [(project, COMMAND, project)])
     written = b""
@@ -68,13 +68,13 @@ def test_bars_leave_nothing_behind(builder: str, end: str, project: Path, termin
 
 
 @pytest.mark.usefixtures("every_line")
-@pytest.mark.parametrize("builder", ["nearest_colour", "nearest_colour_brighter"], ids=["passed", "failed"])
+@pytest.mark.parametrize("builder", ["nearest_color", "nearest_color_brighter"], ids=["passed", "failed"])
 def test_no_line_is_wider_than_a_terminal(builder: str, gate: Gate, project: Path) -> None:
     """With -v too, which keeps the baseline's column and adds tables; what holds a path is as long as that is."""
-    gate("--imagenet=colours", "--results=run", "--workers=1", "--batch-size=4")
-    expect(project, {"nearest_colour": builder})
+    gate("--imagenet=colors", "--results=run", "--workers=1", "--batch-size=4")
+    expect(project, {"nearest_color": builder})
 
-    result = gate("-v", "--imagenet=colours", "--baseline=run", "--precision=fp32,bf16", "--limit=8")
+    result = gate("-v", "--imagenet=colors", "--baseline=run", "--precision=fp32,bf16", "--limit=8")
 
     pytests = r"platform|benchmark:|hypothesis|rootdir:|configfile:|plugins:|test_accuracy.py::|FAILED test"
     lines = [line for line in result.outlines if not re.match(pytests, line) and str(project) not in line]
@@ -82,7 +82,7 @@ def test_no_line_is_wider_than_a_terminal(builder: str, gate: Gate, project: Pat
     result.stdout.re_match_lines_random(
         [
             r"rank +model +top-1 +baseline +top-5 +baseline ",
-            r"drift +median +99 % +largest +noise floor",
+            r"drift +median +99% +largest +noise floor",
             "nearest-V1-fp32: forward",
         ]
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
@@ -13,23 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from harness.records.run_folder import read_run
 from harness.throughput.timing import Bench, TimedForward
-from tests.colours import NearestColour
+from tests.colors import NearestColor
 from tests.integration.conftest import entry, expect
-from tests.quick import measure_less
 
+pytestmark = pytest.mark.usefixtures("less_to_measure")
 Throughput = Callable[..., pytest.RunResult]
 QUICK = ("--benchmark-max-time=0.02", "--benchmark-min-rounds=5")
 CASE = "nearest-V1-fp32"
 
 
 @pytest.fixture
-def throughput(pytester: pytest.Pytester, project: Path, monkeypatch: pytest.MonkeyPatch) -> Throughput:
-    """Run ``pytest -m throughput`` with these arguments in the project, with less work to measure the machine."""
-    measure_less(monkeypatch)
+def throughput(pytester: pytest.Pytester, project: Path) -> Throughput:
+    """Run ``pytest -m throughput`` with these arguments in the project."""
     (project / "test_throughput.py").write_text((Path(__file__).parents[1] / "test_throughput.py").read_text())
 
     def run(*arguments: str) -> pytest.RunResult:
@@ -50,9 +47,9 @@ def test_each_model_is_timed_in_each_setting(throughput: Throughput, project: Pa
     result.stdout.re_match_lines(
         [
             r"timed on: cpu \(.*\)$",
-            r"=+ throughput: forward alone, images on the device, seeded weights =+$",
-            r"nearest +1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d %$",
-            r"nearest contiguous +4 +[\d,]+\.\d +\d+\.\d\d +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d %$",
+            r"=+ throughput: forward pass only, images on the device, seeded weights =+$",
+            r"nearest +1 +[\d,]+\.\d +- +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d%$",
+            r"nearest contiguous +4 +[\d,]+\.\d +\d+\.\d\d +\d+\.\d\d +(-|\d+\.\d\d) +\d+\.\d%$",
             r"results: .*/run$",
         ]
     )
@@ -71,34 +68,6 @@ def test_a_batch_size_can_be_searched(throughput: Throughput, project: Path) -> 
     result.stdout.fnmatch_lines([f"{CASE}-bauto: timed at {auto.batch_size}, as larger batches gain little;*"])
 
 
-class Sleeper(NearestColour):
-    """A model that takes 5 ms, and every 25th time 300 ms."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._calls = itertools.count(1)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return (B, 1000)."""
-        time.sleep(0.3 if next(self._calls) % 25 == 0 else 0.005)
-        return super().forward(images)
-
-
-@pytest.mark.slow
-def test_what_is_recorded_is_what_a_call_takes(throughput: Throughput, project: Path) -> None:
-    """The sleep of each call is in the median, and that of every 25th in the 99th percentile alone."""
-    expect(project, {}, entry("sleeper", f"{__name__}:Sleeper"))
-
-    throughput("--batch-sizes=1", "--models=sleeper", "--benchmark-min-rounds=110", "--benchmark-json=run.json")
-
-    [bench] = json.loads((project / "run.json").read_text())["benchmarks"]
-    info, seconds = bench["extra_info"], bench["stats"]["data"]
-    assert len(seconds) >= 110
-    assert np.percentile(seconds, (50, 99)).tolist() == pytest.approx([info["median"], info["p99"]])
-    assert 0.005 <= info["median"] < 0.3 <= info["p99"]
-    assert info["images_per_second"] == pytest.approx(1 / info["median"])
-
-
 def test_what_is_timed_by_default(throughput: Throughput) -> None:
     """Batches of 1 and of 32 on a CPU, also with --collect-only; cuDNN's own choice is in the id."""
     for options, suffix in (((), ""), (("--cudnn-benchmark",), "-cudnn-benchmark")):
@@ -108,11 +77,23 @@ def test_what_is_timed_by_default(throughput: Throughput) -> None:
         assert [*sizes] == listed
 
 
+class Sleeper(NearestColor):
+    """A model that takes 2 ms."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (B, 1000)."""
+        time.sleep(0.002)
+        return super().forward(images)
+
+
 def test_the_json_is_pytest_benchmarks_with_the_measurement_and_the_environment(
     throughput: Throughput, project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Values derived from each median, all calls, the environment, and what readers of other files look for."""
-    throughput("--batch-sizes=1,4", "--benchmark-json=run.json").assert_outcomes(passed=2)
+    """What a call takes, values derived from it, the environment, and what readers of other files look for."""
+    expect(project, {"tests.colors:nearest_color": f"{__name__}:Sleeper"})
+    options = ("--batch-sizes=1,4", "--benchmark-min-rounds=100", "--benchmark-json=run.json")
+
+    throughput(*options).assert_outcomes(passed=2)
 
     text = (project / "run.json").read_text()
     values = json.loads(text)
@@ -124,7 +105,9 @@ def test_the_json_is_pytest_benchmarks_with_the_measurement_and_the_environment(
         assert f"test_throughput.py::test_throughput[{CASE}-b{size}]" == bench["fullname"]
         assert (len(calls) / sum(calls), np.mean(calls)) == pytest.approx((stats["ops"], stats["mean"]))
         assert (len(calls), True) == (stats["rounds"], stats["stddev"] >= 0)
-    info, median = four["extra_info"], float(np.median(four["stats"]["data"]))
+    info, median = four["extra_info"], four["extra_info"]["median"]
+    assert np.percentile(four["stats"]["data"], (50, 99)).tolist() == pytest.approx([median, info["p99"]])
+    assert 0.002 <= median < 0.3
     assert four["params"] == {
         "model": "nearest-V1",
         "precision": "fp32",
@@ -167,7 +150,7 @@ def test_a_model_that_fails_leaves_no_timing(
     builder: str, reason: str, throughput: Throughput, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither in pytest-benchmark's JSON and table nor in ours, whenever it fails; the other model's remains."""
-    expect(project, {}, entry("broken", f"tests.colours:{builder}"))
+    expect(project, {}, entry("broken", f"tests.colors:{builder}"))
     if "in_the_end" in builder:
         monkeypatch.setattr(TimedForward, "warm_up", not_warmed_up)
 
@@ -188,11 +171,11 @@ def test_cudnn_benchmark_is_recorded(throughput: Throughput, project: Path, monk
     """As if the CPU were a CUDA device, once the device is open; the switches of the gate are others."""
     opened = Bench.__init__
 
-    def open_without_refusing(bench: Bench, device: str, precisions: list[str], cudnn_benchmark: bool) -> None:
+    def open_without_rejecting(bench: Bench, device: str, precisions: list[str], cudnn_benchmark: bool) -> None:
         opened(bench, device, precisions)
         bench._cudnn_benchmark = cudnn_benchmark
 
-    monkeypatch.setattr(Bench, "__init__", open_without_refusing)
+    monkeypatch.setattr(Bench, "__init__", open_without_rejecting)
     switches = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
 
     throughput("--batch-sizes=4", "--results=run", "--cudnn-benchmark").assert_outcomes(passed=1)
@@ -211,19 +194,11 @@ def test_disabled_benchmarks_leave_no_timing(throughput: Throughput, project: Pa
     assert not (project / "run").exists()
 
 
-class Cancelled(nn.Module):
-    """A model that Ctrl-C interrupts."""
-
-    def forward(self, _images: torch.Tensor) -> torch.Tensor:
-        """Return nothing."""
-        raise KeyboardInterrupt
-
-
 def test_a_run_that_has_timed_nothing(
     throughput: Throughput, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Since it was interrupted: it says so, and pytest-benchmark does not warn of it."""
-    expect(project, {"tests.colours:nearest_colour": f"{__name__}:Cancelled"})
+    expect(project, {"tests.colors:nearest_color": "tests.colors:interrupted_in_the_end"})
 
     with pytest.raises(KeyboardInterrupt):
         throughput("--batch-sizes=4", "--results=run")
@@ -235,7 +210,7 @@ def test_a_run_that_has_timed_nothing(
 
 def test_accuracy_and_speed_in_one_run(throughput: Throughput, project: Path) -> None:
     """One file holds both: counts, environment and timings."""
-    both = ("-m", "imagenet or throughput", "--imagenet=colours", "--workers=1", "--batch-sizes=4")
+    both = ("-m", "imagenet or throughput", "--imagenet=colors", "--workers=1", "--batch-sizes=4")
 
     throughput(*both, "--benchmark-json=run.json", "--results=run").assert_outcomes(passed=2)
 

@@ -90,9 +90,3 @@ def test_what_digest_and_fingerprint_depend_on(changed: Row, digest: bool, finge
 
     assert (digest, fingerprint) == (dataset.digest != other.digest, dataset.fingerprint != other.fingerprint)
     assert dataset.fingerprint != dataset_of([row("a")]).fingerprint
-
-
-def test_two_images_of_one_name_are_errors() -> None:
-    """An id names one image; both that bear it are named."""
-    with pytest.raises(DatasetError, match=r"^nowhere: two images have the id 'a': y/a and x/a$"):
-        dataset_of([row("a", path="x/a"), row("a", path="y/a")])

@@ -13,7 +13,7 @@ import pytest
 from harness.early import RESTARTED, typed_by_user
 from harness.options import Process
 from harness.records.environment import command_of
-from tests.colours import EXPECTED, write_dataset
+from tests.colors import EXPECTED, write_dataset
 
 ROOT = Path(__file__).parents[2]
 # The project need not be installed where the tests run, and is taken from this checkout where it is.
@@ -24,17 +24,17 @@ INSTALLED = [sys.executable, "-m", "pytest", "-p", "no:imagenet-gate", "-p", "ha
 @pytest.mark.parametrize(
     "arguments",
     [
-        "-m imagenet --imagenet {}/colours --store {} --results {}/run --expected {}/expected_accuracy.yaml",
-        "-mimagenet --imagenet=colours --results {}/run",
+        "-m imagenet --imagenet {}/colors --store {} --results {}/run --expected {}/expected_accuracy.yaml",
+        "-mimagenet --imagenet=colors --results {}/run",
         "-m throughput --batch-sizes=1 --store {} --benchmark-json {}/timings.json",
-        "--imagenet=colours {ADDOPTS}-m imagenet --store {}",
+        "--imagenet=colors {ADDOPTS}-m imagenet --store {}",
     ],
 )
 def test_the_path_of_an_option_is_no_path_to_collect_from(arguments: str, tmp_path: Path) -> None:
     """Whether it exists or not: rootdir, configuration and conftest are those of the working folder."""
     project, other = tmp_path / "project", tmp_path / "other"
     for folder in (project, other):
-        write_dataset(folder / "colours")
+        write_dataset(folder / "colors")
         (folder / "expected_accuracy.yaml").write_text(EXPECTED)
         (folder / "pytest.ini").touch()
     (other / "timings.json").touch()
@@ -88,8 +88,6 @@ def test_a_harness_from_elsewhere_is_a_usage_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "process", "environ", "expected"),
     [
-        ([], Process(), {}, "python -m pytest"),
-        (["-k", "a b"], Process(), {"PATH": "/bin"}, "python -m pytest -k 'a b'"),
         ([*RESTARTED, "--imagenet=d"], Process(), {}, "python -m pytest --imagenet=d"),
         (["-n", "2"], Process(local_world_size=2), {}, "python -m pytest -n 2"),
         (

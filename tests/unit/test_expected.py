@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import re
-from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -43,14 +42,11 @@ ALIASES = "&a0 [x, x, x, x, x, x, x, x, x, x]" + "".join(
 # Text in GOOD, its replacement, and what the message says of key and reason.
 BAD = [
     (GOOD, "", "expected a mapping with the keys schema_version, tolerance, datasets and models"),
-    (GOOD, "- 1\n", "expected a mapping with the keys"),
     (GOOD, "\udc89PNG\r\n\x1a\n", "not valid YAML: 'utf-8' codec can't decode byte 0x89"),
-    (GOOD, "a\0b", "not valid YAML: unacceptable character #x0000"),
     (GOOD, "? [a, b]\n: 1\n", "not valid YAML: while constructing a mapping"),
     ("tolerance: 0.05\n", "tolerance: 0.05\ntolerence: 0.1\n", "`tolerence`"),
     ("schema_version: 2", "schema_version: 1", "schema_version must be 2, found '1'; version 1 has"),
     ("tolerance: 0.05\n", "tolerance: 0.05\ntolerance: 5\n", "key 'tolerance' is repeated in line 3"),
-    ("acc@5: 93}", "acc@5: 93, acc@1: 44.8}", "key 'acc@1' is repeated in line 13"),
     ("acc@5: 93}", "acc@5: 93", "not valid YAML: while parsing a flow mapping"),
     ("tolerance: 0.05", "tolerance: small", "tolerance.fp32: Invalid decimal string; found 'small'"),
     ("tolerance: 0.05", "tolerance: nan", "tolerance: expected points between 0 and 100"),
@@ -65,10 +61,8 @@ BAD = [
     ("tolerance: 0.4", "tolerance: 0_4", "expected a number in the digits 0 to 9 in line "),
     ("acc@1: 44.8", "acc@1: \uff144.8", "expected a number in the digits 0 to 9 in line "),
     ("schema_version: 2\n", f"schema_version: [{ALIASES}]\n", "schema_version must be 2, found [['x', 'x', 'x'"),
-    ("origin: recorded", "origin: measured", "'measured'"),
     ("  ours: {images", "  model: {images", "'model' is a key of models"),
     ("V1, imagenet-1k", "V1, imagenet-1K", "models[0]: Object contains unknown field `imagenet-1K`"),
-    ("resnet18, weights: V1", "resnet18", "models[0]: Object missing required field `weights`"),
     # The same id by another division into model and weights.
     (
         "resnet18, weights: V1",
@@ -80,15 +74,12 @@ BAD = [
     ("acc@1: 69.758", "acc@1: -1", "acc@1 must be percent between 0 and 100, found -1"),
     ("acc@1: 69.758", "acc@1: nan", "imagenet-1k: acc@1 must be percent between 0 and 100, found NaN"),
     ("acc@5: 89.078", "acc@5: 100.002", "acc@5 must be percent between 0 and 100, found 100.002"),
-    ("acc@1: 69.758", "acc@1: 69.758 %", "at `$.acc@1`; found {'acc@1': '69.758 %', 'acc@5'"),
     ("acc@1: 69.758, acc@5: 89.078", "acc@1: 89.078, acc@5: 69.758", "acc@5 must be at least acc@1"),
     ("team.models:net", "team.models", "'^[^:]+:[^:]+$' - at `$.builder`"),
     ("weights: V1,", "weights: V1, builder: 'a:b',", "builder and preset go together"),
     ("    builder: team.models:net\n", "", "builder and preset go together"),
     ("crop: 224", "crop: 224, antialias: true", "`antialias`"),
-    ("interpolation: bicubic", "interpolation: cubic", "'cubic' - at `$.preset.interpolation`"),
     ("mean: [0.485,", "mean: [123.675,", "<= 1.0 - at `$.preset.mean[0]`"),
-    ("std: [0.229, 0.224,", "std: [0.229, .nan,", "got `str` - at `$.preset.std[1]`"),
     ("crop: 224", "crop: 0", "`int` >= 1 - at `$.preset.crop`"),
     ("0.224, 0.225]", "0.224, 0.0]", "std must not be 0"),
     ("crop: 224", "crop: 288", "crop must be at most resize, found 288 and 256"),
@@ -171,12 +162,10 @@ def test_each_precision_has_the_tolerance_that_is_nearest_to_it(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("tolerance", "images", "expected"),
     [
-        ("0.05", 50_000, 25),
         ("0.29", 10_000, 29),  # in binary floating point a hair below: 28.999999999999996
         ("0.0519", 50_000, 25),  # a part of an image allows nothing
         ("0.05", 1_999, 0),
         ("0.05", 2_000, 1),
-        ("100", 50_000, 50_000),
     ],
 )
 def test_the_tolerance_in_whole_images(tolerance: str, images: int, expected: int) -> None:
@@ -188,10 +177,6 @@ def test_the_tolerance_in_whole_images(tolerance: str, images: int, expected: in
 def own_entries(pytestconfig: pytest.Config) -> tuple[Entry, ...]:
     """The entries of the project's own file."""
     return read_expected(pytestconfig.rootpath / "expected_accuracy.yaml")
-
-
-def _counts(entries: Sequence[Entry], dataset: str) -> dict[str, Counts]:
-    return {str(entry.spec): found.counts for entry in entries if (found := entry.expected_on(dataset))}
 
 
 def test_own_file_tells_recorded_values_from_published_ones(own_entries: tuple[Entry, ...]) -> None:
@@ -208,10 +193,10 @@ def test_own_file_has_timms_value_of_efficientnet_lite0(own_entries: tuple[Entry
     """The one model from elsewhere has the value that timm measured for the same weights, and its own preset."""
     rows = json.loads((reference / "efficientnet_lite.json").read_text())["timm"]["rows"]
     [row] = [row for row in rows if row["timm_model"] == "tf_efficientnet_lite0.in1k"]
-    [entry] = [entry for entry in own_entries if entry.spec.model == "efficientnet_lite0"]
+    [entry] = [entry for entry in own_entries if str(entry.spec) == "efficientnet_lite0-RELEASE"]
 
     expected = Counts(50_000, *(round(float(row[name]) * 500) for name in ("in1k_top1", "in1k_top5")))
-    assert {"efficientnet_lite0-RELEASE": expected} == _counts([entry], "imagenet-1k")
+    assert expected == entry.expected["imagenet-1k"]["fp32"].counts
     assert entry.spec.preset is not None
     assert Geometry(256, 224, "bicubic") == entry.spec.preset.geometry
 
@@ -235,7 +220,8 @@ def test_own_file_has_the_studys_values(dataset: str, own_entries: tuple[Entry, 
     }
 
     assert 3 == len(counted)
-    assert counted == _counts(own_entries, dataset)
+    values = {str(entry.spec): entry.expected_on(dataset) for entry in own_entries if dataset in entry.expected}
+    assert counted == {name: expected and expected.counts for name, expected in values.items()}
 
 
 def _entry(model: str, weights: str = "IMAGENET1K_V1", *datasets: str) -> Entry:
@@ -253,8 +239,6 @@ ENTRIES = (
 )
 IDS = [str(entry.spec) for entry in ENTRIES]
 CORE_IDS = [f"{model}-IMAGENET1K_V1" for model in ("alexnet", "googlenet", "resnet18", "vgg16")]
-
-
 SYNTHETIC_IDS = ["alexnet-SYNTHETIC_V1", "vgg16-SYNTHETIC_V1"]
 
 

@@ -71,10 +71,6 @@ def test_a_published_file_is_loaded(model: str, weights: WeightsEnum, is_cached:
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
-def _cut_short(file: Path, _cached: Path) -> None:
-    file.write_bytes(file.read_bytes()[:100])
-
-
 def _flip_one_bit(file: Path, cached: Path) -> None:
     damaged = bytearray(file.read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -92,7 +88,10 @@ SPECIAL = "{1} must be a weights file, found a folder or a special file; remove 
             r"the weights file {0.name} is not in {1.parent} and could not be downloaded from file://{0} \(.*\); fetch "
             "it elsewhere and put it into that folder",
         ),
-        (_cut_short, r"the weights file .* could not be downloaded from .* \(invalid hash value.*"),
+        (
+            lambda file, _: os.truncate(file, 100),
+            r"the weights file .* could not be downloaded from .* \(invalid hash value.*",
+        ),
         (_flip_one_bit, ".*{0.name} is damaged or not the published one: its sha256 should begin.*"),
         (lambda _, cached: cached.mkdir(), SPECIAL),
         (lambda _, cached: os.mkfifo(cached), SPECIAL),
@@ -190,11 +189,7 @@ def test_models_of_many_kinds_are_evaluated(build: Callable[[], Any]) -> None:
     one, again, changed = loaded
     if build is int8:
         layer: Any = changed.module.get_submodule("fc")
-        weight, bias = layer.weight(), layer.bias()
-        integers = weight.int_repr()
-        integers[0, 0] += 1
-        scales = weight.q_per_channel_scales(), weight.q_per_channel_zero_points(), weight.q_per_channel_axis()
-        layer.set_weight_bias(torch._make_per_channel_quantized_tensor(integers, *scales), bias)
+        layer.set_weight_bias(layer.weight(), layer.bias() + 1)
     else:
         with torch.no_grad():
             next(changed.module.parameters()).view(-1)[0] += 1
@@ -226,7 +221,6 @@ def raising() -> None:
     ("builder", "reason"),
     [
         (f"{__name__}:missing", r"'.*' cannot be imported: AttributeError: .*has no attribute 'missing' \(.*\)"),
-        ("no_such:tiny", r"'.*' cannot be imported: ModuleNotFoundError: No module named 'no_such' \(.*\)"),
         ("broken_builder:tiny", r"'.*' cannot be imported: SyntaxError: .*\(broken_builder.py, line 2\)"),
         ("raising_builder:tiny", r"'.*' cannot be imported: ZeroDivisionError: .* \(raising_builder.py, line 1\)"),
         (".relative:tiny", r"must name its module from the top, such as .*, found the relative '.relative:tiny'"),
@@ -348,14 +342,16 @@ def test_a_device_without_memory_for_the_model_is_an_error(monkeypatch: pytest.M
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_the_scale_and_the_zero_point_of_a_quantized_tensor_count() -> None:
+def test_integers_scale_and_zero_point_of_a_quantized_tensor_count() -> None:
     """The same integers are other weights under another scale, of the whole tensor or of a channel."""
-    integers, zeros = torch.ones(2, 3, dtype=torch.int8), torch.zeros(2, dtype=torch.int64)
-    whole = [torch._make_per_tensor_quantized_tensor(integers, *scale) for scale in ((0.1, 0), (0.2, 0), (0.1, 1))]
-    scales = torch.tensor([[0.1, 0.1], [0.1, 0.2]])
-    channels = [torch._make_per_channel_quantized_tensor(integers, scale, zeros, 0) for scale in scales]
-    modules = [nn.Module() for _ in range(5)]
+    ones, zeros = torch.ones(2, 3, dtype=torch.int8), torch.zeros(2, dtype=torch.int64)
+    whole = [torch._make_per_tensor_quantized_tensor(ones, *scale) for scale in ((0.1, 0), (0.2, 0), (0.1, 1))]
+    channels = [
+        torch._make_per_channel_quantized_tensor(integers, torch.tensor(scales), zeros, 0)
+        for integers, scales in ((ones, [0.1, 0.1]), (ones, [0.1, 0.2]), (2 * ones, [0.1, 0.1]))
+    ]
+    modules = [nn.Module() for _ in range(6)]
     for module, tensor in zip(modules, [*whole, *channels], strict=True):
         module.register_buffer("packed", tensor)
 
-    assert 5 == len({digest_of_weights(module) for module in modules})
+    assert 6 == len({digest_of_weights(module) for module in modules})

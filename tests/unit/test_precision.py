@@ -25,7 +25,7 @@ EXACT = {**OLD_SWITCHES, **CHOICES, **SUMS, **NEW_SWITCHES, "matmul": "highest"}
 
 
 def state() -> dict[str, Any]:
-    """Return every switch, "mixed" where torch refuses to say."""
+    """Return every switch, "mixed" where torch rejects to say."""
     values: dict[str, Any] = {"autocast": torch.is_autocast_enabled("cpu")}
     for name in EXACT:
         try:
@@ -62,7 +62,7 @@ def _set_new(**values: str) -> None:
         lambda: torch.set_float32_matmul_precision("medium"),
         # TF32 everywhere by the new switch, after which the old ones alone have no effect.
         lambda: _set_new(backends="tf32", backends_cudnn_conv="tf32"),
-        # One operator by the new switch, after which torch refuses to read the old one.
+        # One operator by the new switch, after which torch rejects to read the old one.
         lambda: _set_new(backends_cudnn_rnn="ieee"),
         lambda: _set_new(backends_mkldnn_conv="bf16"),
     ],
@@ -154,6 +154,6 @@ def test_a_device_supports_what_its_generation_does(
 
     require_supported(supported.split(", "), on)
     for lacking in PRECISIONS.keys() - set(supported.split(", ")):
-        needed = rf"needs an NVIDIA GPU of compute capability \d\.\d; supported here: {supported}"
+        needed = rf"needs an NVIDIA GPU of compute capability \d\.\d or higher; supported here: {supported}"
         with pytest.raises(DeviceError, match=rf"^--precision {lacking}: {name} does not support it; it {needed}$"):
             require_supported(["fp32", lacking], on)

@@ -141,24 +141,24 @@ def by_hand(images: np.ndarray[Any, Any]) -> Tensor:
 
 
 @pytest.mark.parametrize("classes", [5, 6, 7, CLASSES])
-@pytest.mark.parametrize("images", [1, 3, 4, 5, 12])
-def test_every_image_is_evaluated_once_in_its_row(images: int, classes: int) -> None:
+@pytest.mark.parametrize(("images", "size"), [(1, 4), (3, 4), (4, 4), (5, 4), (12, 4), (12, 1), (12, 7), (12, 13)])
+def test_every_image_is_evaluated_once_in_its_row(images: int, size: int, classes: int) -> None:
     """Whatever is left for the last batch; six classes are kept, or all of five, and the log-sum-exp of all."""
     model, crops = Linear(classes), decoded(images)
 
-    loop = run(model, crops, classes=classes)
+    loop = run(model, crops, size, classes=classes)
 
     found: Any = loop.predictions
     logits = (by_hand(crops.images).flatten(1).double() @ model.weight.double()).detach().numpy()
     order = np.argsort(-logits, axis=1)[:, : min(6, classes)]
-    assert [4] * (images // 4) + [images % 4] * (images % 4 > 0) == model.batches
+    assert [size] * (images // size) + [images % size] * (images % size > 0) == model.batches
     assert list(crops.ids) == found.ids.tolist()
     assert ["int16", "float32", "float32"] == [str(a.dtype) for a in (found.top, found.logits, found.logsumexp)]
     np.testing.assert_array_equal(order, found.top)
     np.testing.assert_allclose(found.logits, np.take_along_axis(logits, order, 1), rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(found.logsumexp, np.log(np.exp(logits).sum(axis=1)), rtol=1e-5, atol=1e-4)
     np.testing.assert_array_equal(crops.hashes, found.hashes)
-    assert 4 == loop.batch_size
+    assert size == loop.batch_size
 
 
 @pytest.mark.parametrize(("images", "batches"), [(3, [3]), (4, [4]), (5, [4, 4]), (11, [4, 4, 4])])
@@ -186,6 +186,15 @@ class Given(nn.Module):
         """Return (B, classes)."""
         self.done += len(images)
         return self.logits[self.done - len(images) : self.done]
+
+
+def test_equal_logits_are_in_the_order_of_their_classes() -> None:
+    """Also where more are equal than are kept."""
+    logits = np.random.RandomState(0).randint(-1, 2, (20, CLASSES))
+
+    found = run(Given(logits.tolist()), decoded(20)).predictions
+
+    np.testing.assert_array_equal(np.argsort(-logits, axis=1, kind="stable")[:, :6], found.top)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

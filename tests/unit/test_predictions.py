@@ -9,21 +9,7 @@ from hypothesis import strategies as st
 
 from harness.predictions import Predictions, concatenate, count, sampled
 from harness.records.evidence import Counts
-
-
-def random_predictions(seed: int, images: int, classes: int, *, whole: bool = True) -> Predictions:
-    """Return predictions of up to six different classes each; with logits and pixels if whole."""
-    rng = np.random.default_rng(seed)
-    every_class = np.tile(np.arange(classes, dtype=np.int16), (images, 1))
-    top = rng.permuted(every_class, axis=1)[:, :6]
-    ids = np.array([f"{number:05}.JPEG" for number in range(images)])
-    if not whole:
-        return Predictions(ids, top)
-    logits = -np.sort(-rng.normal(size=top.shape).astype(np.float32), axis=1)
-    logsumexp = rng.normal(size=images).astype(np.float32)
-    hashes = rng.integers(0, 256, (images, 16), dtype=np.uint8)
-    samples = rng.integers(0, 256, (images, 4, 4, 3), dtype=np.uint8)
-    return Predictions(ids, top, logits, logsumexp, hashes, samples)
+from tests.records import random_predictions
 
 
 @pytest.mark.parametrize("classes", [5, 6, 7, 1000])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import msgspec
 import pytest
 
 from harness.errors import RecordError
-from harness.records.environment import Environment
 from harness.records.evidence import Bounds, ChangedPrediction, Counts, NoiseFloor, Policy, Unpaired
 from harness.records.results import DatasetFacts, Missing, Record, record_json
 from harness.records.run_folder import read_run
@@ -121,48 +119,31 @@ def test_the_first_version_of_schema_3_is_read(tmp_path: Path) -> None:
     assert _read(tmp_path, {**values, "cases": [], "timings": [timing]}).timings[0].seconds == (1,)
 
 
-@pytest.mark.parametrize("version", [2, "2", "2.9", "4.0", 3, None])
-def test_other_schemas_are_an_error_in_one_sentence(version: object, tmp_path: Path) -> None:
-    """Whatever else is in the file."""
-    reason = f"schema_version must be 3.x, found {version!r}: read it with the version that wrote it, or run again"
-
-    with pytest.raises(RecordError, match=rf"^{tmp_path}/record\.json: {reason}\Z"):
-        _read(tmp_path, {"schema_version": version})
-
-
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
         ("cases 0 counts", ..., r"missing required field `counts` - at `\$\.cases\[0\]`"),
-        ("environment", ..., r"missing required field `environment`"),
         ("cases 0 counts top1", -1, r"`int` >= 0"),
         ("cases 0 counts top1", 901, r"top1 <= top5 <= images, found 901, 900 and 1000"),
         ("cases 0 counts images", 0, r"`int` >= 1"),
         ("cases 0 counts images", 10**400, r"`int` <= |out of range"),
-        ("cases 0 parameters", True, r"Expected `int`, got `bool`"),
         ("cases 0 gmacs", 1e308, r"`float` <= "),
         ("cases 0 images_per_second", -1, r"`float` >= 0"),
         ("cases 0 precision", "fp99", r"precision must be one of fp32, .*'fp99'"),
         ("cases 0 memory_format", "any", r"memory_format must be one of channels_last, .*'any'"),
         ("cases 0 model", "a\x1b[1m", r"matching regex"),
-        ("cases 0 baseline kind", "other", r"Invalid value 'other'"),
         ("cases 0 baseline drift median", -1e-9, r"`float` >= 0"),
         ("cases 1 id", CASE.id, rf"two results have the id '{CASE.id}'"),
         ("missing_cases 0 id", CASE.id, rf"two results have the id '{CASE.id}'"),
-        ("missing_cases 0 outcome", "passed", r"Invalid enum value 'passed'"),
         ("dataset", None, r"cases without a dataset"),
-        ("environment cpu", "\x00", r"matching regex"),
         ("timings 0 seconds", [], r"length >= 1"),
         ("timings 0 seconds", [0.25, 0], r"`float` >= 1e-09 - at `\$\.timings\[0\]\.seconds"),
         ("timings 0 batch_size", 0, r"`int` >= 1"),
-        ("timings 0 peak_tflops", 0, r"`float` >= 1e-09"),
-        ("timings 0 warm_up calls", "x", r"got `str`"),
         ("cases 0 expected counts", {"images": 1, "top1": 1, "top5": 1}, r"images, but published values of 1"),
         ("cases 0 expected tolerance", "Infinity", r"expected a tolerance of 0 to 100 points, found Inf"),
         ("cases 0 expected tolerance", "1E+400", r"expected a tolerance of 0 to 100 points, found 1E"),
         ("cases 0 expected tolerance", "1E-999999", r"expected a tolerance of 0 to 100 points"),
         ("cases 0 first_input low", "x", r"Expected `float`, got `str`"),
-        ("cases 0 preparation crop", [[1]], r"got `array`"),
     ],
 )
 def test_what_no_run_can_have_written_is_an_error(path: str, value: Any, reason: str, tmp_path: Path) -> None:
@@ -186,17 +167,6 @@ def test_nan_is_not_written() -> None:
         record_json(run_record([case_result(preparation={"mean": float("nan")})]))
 
 
-def test_a_verdict_follows_from_the_evidence() -> None:
-    """Of every kind that a result holds."""
-    [unpublished] = case_result(expected=None, unpublished="why").verdict.checks
-
-    assert unpublished.detail.startswith("why\n    measured on 1,000 ")
-    assert ["baseline"] == [check.name for check in CASES[1].verdict.checks]
-    assert "passed" == case_result().outcome
-    assert "failed" == case_result(bounds=(Bounds("calibration", 0.5, 0.6),)).outcome
-    assert "failed" == case_result(expected=expected(1000, 700, 899)).outcome
-
-
 def test_what_follows_from_the_calls() -> None:
     """Median, spread, images/s and operations, worked out here by hand."""
     timing = timing_result(seconds=(0.5, 0.25, 0.25, 0.75, 0.3), batch_size=6, gmacs=25.0, peak_tflops=4.0)
@@ -213,18 +183,15 @@ def test_environments_are_compared_fact_by_fact() -> None:
     other = msgspec.structs.replace(ENVIRONMENT, torch="2.14.1", cuda=None)
 
     assert [("torch", "2.9.1", "2.14.1"), ("cuda", "13.0", None)] == list(ENVIRONMENT.differences(other))
-    assert {"torch": "2.9.1", "processes": 1} == Environment(torch="2.9.1").facts
+    assert [("torch", "2.14.1", "2.9.1"), ("cuda", None, "13.0")] == list(other.differences(ENVIRONMENT))
 
 
-@pytest.mark.parametrize("judged_by_other_rules", [False, True])
-def test_an_outcome_that_its_checks_contradict_is_an_error(judged_by_other_rules: bool, tmp_path: Path) -> None:
+def test_an_outcome_that_its_checks_contradict_is_an_error(tmp_path: Path) -> None:
     """The checks may be those of rules of before: who changes a rule must not lose pinned baselines."""
     values = _values()
-    case = values["cases"][0]
-    case["outcome"] = {"passed": "failed"}.get(case["outcome"], "passed")
-    if judged_by_other_rules:
-        case["checks"] = [{"name": "another rule", "outcome": case["outcome"], "detail": ""}]
-    refused = pytest.raises(RecordError, match=rf"the outcome of {CASE.id} does not follow from its checks")
+    values["cases"][0]["outcome"] = "passed"
 
-    with nullcontext() if judged_by_other_rules else refused:
-        assert RECORD == _read(tmp_path, values)
+    with pytest.raises(RecordError, match=rf"the outcome of {CASE.id} does not follow from its checks"):
+        _read(tmp_path, values)
+    values["cases"][0]["checks"] = [{"name": "another rule", "outcome": "passed", "detail": ""}]
+    assert RECORD == _read(tmp_path, values)

@@ -25,17 +25,10 @@ from harness.errors import RecordError, ResultsError
 from harness.predictions import Predictions
 from harness.records.results import DatasetFacts, Missing, Record, plain, record_json
 from harness.records.run_folder import NewRun, read_run, write_predictions, write_whole
-from tests.records import case_result, run_record, timing_result
+from tests.records import case_result, random_predictions, run_record, timing_result
 
 TARGETS = np.array([0, 6], np.int16)
-PREDICTIONS = Predictions(
-    ids=np.array(["n01440764/a.JPEG", "n01443537/ü.JPEG"]),
-    top=np.array([[0, 1, 2, 3, 4, 5], [9, 8, 7, 6, 5, 4]], np.int16),
-    logits=np.array([[5, 4, 3, 2, 1, 1], [9, 8, 7, 6, 5.5, -1]], np.float32),
-    logsumexp=np.array([5.5, 9.5], np.float32),
-    hashes=np.arange(32, dtype=np.uint8).reshape(2, 16),
-    samples=np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3),
-)
+PREDICTIONS = replace(random_predictions(0, 2, 10), ids=np.array(["n01440764/a.JPEG", "n01443537/ü.JPEG"]))
 CASE = case_result(counts=(2, 1, 2), inputs_digest=PREDICTIONS.inputs_digest)
 TIMING = timing_result(seconds=(0.25, 0.5))
 DIGEST = digest_of(PREDICTIONS.ids.tolist(), TARGETS)
@@ -89,8 +82,7 @@ def test_a_run_is_read_as_it_was_written(known: Any, tmp_path: Path) -> None:
 
 def test_models_of_one_geometry_share_their_inputs(tmp_path: Path) -> None:
     """A folder holds what is documented, and there is nothing beside it."""
-    assert PREDICTIONS.hashes is not None
-    other = replace(PREDICTIONS, hashes=PREDICTIONS.hashes[::-1].copy())
+    other = replace(random_predictions(1, 2, 10), ids=PREDICTIONS.ids)
     run = NewRun(tmp_path / "run")
     for case, predictions in (("a", PREDICTIONS), ("b", PREDICTIONS), ("../../own/net", other)):
         write_predictions(run.staging, case, predictions, TARGETS)
@@ -156,20 +148,20 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(tmp_path: Path) -> No
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are known on Linux")
 def test_no_open_file_is_moved_or_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows refuses both."""
+    """Windows rejects both."""
 
-    def refusing(change: Callable[..., Any]) -> Callable[..., Any]:
-        def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+    def rejecting(change: Callable[..., Any]) -> Callable[..., Any]:
+        def reject(path: Path, *arguments: Any, **options: Any) -> Any:
             opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
             if any(Path(name).is_relative_to(path) for name in opened):
                 raise PermissionError(errno.EACCES, "used by another process", str(path))
             return change(path, *arguments, **options)
 
-        return refuse
+        return reject
 
     for name in ("rename", "unlink"):
-        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
-    monkeypatch.setattr("shutil.rmtree", refusing(shutil.rmtree))
+        monkeypatch.setattr(Path, name, rejecting(getattr(Path, name)))
+    monkeypatch.setattr("shutil.rmtree", rejecting(shutil.rmtree))
 
     folder = _write(_write(tmp_path / "run"))
 
@@ -185,7 +177,6 @@ FOREIGN = "--baseline .*: expected a new or empty folder, or a run; found {} in 
     [
         ("run", "run/notes.txt", "", FOREIGN.format("notes.txt")),
         ("run", "run/predictions/notes.txt", "", FOREIGN.format("predictions/notes.txt")),
-        ("run", "run/inputs/notes.txt", "", FOREIGN.format("inputs/notes.txt")),
         ("mine", "mine/thesis.tex", "", FOREIGN.format("thesis.tex")),
         ("mine", "mine/record.json", '{"mine": 1}', FOREIGN.format("a record.json of another kind")),
         ("mine", "mine/record.json", "mine", FOREIGN.format("a record.json of another kind")),
@@ -196,16 +187,13 @@ FOREIGN = "--baseline .*: expected a new or empty folder, or a run; found {} in 
         ("loop/run", "mine", "", "the run cannot be written to .*/loop/run: "),
         # It could not be replaced any more.
         ("run/deep/sub", "mine", "", "--baseline .*/sub: expected a folder of its own, found one in the run .*/run$"),
-        ("mounted", "mounted/a", "", "--baseline .*/mounted: a mount point cannot be replaced; name a folder in it$"),
         ("/", "mine", "", "--baseline /: a mount point cannot be replaced; name a folder in it$"),
     ],
 )
 def test_a_destination_that_cannot_work_is_an_error_at_once(
-    path: str, file: str, text: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: str, file: str, text: str, sentence: str, tmp_path: Path
 ) -> None:
     """Before hours of evaluation, not after them; a folder that holds something else as well stays as it is."""
-    is_mount = Path.is_mount
-    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "mounted" or is_mount(path))
     (tmp_path / "loop").symlink_to("loop")
     _write(tmp_path / "run")
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -294,6 +282,9 @@ def test_a_benchmark_file_gives_the_same_record(tmp_path: Path) -> None:
     assert not run.holds_predictions
 
 
+OTHER_SCHEMA = r"schema_version must be 3\.x, found {}: read it with the version that wrote it, or run again"
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -302,15 +293,13 @@ def test_a_benchmark_file_gives_the_same_record(tmp_path: Path) -> None:
         (os.mkfifo, "cannot be read: expected a regular file, found a pipe, socket or device"),
         (record_json(RECORD)[:1000], r"expected JSON \(Input data was truncated\); it may have been cut short"),
         (b"\x80\x81", r"expected JSON \(.*"),
-        # Python's own reader would take these.
-        (b'{"schema_version": NaN}', r"expected JSON \(.*"),
-        (b'{"schema_version": 1e400}', r"expected JSON \(.*"),
-        (b'{"schema_version": "\\ud800"}', r"expected JSON \(.*"),
+        (b'{"schema_version": NaN}', r"expected JSON \(.*"),  # Python's own reader would take it
         (b"[1]", "expected a record of this harness, found other JSON"),
         (b'{"a": 1}', "expected a record of this harness, found other JSON"),
         (b'{"benchmarks": []}', "a file of pytest-benchmark, but not of this harness: .* 'imagenet_gate'"),
         (b'{"benchmarks": [{}], "imagenet_gate": {}}', "not a valid file of pytest-benchmark: KeyError 'extra_info'"),
-        (_benchmarks(schema_version="2.0"), r"schema_version must be 3\.x, found '2\.0': .*, or run again"),
+        (_benchmarks(schema_version="2.0"), OTHER_SCHEMA.format("'2.0'")),
+        *((json.dumps({"schema_version": v}).encode(), OTHER_SCHEMA.format(repr(v))) for v in ("2", "4.0", 3, None)),
     ],
 )
 def test_what_is_no_run_is_an_error_in_one_sentence(content: Any, sentence: str, tmp_path: Path) -> None:
@@ -369,7 +358,6 @@ def test_a_file_that_is_missing_or_damaged_is_an_error(kind: str, put: Any, reas
         ("labels", {"ids": np.array("a")}, "expected ids of type U"),
         ("labels", {"ids": np.array([], "U1"), "targets": np.zeros(0, np.int16)}, "expected ids of type U"),
         ("inputs", {"hashes": np.zeros((2, 16), np.uint8)}, "its digest differs from that in record.json"),
-        ("inputs", {"samples": np.ones((1, 4, 4, 3), np.uint8)}, "expected samples of type u1"),
         ("inputs", {"samples": np.ones((2, 4, 4, 3), np.uint8)}, ""),
     ],
 )

@@ -60,31 +60,26 @@ UNEXPLAINED = "nothing before the arithmetic is known to differ"
     [
         (
             {"weights_sha256": "b" * 64},
-            "the model has other weights (sha256 bbbbbbbb, before aaaaaaaa)",
-            "another file of weights, or code that changes them after loading",
+            "the weights differ (sha256 bbbbbbbb, before aaaaaaaa)",
+            "a different weights file, or code that changes weights after loading",
         ),
         (
             {"targets": OTHER_TARGETS},
-            "1 of 6 images have another label",
-            "another file of labels, or code that reads it differently",
+            "1 of 6 images have a different label",
+            "a different label file, or code that reads it differently",
+        ),
+        (
+            {"first_input": {**FIRST_INPUT, "sha256": "bb", "low": 0.0, "high": 255.0}},
+            "the same pixels were normalized differently (0 to 255, before -2 to 2.5)",
+            "different code, since mean and std are the same",
         ),
         (
             {
-                "preparation": {**PREPARATION, "mean": [0.4]},
-                "first_input": {**FIRST_INPUT, "sha256": "bb", "low": 0.0, "high": 255.0},
+                "first_input": {**FIRST_INPUT, "id": "3.JPEG"},
+                "preparation": {**PREPARATION, "mean": [0.4], "std": [1.0]},
             },
-            "the same pixels were normalized differently (0 to 255, before -2 to 2.5)",
-            "mean (0.5) -> (0.4)",
-        ),
-        (
-            {"first_input": {**FIRST_INPUT, "sha256": "bb"}},
-            "the same pixels were normalized differently (-2 to 2.5, before -2 to 2.5)",
-            "other code, since mean and std are the same",
-        ),
-        (
-            {"first_input": {**FIRST_INPUT, "id": "3.JPEG"}, "preparation": {**PREPARATION, "std": [1.0]}},
             "the same pixels were normalized differently",
-            "std (0.25) -> (1)",
+            "mean (0.5) -> (0.4), std (0.25) -> (1)",
         ),
         (
             {"counts": Counts(N, 3, 5)},
@@ -97,11 +92,11 @@ UNEXPLAINED = "nothing before the arithmetic is known to differ"
             "cudnn.allow_tf32 False -> True, torch 2.9.1 -> 2.14.1",
         ),
         ({"batch_size": 32}, UNEXPLAINED, "batch size 256 -> 32"),
-        ({}, UNEXPLAINED, "other code of the model or of this harness, or a computation that is not reproducible"),
+        ({}, UNEXPLAINED, "different code of the model or of this harness, or a computation that is not reproducible"),
     ],
     ids=[
-        "weights", "labels", "0 to 255", "normalized twice", "std of a subset", "counting", "switch and torch",
-        "batch size", "nothing",
+        "weights", "labels", "0 to 255", "mean and std of a subset", "counting", "switch and torch", "batch size",
+        "nothing",
     ],
 )  # fmt: skip
 def test_the_first_stage_that_differs_is_diagnosed(changes: dict[str, Any], finding: str, cause: str) -> None:
@@ -112,7 +107,7 @@ def test_the_first_stage_that_differs_is_diagnosed(changes: dict[str, Any], find
     assert found.explained == (finding == UNEXPLAINED and " -> " in cause)
 
 
-SAME = "other image files or other code, since decoder, recipe and versions are the same"
+SAME = "different image files or code, since decoder, recipe and versions are the same"
 
 
 def _decoder(name: str, driver: str = "580") -> dict[str, Any]:
@@ -135,7 +130,7 @@ def test_other_pixels_need_a_named_cause(old: dict[str, Any], new: dict[str, Any
     """A library or decoder that can change them; another resize is another model, as other weights are."""
     found = first_difference(side(**old), side(OTHER_PIXELS, **new))
 
-    assert f"the model was shown other pixels (1 of 6 images); likely cause: {cause}" == str(found)
+    assert f"the decoded pixels differ (1 of 6 images); likely cause: {cause}" == str(found)
     assert explained == found.explained
 
 
@@ -157,8 +152,8 @@ def test_sampled_values_are_compared_up_and_down() -> None:
 
     found = first_difference(OLD, side(replace(PREDICTIONS, hashes=hashes, samples=samples)))
 
-    assert found.sentence == "the model was shown other pixels (2 of 6 images, up to 150 of 255 levels)"
-    assert found.details == "3.1 % of their sampled values differ, by 51.0 levels on average; the first image is 1.JPEG"
+    assert found.sentence == "the decoded pixels differ (2 of 6 images, up to 150 of 255 levels)"
+    assert found.details == "3.1% of their sampled values differ, by 51.0 levels on average; the first image is 1.JPEG"
 
 
 def test_stages_are_examined_in_the_order_of_the_pipeline() -> None:
@@ -194,9 +189,9 @@ def test_what_the_baseline_does_not_know_is_neither_different_nor_the_same() -> 
         ("abcdef", 6, "abcdef", 6, ""),
         ("abcdef", 6, "bd", 6, ""),
         ("abc", 6, "ac", 6, ""),
-        ("abcdef", 6, "abcde", 5, "5 images, before 6; gone: 1, such as f"),
+        ("abcdef", 6, "abcde", 5, "5 images, before 6; missing: 1, such as f"),
         ("abcde", 5, "abcdef", 6, "6 images, before 5; new: 1, such as f"),
-        ("abcdef", 6, "abcdeg", 6, "6 images, before 6; new: 1, such as g; gone: 1, such as f"),
+        ("abcdef", 6, "abcdeg", 6, "6 images, before 6; new: 1, such as g; missing: 1, such as f"),
         ("abcdef", 6, "bg", 6, "6 images, before 6; new: 1, such as g"),
         ("abcdef", 6, "ab", 7, "7 images, before 6"),
         (
@@ -204,7 +199,7 @@ def test_what_the_baseline_does_not_know_is_neither_different_nor_the_same() -> 
             "the baseline holds 3 of 6 images, too few for the 6 here; give --limit 3 or less, or record a baseline of "
             "all",
         ),
-        ("abc", 6, "abd", 6, "6 images, before 6; new: 1, such as d; gone: 1, such as c"),
+        ("abc", 6, "abd", 6, "6 images, before 6; new: 1, such as d; missing: 1, such as c"),
     ],
 )  # fmt: skip
 def test_images_must_be_the_baselines(old: str, old_total: int, new: str, new_total: int, reason: str) -> None:

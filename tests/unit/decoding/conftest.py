@@ -15,6 +15,7 @@ from harness.preset import Geometry
 from tests.images import noise, save
 
 GEOMETRY = Geometry(resize=32, crop=28, interpolation="bilinear")
+Opened = Callable[..., DecodedImages]
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def opened(dataset: ImageDataset, tmp_path: Path) -> Iterator[Callable[..., DecodedImages]]:
+def opened(dataset: ImageDataset, tmp_path: Path) -> Iterator[Opened]:
     """Open the dataset, or a part of it, in the same store as often as wanted; None stands for no store."""
     everything: list[DecodedImages] = []
 

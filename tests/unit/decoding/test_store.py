@@ -174,7 +174,7 @@ def test_another_sample_is_decoded_anew_in_each_run(
     anew = [set(call.args[0]) for call in decode.call_args_list]
     assert list(map(len, anew)) == [10, 10, 22, 32, 32]
     assert anew[3] != anew[4]
-    assert notes == [[], *([f"pixels from the store, {images} decoded anew: equal"] for images in (10, 32, 32))]
+    assert notes == [[], *([f"{images} stored images decoded again: identical"] for images in (10, 32, 32))]
 
 
 def hold_all(jobs: list[Job], files: Files, *others: Any) -> Unreadable:

@@ -10,6 +10,8 @@ import pytest
 from harness.dataset import open_dataset
 from harness.errors import DatasetError
 
+ONE, TWO, THREE = (f"ILSVRC2012_val_{number:08}.JPEG" for number in (1, 2, 3))
+
 
 def error_of(path: Path) -> str:
     """Return the error's message, with PATH in the place of the path."""

@@ -15,10 +15,8 @@ from harness.dataset import open_dataset
 from harness.errors import DatasetError
 from harness.formats import imagenet
 from harness.formats.imagenet import DEVKIT, GROUND_TRUTH
-from tests.archives import write_files, write_tar
-from tests.unit.formats.conftest import error_of
-
-IMAGE = "ILSVRC2012_val_00000001.JPEG"
+from tests.archives import tar_header, write_files, write_tar
+from tests.unit.formats.conftest import ONE, error_of
 
 
 def test_wnids_are_sorted_and_distinct() -> None:
@@ -30,38 +28,30 @@ def test_wnids_are_sorted_and_distinct() -> None:
     assert (wnids[0], wnids[65], wnids[999]) == ("n01440764", "n01751748", "n15075141")
 
 
-def test_the_shipped_classes_and_labels_are_the_published_ones(reference: Path) -> None:
-    """Of each of the 50,000 file names, in their order."""
-    with gzip.open(reference / "ilsvrc2012_val_labels.csv.gz", "rt") as file:
-        rows = list(csv.DictReader(file))
-
-    labels = imagenet.validation_labels()
-
-    assert [row["filename"] for row in rows] == NAMES
-    assert [int(row["sorted_wnid_index"]) for row in rows] == labels.tolist()
-    assert [row["wnid"] for row in rows] == [imagenet.wnids()[label] for label in labels]
-    assert imagenet.labels_sha256(labels) == imagenet.LABELS_SHA256
-
-
 NAMES = [f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, 50_001)]
 
 
-@pytest.mark.parametrize(
-    ("ids", "error"),
-    [
-        (NAMES[1:], "it has 49,999 of the 50,000 images, 1 missing, such as ILSVRC2012_val_00000001.JPEG"),
-        (["a (1).JPEG", *NAMES], "it has 50,000 of the 50,000 images, and 1 of other names, such as 'a (1).JPEG'"),
-        (
-            ["ILSVRC2012_val_00050001.JPEG", NAMES[0]],
-            "it has 1 of the 50,000 images, and 1 of other names, such as 'ILSVRC2012_val_00050001.JPEG'",
-        ),
-        (["a_1.JPEG"], "its files are not named ILSVRC2012_val_*.JPEG"),
-    ],
-    ids=["missing", "stray", "number", "other"],
-)
-def test_what_is_missing_or_odd_is_named(ids: list[str], error: str) -> None:
+def test_the_published_images_and_labels_are_called_imagenet(tmp_path: Path, reference: Path) -> None:
+    """Each of the 50,000 file names with its label; the shipped classes and labels are the same."""
+    with gzip.open(reference / "ilsvrc2012_val_labels.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
+
+    dataset = open_dataset(write_tar(tmp_path / "any.tar", {f"{row['wnid']}/{row['filename']}": b"" for row in rows}))
+
+    assert (dataset.name, dataset.ids, dataset.caveat) == ("imagenet-1k", tuple(NAMES), "")
+    assert [int(row["sorted_wnid_index"]) for row in rows] == dataset.targets.tolist()
+    assert imagenet.validation_labels().tolist() == dataset.targets.tolist()
+    assert imagenet.labels_sha256(dataset.targets) == imagenet.LABELS_SHA256
+
+
+def test_what_is_missing_or_odd_is_named() -> None:
     """The validation set is all 50,000, each once, and nothing else."""
-    assert error == imagenet.validation_set_error(ids, imagenet.validation_numbers(ids))
+    sets = (NAMES[1:], ["a (1).JPEG", *NAMES])
+
+    missing, odd = (imagenet.validation_set_error(ids, imagenet.validation_numbers(ids)) for ids in sets)
+
+    assert missing == "it has 49,999 of the 50,000 images, 1 missing, such as ILSVRC2012_val_00000001.JPEG"
+    assert odd == "it has 50,000 of the 50,000 images, and 1 of other names, such as 'a (1).JPEG'"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +59,6 @@ def test_what_is_missing_or_odd_is_named(ids: list[str], error: str) -> None:
     [
         (lambda data: data[:-1] + b"\xff", "expected sha256 f5350687"),
         (lambda data: data[:100], ""),
-        (lambda _data: b"no array", ""),
         (lambda _data: b"", ""),
     ],
 )
@@ -86,15 +75,10 @@ def test_damaged_labels_are_errors(
 
 
 @cache
-def ground_truth() -> list[int]:
-    """Return the devkit's ids of the 50,000 images."""
+def ground_truth() -> list[bytes]:
+    """Return the lines of the devkit's file: its ids of the 50,000 images."""
     identities = {index: identity for identity, index in enumerate(imagenet.devkit_classes(), start=1)}
-    return [identities[label] for label in imagenet.validation_labels().tolist()]
-
-
-def encoded(ids: list[int]) -> bytes:
-    """Return the ids as the devkit has them, one a line."""
-    return "".join(f"{identity}\n" for identity in ids).encode()
+    return [b"%d\n" % identities[label] for label in imagenet.validation_labels().tolist()]
 
 
 def test_the_devkits_ids_are_the_published_ones(reference: Path) -> None:
@@ -103,28 +87,15 @@ def test_the_devkits_ids_are_the_published_ones(reference: Path) -> None:
         published = [int(row["sorted_wnid_index"]) for row in csv.DictReader(file)]
 
     assert list(imagenet.devkit_classes()) == published
-    assert ground_truth()[:10] == [490, 361, 171, 822, 297, 482, 13, 704, 599, 164]
-
-
-@pytest.mark.parametrize("is_packed", [False, True])
-def test_a_devkit_that_agrees_is_named(tmp_path: Path, *, is_packed: bool) -> None:
-    """Its ids are compared as classes; an archive is read without unpacking it."""
-    write_files(tmp_path, IMAGE)
-    if is_packed:
-        write_tar(tmp_path / DEVKIT, {GROUND_TRUTH: encoded(ground_truth())}, mode="w:gz")
-    else:
-        write_files(tmp_path, GROUND_TRUTH, data=encoded(ground_truth()))
-
-    assert open_dataset(tmp_path).format == "flat files, the devkit's labels"
-    assert len(list(tmp_path.iterdir())) == 2
+    assert [int(line) for line in ground_truth()[:10]] == [490, 361, 171, 822, 297, 482, 13, 704, 599, 164]
 
 
 @pytest.mark.parametrize("wrong", [0, 1001, 230], ids=["too small", "too large", "class index"])
 def test_a_devkit_that_contradicts_the_known_labels_is_an_error(tmp_path: Path, wrong: int) -> None:
     """The sentence names the first line that differs."""
-    ids = [*ground_truth()[:2], wrong, *ground_truth()[3:]]
-    write_files(tmp_path, IMAGE)
-    write_files(tmp_path, GROUND_TRUTH, data=encoded(ids))
+    lines = [*ground_truth()[:2], b"%d\n" % wrong, *ground_truth()[3:]]
+    write_files(tmp_path, ONE)
+    write_files(tmp_path, GROUND_TRUTH, data=b"".join(lines))
 
     assert error_of(tmp_path) == (
         f"PATH/{GROUND_TRUTH}: line 3: expected 171, the devkit's id of n02105855, found {wrong}; unpack the "
@@ -132,11 +103,11 @@ def test_a_devkit_that_contradicts_the_known_labels_is_an_error(tmp_path: Path, 
     )
 
 
-LINK = tarfile.TarInfo(GROUND_TRUTH)
-LINK.type, LINK.linkname = tarfile.LNKTYPE, GROUND_TRUTH
+LINK = tar_header(GROUND_TRUTH, tarfile.LNKTYPE, linkname=GROUND_TRUTH)
 NO_GROUND_TRUTH = rf"expected {GROUND_TRUTH} in it, found no such file; download it again$"
 DAMAGED_DEVKITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "short": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\n361\n"), "expected 50,000 lines, found 2; unpack"),
+    "packed": (DEVKIT, lambda path: write_tar(path, {GROUND_TRUTH: b"490\n"}, mode="w:gz"), "expected 50,000 lines"),
     "words": (GROUND_TRUTH, lambda path: path.write_bytes(b"490\nfox\n"), "expected a number in each line: .*'fox'"),
     "empty": (DEVKIT, lambda path: path.write_bytes(b""), "expected a gzipped tar archive: .*; download"),
     "plain": (DEVKIT, lambda path: path.write_bytes(b"not gzip"), "expected a gzipped tar archive: .*; download"),
@@ -155,24 +126,31 @@ DAMAGED_DEVKITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
 def test_a_damaged_devkit_is_an_error(tmp_path: Path, damage: str) -> None:
     """The sentence names the file; no more is unpacked than a devkit holds, and no link followed."""
     name, write, message = DAMAGED_DEVKITS[damage]
-    write_files(tmp_path, IMAGE, name)
+    write_files(tmp_path, ONE, name)
     write(tmp_path / name)
 
     with pytest.raises(DatasetError, match=f"^{tmp_path / name}(: {GROUND_TRUTH})?: {message}"):
         open_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("images", [IMAGE, f"val/{IMAGE}", "ILSVRC2012_img_val.tar"])
-@pytest.mark.parametrize("devkit", [GROUND_TRUTH, DEVKIT])
+@pytest.mark.parametrize("images", [ONE, f"val/{ONE}", "ILSVRC2012_img_val.tar"])
+@pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("where", ["images", "."])
 def test_a_devkit_with_the_images_or_beside_them_is_compared(
-    tmp_path: Path, images: str, devkit: str, where: str
+    tmp_path: Path, images: str, where: str, *, is_packed: bool
 ) -> None:
-    """A devkit that cannot be right is an error wherever it is looked for."""
+    """Its ids are compared as classes, and it is named; an archive is read without unpacking it."""
     if images.endswith(".tar"):
-        write_tar(tmp_path / "images" / images, {IMAGE: b""})
+        write_tar(tmp_path / "images" / images, {ONE: b""})
     else:
         write_files(tmp_path / "images", images)
-    write_files(tmp_path / where, devkit, data=b"1\n")
+    if is_packed:
+        write_tar(tmp_path / where / DEVKIT, {GROUND_TRUTH: b"".join(ground_truth())}, mode="w:gz")
+    else:
+        write_files(tmp_path / where, GROUND_TRUTH, data=b"".join(ground_truth()))
+    before = sorted(tmp_path.rglob("*"))
 
-    assert error_of(tmp_path / "images").endswith("devkit again")
+    dataset = open_dataset(tmp_path / "images")
+
+    assert dataset.format == f"{'tar archive' if images.endswith('.tar') else 'flat files'}, the devkit's labels"
+    assert sorted(tmp_path.rglob("*")) == before

@@ -8,9 +8,7 @@ import pytest
 
 from harness.dataset import open_dataset
 from tests.archives import write_tar
-from tests.unit.formats.conftest import error_of
-
-ONE, TWO = "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"
+from tests.unit.formats.conftest import ONE, TWO, error_of
 
 
 def test_labels_lie_beside_the_images(tmp_path: Path) -> None:
@@ -26,24 +24,6 @@ def test_labels_lie_beside_the_images(tmp_path: Path) -> None:
     assert list(zip(dataset.ids, dataset.targets.tolist(), strict=True)) == [(ONE, 65), (TWO, 970), ("c.png", 3)]
     assert [source.read() for source in dataset.sources] == [b"one", b"two", b"c"]
     assert (dataset.name, dataset.format) == ("mine", "WebDataset shards")
-
-
-@pytest.mark.parametrize(
-    ("names", "chosen"),
-    [
-        (["train-0", "val-0", "val-1"], ("val-0.jpg", "val-1.jpg")),
-        (["imagenet1k-train-0000", "imagenet1k-validation-00"], ("imagenet1k-validation-00.jpg",)),
-        (["test-0", "validation-0", "other"], ("validation-0.jpg",)),
-        (["00000", "00001"], ("00000.jpg", "00001.jpg")),
-        (["evaluation", "trainer"], ("evaluation.jpg", "trainer.jpg")),
-    ],
-)
-def test_shards_of_the_validation_set_are_chosen(tmp_path: Path, names: list[str], chosen: tuple[str, ...]) -> None:
-    """Where a name says validation only such are taken; where none says anything all are."""
-    for name in names:
-        write_tar(tmp_path / f"{name}.tar", {f"{name}.jpg": b"", f"{name}.cls": b"7"})
-
-    assert open_dataset(tmp_path).ids == chosen
 
 
 def test_keys_that_repeat_are_distinguished_by_shard_and_row(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +63,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     # Not sys.stderr itself, which pytest's capture sets anew before the test.
     monkeypatch.setattr("harness.report.progress.sys", SimpleNamespace(stderr=terminal))
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("CI", raising=False)
     return terminal
 
 
@@ -106,45 +108,32 @@ def test_without_a_terminal_there_are_lines(
     assert bool(lines) == lifted.called
 
 
-def test_a_bar_disappears_with_the_last_image(clock: Clock, terminal: Terminal) -> None:
-    """It comes after a second, below what was written, and leaves nothing; work that is over sooner draws none."""
-    console = Console(terminal=True, ensure_newline=terminal.newline)
+def test_a_bar_leaves_nothing_behind(clock: Clock, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes after a second, below what was written, and disappears with the last image, or if the work fails.
+
+    The numbers are shown, and as much as there is room for of the subject. Work that is over sooner draws none, nor
+    does any in CI.
+    """
+    console = Console(is_terminal(), ensure_newline=terminal.newline)
+    subject = "efficientnet_v2_l-IMAGENET1K_V1-fp16-channels_last-compiled"
 
     clock.advance(Progress("forward", console), (0, 0), (0.9, 900), (5, 1000))
     progress = Progress("forward", console, "vgg16-V1-fp32")
     clock.advance(progress, (0, 0), (0.9, 90), (1, 100), (1.1, 110), (2, 200), (10, 1000))
-
-    before, first, again, second, last = terminal.frames
-    assert "<newline>" == before == again
-    assert first.startswith("vgg16-V1-fp32: forward  10%|")
-    assert first.endswith("| 100/1,000, 100.00 images/s, 00:08 left")
-    assert second.endswith("| 200/1,000, 100.00 images/s, 00:08 left")
-    assert "" == last
-
-
-def test_a_bar_fits_on_the_terminal(clock: Clock, terminal: Terminal) -> None:
-    """The numbers are shown, and as much as there is room for of the subject; a failure leaves nothing of it."""
-    subject = "efficientnet_v2_l-IMAGENET1K_V1-fp16-channels_last-compiled"
-
-    with suppress(KeyboardInterrupt), closing(Progress("forward", Console(terminal=True), subject)) as progress:
+    with suppress(KeyboardInterrupt), closing(Progress("forward", console, subject)) as progress:
         clock.advance(progress, (0, 0), (2, 4_000), images=50_000)
         raise KeyboardInterrupt
 
-    bar, last = terminal.frames
-    assert len(bar) < 80
-    assert bar.startswith("efficientnet")
-    assert ": forward   8%|" in bar
-    assert bar.endswith("| 4,000/50,000, 2000.00 images/s, 00:22 left")
-    assert "" == last
-
-
-@pytest.mark.usefixtures("terminal")
-@pytest.mark.parametrize(("ci", "expected"), [("", True), ("true", False)])
-def test_ci_is_no_terminal(ci: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its logs keep every frame of a bar."""
-    monkeypatch.setenv("CI", ci)
-
-    assert expected == is_terminal()
+    before, first, again, second, last, anew, long, end = terminal.frames
+    assert ["<newline>"] * 3 == [before, again, anew]
+    assert first.startswith("vgg16-V1-fp32: forward  10%|")
+    assert first.endswith("| 100/1,000, 100.00 images/s, 00:08 left")
+    assert second.endswith("| 200/1,000, 100.00 images/s, 00:08 left")
+    assert re.fullmatch(r"efficientnet.*: forward   8%\|.*\| 4,000/50,000, 2000.00 images/s, 00:22 left", long)
+    assert len(long) < 80
+    assert "" == last == end
+    monkeypatch.setenv("CI", "true")  # whose logs keep every frame
+    assert not is_terminal()
 
 
 def _terminal(monkeypatch: pytest.MonkeyPatch, rank: int = 0) -> Any:
@@ -158,8 +147,9 @@ def _terminal(monkeypatch: pytest.MonkeyPatch, rank: int = 0) -> Any:
 
 
 def test_one_phase_is_shown_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one before is closed, and all are once the case is over."""
+    """The one before is closed, and all are once the case is over; other ranks show nothing."""
     monkeypatch.setattr("harness.report.progress.Progress", progress := MagicMock())
+    _terminal(monkeypatch, rank=1).pytest_imagenet_progress("a", "decoding", 3, 10)
     terminal = _terminal(monkeypatch)
 
     for phase, done in (("decoding", 3), ("forward", 0), ("forward", 6)):
@@ -172,15 +162,6 @@ def test_one_phase_is_shown_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         *(call("forward", ANY, "a"), call()(0, 10), call()(6, 10), call().close(), call().close()),
         *(call("decoding", ANY, "b"), call()(1, 10)),
     ] == progress.mock_calls
-
-
-def test_other_ranks_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first speaks for all."""
-    monkeypatch.setattr("harness.report.progress.Progress", progress := MagicMock())
-
-    _terminal(monkeypatch, rank=1).pytest_imagenet_progress("a", "forward", 1, 10)
-
-    assert [] == progress.mock_calls
 
 
 def test_tables_survive_predictions_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

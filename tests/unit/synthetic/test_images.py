@@ -87,8 +87,6 @@ def test_the_first_call_renders(render: Mock, tmp_path: Path, monkeypatch: pytes
         pytest.param(lambda path: path.write_bytes(b"\x11" * 99 + b"\x10"), id="one bit"),
         pytest.param(lambda path: path.unlink(), id="missing"),
         pytest.param(lambda path: (path.parent / "more.JPEG").write_bytes(path.read_bytes()), id="extra"),
-        pytest.param(lambda path: shutil.rmtree(path.parent), id="no folder"),
-        pytest.param(lambda path: path.rename(path.with_suffix(".png")), id="renamed"),
     ],
 )
 def test_damage_is_found_and_put_right(damage: Callable[[Path], object], render: Mock, tmp_path: Path) -> None:

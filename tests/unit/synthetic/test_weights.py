@@ -36,10 +36,12 @@ def test_backbone_is_the_recorded_one(name: str, sha256: str, monkeypatch: pytes
 
     monkeypatch.setattr(nn.Module, "to_empty", poisoned)
     digest = hashlib.sha256()
-    for key, value in sorted(weights.build_backbone(name).state_dict().items()):
+    model = weights.build_backbone(name)
+    for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode() + value.numpy().tobytes())
 
     assert sha256 == digest.hexdigest()
+    assert getattr(model, "transform_input", False) == (name == "googlenet")  # as torchvision's with weights
 
 
 def test_a_layer_without_a_rule_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,25 +79,14 @@ def test_heads_are_the_recorded_ones(name: str) -> None:
     assert len(data) < 1_000_000
 
 
-def test_googlenet_is_as_the_pretrained_one() -> None:
-    """GoogLeNet transforms its input and has no auxiliary heads, as torchvision's with weights."""
-    model = weights.googlenet()
-
-    assert vars(model)["transform_input"] is True
-    assert vars(model)["aux_logits"] is False
-    assert vars(model)["_modules"].keys().isdisjoint({"aux1", "aux2"})
-
-
 @pytest.mark.parametrize(
     ("damage", "found"),
     [
         (None, "cannot be read"),
-        (lambda head: bytes([head[0] ^ 1]) + head[1:], "is damaged"),
         (lambda head: head[:50_000] + bytes([head[50_000] ^ 1]) + head[50_001:], "is damaged"),
-        (lambda head: head[:-1] + bytes([head[-1] ^ 1]), "is damaged"),
         (lambda _head: (weights.HEADS / "alexnet.npz").read_bytes(), "is damaged"),
     ],
-    ids=["missing", "first bit", "a bit", "last bit", "that of another model"],
+    ids=["missing", "a bit", "that of another model"],
 )
 def test_other_heads_are_an_error(damage: Any, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It names the file and what to do."""

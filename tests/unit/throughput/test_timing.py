@@ -22,17 +22,12 @@ from harness.precision import DEFAULT, Setting
 from harness.predict import Normalize
 from harness.preset import Geometry, Preset
 from harness.throughput.timing import Bench, TimedForward, compiling, conditions, peak_tflops
-from tests.quick import measure_less
 
+pytestmark = pytest.mark.usefixtures("less_to_measure")
 CPU = torch.device("cpu")
 CONTIGUOUS = Setting("fp32", "contiguous")
 COMPILED = Setting(compiled=True)
 PRESET = Preset(Geometry(8, 8, "bilinear"), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-
-
-@pytest.fixture(autouse=True)
-def _less_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    measure_less(monkeypatch)
 
 
 class Recorder(nn.Module):
@@ -88,12 +83,12 @@ def test_the_forward_is_the_one_that_is_scored(memory_format: str) -> None:
         ([0.5 + 0.1 * number for number in range(100)], 7, 5.6, False),
         ([60.0] * 2, 2, 120.0, False),
     ],
-    ids=["ten", "2 %", "3 %", "single slow calls", "half a second", "never the same", "long calls"],
+    ids=["ten", "2%", "3%", "single slow calls", "half a second", "never the same", "long calls"],
 )
 def test_warm_up_ends_when_calls_take_the_same_or_the_time_is_up(
     seconds: list[float], calls: int, total: float, stable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the first, whose logits are checked: medians of two windows of five differ by at most 2 %, or 5 s."""
+    """After the first, whose logits are checked: medians of two windows of five differ by at most 2%, or 5 s."""
     monkeypatch.setattr("harness.throughput.timing._LEAST_SECONDS", 0.5)
     timed, times = _timed(Recorder(), COMPILED), iter([90.0, *seconds])
     monkeypatch.setattr("harness.throughput.timing.seconds_of", lambda _call: next(times))
@@ -102,11 +97,10 @@ def test_warm_up_ends_when_calls_take_the_same_or_the_time_is_up(
     assert timed.result([0.1]).compile_seconds == 90.0 - median(seconds[:calls])
 
 
-@pytest.mark.parametrize(("logits", "bad"), [((float("nan"),) * 3, 3), ((1.0, float("inf"), 1.0), 1)])
-def test_a_model_without_finite_logits_is_not_timed(logits: tuple[float, ...], bad: int) -> None:
+def test_a_model_without_finite_logits_is_not_timed() -> None:
     """Its speed would be that of nothing; one image is enough."""
-    with pytest.raises(EvaluationError, match=rf"^{bad} of 3 images have non-finite logits, so there is no speed"):
-        _timed(Recorder(*logits)).warm_up()
+    with pytest.raises(EvaluationError, match=r"^1 of 3 images have non-finite logits, so there is no speed"):
+        _timed(Recorder(1.0, float("inf"), 1.0)).warm_up()
 
 
 def test_the_peak_is_operations_over_the_fastest_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,28 +168,23 @@ def test_the_result_has_the_names_the_calls_and_what_was_measured_around_them() 
     assert alone.peak_tflops == result.peak_tflops
 
 
-def test_the_batch_size_is_doubled_until_images_per_second_no_longer_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By less than 5 %: it is timed at the size that twice the size does not make faster."""
+@pytest.mark.parametrize(("function", "tried", "found"), [(Sized, 4, 4), (Full, 2, 2)], ids=["growth", "memory"])
+def test_the_batch_size_is_doubled_until_images_per_second_no_longer_grow(
+    function: Callable[..., Any], tried: int, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By less than 5%, or until memory ends: it is timed at the size that twice the size does not make faster."""
     seconds = {1: 0.1, 2: 0.1, 4: 0.1, 8: 0.195, 16: 0.1}  # images/s are 10, 20, 40, 41; what follows is not tried
 
     def of_its_size(call: Any) -> float:
         return seconds[len(call())] if isinstance(call, TimedForward) else 1.0
 
     monkeypatch.setattr("harness.throughput.timing.seconds_of", of_its_size)
-    with Bench("cpu", ["fp32"]).prepared(_case(batch_size=None)) as timed:
+    with Bench("cpu", ["fp32"]).prepared(_case(batch_size=None, function=function)) as timed:
         result = timed.result([0.1])
 
-    assert [(1, 10.0), (2, 20.0), (4, 40.0), (8, 8 / 0.195)] == list(result.sweep)
-    assert (4, 40.0) == (result.batch_size, result.images_per_second)
-    assert 4 == len(timed())
-
-
-def test_the_search_ends_where_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the largest batch that fits."""
-    monkeypatch.setattr("harness.throughput.timing.seconds_of", lambda _call: 0.1)
-
-    with Bench("cpu", ["fp32"]).prepared(_case(batch_size=None, function=Full)) as timed:
-        assert 2 == timed.result([0.1]).batch_size
+    assert [(1, 10.0), (2, 20.0), (4, 40.0), (8, 8 / 0.195)][:tried] == list(result.sweep)
+    assert (found, 10.0 * found) == (result.batch_size, result.images_per_second)
+    assert found == len(timed())
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from harness.predictions import Predictions
 from harness.records.evidence import Diagnosis
 from harness.records.run_folder import CROP_SIDE, CROPS, Run, read_run, write_arrays
 from harness.report.page.changes import Cause, Thumbnails, changes, chosen_ids
-from tests.colours import write_dataset
+from tests.colors import write_dataset
 from tests.images import save
 from tests.records import case_result, counted, predictions_of, run_record, swapped_by, write_run
 
@@ -43,7 +43,7 @@ def _changes(comparison: Comparison, names: tuple[str, ...] = NAMES) -> list[Cau
 
 
 def test_cards_tell_label_answers_and_margins(tmp_path: Path) -> None:
-    """An image that was right and one that was wrong; margins in units of the spread, old and new."""
+    """An image that was right and one that was wrong, so that no class lost; margins in units of the spread."""
     [cause] = _changes(_comparison(tmp_path, swapped_by(OLD, {3: 2.0, 700: 0.5})))
 
     lost, gained = cause.cards
@@ -57,7 +57,7 @@ def test_cards_tell_label_answers_and_margins(tmp_path: Path) -> None:
     assert [("", "")] == lost.pictures
     assert ("0003.JPEG", True) == (lost.change.id, lost.change.was_correct)
     assert ("0700.JPEG", True) == (gained.change.id, gained.change.is_correct)
-    assert ([CASE.id], 0) == ([pair.new.id for pair in cause.pairs], cause.left_out)
+    assert ([CASE.id], 0, None) == ([pair.new.id for pair in cause.pairs], cause.left_out, cause.classes)
 
 
 def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
@@ -76,39 +76,32 @@ def test_real_changes_come_first_and_what_is_left_out_is_counted(tmp_path: Path)
     assert [False] * 2 + [True] * 6 == [card.change.near_tie for card in few.cards]
 
 
-def _three(tmp_path: Path, **changes: dict[int, float]) -> Comparison:
-    """Return a comparison of three models; those of which no changes are given have other weights."""
-    names, changed = ("alexnet", "resnet18", "vgg16"), {name: swapped_by(OLD, lead) for name, lead in changes.items()}
-    old, new = (
-        write_run(tmp_path / when, run_record([counted(found.get(name, OLD), name) for name in names]), **found)
-        for when, found in (("old", dict.fromkeys(names, OLD)), ("new", changed))
-    )
-    return compare(old, new)
-
-
 def test_models_that_share_a_cause_are_one_block(tmp_path: Path) -> None:
-    """An image that changed in several has one card, which names them; the classes are counted over all."""
-    [cause] = _changes(_three(tmp_path, alexnet={3: 2.0, 4: 1.0}, vgg16={3: 2.0, 5: 1.0}))
+    """An image that changed in several has one card, which names them; the classes are counted over all.
 
-    assert ["alexnet", "vgg16"] == [pair.new.model for pair in cause.pairs]
-    alexnet, vgg16 = (pair.new.id for pair in cause.pairs)
-    cases = {card.change.id: card.cases for card in cause.cards}
-    assert {"0003.JPEG": [alexnet, vgg16], "0004.JPEG": [alexnet], "0005.JPEG": [vgg16]} == cases
+    Other causes have other blocks, each as large as there is room.
+    """
+    models, leads = ("alexnet", "resnet18", "vgg16"), dict.fromkeys([3, *range(5, 44)], 1.0)
+    changed = {"alexnet": swapped_by(OLD, {3: 2.0, 4: 1.0}), "vgg16": swapped_by(OLD, leads)}
+    old = write_run(tmp_path / "old", run_record([case_result(model) for model in models]))
+    cases = [counted(changed.get(model, OLD), model) for model in models]
+    comparison = compare(old, write_run(tmp_path / "new", run_record(cases), **changed))
+    first, _, last = comparison.accuracy
+    evidence = msgspec.structs.replace(last.evidence, diagnosis=Diagnosis("weights", "other", cause="another file"))
+    other = replace(last, new=msgspec.structs.replace(last.new, baseline=evidence))
+
+    [cause] = _changes(comparison)
+    apart = _changes(replace(comparison, accuracy=(first, other)))
+
+    alexnet, vgg16 = first.new.id, last.new.id
+    assert [alexnet, vgg16] == [pair.new.id for pair in cause.pairs]
+    named = {card.change.id: card.cases for card in cause.cards}
+    others = {f"{number:04}.JPEG": [vgg16] for number in range(5, 27)}
+    assert {"0003.JPEG": [alexnet, vgg16], "0004.JPEG": [alexnet], **others} == named
     assert cause.classes is not None
-    assert [["goldfish", "2000", "1400", "1396", "-4"]] == cause.classes.rows
-
-
-def test_other_causes_have_other_blocks(tmp_path: Path) -> None:
-    """Each as large as there is room."""
-    comparison = _three(tmp_path, alexnet=dict.fromkeys(range(40), 0.25), vgg16=dict.fromkeys(range(40), 0.25))
-    [first, second] = (pair for pair in comparison.accuracy if pair.changed)
-    evidence = msgspec.structs.replace(second.evidence, diagnosis=Diagnosis("weights", "other", cause="another file"))
-    other = replace(second, new=msgspec.structs.replace(second.new, baseline=evidence))
-
-    causes = _changes(replace(comparison, accuracy=(first, other)))
-
-    assert ["alexnet", "vgg16"] == [pair.new.model for cause in causes for pair in cause.pairs]
-    assert [(24, 16)] * 2 == [(len(cause.cards), cause.left_out) for cause in causes]
+    assert [["goldfish", "2000", "1400", "1358", "-42"]] == cause.classes.rows
+    assert [[alexnet], [vgg16]] == [[pair.new.id for pair in cause.pairs] for cause in apart]
+    assert [(2, 0), (24, 16)] == [(len(cause.cards), cause.left_out) for cause in apart]
 
 
 def _pixels(uri: str) -> Image.Image:
@@ -116,79 +109,60 @@ def _pixels(uri: str) -> Image.Image:
 
 
 @pytest.fixture
-def colours(tmp_path: Path) -> Thumbnails:
+def colors(tmp_path: Path) -> Thumbnails:
     """Pictures of 16 images in ``tmp_path``."""
-    return Thumbnails(open_dataset(str(write_dataset(tmp_path / "colours"))))
+    return Thumbnails(open_dataset(str(write_dataset(tmp_path / "colors"))))
 
 
-def _with_crops(run: Run, *numbers: int, level: int = 0) -> Run:
-    """Write pictures of the images with these numbers, of one color but for a pixel; return the run, read again."""
-    pixels = np.full((len(numbers), CROP_SIDE, CROP_SIDE, 3), 100, np.uint8)
-    pixels[:, 5, 7, 1] += np.uint8(level)
-    ids = np.array([f"{number:04}.JPEG" for number in numbers])
+def _with_crops(run: Run, levels: dict[int, int]) -> Run:
+    """Write pictures of images by number, of one color but for a lighter pixel; return the run, read again."""
+    pixels = np.full((len(levels), CROP_SIDE, CROP_SIDE, 3), 100, np.uint8)
+    pixels[:, 5, 7, 1] += np.array(list(levels.values()), np.uint8)
+    ids = np.array([f"{number:04}.JPEG" for number in levels])
     write_arrays(run.path / CROPS / f"{CASE.id}.npz", {"ids": ids, "pixels": pixels})
     return read_run(run.path)
 
 
-@pytest.mark.parametrize(("level", "times", "pixel"), [(7, 32, 224), (1, 128, 128), (100, 2, 200)])
-def test_a_card_shows_both_crops_and_their_difference(
-    level: int, times: int, pixel: int, tmp_path: Path, colours: Thumbnails
-) -> None:
-    """Amplified by a power of two; images of which both runs keep a crop come first."""
-    comparison = _comparison(tmp_path, swapped_by(OLD, {3: 2.0, 4: 1.0}))
-    old, new = _with_crops(comparison.old, 2, 4), _with_crops(comparison.new, 3, 4, level=level)
+def test_a_card_shows_both_crops_and_their_difference(tmp_path: Path, colors: Thumbnails) -> None:
+    """Amplified by a power of two; equal ones are shown once, and all only where pictures may be.
 
-    [cause] = changes(compare(old, new), colours, NAMES)
+    Images of which both runs keep a crop come first.
+    """
+    levels = {4: 7, 5: 1, 6: 100, 7: 0}
+    comparison = _comparison(tmp_path, swapped_by(OLD, dict.fromkeys([3, *levels], 1.0)))
+    old = _with_crops(comparison.old, {2: 0, **dict.fromkeys(levels, 0)})
+    comparison = compare(old, _with_crops(comparison.new, {3: 0, **levels}))
 
-    both, other = cause.cards
-    assert ("0004.JPEG", "0003.JPEG") == (both.change.id, other.change.id)
-    assert [("", "")] == other.pictures
-    assert ["before", "now", f"difference x {times}"] == [caption for caption, _ in both.pictures]
-    expected = np.zeros((CROP_SIDE, CROP_SIDE), np.uint8)
-    expected[5, 7] = pixel
-    assert (expected == np.array(_pixels(both.pictures[2][1]))).all()
+    [shown], [hidden] = (changes(comparison, pictures, NAMES) for pictures in (colors, NO_PICTURES))
 
-
-def test_crops_are_shown_only_where_pictures_may_be(tmp_path: Path, colours: Thumbnails) -> None:
-    """The terms of the images hold for crops too; equal ones are shown once."""
-    comparison = _comparison(tmp_path, swapped_by(OLD, {3: 2.0}))
-    same = compare(_with_crops(comparison.old, 3), _with_crops(comparison.new, 3))
-
-    [hidden], [shown] = (changes(same, pictures, NAMES) for pictures in (NO_PICTURES, colours))
-
-    assert [("", "")] == hidden.cards[0].pictures
-    assert ["the same pixels"] == [caption for caption, _ in shown.cards[0].pictures]
-
-
-@pytest.mark.parametrize(
-    ("exchanged", "rows"),
-    [
-        ([20, 21, 730, 731, 732, 733, 734], [["class 1", "1000", "700", "703", "+3"]]),
-        ([20, 730], None),  # one lost and one gained are none
-    ],
-)
-def test_classes_that_lost_and_gained(exchanged: list[int], rows: list[list[str]] | None, tmp_path: Path) -> None:
-    """By correct predictions, old and new."""
-    [cause] = _changes(_comparison(tmp_path, swapped_by(OLD, dict.fromkeys(exchanged, 1.0))), ())
-
-    assert rows == (cause.classes and cause.classes.rows)
+    *different, same, other = shown.cards
+    assert [f"000{number}.JPEG" for number in (4, 5, 6, 7, 3)] == [card.change.id for card in shown.cards]
+    for card, times, pixel in zip(different, (32, 128, 2), (224, 128, 200), strict=True):
+        assert ["before", "now", f"difference x {times}"] == [caption for caption, _ in card.pictures]
+        expected = np.zeros((CROP_SIDE, CROP_SIDE), np.uint8)
+        expected[5, 7] = pixel
+        assert (expected == np.array(_pixels(card.pictures[2][1]))).all()
+    assert ["the same pixels"] == [caption for caption, _ in same.pictures]
+    assert [[("", "")]] * 6 == [card.pictures for card in (other, *hidden.cards)]
 
 
 def test_without_names_or_logits_there_are_numbers_and_no_margins(tmp_path: Path) -> None:
     """Names that are no wnids show as they are, and classes without one by number; every change is beyond noise."""
-    old, new = (replace(found, logits=None) for found in (OLD, swapped_by(OLD, {3: 2.0})))
+    old, new = (replace(found, logits=None) for found in (OLD, swapped_by(OLD, {700: 2.0})))
 
     [cause] = _changes(_comparison(tmp_path, new, old), ("disc", "ring"))
 
     [card] = cause.cards
-    assert ("ring", "class 2") == (card.before.best[0][0], card.now.best[0][0])
+    assert ("class 2", "ring") == (card.before.best[0][0], card.now.best[0][0])
     assert (False, None, None) == (card.change.near_tie, card.before.margin, card.now.margin)
     assert {None} == {share for _, share in card.before.best}
+    assert cause.classes is not None
+    assert [["ring", "1000", "700", "701", "+1"]] == cause.classes.rows
 
 
 def test_pictures_are_small_and_of_the_right_image(tmp_path: Path) -> None:
     """At most 128 pixels a side, whatever the file's mode and size."""
-    root = write_dataset(tmp_path / "colours")
+    root = write_dataset(tmp_path / "colors")
     [path] = root.glob("*/05.JPEG")
     save(Image.new("L", (900, 300), 200), path)
     thumbnails = Thumbnails(open_dataset(str(root)))
@@ -203,13 +177,13 @@ def test_pictures_are_small_and_of_the_right_image(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_has_no_picture(
-    colours: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colors: Thumbnails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor has one that Pillow refuses to decode, as it may be made to fill the memory; nor any without a dataset."""
-    for number, path in enumerate(sorted(tmp_path.glob("colours/*/0[12].JPEG"))):
+    """Nor has one that Pillow rejects to decode, as it may be made to fill the memory; nor any without a dataset."""
+    for number, path in enumerate(sorted(tmp_path.glob("colors/*/0[12].JPEG"))):
         path.write_bytes(b"none" * number)
 
-    assert ["", ""] == [colours.of("01.JPEG"), colours.of("02.JPEG")]
-    assert colours.of("03.JPEG")
+    assert ["", ""] == [colors.of("01.JPEG"), colors.of("02.JPEG")]
+    assert colors.of("03.JPEG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert "" == colours.of("03.JPEG") == NO_PICTURES.of("03.JPEG")
+    assert "" == colors.of("03.JPEG") == NO_PICTURES.of("03.JPEG")

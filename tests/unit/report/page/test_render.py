@@ -30,9 +30,7 @@ from tests.records import case_result, counted, predictions_of, run_record, swap
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 RESNET, VGG = case_result("resnet18"), case_result("vgg16", (1000, 720, 900))
 TIMINGS = [timing_result(model, [0.25, 0.26, 0.27, 0.3]) for model in ("resnet18", "vgg16")]
-RECORD = msgspec.structs.replace(
-    run_record([RESNET, VGG], TIMINGS), commands=("python -m pytest -m imagenet --models 'resnet*'",)
-)
+RECORD = run_record([RESNET, VGG], TIMINGS)
 PREDICTIONS = predictions_of(RESNET)
 TEN = dict.fromkeys(range(10), 1.0)
 
@@ -52,7 +50,7 @@ class Page(HTMLParser):
         self.rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in rows]  # the cells as they are written
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the tag and its attributes; one that would run something is refused."""
+        """Note the tag and its attributes; one that would run something is rejected."""
         self.tags[tag] += 1
         for name, value in attrs:
             assert not name.startswith("on")
@@ -67,13 +65,11 @@ def _page(*runs: Run, **given: Any) -> Page:
     return Page(page_of(report_on(runs, **given), Thumbnails(None)))
 
 
-def _changed(
-    tmp_path: Path, record: Record = RECORD, before: Predictions = PREDICTIONS, leads: dict[int, float] = TEN
-) -> list[Run]:
+def _changed(tmp_path: Path, before: Predictions = PREDICTIONS, leads: dict[int, float] = TEN) -> list[Run]:
     """Write two runs, in the second of which ten images of ResNet18 are wrong that were correct."""
     after = swapped_by(before, leads)
-    worse = msgspec.structs.replace(record, cases=(counted(after, expected=RESNET.expected), VGG))
-    old = write_run(tmp_path / "old", record, resnet18=before)
+    worse = msgspec.structs.replace(RECORD, cases=(counted(after, expected=RESNET.expected), VGG))
+    old = write_run(tmp_path / "old", RECORD, resnet18=before)
     return [old, write_run(tmp_path / "new", worse, resnet18=after)]
 
 
@@ -95,10 +91,13 @@ def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
 
 
 def test_parts_are_in_the_order_in_which_they_are_read(tmp_path: Path) -> None:
-    """Verdict, changed predictions, series, environment, cases, speed, how to reproduce."""
+    """Verdict, changed predictions, series, environment, cases, speed, how to reproduce.
+
+    The verdict on a case is its second column, before the numbers, with ranks or without.
+    """
     old, new = _changed(tmp_path)
 
-    page = _page(old, old, new)
+    page, without = (_page(old, old, run) for run in (new, Run(new.path / "record.json", new.record)))
 
     parts = ["Changed predictions", "Across runs", "Environment", "Cases", "Speed", "How to reproduce"]
     assert parts == page.headings
@@ -108,47 +107,56 @@ def test_parts_are_in_the_order_in_which_they_are_read(tmp_path: Path) -> None:
     # One heading of the first level, and below each at most one level more.
     assert (1, 1) == (page.levels[0], page.levels.count(1))
     assert [] == [pair for pair in pairwise(page.levels) if pair[1] > pair[0] + 1]
+    assert ["model", "outcome", "rank"] in [row[:3] for row in page.rows]
+    heads = [row[:3] for row in without.rows]
+    assert ["model", "outcome", "top-1"] in heads
+    assert ["accuracy", "outcome", "top-1"] in heads
+    assert ["speed", "verdict", "old"] in heads
+    # The predictions that changed have cards, and are not listed again.
+    assert "resnet18-IMAGENET1K_V1-fp32: 10 now wrong, 0 now correct" in page.text
+    assert "0000.JPEG: class" not in page.text
 
 
 def test_how_to_reproduce_is_what_was_typed(tmp_path: Path) -> None:
-    """With the versions, without their build; a run that others made has no versions to name."""
-    page = _page(*_changed(tmp_path, _on(torch="2.9.1+cu128")))
-    others = _page(Run(Path("study.json"), _on(torch=None, torchvision=None, numpy=None, pillow=None)))
+    """With the versions, without their build, and paths quoted; a run that others made has no versions to name.
 
-    commands = page.text.partition("How to reproduce")[2]
-    assert "pip install torch==2.9.1 torchvision==0.24.1 numpy==2.4.6 pillow==13.0.0\n" in commands
-    assert "python -m pytest -m imagenet --models 'resnet*'\n" in commands
-    assert f"imagenet-gate compare {tmp_path}/old {tmp_path}/new\n" in commands
-    assert "pip install" not in others.text
-
-
-def test_what_is_typed_again_is_quoted_and_explained(tmp_path: Path) -> None:
-    """A path is no command; results that would be replaced, and builds from elsewhere, are told of."""
+    Results that would be replaced, and builds from elsewhere, are told of.
+    """
     made = _on(torch="2.15.0.dev20261124+cu130", torchvision="0.30.0.dev20261124+cu130")
-    record = msgspec.structs.replace(made, commands=("python -m pytest --results=base",))
+    record = msgspec.structs.replace(made, commands=("python -m pytest --models 'resnet*' --results=base",))
     runs = [write_run(tmp_path / name, record) for name in ("a; touch b", "new")]
+    no_versions = dict.fromkeys(("torch", "torchvision", "numpy", "pillow"))
 
     page = _page(*runs, judging=Judging(("speed",)))
+    released, others = (_page(Run(Path("run.json"), one)) for one in (_on(torch="2.9.1+cu128"), _on(**no_versions)))
 
     text = page.text.partition("How to reproduce\n")[2]
     assert "pip install --pre torch==2.15.0.dev20261124 torchvision==0.30.0.dev20261124 " in text
+    assert "python -m pytest --models 'resnet*' --results=base\n" in text
     assert f"imagenet-gate compare '{tmp_path}/a; touch b' {tmp_path}/new --fail-on=speed\n" in text
     assert "torch was 2.15.0.dev20261124+cu130: local and nightly builds" in text
     assert "--results names the folder of this run" in text
+    assert "pip install torch==2.9.1 torchvision==0.24.1 numpy==2.4.6 pillow==13.0.0\n" in released.text
+    assert "pip install" not in others.text
 
 
-def test_what_one_run_lacks_is_on_the_page() -> None:
-    """Also where only timings were made; two runs without cases, and one run alone, say why nothing changed."""
+def test_what_runs_lack_is_on_the_page() -> None:
+    """Also where only timings were made; why nothing changed, and that there is nothing to draw."""
     old, new = (run_record([], [timing_result(model), TIMINGS[1]]) for model in ("gone", "new"))
+    nothing = run_record([Missing("alexnet-fp32", "error", "no weights")], [Missing("alexnet-fp32-b1")])
 
     alone, page = _page(Run(Path("new"), new)), _page(Run(Path("old"), old), Run(Path("new"), new))
+    empty = _page(Run(Path("new.json"), nothing))
 
     assert ["Changed predictions", "Environment", "Speed", "How to reproduce"] == alone.headings
     assert "One run alone has no changed predictions." in alone.text
     assert "The two runs have no evaluated case in common." in page.text
     assert "In one run only, or without a result" in page.headings
-    assert "gone-IMAGENET1K_V1-fp32-b32: is not in the new run" in page.text
+    assert "gone-IMAGENET1K_V1-fp32-b32: missing from the new run" in page.text
     assert "new-IMAGENET1K_V1-fp32-b32: only in the new run" in page.text
+    assert 0 == empty.tags["svg"]
+    assert "alexnet-fp32: no weights (and 1 more)" in empty.text
+    assert "accuracy in percent: nothing was evaluated" in empty.text
 
 
 def test_cards_tell_correct_from_wrong_and_near_ties_from_others(tmp_path: Path) -> None:
@@ -208,19 +216,6 @@ def test_names_show_as_text(tmp_path: Path) -> None:
     assert f"label: {HOSTILE}1; now wrong" in page.text
 
 
-def test_the_verdict_is_the_second_column(tmp_path: Path) -> None:
-    """Of every table that has one, after the name and before the numbers, with ranks or without."""
-    old, new = _changed(tmp_path)
-    without = Run(new.path / "record.json", new.record)
-
-    heads = [row[:3] for run in (new, without) for row in _page(old, old, run).rows]
-
-    assert ["model", "outcome", "rank"] in heads
-    assert ["model", "outcome", "top-1"] in heads
-    assert ["accuracy", "outcome", "top-1"] in heads
-    assert ["speed", "verdict", "old"] in heads
-
-
 def test_a_series_has_a_grid_of_outcomes() -> None:
     """Cases by runs, the newest first, in words and in symbols; those that failed most often come first."""
     bad = msgspec.structs.replace(VGG, bounds=(Bounds("own", 2.0, high=1.0),))
@@ -239,14 +234,3 @@ def test_a_series_has_a_grid_of_outcomes() -> None:
         [" ".join(re.findall(">(.*?)</span>", cell)) or cell for cell in row]
         for row in page.rows[start + 1 : start + 4]
     ]
-
-
-def test_a_run_without_values_has_a_page() -> None:
-    """It says what is missing; there is nothing to draw."""
-    record = run_record([Missing("alexnet-fp32", "error", "no weights")], [Missing("alexnet-fp32-b1")])
-
-    page = _page(Run(Path("new.json"), record))
-
-    assert 0 == page.tags["svg"]
-    assert "alexnet-fp32: no weights (and 1 more)" in page.text
-    assert "accuracy in percent: nothing was evaluated" in page.text
