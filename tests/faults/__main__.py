@@ -1,6 +1,6 @@
 """Plants every fault, runs the gate as a user would, and writes docs/measurements/faults.md.
 
-    python -m tests.faults --imagenet DIR [--keep DIR] [--only TEXT] [--sets real,synthetic]
+    python -m tests.faults --imagenet DIR [--keep DIR] [--only TEXT] [--sets real synthetic]
         [--output docs/measurements/faults.md]
 
 DIR is a folder of real images with ImageNet's classes; EfficientNet-Lite0 (extra ``lite``) is evaluated on them, and
@@ -30,21 +30,18 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="folder for the runs; those in it are not made again")
     parser.add_argument("--only", default="", metavar="TEXT", help="only faults and sound runs whose name contains it")
     parser.add_argument("--no-sound", action="store_true", help="leave out the sound runs")
-    parser.add_argument("--sets", default=f"{REAL},{SYNTHETIC}", help="datasets, by comma (default: %(default)s)")
+    parser.add_argument("--sets", nargs="+", choices=(REAL, SYNTHETIC), default=(REAL, SYNTHETIC), help="datasets")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the page to write, of both sets (default: none)")
     options = parser.parse_args()
-    datasets = options.sets.split(",")
-    if unknown := sorted({*datasets} - {REAL, SYNTHETIC}):
-        parser.error(f"--sets must be of {REAL}, {SYNTHETIC}; found {', '.join(map(repr, unknown))}")
     faults = [fault for fault in FAULTS if options.only in fault.name]
     sound = [variant for variant in SOUND if options.only in variant.name and not options.no_sound]
     runs: list[Fault | Sound] = [*faults, *sound]
     with tempfile.TemporaryDirectory() as temporary:
         runner = Runner(options.imagenet.resolve(), (options.keep or Path(temporary)).resolve())
-        for dataset in datasets:
+        for dataset in options.sets:
             for run in runs:
                 print(f"{dataset}: {run.name}: {runner.outcomes(run, dataset)}", flush=True)
-        lines = [*wrong(runner, runs, datasets)]
+        lines = [*wrong(runner, runs, options.sets)]
         if options.output is not None:
             options.output.write_text(report(runner, faults, sound))
     for line in lines:

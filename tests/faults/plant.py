@@ -10,8 +10,8 @@ from types import ModuleType
 
 from tests.faults.planted import FAULTS, Fault
 
-FAULT, TRACE, FAULT_ROOT = "IMAGENET_GATE_FAULT", "IMAGENET_GATE_FAULT_TRACE", "IMAGENET_GATE_FAULT_ROOT"
-"""Environment variables: the fault to plant, a file to make once it was planted, and the root of this project."""
+FAULT, TRACE = "IMAGENET_GATE_FAULT", "IMAGENET_GATE_FAULT_TRACE"
+"""Environment variables: the fault to plant, and a file to make once it was planted."""
 
 
 def plant(name: str) -> None:

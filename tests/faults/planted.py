@@ -45,7 +45,6 @@ class Fault:
     target: str  # what is replaced, as ``module:attribute``
     faulty: Function  # called in its place, with the original as a further argument before the others
     stage: str  # the stage that the gate must name, or ``REJECTED``
-    needs: str = ""  # a package that the faulty code imports
 
     def replace(self, original: Function) -> Function:
         """Return what takes the place of the original."""
@@ -246,7 +245,7 @@ FAULTS = (
     Fault("crop off by one pixel", _CROP_IMAGE, _crop_off_by_one, INPUTS),
     Fault("BGR", _CROP_IMAGE, lambda original, *given: original(*given)[:, :, ::-1].copy(), INPUTS),
     Fault("compressed again at quality 75", _OPEN_IMAGE, _compressed_again, INPUTS),
-    Fault("libjpeg's fast DCT", _OPEN_IMAGE, _fast_dct, INPUTS, needs="simplejpeg"),
+    Fault("libjpeg's fast DCT", _OPEN_IMAGE, _fast_dct, INPUTS),
     Fault("decoded at a smaller scale (draft mode)", _OPEN_IMAGE, _draft, INPUTS),
     Fault("one class in grayscale", _DECODE, _one_class_gray, INPUTS),
     Fault("images in another order than ids and labels", _ROWS, _in_another_order, INPUTS),

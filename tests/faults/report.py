@@ -108,8 +108,6 @@ def _summary(cases: Sequence[Outcome]) -> str:
 
 
 def _real_cells(outcomes: Outcomes) -> list[str]:
-    if outcomes.skipped:
-        return ["", "", "", "", f"skipped: {outcomes.skipped}", ""]
     [case] = outcomes.cases
     return [
         "" if case.top1 is None or case.top5 is None else f"{case.top1 / 5:+.1f}, {case.top5 / 5:+.1f}",
@@ -134,8 +132,6 @@ def _accuracy(case: Outcome) -> str:
 
 
 def _synthetic_cells(outcomes: Outcomes) -> list[str]:
-    if outcomes.skipped:
-        return ["", "", "", "", "", f"skipped: {outcomes.skipped}"]
     cases = outcomes.cases
     numbers = (
         sum(case.published_failed for case in cases),

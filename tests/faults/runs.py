@@ -8,14 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.baseline.pairing import drifts
+from harness.baseline.pairing import NOISE_FLOORS, drift_of, drifts
 from harness.compare.compare import compare
 from harness.dataset import open_dataset
 from harness.predictions import Predictions, count
@@ -23,7 +20,7 @@ from harness.records.evidence import Drift, Pairing
 from harness.records.results import CaseResult
 from harness.records.run_folder import RECORD, Run, read_run
 from harness.verdict import BASELINE, FAILED, PASSED
-from tests.faults.plant import FAULT, FAULT_ROOT, TRACE
+from tests.faults.plant import FAULT, TRACE
 from tests.faults.planted import REJECTED, Fault
 from tests.faults.sound import SOUND, Sound
 
@@ -65,12 +62,9 @@ class Outcomes:
     """The outcomes of all cases of one run."""
 
     cases: tuple[Outcome, ...] = ()
-    skipped: str = ""  # why there are none; empty if there are
     unequal: tuple[str, ...] = ()  # cases to which ``compare`` of the two run folders gives another outcome
 
     def __str__(self) -> str:
-        if self.skipped:
-            return f"skipped: {self.skipped}"
         return "; ".join(f"{case.id.partition('-')[0]} {case.outcome} {case.stage}".strip() for case in self.cases)
 
 
@@ -85,8 +79,6 @@ class Runner:
     def outcomes(self, variant: Fault | Sound, dataset: str) -> Outcomes:
         """Run the gate with a fault, or in another way."""
         if isinstance(variant, Fault):
-            if variant.needs and find_spec(variant.needs) is None:
-                return Outcomes(skipped=f"{variant.needs} is not installed")
             variant = Sound(variant.name, environment={FAULT: variant.name})
         baseline = self._baseline(dataset)
         run = self._run(dataset, variant, f"--baseline={baseline.path}")
@@ -111,7 +103,7 @@ class Runner:
             command += [f"--limit={RENDERED}"] if dataset == SYNTHETIC else []  # a later argument wins
             command += [f"--store={self._folder / dataset / 'kept'}" if variant.stores else "--no-store"]
             path = os.pathsep.join([str(SITE), str(ROOT), os.environ.get("PYTHONPATH", "")])
-            settings = {TRACE: str(trace), FAULT_ROOT: str(ROOT), "PYTHONPATH": path, **variant.environment}
+            settings = {TRACE: str(trace), "PYTHONPATH": path, **variant.environment}
             command += variant.arguments
             found = subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True)
             (folder / "log").write_text(f"{command}\n{found.stdout}{found.stderr}")
@@ -151,16 +143,12 @@ class Runner:
         return False
 
     def _first_drift(self, old: Predictions, new: Predictions, dataset: str) -> Drift | None:
-        indices = new.indices_of(self._first_ids[dataset])
+        indices = new.indices_of(np.array(open_dataset(self._imagenet[dataset]).subset(FIRST).ids))
         if (indices < 0).any():
             return None
         moved = drifts(old.at(indices), new.at(indices))
         assert moved is not None  # runs of the harness hold logits
-        return Drift(float(np.median(moved)), float(np.quantile(moved, 0.99)), float(moved.max()))
-
-    @cached_property
-    def _first_ids(self) -> dict[str, NDArray[np.str_]]:
-        return {name: np.array(open_dataset(path).subset(FIRST).ids) for name, path in self._imagenet.items()}
+        return drift_of(moved, NOISE_FLOORS["fp32"])
 
 
 def _unequal(baseline: Run, run: Run) -> Iterator[str]:

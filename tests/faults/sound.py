@@ -17,12 +17,7 @@ class Sound:
 
 SOUND = (
     Sound("the same again"),
-    Sound("batches of 1", ("--batch-size=1",)),
-    Sound("batches of 2", ("--batch-size=2",)),
-    Sound("batches of 7", ("--batch-size=7",)),
-    Sound("batches of 50", ("--batch-size=50",)),
-    Sound("batches of 64", ("--batch-size=64",)),
-    Sound("batches of 128", ("--batch-size=128",)),
+    *(Sound(f"batches of {size}", (f"--batch-size={size}",)) for size in (1, 2, 7, 50, 64, 128)),
     Sound("1 decoding process", ("--workers=1",)),
     Sound("3 decoding processes", ("--workers=3",)),
     Sound("1 thread", environment={"OMP_NUM_THREADS": "1"}),

@@ -11,23 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.plant import FAULT, FAULT_ROOT, TRACE
-from tests.faults.planted import FAULTS, Fault
+from tests.faults.plant import FAULT, TRACE
+from tests.faults.planted import FAULTS
 from tests.faults.runs import ROOT, SITE
 from tests.faults.sound import SOUND
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_replaces_something_that_exists(fault: Fault) -> None:
-    """A target that was renamed would fail only in the complete run, which also shows that the fault is caught."""
-    module, _, attribute = fault.target.partition(":")
-    assert callable(attrgetter(attribute)(importlib.import_module(module)))
+def test_each_fault_replaces_something_that_exists_under_a_name_of_its_own() -> None:
+    """A target that was renamed would fail only in the complete run, whose folders are called by the names."""
+    names = [fault.name for fault in FAULTS] + [sound.name for sound in SOUND]
 
-
-def test_names_are_unique() -> None:
-    """The folders of the runs are called by them."""
-    names = [each.name for each in (*FAULTS, *SOUND)]
     assert len(set(names)) == len(names)
+    for fault in FAULTS:
+        module, _, attribute = fault.target.partition(":")
+        assert callable(attrgetter(attribute)(importlib.import_module(module))), fault.name
 
 
 @pytest.mark.parametrize(
@@ -44,8 +41,7 @@ def test_the_environment_names_the_fault_that_a_process_has(
 ) -> None:
     """Planted in time for what imports from the module; without it, a run would look like a fault not detected."""
     script = "from harness.dataset import ImageDataset; print(ImageDataset.from_rows.__module__)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)]), FAULT_ROOT: str(ROOT)}
-    environment |= {TRACE: str(tmp_path / "planted"), **fault}
+    environment = {**os.environ, "PYTHONPATH": f"{SITE}{os.pathsep}{ROOT}", TRACE: str(tmp_path / "planted"), **fault}
 
     run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
 

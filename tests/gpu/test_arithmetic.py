@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.benchmark import Timer
 
 from harness.errors import DeviceError
 from harness.precision import MEMORY_FORMATS, PRECISIONS, applied, observe, require_supported
@@ -43,31 +42,21 @@ def test_normalization_has_the_bits_of_the_cpu(preset: Preset, memory_format: st
 def test_products_convolutions_and_attention_keep_the_precision(
     precision: str, device: torch.device, record_property: Record
 ) -> None:
-    """As the gate observes it before each case."""
+    """As the gate observes it before each case; and so does each backend of attention that can run, one at least."""
     _supported(precision, device)
 
-    with applied(PRECISIONS[precision], device) as switches:
-        pass
-
-    for name in ("product", "convolution", "3x3 convolution", "attention"):
-        record_property(name, switches[name])
-
-
-@pytest.mark.parametrize("precision", list(PRECISIONS))
-def test_each_backend_of_attention(precision: str, gpu: torch.device, record_property: Record) -> None:
-    """One at least can run, and each that can keeps the precision; the gate observes the one that torch chooses."""
-    _supported(precision, gpu)
-
     seen = {}
-    with applied(PRECISIONS[precision], gpu):
+    with applied(PRECISIONS[precision], device) as switches:
         for name in ("MATH", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION"):
             try:
                 with sdpa_kernel(getattr(SDPBackend, name)):
-                    seen[name] = observe(gpu)["attention"]
+                    seen[name] = observe(device)["attention"]
                 record_property(name, seen[name])
             except RuntimeError as error:
                 record_property(name, f"cannot run: {str(error).partition(chr(10))[0][:60]}")
 
+    for name in ("product", "convolution", "3x3 convolution", "attention"):
+        record_property(name, switches[name])
     assert seen
     assert all(bits >= PRECISIONS[precision].bits for _, bits in seen.values())
 
@@ -107,23 +96,11 @@ def test_equal_logits_are_ordered_as_on_the_cpu(
     there = _order(moved)
 
     assert torch.equal(_order(logits), there.cpu())
-    if device.type == "cuda":
-        record_property("differs from topk in", int((moved.topk(6).indices != there[:, :6]).any(dim=1).sum()))
-        record_property("microseconds of sort", _microseconds(lambda: _order(moved)))
-        record_property("microseconds of topk", _microseconds(lambda: moved.topk(6, dim=1)))
+    record_property("differs from topk in", int((moved.topk(6).indices != there[:, :6]).any(dim=1).sum()))
+    for name, work in (("sort", _order), ("topk", lambda logits: logits.topk(6, dim=1))):
+        timer = Timer("work(logits)", globals={"work": work, "logits": moved})
+        record_property(f"microseconds of {name}", round(timer.timeit(30).mean * 1e6, 1))
 
 
 def _order(logits: torch.Tensor) -> torch.Tensor:
     return logits.sort(dim=1, descending=True, stable=True).indices
-
-
-def _microseconds(work: Callable[[], object]) -> float:
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    for _ in range(10):
-        work()
-    begin.record()
-    for _ in range(100):
-        work()
-    end.record()
-    end.synchronize()
-    return round(float(begin.elapsed_time(end)) * 10, 1)

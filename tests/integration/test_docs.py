@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import doctest
 import importlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -34,9 +34,6 @@ from tests.documents import INDEX, PAGES, ROOT, Command, anchors_in, commands_in
 
 README = (ROOT / "README.md").read_text()
 ENTRIES = read_expected(ROOT / DEFAULT_FILE)
-_PAIR = re.compile(r"\d[^/\s]*/\d[^/\s]*")
-# A placeholder for a number, and a number.
-_STANDS_FOR = {"N": "1"}
 
 
 class Reader:
@@ -44,8 +41,6 @@ class Reader:
 
     def __init__(self, config: pytest.Config) -> None:
         self._pytest = config._parser  # it knows the options of all plugins
-        self._makefile = (ROOT / "Makefile").read_text()
-        self._sessions = re.findall(r"@nox\.session\b.*?\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.DOTALL)
 
     def wrong(self, command: Command) -> str:
         """Look at a command of any program."""
@@ -60,7 +55,7 @@ class Reader:
         return readers[program](words) if program in readers else self._script(program, words)
 
     def _gate(self, words: Sequence[str]) -> str:
-        words = [_STANDS_FOR.get(word, word) for word in words if word != "--help"]
+        words = ["1" if word == "N" else word for word in words if word != "--help"]
         try:
             given = self._pytest.parse(words)
             config = SimpleNamespace(rootpath=ROOT, getoption=lambda name: getattr(given, name))
@@ -78,10 +73,9 @@ class Reader:
         # The text may mention a command without its arguments; then its help is asked for.
         if mentioned and all(word.isalpha() and word.islower() for word in words):
             words = [*words, "--help"]
-        parser = _parser()
-        _forbid_abbreviations(parser)
         try:
-            options, more = parser.parse_known_args(words)
+            with patch("argparse.ArgumentParser._get_option_tuples", return_value=[]):  # whole names only
+                options, more = _parser().parse_known_args(words)
         except SystemExit as end:
             return "not understood" if end.code else ""
         if "takes_more" in options:
@@ -89,21 +83,22 @@ class Reader:
         return f"not understood: {more}" if more else ""
 
     def _make(self, words: Sequence[str]) -> str:
+        makefile = (ROOT / "Makefile").read_text()
         variables = dict(word.split("=", 1) for word in words if "=" in word)
         targets = {word for word in words if "=" not in word and not word.startswith("-")}
-        known = re.findall(r"^([\w-]+):", self._makefile, re.MULTILINE)
-        if unknown := targets.difference(known):
+        if unknown := targets.difference(re.findall(r"^([\w-]+):", makefile, re.MULTILINE)):
             return f"no targets {unknown} in the Makefile"
-        if unread := [name for name in variables if not re.search(rf"\$[({{]+{name}\b", self._makefile)]:
+        if unread := [name for name in variables if not re.search(rf"\$[({{]+{name}\b", makefile)]:
             return f"the Makefile does not read {unread}"
         uses_arguments = targets & {"gate", "ranks", "throughput", "test"}
         return self._gate(variables.get("ARGS", "").split()) if uses_arguments else ""
 
     def _nox(self, words: Sequence[str]) -> str:
         end = words.index("--") if "--" in words else len(words)
-        theirs = [word for word in words[end + 1 :] if not _PAIR.fullmatch(word)]
+        theirs = [word for word in words[end + 1 :] if not re.fullmatch(r"\d[^/\s]*/\d[^/\s]*", word)]
         sessions = [word for word in words[:end] if not word.startswith("-")]
-        if unknown := set(sessions).difference(self._sessions):
+        known = re.findall(r"@nox\.session\b.*?\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.DOTALL)
+        if unknown := set(sessions).difference(known):
             return f"no sessions {unknown} in noxfile.py"
         return self._harness(["compare", *theirs]) if "compare" in sessions else self._gate(theirs)
 
@@ -118,15 +113,6 @@ class Reader:
         if name.startswith("ci/") and os.access(ROOT / name, os.X_OK):
             return self._gate(words) if name == "ci/nightly" else ""
         return "" if module.with_suffix(".py").is_file() or module.is_dir() or name == "ruff" else "no such program"
-
-
-def _forbid_abbreviations(parser: argparse.ArgumentParser) -> None:
-    """Let options be known by their whole names only, also those of the commands."""
-    parser.allow_abbrev = False
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                _forbid_abbreviations(command)
 
 
 @pytest.fixture(scope="module")
@@ -204,51 +190,33 @@ def test_the_index_lists_every_page() -> None:
     assert sorted(page.relative_to(INDEX.parent).as_posix() for page in pages) == sorted(links)
 
 
-def test_every_option_has_a_row() -> None:
-    """In docs/options.md, which has no others."""
-    declared: list[str] = []
-    add: Callable[..., None] = lambda name, **_: declared.append(name)  # noqa: E731
-    parser = SimpleNamespace(getgroup=lambda *_: SimpleNamespace(addoption=add))
-    for plugin in map(importlib.import_module, PLUGINS):
-        if hasattr(plugin, "pytest_addoption"):
-            plugin.pytest_addoption(parser)
+WRONG = """
+    pytest -m imagenet --imagenet DIR --limits 100
+    pytest -m imagenet --imagenet DIR --models resnet19
+    pytest -m imagenet --imagenet DIR --strict-drift
+    srun -n 2 python -m pytest -m imagenet --no-such-option
+    mapfile -t ids < <(python -m pytest -m imagenet --model all | sort)
+    imagenet-gate compare OLD NEW [--max-slowdown fast]
+    imagenet-gate compare OLD NEW --fail speed
+    python -m benchmarks.nothing
+    make gates
+    make gate LIMIT=100
+    nox -s gates -- 2.9.1/0.24.1
+    nox -s compare -- OLD NEW --fail-on everything
+    pip install -e '.[nothing]'
+    ci/nothing --imagenet DIR
+    ci/nightly --imagenet DIR --night 1
+"""
+MENTIONED = "`imagenet-gate contrast`, `imagenet-gate plan --powers 1`"
 
-    rows = re.findall(r"^\| `(--[\w-]+)", (ROOT / "docs" / "options.md").read_text(), re.MULTILINE)
 
-    assert sorted(declared) == sorted(rows)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "pytest -m imagenet --imagenet DIR --limits 100",
-        "pytest -m imagenet --imagenet DIR --models resnet19",
-        "pytest -m imagenet --imagenet DIR --strict-drift",
-        "srun -n 2 python -m pytest -m imagenet --no-such-option",
-        "mapfile -t ids < <(python -m pytest -m imagenet --model all | sort)",
-        "imagenet-gate compare OLD NEW [--max-slowdown fast]",
-        "python -m benchmarks.nothing",
-        "make gates",
-        "make gate LIMIT=100",
-        "nox -s gates -- 2.9.1/0.24.1",
-        "nox -s compare -- OLD NEW --fail-on everything",
-        "pip install -e '.[nothing]'",
-        "ci/nothing --imagenet DIR",
-        "ci/nightly --imagenet DIR --night 1",
-    ],
-)
-def test_a_wrong_command_is_found(line: str, reader: Reader) -> None:
+@pytest.mark.parametrize(("text", "number"), [(f"```{WRONG}```", 15), (MENTIONED, 2)], ids=["given", "mentioned"])
+def test_a_wrong_command_is_found(text: str, number: int, reader: Reader) -> None:
     """One of each kind, so that the test above cannot pass without reading the pages."""
-    [command] = commands_in(f"```\n{line}\n```")
+    commands = list(commands_in(text))
 
-    assert reader.wrong(command)
-
-
-def test_a_mention_of_an_unknown_command_is_found(reader: Reader) -> None:
-    """A command that the text only mentions needs no arguments, but must exist."""
-    text = "`imagenet-gate\ncompare`, `imagenet-gate contrast`, `imagenet-gate plan --powers 1`, `ResNet18`"
-
-    assert [False, True, True] == [bool(reader.wrong(command)) for command in commands_in(text)]
+    assert number == len(commands)
+    assert [] == [str(command) for command in commands if not reader.wrong(command)]
 
 
 def test_a_dead_link_is_found(tmp_path: Path) -> None:
@@ -271,14 +239,12 @@ def rows(page: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in cells] for cells in table][2:]
 
 
-@pytest.mark.parametrize(
-    ("pages", "limit"),
-    [([ROOT / "README.md"], 900), (sorted((ROOT / "docs").glob("*.md")), 9_000)],
-    ids=["README", "docs"],
-)
-def test_pages_have_at_most_so_many_words(pages: list[Path], limit: int) -> None:
+def test_pages_have_at_most_so_many_words() -> None:
     """What is longer is not read."""
-    assert sum(len(page.read_text().split()) for page in pages) <= limit
+    words = {page: len(page.read_text().split()) for page in PAGES}
+
+    assert words[ROOT / "README.md"] <= 900
+    assert sum(count for page, count in words.items() if page.parent == INDEX.parent) <= 9_000
 
 
 def test_the_faults_that_are_found_are_those_measured() -> None:
@@ -298,21 +264,19 @@ def test_the_faults_that_are_found_are_those_measured() -> None:
         assert found[: len(numbers)] == list(map(int, numbers))
 
 
-@pytest.mark.parametrize(
-    ("declared", "page", "heading"),
-    [
-        ([name for name in vars(hooks) if name.startswith("pytest_imagenet_")], "extending.md", "Hooks"),
-        (
-            [v for name, v in vars(evidence).items() if name.isupper() and isinstance(v, str)],
-            "baseline.md",
-            "The diagnosis",
-        ),
-    ],
-    ids=["hooks", "stages"],
-)
-def test_each_has_a_row(declared: list[str], page: str, heading: str) -> None:
-    """In a table, which has no others."""
-    assert sorted(declared) == sorted(row[0].strip("`") for row in rows(docs(page), heading))
+def test_every_option_hook_and_stage_has_a_row() -> None:
+    """In tables that have no others."""
+    parser = Mock()
+    for plugin in map(importlib.import_module, PLUGINS):
+        if hasattr(plugin, "pytest_addoption"):
+            plugin.pytest_addoption(parser)
+    options = [call.args[0] for call in parser.getgroup().addoption.call_args_list]
+    declared = [name for name in vars(hooks) if name.startswith("pytest_imagenet_")]
+    stages = [value for name, value in vars(evidence).items() if name.isupper() and isinstance(value, str)]
+
+    assert sorted(options) == sorted(re.findall(r"^\| `(--[\w-]+)", docs("options.md"), re.MULTILINE))
+    assert sorted(declared) == sorted(row[0].strip("`") for row in rows(docs("extending.md"), "Hooks"))
+    assert sorted(stages) == sorted(row[0].strip("`") for row in rows(docs("baseline.md"), "The diagnosis"))
 
 
 def test_the_tolerances_are_those_of_the_file() -> None:

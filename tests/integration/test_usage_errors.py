@@ -47,7 +47,6 @@ MESSAGES = {
     "--device cpu",
     "--models=neerest": "--models: 'neerest' matches no model in the file * (nearest: 'nearest')",
     "--models=,": "--models and --precision select nothing among 1 models",
-    "--precision=,": "--models and --precision select nothing among 1 models",
     "--limit=17": "--limit must be between 1 and the 16 images of colors, not 17",
     "--precision=fp31": "--precision: expected one of fp32, tf32, bf16, fp16, found 'fp31'",
     "--precision=tf32 --device=cpu": "--precision tf32: the device cpu does not support it; *here: fp32, bf16, fp16",
@@ -71,7 +70,6 @@ MESSAGES = {
     "--baseline=colors --baseline-update": "--baseline colors: expected a new or empty folder, *; found * in it*",
     "--reference-images=8": "--reference-images has no effect without --reference",
     "--reference=cpu:fp16": "--reference: expected auto, cpu, cuda, cuda:N, mps or xpu, found 'cpu:fp16'",
-    "--reference=tpu": "--reference: expected auto, cpu, cuda, cuda:N, mps or xpu, found 'tpu'",
     "-m throughput --device=cpu --cudnn-benchmark": "--cudnn-benchmark needs a CUDA device, found cpu: leave it out",
     "-m throughput -n 2 -p xdist": "-m throughput times one model at a time; * leave out -n",
 }

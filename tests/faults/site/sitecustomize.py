@@ -1,10 +1,9 @@
-"""Run by every Python process that has this folder on its path: plants the fault that the environment names."""
+"""Run by every Python process that has this folder and the project on its path: plants the fault that is named."""
 
 import os
 import sys
 
 if "IMAGENET_GATE_FAULT" in os.environ:
-    sys.path.insert(0, os.environ["IMAGENET_GATE_FAULT_ROOT"])
     try:
         from tests.faults.plant import plant
 
