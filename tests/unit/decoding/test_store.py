@@ -89,12 +89,8 @@ def test_images_are_read_in_order(dataset: ImageDataset, opened: Opened, monkeyp
         monkeypatch.setattr(module, "decode_rows", None)
 
 
-DECODING_FAULTS = [
-    fault
-    for fault in FAULTS
-    # The others are of another package, of large images, and of one class.
-    if fault.target.startswith("harness.decoding") and fault.name[:7] not in ("libjpeg", "decoded", "one cla")
-]
+def test_a_subset_is_part_of_the_whole(dataset: ImageDataset, opened: Opened, key: Path) -> None:
+    """Ten images decode ten rows; the whole dataset decodes the other 27 and no more, and reads all.
 
     Progress is shown from its start, also where all was decoded before somebody waits; once, and not without decoding.
     """
