@@ -289,6 +289,15 @@ def test_the_tolerances_are_those_of_the_file() -> None:
             for dataset in ("imagenet-1k", "synthetic")
         ]
         assert [{float(cell)} for cell in said[name]] == found
+
+
+def test_the_noise_floors_are_those_that_were_measured() -> None:
+    """In docs/measurements/tolerance.md, of each precision."""
+    table = rows(docs("measurements/tolerance.md"), "The noise floors")
+    measured = [row[:4] for row in table if row[0] in PRECISIONS]
+
+    floors = [(name, floor.median, floor.largest, 100 * floor.changed) for name, floor in NOISE_FLOORS.items()]
+    assert floors == [(name, *(float(value.rstrip("%")) for value in values)) for name, *values in measured]
     assert list(PRECISIONS) == list(NOISE_FLOORS)
 
 

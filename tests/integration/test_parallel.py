@@ -146,8 +146,9 @@ def test_a_rank_that_dies_ends_the_run_with_what_was_done_before(project: Path) 
             r"'colors, 16 images, labels \w{8}' on rank 0; start all ranks with the same command, in the same "
             r"environment\n",
         ),
+        ("--precision=bf16", "rank 1 was not started like rank 0: --precision is 'bf16' there, and 'fp32' on rank 0; "),
     ],
-    ids=["dataset", "models", "other options"],
+    ids=["dataset", "models", "limit", "precision"],
 )
 def test_a_mistake_on_one_rank_ends_all(option: str, mistake: str, project: Path) -> None:
     """One message names the rank, its machine and the mistake, and nothing is evaluated."""

@@ -64,7 +64,7 @@ def test_the_failure_in_the_readme_is_real(real_images: Path, tmp_path: Path) ->
     pytest.importorskip("efficientnet_lite_pytorch", reason="the extra lite is not installed")
     planted = Sound("planted", ("--limit=128",), {FAULT: "resize without antialias", "COLUMNS": "80"})
     readme = (ROOT / "README.md").read_text()
-    shown = readme[readme.index("efficientnet_lite0: the model") : readme.index("\n```\n\nThe diagnosis")]
+    shown = readme[readme.index("efficientnet_lite0: the decoded") : readme.index("\n```\n\nThe diagnosis")]
 
     [case] = Runner(real_images, tmp_path).outcomes(planted, REAL).cases
 

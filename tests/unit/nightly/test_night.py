@@ -102,7 +102,7 @@ def test_nights_replace_nothing(
         assert f"; compared with {nights.state}/pinned/2" in nights.read("title")
 
     assert 2 == nights.night(case=case_result(counts=(900, 630, 810)))
-    assert "NO VERDICT: this night evaluated 900 images and the pinned run 1000; give" in nights.read("title")
+    assert "NO VERDICT: this nightly run evaluated 900 images and the pinned run 1000; give" in nights.read("title")
     assert 1 == nights.accept()
     assert "it has 900 images, and the pinned run 1,000; --force pins it anyway" in capsys.readouterr().out
 

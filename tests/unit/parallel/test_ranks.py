@@ -33,8 +33,8 @@ def test_a_bug_keeps_its_traceback_where_it_is(tmp_path: Path) -> None:
 
 def test_ranks_that_do_different_things_are_rejected(tmp_path: Path) -> None:
     """Parts of different meetings are never joined."""
-    there = f"rank 1 ({HOST}) brings its verdict, and rank 0 its name; start all ranks with the same command"
-    here = f"rank 0 ({HOST}) brings its name, and rank 1 its verdict; start all ranks with the same command"
+    there = f"rank 1 ({HOST}) sent its verdict, and rank 0 its name; start all ranks with the same command"
+    here = f"rank 0 ({HOST}) sent its name, and rank 1 its verdict; start all ranks with the same command"
     assert [["RanksError", there], ["RanksError", here]] == ranks.results_of(tmp_path, ranks.name, ranks.verdict)
 
 
