@@ -135,7 +135,7 @@ def _another_label(project: Path) -> None:
 def test_a_failure_names_the_first_difference(
     change: Callable[[Path], None], sentence: str, gate: Gate, project: Path
 ) -> None:
-    """As it stands in the baseline and in this run; compare comes to the same verdict on the two."""
+    """As recorded in the baseline and in this run; compare comes to the same verdict on the two."""
     gate(*UPDATE).assert_outcomes(passed=1)
     change(project)
 

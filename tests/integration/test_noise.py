@@ -35,7 +35,7 @@ def test_the_noise_floor_is_above_all_that_was_measured(
 ) -> None:
     """Four times, but never below what float32 can tell, and few images prove no smaller share of changes.
 
-    It stands on the images of each case once, however often that was computed.
+    It is based on the images of each case once, however often that was computed.
     """
     found = noise_floor_above(
         [

@@ -37,7 +37,7 @@ def run(project: Path, pytester: pytest.Pytester) -> Run:
 
 @pytest.mark.slow
 def test_a_cancelled_job_keeps_the_earlier_run(gate: Gate, run: Run, project: Path) -> None:
-    """SIGTERM ends as Ctrl-C does: the place in one line, the earlier run as it was, nothing left behind."""
+    """SIGTERM ends as Ctrl-C does: the interrupted line alone, the earlier run as it was, nothing left behind."""
     gate("--imagenet=colors", "--results=run")
     before = {path.name: path.read_bytes() for path in (project / "run").iterdir() if path.is_file()}
 

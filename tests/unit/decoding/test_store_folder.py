@@ -336,7 +336,7 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_store_is_named_and_the_others_are_listed(folder: Path, damage: str) -> None:
-    """Whatever its description is; what is not in a store's place has no description, and is not named."""
+    """Whatever its description is; what is not in a store's folder has no description, and is not named."""
     (folder / "foreign").mkdir()
     sound = list_stores(folder)
     about = sound[1].folder / "store.json"

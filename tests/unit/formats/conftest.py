@@ -14,7 +14,7 @@ ONE, TWO, THREE = (f"ILSVRC2012_val_{number:08}.JPEG" for number in (1, 2, 3))
 
 
 def error_of(path: Path) -> str:
-    """Return the error's message, with PATH in the place of the path."""
+    """Return the error's message, with PATH for the path."""
     with pytest.raises(DatasetError) as raised:
         open_dataset(path)
     return str(raised.value).replace(str(path), "PATH")

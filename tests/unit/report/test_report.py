@@ -55,7 +55,7 @@ ON = "on imagenet-1k, 1,000 images, torch 2.9.1"
         (TWO, SLOW, "FAILED: 1 of 4 results: alexnet-b32: takes 9% longer; speed was not compared"),
         (ONE, BLIND, f"PASSED: 1 case {ON}; compared with old; ignored: missing; speed was not compared"),
         (run_record(), {}, "FAILED: nothing was measured"),
-        # What to do about it stands among the reasons.
+        # What to do about it is among the reasons.
         (run_record([UNPUBLISHED]), {}, "FAILED: 1 of 1 result: own: published values: none for own on val"),
     ],
 )
@@ -229,7 +229,7 @@ def test_the_report_of_different_runs() -> None:
 
 
 def test_rejected_speed_says_why() -> None:
-    """In its place."""
+    """In place of the table of speeds."""
     lines = _text(_comparison(_record(), _record(device="NVIDIA A100")))
 
     assert [
@@ -243,7 +243,7 @@ def test_rejected_speed_says_why() -> None:
 
 @pytest.mark.parametrize("number", [3, 6, 7, 13])
 def test_a_series_of_many_runs_stays_within_80_columns(number: int) -> None:
-    """Six runs abreast; each run's number stands over its values, and none is left out."""
+    """Six runs abreast; each run's number is above its values, and none is left out."""
     runs = [Run(Path(f"runs/{n}"), _record(slowdown=1 + n / 10)) for n in range(number)]
 
     lines = list(as_text(series_sections(runs)))

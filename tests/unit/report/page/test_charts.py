@@ -42,8 +42,8 @@ def _marks_of(chart: Chart) -> list[tuple[str, float, float]]:
     return found
 
 
-def _told_by(chart: Chart) -> list[str]:
-    return [told for told, _, _ in _marks_of(chart)]
+def _described_by(chart: Chart) -> list[str]:
+    return [description for description, _, _ in _marks_of(chart)]
 
 
 def _texts_in(chart: Chart) -> set[str]:
@@ -122,11 +122,11 @@ def test_top1_stands_against_gmacs_and_images_a_second(tmp_path: Path) -> None:
         f"vgg16 (1): GMACs of one image 15.47, top-1 in percent (rank) {vgg}",
         f"alexnet (2-3): GMACs of one image 0.714, top-1 in percent (rank) {alexnet}",
         f"resnet18 (2-3): GMACs of one image 1.814, top-1 in percent (rank) {resnet}",
-    ] == _told_by(charts["top-1 against GMACs"])
+    ] == _described_by(charts["top-1 against GMACs"])
     assert [
         f"vgg16 (1): images/s 2, top-1 in percent (rank) {vgg}",
         f"resnet18 (2-3): images/s 512, top-1 in percent (rank) {resnet}",
-    ] == _told_by(charts["top-1 against images/s: forward alone, largest batch"])
+    ] == _described_by(charts["top-1 against images/s: forward alone, largest batch"])
     # Better is higher, more is further right, by the logarithm.
     (vgg_x, vgg_y), (alexnet_x, alexnet_y), (resnet_x, resnet_y) = (
         (x, y) for _, x, y in _marks_of(charts["top-1 against GMACs"])
@@ -146,9 +146,9 @@ def test_at_least_three_models_of_real_weights_are_drawn() -> None:
     three = run_record([VGG, *unknown])
     synthetic = msgspec.structs.replace(three, dataset=msgspec.structs.replace(DATASET, name="synthetic"))
 
-    [told] = _told_by(_charts(three)["top-1 against images/s: the whole loop, in the gate"])
+    [description] = _described_by(_charts(three)["top-1 against images/s: the whole loop, in the gate"])
 
-    assert told.startswith("vgg16: images/s 100, top-1 in percent 71.600 (")
+    assert description.startswith("vgg16: images/s 100, top-1 in percent 71.600 (")
     assert "models" not in _parts(run_record([RESNET, VGG]))
     assert "models" not in _parts(synthetic)
 
@@ -165,7 +165,7 @@ def test_speeds_have_their_spread() -> None:
         f"resnet18, before: {spread}",
         "resnet18, now: 40.0 images/s, middle half 40.0 to 40.0, all 40.0 to 40.0",
         f"vgg16, now: {spread}",
-    ] == _told_by(part.charts[0])
+    ] == _described_by(part.charts[0])
     before, now, other = (y for _, _, y in _marks_of(part.charts[0]))
     assert 0 < now - before < other - now
     assert ["peak memory, in GB", "seconds of compiling"] == [section.title for section in part.sections][-2:]
@@ -178,7 +178,7 @@ def test_batch_sizes_that_were_tried_are_a_chart() -> None:
     charts = _charts(run_record([], [_timing(model, 2, sweep=sweep) for model, sweep in sweeps.items()]))
 
     lines = [f"{model}, {size}: {speed:+.3f}" for model, sweep in sweeps.items() for size, speed in sweep]
-    assert lines == _told_by(charts["images/s by batch size"])
+    assert lines == _described_by(charts["images/s by batch size"])
 
 
 def test_a_chart_has_room_for_so_many_rows() -> None:
@@ -187,7 +187,7 @@ def test_a_chart_has_room_for_so_many_rows() -> None:
 
     [chart], table = part.charts, part.sections[0].table
     assert "images/s: median, middle half and all calls (the first 80 of 90)" == chart.title
-    assert 80 == len(_told_by(chart))
+    assert 80 == len(_described_by(chart))
     assert table is not None
     assert 90 == len(table.rows)
 
@@ -209,7 +209,7 @@ def test_a_series_shows_what_moved_most() -> None:
         for number in range(9, 1, -1)
         for step, day in enumerate(days)
         if (number, step) != (9, 1)
-    ] == _told_by(top1)
-    assert [f"faster, {day}: {100 * step:+.3f}" for step, day in enumerate(days)] == _told_by(speed)[:3]
-    assert [f"same, {day}: +0.000" for day in days] == _told_by(speed)[3:]
+    ] == _described_by(top1)
+    assert [f"faster, {day}: {100 * step:+.3f}" for step, day in enumerate(days)] == _described_by(speed)[:3]
+    assert [f"same, {day}: +0.000" for day in days] == _described_by(speed)[3:]
     assert ("points" in _texts_in(top1), "percent" in _texts_in(speed)) == (True, True)

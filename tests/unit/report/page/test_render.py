@@ -120,7 +120,7 @@ def test_parts_are_in_the_order_in_which_they_are_read(tmp_path: Path) -> None:
 def test_how_to_reproduce_is_what_was_typed(tmp_path: Path) -> None:
     """With the versions, without their build, and paths quoted; a run that others made has no versions to name.
 
-    Results that would be replaced, and builds from elsewhere, are told of.
+    Results that would be replaced, and builds from elsewhere, are mentioned.
     """
     made = _on(torch="2.15.0.dev20261124+cu130", torchvision="0.30.0.dev20261124+cu130")
     record = msgspec.structs.replace(made, commands=("python -m pytest --models 'resnet*' --results=base",))
