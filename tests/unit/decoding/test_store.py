@@ -230,7 +230,7 @@ def test_rows_on_a_disk_that_fails_are_decoded_again(
 def test_the_folder_of_another_store_is_not_adopted(
     dataset: ImageDataset, opened: Opened, key: Path, tmp_path: Path
 ) -> None:
-    """Moved to this one's folder it loses its rows, whatever its description says; they are decoded again, by the pool."""
+    """Moved to this one's folder it loses its rows, whatever its description says; the pool decodes them again."""
     opened().finish()
     for path in dataset.root.rglob("*.JPEG"):
         save(noise(int(path.stem) + 100), path)
