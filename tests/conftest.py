@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.options import ACCURACY, THROUGHPUT, is_selected
-from harness.predictions import Predictions
 
 TESTS = Path(__file__).parent
 GPU = "gpu"
@@ -73,16 +72,3 @@ def study(reference: Path) -> dict[str, NDArray[np.int16]]:
     """Real predictions for the 50,000 validation images (modestyachts/ImageNetV2): top-5 by model, and ``label``."""
     with np.load(reference / "ilsvrc2012_val_top5_predictions.npz") as arrays:
         return dict(arrays)
-
-
-@pytest.fixture(scope="session")
-def real_targets(study: dict[str, NDArray[np.int16]]) -> NDArray[np.int16]:
-    """The 50,000 labels, in the order of the file names."""
-    return study["label"]
-
-
-@pytest.fixture(scope="session")
-def real_predictions(study: dict[str, NDArray[np.int16]]) -> dict[str, Predictions]:
-    """The predictions of torchvision's alexnet, resnet18, resnet50, squeezenet1_1, vgg11 and densenet121."""
-    ids = np.array([f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, len(study["label"]) + 1)])
-    return {model: Predictions(ids, top5) for model, top5 in study.items() if model != "label"}

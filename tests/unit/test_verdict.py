@@ -32,15 +32,12 @@ def verdict_on(counts: Counts, expected: Expected | None = RESNET18) -> Verdict:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_real_predictions_pass_for_their_own_model_only(
-    model: str,
-    pytestconfig: pytest.Config,
-    real_predictions: dict[str, Predictions],
-    real_targets: NDArray[np.int16],
+    model: str, pytestconfig: pytest.Config, study: dict[str, NDArray[np.int16]]
 ) -> None:
     """Of all models in the project's file, real predictions of one for the validation set pass for that one alone."""
     entries = read_expected(pytestconfig.rootpath / "expected_accuracy.yaml")
     known = {str(each.spec): each.expected_on("imagenet-1k") for each in entries if set(each.expected) != {SYNTHETIC}}
-    counts = count(real_predictions[model], real_targets)
+    counts = count(Predictions(np.arange(50_000).astype(str), study[model]), study["label"])
 
     passed = [name for name, expected in known.items() if verdict_on(counts, expected).outcome == "passed"]
 
