@@ -252,8 +252,8 @@ class Ending:
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Show where the run was interrupted only: pytest parses the whole source of each frame, seconds in torch."""
-        # Nor can it show a frame that was interrupted in no line.
-        entries = excinfo.traceback.filter(lambda entry: entry._rawentry.tb_lineno is not None)
+        # Nor can it show a frame that was interrupted in no line: None, or -1 in Python 3.11.2.
+        entries = excinfo.traceback.filter(lambda entry: (entry._rawentry.tb_lineno or -1) >= 0)
         excinfo.traceback = entries if self._config.getoption("fulltrace") else entries.filter(excinfo)[-1:]
         xdist = self._config.pluginmanager.get_plugin("dsession")
         if (nodes := getattr(xdist, "nodemanager", None)) is not None:
