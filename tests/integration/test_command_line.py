@@ -35,6 +35,7 @@ def no_torch(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
+@pytest.mark.slow
 def test_all_cases_are_collected_without_torch(no_torch: str) -> None:
     """``--models all --collect-only`` lists the 114 weights and more, and imports no torch."""
     shown, _ = _run(sys.executable, "-m", "pytest", *COLLECT, "--imagenet=anywhere", PYTHONPATH=no_torch)
@@ -45,6 +46,7 @@ def test_all_cases_are_collected_without_torch(no_torch: str) -> None:
     assert "vit_h_14-IMAGENET1K_SWAG_E2E_V1-fp32" in ids
 
 
+@pytest.mark.slow
 def test_the_pytest_program_lists_four_models_without_a_warning(no_torch: str) -> None:
     """Those with weights for the synthetic dataset; no plugin was imported before pytest could rewrite its asserts."""
     program = Path(sys.executable).with_name("pytest")

@@ -86,6 +86,7 @@ class Sleeper(NearestColor):
         return super().forward(images)
 
 
+@pytest.mark.slow
 def test_the_json_is_pytest_benchmarks_with_the_measurement_and_the_environment(
     throughput: Throughput, project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

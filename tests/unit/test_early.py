@@ -51,6 +51,7 @@ def test_the_path_of_an_option_is_no_path_to_collect_from(arguments: str, tmp_pa
     assert 0 == run.returncode, run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_another_projects_options_are_left_alone(tmp_path: Path) -> None:
     """Without the gate, an option of the same name is that project's, and its path is treated as pytest does."""
     options = "".join(f"    parser.addoption('{name}')\n" for name in ("--expected", "--device"))

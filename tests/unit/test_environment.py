@@ -74,6 +74,7 @@ def test_the_harness_is_named_by_its_commit(tmp_path: Path) -> None:
     assert f"None None {version}" == elsewhere == without_git
 
 
+@pytest.mark.slow
 def test_what_a_cpu_computes_with_is_recorded() -> None:
     """Another set of instructions changes the last digits of a logit under the same name of the processor."""
     program = (

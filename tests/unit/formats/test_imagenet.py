@@ -31,6 +31,7 @@ def test_wnids_are_sorted_and_distinct() -> None:
 NAMES = [f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, 50_001)]
 
 
+@pytest.mark.slow
 def test_the_published_images_and_labels_are_called_imagenet(tmp_path: Path, reference: Path) -> None:
     """Each of the 50,000 file names with its label; the shipped classes and labels are the same."""
     with gzip.open(reference / "ilsvrc2012_val_labels.csv.gz", "rt") as file:

@@ -67,6 +67,7 @@ def test_images_to_see_a_change_are_the_fewest() -> None:
         assert 1 - (1 - share) ** images >= 0.99 - 1e-12 > 1 - (1 - share) ** (images - 1) - 1e-9
 
 
+@pytest.mark.slow
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     """One row per change: ranges, as 1 to 30 of 500 images were measured, and no more images than there are."""
     main(["--regression", "0.1"])

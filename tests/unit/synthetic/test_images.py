@@ -35,6 +35,7 @@ def render(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     return render
 
 
+@pytest.mark.slow
 def test_rendering_gives_the_recorded_bytes(tmp_path: Path) -> None:
     """Names, kinds, sizes and pixels, which the expected accuracies and the shipped baseline stand on."""
     rendering.render(tmp_path, "val")
