@@ -158,9 +158,9 @@ def _check_published(metric: str, expected: Expected, measured: Counts, alone: b
 
 
 def _check_bounds(bounds: Bounds) -> Check:
-    low = -math.inf if bounds.low is None else bounds.low
-    high = math.inf if bounds.high is None else bounds.high
-    expected = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+    low, high = -math.inf if bounds.low is None else bounds.low, math.inf if bounds.high is None else bounds.high
+    expected = f"at least {low:g}" if bounds.high is None else f"{low:g} to {high:g}"
+    expected = f"at most {high:g}" if bounds.low is None else expected
     detail = f"{bounds.value:g}, expected {expected}{f': {bounds.detail}' if bounds.detail else ''}"
     return Check(bounds.name, PASSED if low <= bounds.value <= high else FAILED, detail)
 

@@ -77,7 +77,8 @@ def ensure_published(url: str, name: str, *, download: bool = True) -> None:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise WeightsError(f"{name}: {path}: {error.strerror}; run `imagenet-gate weights fetch`") from error
+        advice = "`imagenet-gate weights fetch` downloads what is missing"
+        raise WeightsError(f"{name}: {path}: {error.strerror}; {advice}") from error
     if not (found := digest.hexdigest()).startswith(promised):
         raise WeightsError(
             f"{name}: the weights file {path} is damaged or not the published one: its sha256 should begin with "

@@ -145,6 +145,7 @@ def test_checks_add_evidence(dataset: ImageDataset) -> None:
 
     found = [(check.name, check.outcome) for check in result.verdict.checks]
     assert [("baseline", "failed"), ("calibration", "passed"), ("entropy", "failed")] == found
+    assert "2, expected at most 1" == result.verdict.checks[2].detail
     assert [0, 2] == [bounds for bounds, _, _ in seen]
     assert all(found is predictions and targets is dataset.targets for _, found, targets in seen)
     for wrong, reason in (

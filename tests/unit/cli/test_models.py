@@ -103,7 +103,9 @@ def test_files_are_fetched_and_verified(served: list[Path], tmp_path: Path, cli:
         ["alexnet-IMAGENET1K_V1", "233.1", "MiB", sha256[0], "missing", alexnet.as_uri()],
         ["vgg16-IMAGENET1K_V1", "527.8", "MiB", sha256[1], "missing", vgg16.as_uri()],
     ] == [line.split() for line in missing.lines[:2]]
-    reason = f"{cache / alexnet.name}: No such file or directory; run `imagenet-gate weights fetch`"
+    reason = (
+        f"{cache / alexnet.name}: No such file or directory; `imagenet-gate weights fetch` downloads what is missing"
+    )
     assert f"alexnet-IMAGENET1K_V1: {reason}" == unverified.lines[0]
     assert VERIFIED == fetched.lines == verified.lines
     why = f"alexnet-IMAGENET1K_V1: the weights file {cache / alexnet.name} is damaged or not the"
