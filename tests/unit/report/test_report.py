@@ -50,7 +50,7 @@ ON = "on imagenet-1k, 1,000 images, torch 2.9.1"
         (NO_VALUES, LOST, "FAILED: 3 of 4 results: a-fp32: no weights (and 2 more)"),
         (run_record([WARNED, case_result()]), {}, f"PASSED: 2 cases {ON}; 1 warning"),
         # Warnings would otherwise be seen only once the failure is mended.
-        (run_record([WARNED, OWN]), {}, "FAILED: 1 of 2 results: own: ece: 0.2, expected -inf to 0.1; 1 warning"),
+        (run_record([WARNED, OWN]), {}, "FAILED: 1 of 2 results: own: ece: 0.2, expected at most 0.1; 1 warning"),
         # Though each case passed by itself; a green line must not stand for what nobody compared.
         (TWO, SLOW, "FAILED: 1 of 4 results: alexnet-b32: takes 9% longer; speed was not compared"),
         (ONE, BLIND, f"PASSED: 1 case {ON}; compared with old; ignored: missing; speed was not compared"),
